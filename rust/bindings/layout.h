@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The layout guard: where C finds the fields that Rust code reads through bindings.
+ *
+ * bindgen drops the alignment of a struct that is empty and aligned. With CONFIG_SCHEDSTATS=n
+ * "struct sched_statistics" is one, and most fields of task_struct are then somewhere else than
+ * Rust believes: Task::pid() returns rubbish, and so do the mm and the flags. rust/bindings/mod.rs
+ * compares these with what Rust has, when it is compiled.
+ */
+
+#include <linux/completion.h>
+#include <linux/fs.h>
+#include <linux/kthread.h>
+#include <linux/miscdevice.h>
+#include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/stddef.h>
+#include <linux/task_work.h>
+
+enum {
+	TETHER_SIZE_task_struct = sizeof(struct task_struct),
+	TETHER_OFFSET_task_struct_flags = offsetof(struct task_struct, flags),
+	TETHER_OFFSET_task_struct_mm = offsetof(struct task_struct, mm),
+	TETHER_OFFSET_task_struct_pid = offsetof(struct task_struct, pid),
+	TETHER_OFFSET_task_struct_tgid = offsetof(struct task_struct, tgid),
+	TETHER_OFFSET_task_struct_group_leader = offsetof(struct task_struct, group_leader),
+	TETHER_OFFSET_task_struct_task_works = offsetof(struct task_struct, task_works),
+
+	TETHER_SIZE_callback_head = sizeof(struct callback_head),
+	TETHER_SIZE_completion = sizeof(struct completion),
+	TETHER_SIZE_list_head = sizeof(struct list_head),
+
+	TETHER_SIZE_mmu_notifier = sizeof(struct mmu_notifier),
+	TETHER_OFFSET_mmu_notifier_ops = offsetof(struct mmu_notifier, ops),
+	TETHER_OFFSET_mmu_notifier_mm = offsetof(struct mmu_notifier, mm),
+
+	TETHER_SIZE_mmu_notifier_ops = sizeof(struct mmu_notifier_ops),
+	TETHER_OFFSET_mmu_notifier_ops_release = offsetof(struct mmu_notifier_ops, release),
+	TETHER_OFFSET_mmu_notifier_ops_invalidate_range_start =
+		offsetof(struct mmu_notifier_ops, invalidate_range_start),
+	TETHER_OFFSET_mmu_notifier_ops_invalidate_range_end =
+		offsetof(struct mmu_notifier_ops, invalidate_range_end),
+
+	TETHER_SIZE_mmu_notifier_range = sizeof(struct mmu_notifier_range),
+	TETHER_OFFSET_mmu_notifier_range_mm = offsetof(struct mmu_notifier_range, mm),
+	TETHER_OFFSET_mmu_notifier_range_start = offsetof(struct mmu_notifier_range, start),
+	TETHER_OFFSET_mmu_notifier_range_end = offsetof(struct mmu_notifier_range, end),
+	TETHER_OFFSET_mmu_notifier_range_flags = offsetof(struct mmu_notifier_range, flags),
+	TETHER_OFFSET_mmu_notifier_range_event = offsetof(struct mmu_notifier_range, event),
+
+	TETHER_SIZE_mmu_interval_notifier = sizeof(struct mmu_interval_notifier),
+	TETHER_SIZE_mmu_interval_notifier_ops = sizeof(struct mmu_interval_notifier_ops),
+	TETHER_OFFSET_mmu_interval_notifier_ops_invalidate =
+		offsetof(struct mmu_interval_notifier_ops, invalidate),
+
+	TETHER_SIZE_miscdevice = sizeof(struct miscdevice),
+	TETHER_OFFSET_miscdevice_fops = offsetof(struct miscdevice, fops),
+	TETHER_SIZE_file_operations = sizeof(struct file_operations),
+	TETHER_OFFSET_file_operations_poll = offsetof(struct file_operations, poll),
+	TETHER_OFFSET_kiocb_ki_filp = offsetof(struct kiocb, ki_filp),
+	TETHER_OFFSET_file_f_flags = offsetof(struct file, f_flags),
+};

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's bindings, what they lack, and the layout guard.
+//!
+//! Only the external build has this: in a kernel tree all of it is in the kernel's own bindings.
+
+pub(crate) use kernel::bindings::*;
+
+mod helpers {
+    #![allow(
+        clippy::all,
+        missing_docs,
+        non_camel_case_types,
+        non_upper_case_globals,
+        improper_ctypes,
+        unreachable_pub,
+        unsafe_op_in_unsafe_fn
+    )]
+    use kernel::{
+        bindings::*,
+        ffi, //
+    };
+
+    include!(concat!(env!("TETHER_BINDINGS"), "/helpers_generated.rs"));
+}
+pub(crate) use helpers::*;
+
+mod layout {
+    //! Fails to compile where the bindings and C do not agree; see `layout.h`.
+    #![allow(
+        clippy::all,
+        dead_code,
+        non_camel_case_types,
+        non_upper_case_globals,
+        unreachable_pub
+    )]
+    use kernel::{
+        bindings,
+        ffi, //
+    };
+
+    include!(concat!(env!("TETHER_BINDINGS"), "/layout_generated.rs"));
+
+    macro_rules! guard {
+        ($($kind:ident $type:ident $($field:ident)?;)*) => {$(
+            guard!(@$kind $type $($field)?);
+        )*};
+        (@size $type:ident) => {
+            const _: () = assert!(
+                core::mem::size_of::<bindings::$type>()
+                    == kernel::macros::paste!([<TETHER_SIZE_ $type>]) as usize,
+                concat!(
+                    "layout guard: the bindings of this kernel have another size for struct ",
+                    stringify!($type),
+                    " than C: build it with CONFIG_SCHEDSTATS=y, and with the bindgen that is used now"
+                )
+            );
+        };
+        (@offset $type:ident $field:ident) => {
+            const _: () = assert!(
+                core::mem::offset_of!(bindings::$type, $field)
+                    == kernel::macros::paste!(
+                        [<TETHER_OFFSET_ $type _ $field>]
+                    ) as usize,
+                concat!(
+                    "layout guard: the bindings of this kernel have ",
+                    stringify!($type.$field),
+                    " somewhere else than C: build it with CONFIG_SCHEDSTATS=y, and with the \
+                     bindgen that is used now"
+                )
+            );
+        };
+    }
+
+    guard! {
+        size task_struct;
+        offset task_struct flags;
+        offset task_struct mm;
+        offset task_struct pid;
+        offset task_struct tgid;
+        offset task_struct group_leader;
+        offset task_struct task_works;
+        size callback_head;
+        size completion;
+        size list_head;
+        size mmu_notifier;
+        offset mmu_notifier ops;
+        offset mmu_notifier mm;
+        size mmu_notifier_ops;
+        offset mmu_notifier_ops release;
+        offset mmu_notifier_ops invalidate_range_start;
+        offset mmu_notifier_ops invalidate_range_end;
+        size mmu_notifier_range;
+        offset mmu_notifier_range mm;
+        offset mmu_notifier_range start;
+        offset mmu_notifier_range end;
+        offset mmu_notifier_range flags;
+        offset mmu_notifier_range event;
+        size mmu_interval_notifier;
+        size mmu_interval_notifier_ops;
+        offset mmu_interval_notifier_ops invalidate;
+        size miscdevice;
+        offset miscdevice fops;
+        size file_operations;
+        offset file_operations poll;
+        offset kiocb ki_filp;
+        offset file f_flags;
+    }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is inline or a macro in C, as functions that Rust can call; the counterpart of
+ * rust/helpers/helpers.c in the kernel, one file a header. Sorted alphabetically.
+ */
+
+#include <linux/compiler_types.h>
+
+/* Real functions here: bindgen reads them, and nothing inlines them. */
+#define __rust_helper
+
+#include "kthread.c"
+#include "mmu_notifier.c"
+#include "module.c"
+#include "ptrace.c"
+#include "task_work.c"

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Misc devices that can be polled.
+//!
+//! [`MiscDevice`] has no `poll`, and does not tell a `read` whether it may wait. A
+//! [`PollMiscDevice`] adds these; the rest is as in [`miscdevice`].
+//!
+//! C headers: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h),
+//! [`include/linux/poll.h`](srctree/include/linux/poll.h).
+//!
+//! [`miscdevice`]: crate::miscdevice
+
+use crate::{
+    bindings,
+    error::to_result,
+    fs::{
+        File,
+        Kiocb, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions, //
+    },
+    prelude::*,
+    sync::poll::PollTable,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+use core::marker::PhantomData;
+
+/// What a file is ready for (`EPOLLIN` and others in
+/// [`include/uapi/linux/eventpoll.h`](srctree/include/uapi/linux/eventpoll.h)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready(u32);
+
+impl Ready {
+    /// Nothing.
+    pub const NOTHING: Self = Self(0);
+    /// There is something to read (`EPOLLIN | EPOLLRDNORM`).
+    pub const READ: Self = Self(0x1 | 0x40);
+    /// There will never be anything more (`EPOLLHUP`).
+    pub const HANG_UP: Self = Self(0x10);
+    /// It is of no use (`EPOLLERR`).
+    pub const ERROR: Self = Self(0x8);
+}
+
+impl core::ops::BitOr for Ready {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A misc device whose files can be polled.
+pub trait PollMiscDevice: MiscDevice {
+    /// What the file is ready for; registers with whatever will tell when that changes, first.
+    fn poll(
+        device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        file: &File,
+        table: &PollTable<'_>,
+    ) -> Ready;
+}
+
+/// Whether a read must not wait: the file was opened with `O_NONBLOCK`.
+pub fn is_nonblocking<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> bool {
+    // SAFETY: A `Kiocb` is valid and has a valid file.
+    let flags = unsafe { (*(*kiocb.as_raw()).ki_filp).f_flags };
+    flags & crate::fs::file::flags::O_NONBLOCK != 0
+}
+
+/// A registration of a misc device that can be polled.
+///
+/// # Invariants
+///
+/// `inner` is registered from the end of its initialisation until this is dropped.
+// The layout is that of `MiscDeviceRegistration<T>`, which is made of what is in here when a file
+// is opened.
+#[repr(transparent)]
+#[pin_data(PinnedDrop)]
+pub struct PollMiscDeviceRegistration<T> {
+    #[pin]
+    inner: Opaque<bindings::miscdevice>,
+    _t: PhantomData<T>,
+}
+
+// SAFETY: A device may be deregistered on another thread than where it was registered.
+unsafe impl<T> Send for PollMiscDeviceRegistration<T> {}
+// SAFETY: There are no methods on a shared reference.
+unsafe impl<T> Sync for PollMiscDeviceRegistration<T> {}
+
+impl<T: PollMiscDevice> PollMiscDeviceRegistration<T> {
+    const FOPS: bindings::file_operations = {
+        let raw = MiscDeviceOptions { name: c"" }.into_raw::<T>();
+        bindings::file_operations {
+            poll: Some(Self::poll_callback),
+            // SAFETY: `into_raw` sets it to a constant.
+            ..unsafe { *raw.fops }
+        }
+    };
+
+    /// Registers a misc device. Sleeps.
+    #[doc(alias = "misc_register")]
+    pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
+                let mut raw = options.into_raw::<T>();
+                raw.fops = &Self::FOPS;
+                // SAFETY: `slot` is valid for writes.
+                unsafe { slot.write(raw) };
+                // SAFETY: What was just written is a device; it is pinned, and deregistered
+                // before it goes.
+                to_result(unsafe { bindings::misc_register(slot) })
+            }),
+            _t: PhantomData,
+        })
+    }
+
+    unsafe extern "C" fn poll_callback(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: The file is one of this device, open, with the private data that `open` has put
+        // there, which is `T::Ptr`.
+        let device = unsafe { <T::Ptr as ForeignOwnable>::borrow((*file).private_data) };
+        // SAFETY: The file is valid for the duration of this call, and there is no active
+        // fdget_pos region on it on this thread.
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: The table is null or valid for the duration of this call.
+        let table = unsafe { PollTable::from_raw(table) };
+        T::poll(device, file, &table).0
+    }
+}
+
+#[pinned_drop]
+impl<T> PinnedDrop for PollMiscDeviceRegistration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: It is registered, by the type's invariants.
+        unsafe { bindings::misc_deregister(self.inner.get()) };
+    }
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Being told when the pages of an address space go away.
+//!
+//! A [`Registration`] of an [`MmuNotifier`] hears of every range of an address space whose pages
+//! are about to be unmapped, moved or changed, and of the end of that address space. To watch some
+//! ranges only, and to build page tables of one's own for them, see [`interval_notifier`].
+//!
+//! # What is called when
+//!
+//! ```text
+//!   munmap(), madvise(), mprotect(), reclaim, ...         the last user of the mm is gone
+//!      invalidate_range_start(range)                         release()
+//!      ... the page tables change ...                         ... all pages go, unannounced ...
+//!      invalidate_range_end(range)
+//! ```
+//!
+//! * Between `start` and `end` of a range, pages in it may or may not be there. Ranges may nest,
+//!   overlap, and be invalidated by several tasks at once.
+//! * `release` runs when the address space ends, or when the registration is dropped before that:
+//!   once. After it there is no page left that the notifier may use. `start` and `end` of other
+//!   tasks (file truncation, say) may still be called until the registration is dropped.
+//! * A child that is forked, and a program that is executed, has an address space of its own,
+//!   which nobody has registered on.
+//!
+//! # What holds
+//!
+//! * Nothing is called after the registration was dropped; dropping it waits for what is running.
+//!   It must not be dropped inside a callback: that would wait for itself.
+//! * A registration does not keep its module loaded. If it was leaked it is ended when the module
+//!   goes, before its text is freed.
+//! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::{
+//!     mm::{
+//!         mmu_notifier::{
+//!             MmuNotifier,
+//!             Range,
+//!             Registration, //
+//!         },
+//!         Mm,
+//!     },
+//!     prelude::*,
+//!     sync::atomic::{
+//!         Atomic,
+//!         Relaxed, //
+//!     }, //
+//! };
+//!
+//! struct Counter {
+//!     invalidated: Atomic<usize>,
+//! }
+//!
+//! #[vtable]
+//! impl MmuNotifier for Counter {
+//!     fn invalidate_range_start(&self, range: &Range<'_>) {
+//!         self.invalidated.fetch_add(range.end() - range.start(), Relaxed);
+//!     }
+//! }
+//!
+//! /// Counts the bytes that the current process unmaps or changes.
+//! fn count() -> Result<Pin<KBox<Registration<Counter>>>> {
+//!     let mm = current!().mm().ok_or(EINVAL)?;
+//!     let counter = Counter {
+//!         invalidated: Atomic::new(0),
+//!     };
+//!     KBox::pin_init(Registration::new(mm, counter), GFP_KERNEL)
+//! }
+//! # // This runs in a kernel thread, which has no address space.
+//! # assert_eq!(count().err(), Some(EINVAL));
+//! ```
+//!
+//! C header: [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h)
+//!
+//! [`interval_notifier`]: super::interval_notifier
+
+use super::{
+    Mm,
+    MmWithUser, //
+};
+use crate::{
+    bindings,
+    container_of,
+    error::to_result,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    tether::{
+        Attachment,
+        Owner,
+        What, //
+    },
+    types::Opaque, //
+};
+use core::{
+    any::type_name,
+    marker::PhantomData, //
+};
+
+/// Why a range is invalidated.
+///
+/// C: `enum mmu_notifier_event` in
+/// [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It is unmapped, by `munmap()`, or moved, by `mremap()`.
+    Unmap,
+    /// Page table entries are cleared, for many reasons: `madvise()`, reclaim, replacing a page.
+    Clear,
+    /// The protection of the mapping changes, by `mprotect()`.
+    ProtectionVma,
+    /// The protection of single pages changes: look at the page tables afterwards.
+    ProtectionPage,
+    /// Soft-dirty tracking: the pages stay.
+    SoftDirty,
+    /// The address space ends (interval notifiers only).
+    Release,
+    /// Pages are collected for migration to or from a device.
+    Migrate,
+    /// Pages become exclusive to a device.
+    Exclusive,
+    /// One that this version does not know; treat it as [`Event::Clear`].
+    Other(u32),
+}
+
+impl Event {
+    fn from_raw(event: bindings::mmu_notifier_event) -> Self {
+        match event {
+            bindings::mmu_notifier_event_MMU_NOTIFY_UNMAP => Event::Unmap,
+            bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR => Event::Clear,
+            bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_VMA => Event::ProtectionVma,
+            bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_PAGE => Event::ProtectionPage,
+            bindings::mmu_notifier_event_MMU_NOTIFY_SOFT_DIRTY => Event::SoftDirty,
+            bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE => Event::Release,
+            bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE => Event::Migrate,
+            bindings::mmu_notifier_event_MMU_NOTIFY_EXCLUSIVE => Event::Exclusive,
+            other => Event::Other(other),
+        }
+    }
+}
+
+/// A range that is invalidated.
+///
+/// # Invariants
+///
+/// `range` is valid for `'a`.
+pub struct Range<'a> {
+    range: *const bindings::mmu_notifier_range,
+    _range: PhantomData<&'a bindings::mmu_notifier_range>,
+}
+
+impl<'a> Range<'a> {
+    /// # Safety
+    ///
+    /// `range` must be valid for `'a`.
+    pub(super) unsafe fn from_raw(range: *const bindings::mmu_notifier_range) -> Self {
+        // INVARIANT: By the function's contract.
+        Self {
+            range,
+            _range: PhantomData,
+        }
+    }
+
+    fn raw(&self) -> &'a bindings::mmu_notifier_range {
+        // SAFETY: By the type's invariants.
+        unsafe { &*self.range }
+    }
+
+    /// The first address.
+    #[inline]
+    pub fn start(&self) -> usize {
+        self.raw().start
+    }
+
+    /// The address after the last one.
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.raw().end
+    }
+
+    /// Why.
+    #[inline]
+    pub fn event(&self) -> Event {
+        Event::from_raw(self.raw().event)
+    }
+
+    /// Whether the one who invalidates lets the callback sleep (`mmu_notifier_range_blockable()`).
+    #[inline]
+    pub fn is_blockable(&self) -> bool {
+        self.raw().flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0
+    }
+
+    /// The address space.
+    #[inline]
+    pub fn mm(&self) -> &'a Mm {
+        // SAFETY: The range is of a valid address space, for as long as the range is valid.
+        unsafe { Mm::from_raw(self.raw().mm) }
+    }
+}
+
+/// What hears of invalidations.
+///
+/// # Context
+///
+/// `invalidate_range_start` and `invalidate_range_end` are called with locks of the memory
+/// management held, by any task that changes the address space, and several times at once. They
+/// must not sleep: the range may not be blockable, as when the OOM killer reaps a process. Nor may
+/// they wait for memory, also where a lock that they take is held elsewhere (`GFP_KERNEL` is
+/// reported by lockdep).
+#[vtable]
+pub trait MmuNotifier: Sized + Send + Sync + 'static {
+    /// Pages in `range` are about to change. Must not sleep.
+    fn invalidate_range_start(&self, _range: &Range<'_>) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Pages in `range` have changed. Must not sleep. Called once for each
+    /// [`MmuNotifier::invalidate_range_start`] on which this was registered already.
+    fn invalidate_range_end(&self, _range: &Range<'_>) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The address space ends, or the registration is being dropped. Called once. May sleep.
+    fn release(&self, _mm: &Mm) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// An [`MmuNotifier`] that is registered on an address space.
+///
+/// Dropping it waits for callbacks that are running, and for an SRCU grace period: that may sleep,
+/// for some milliseconds. It must be dropped outside of its callbacks, and outside of the locks that
+/// they take.
+///
+/// # Invariants
+///
+/// `subscription` is registered on its `mm` from the end of its initialisation until `attachment`
+/// is taken off its owner's list.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: MmuNotifier> {
+    #[pin]
+    notifier: T,
+    released: Atomic<bool>,
+    #[pin]
+    subscription: Opaque<bindings::mmu_notifier>,
+    #[pin]
+    attachment: Attachment,
+}
+
+// SAFETY: A registration may be dropped on another thread than where it was made.
+unsafe impl<T: MmuNotifier> Send for Registration<T> {}
+// SAFETY: A shared reference only gives the notifier, which is `Sync`.
+unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
+
+impl<T: MmuNotifier> Registration<T> {
+    const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
+        invalidate_range_start: if T::HAS_INVALIDATE_RANGE_START {
+            Some(Self::invalidate_range_start_callback)
+        } else {
+            None
+        },
+        invalidate_range_end: if T::HAS_INVALIDATE_RANGE_END {
+            Some(Self::invalidate_range_end_callback)
+        } else {
+            None
+        },
+        release: if T::HAS_RELEASE {
+            Some(Self::release_callback)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing.
+    ///
+    /// Callbacks may come before this has returned.
+    ///
+    /// # Errors
+    ///
+    /// * [`ENOMEM`] if there is not enough memory;
+    /// * [`EINTR`] if a signal is pending;
+    /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
+    ///   Tether.
+    ///
+    /// C: `mmu_notifier_register()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
+    #[doc(alias = "mmu_notifier_register")]
+    pub fn new<'a, E>(
+        mm: &'a MmWithUser,
+        notifier: impl PinInit<T, E> + 'a,
+    ) -> impl PinInit<Self, Error> + 'a
+    where
+        Error: From<E>,
+        E: 'a,
+    {
+        let what = What {
+            kind: "mmu_notifier",
+            name: type_name::<T>(),
+            end: Self::end,
+            release: None,
+        };
+        pin_init::pin_init_scope(move || {
+            let owner = Owner::of(Self::end as *const ())?;
+            Ok::<_, Error>(
+                try_pin_init!(Self {
+                    notifier <- notifier,
+                    released: Atomic::new(false),
+                    subscription <- Opaque::ffi_init(|slot: *mut bindings::mmu_notifier| {
+                        // SAFETY: `slot` is valid for writes. All zero but for the functions is
+                        // how C starts one.
+                        unsafe {
+                            slot.write(pin_init::zeroed());
+                            (*slot).ops = &Self::OPS;
+                        }
+                    }),
+                    attachment <- Attachment::new(owner, what),
+                }? Error)
+                .pin_chain(move |this| {
+                    // The module's end waits for this.
+                    let _entered = owner.enter()?;
+                    // SAFETY: The subscription is pinned in `this`, and has its functions. The
+                    // address space has users, for as long as the borrow.
+                    to_result(unsafe {
+                        bindings::mmu_notifier_register(this.subscription.get(), mm.as_raw())
+                    })?;
+                    // SAFETY: Its drop detaches it first, and it is pinned.
+                    unsafe { this.attachment.attach() };
+                    Ok(())
+                }),
+            )
+        })
+    }
+
+    /// The notifier.
+    pub fn notifier(&self) -> &T {
+        &self.notifier
+    }
+
+    /// The registration that a subscription is in.
+    ///
+    /// # Safety
+    ///
+    /// `subscription` must be that of a valid `Registration<T>`.
+    unsafe fn from_subscription<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Self {
+        let subscription = Opaque::cast_from(subscription).cast_mut();
+        // SAFETY: By the function's contract.
+        unsafe { &*container_of!(subscription, Self, subscription) }
+    }
+
+    unsafe extern "C" fn invalidate_range_start_callback(
+        subscription: *mut bindings::mmu_notifier,
+        range: *const bindings::mmu_notifier_range,
+    ) -> c_int {
+        // SAFETY: The kernel calls this for a subscription that is registered, so the registration
+        // is valid, and with a valid range.
+        let (this, range) =
+            unsafe { (Self::from_subscription(subscription), Range::from_raw(range)) };
+        // SAFETY: The section ends below, in the same task.
+        unsafe { bindings::non_block_start() };
+        this.notifier.invalidate_range_start(&range);
+        // SAFETY: It was begun above.
+        unsafe { bindings::non_block_end() };
+        0
+    }
+
+    unsafe extern "C" fn invalidate_range_end_callback(
+        subscription: *mut bindings::mmu_notifier,
+        range: *const bindings::mmu_notifier_range,
+    ) {
+        // SAFETY: As for `invalidate_range_start_callback`.
+        let (this, range) =
+            unsafe { (Self::from_subscription(subscription), Range::from_raw(range)) };
+        // SAFETY: The section ends below, in the same task.
+        unsafe { bindings::non_block_start() };
+        this.notifier.invalidate_range_end(&range);
+        // SAFETY: It was begun above.
+        unsafe { bindings::non_block_end() };
+    }
+
+    unsafe extern "C" fn release_callback(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+    ) {
+        // SAFETY: As for `invalidate_range_start_callback`; the `mm` is valid meanwhile.
+        let (this, mm) = unsafe { (Self::from_subscription(subscription), Mm::from_raw(mm)) };
+        // The end of the address space and that of the registration may both come here, even at
+        // once.
+        if !this.released.xchg(true, Relaxed) {
+            this.notifier.release(mm);
+        }
+    }
+
+    /// Unregisters.
+    ///
+    /// # Safety
+    ///
+    /// The attachment must have been taken off its owner's list, just now.
+    unsafe fn unregister(&self) {
+        let subscription = self.subscription.get();
+        // SAFETY: It is registered by the type's invariants, on an `mm` that it has grabbed. This
+        // is not called inside a callback, as the type's documentation asks, which would hang.
+        unsafe { bindings::mmu_notifier_unregister(subscription, (*subscription).mm) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`What::end`] says.
+    unsafe fn end(attachment: *const Attachment) {
+        // SAFETY: The attachment is in a registration, which is valid until it was ended.
+        let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
+        // SAFETY: The owner's end has taken it off its list.
+        unsafe { this.unregister() };
+    }
+}
+
+#[pinned_drop]
+impl<T: MmuNotifier> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // It is not attached if registering has failed.
+        if self.attachment.detach() {
+            // SAFETY: We have just taken it off its owner's list.
+            unsafe { self.unregister() };
+        }
+    }
+}

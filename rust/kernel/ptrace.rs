@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Access to a process that one traces.
+//!
+//! A module cannot ask the kernel whether a process may look into another one
+//! (`ptrace_may_access()` and `mm_access()` are not exported). Whom a process traces it may look
+//! into: attaching was allowed then, and what has changed since is tested here.
+//!
+//! C header: [`include/linux/ptrace.h`](srctree/include/linux/ptrace.h)
+
+use crate::{
+    bindings,
+    mm::MmWithUser,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        rcu, //
+    },
+    task::{
+        Pid,
+        Task, //
+    }, //
+};
+use core::ptr::NonNull;
+
+/// A process that the current one traces, and that is stopped.
+///
+/// It may go on as soon as the current system call has ended.
+pub struct Tracee {
+    /// The traced thread.
+    pub task: ARef<Task>,
+    /// Its address space.
+    pub mm: ARef<MmWithUser>,
+}
+
+/// Finds the process `pid`, as the current process sees pids, if the current task traces it and it
+/// is stopped. May sleep.
+///
+/// # Errors
+///
+/// * [`ESRCH`] if there is no such process;
+/// * [`EPERM`] if the current task is not its tracer, if it is not stopped, or if it executes a
+///   program that only root may look into (`ptrace(2)` calls this not dumpable) and the current
+///   task lacks `CAP_SYS_PTRACE`;
+/// * [`EINVAL`] if it has no address space.
+pub fn tracee(pid: Pid) -> Result<Tracee> {
+    let task = {
+        let _guard = rcu::read_lock();
+        // SAFETY: An RCU read lock is held.
+        let pid = unsafe { bindings::find_vpid(pid) };
+        // SAFETY: The pid is null, which is allowed, or valid while the RCU read lock is held.
+        unsafe { bindings::get_pid_task(pid, bindings::pid_type_PIDTYPE_PID) }
+    };
+    let task = NonNull::new(task).ok_or(ESRCH)?;
+    // SAFETY: `get_pid_task` has taken a reference, which is ours. `Task` is transparent.
+    let task: ARef<Task> = unsafe { ARef::from_raw(task.cast()) };
+
+    // SAFETY: The task is valid.
+    if !unsafe { bindings::tether_stopped_tracee(task.as_ptr()) } {
+        return Err(EPERM);
+    }
+    // The tracee stays stopped while its tracer, which is here, does not let it go on; it cannot
+    // execute another program between these. If it is killed meanwhile, what is found is only
+    // still there.
+    //
+    // SAFETY: The task is valid.
+    if !unsafe { bindings::tether_may_inspect(task.as_ptr()) } {
+        return Err(EPERM);
+    }
+    // SAFETY: The task is valid.
+    let mm = NonNull::new(unsafe { bindings::get_task_mm(task.as_ptr()) }).ok_or(EINVAL)?;
+    // SAFETY: `get_task_mm` has taken a reference to the users of the mm, which is ours.
+    // `MmWithUser` is transparent.
+    let mm = unsafe { ARef::from_raw(mm.cast()) };
+    Ok(Tracee { task, mm })
+}

@@ -1,0 +1,633 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who owns the code that the kernel calls back into.
+//!
+//! A callback is a function pointer and an object, handed to the kernel now and called at a time
+//! that somebody else chooses. The object is kept alive by the types of [`task_work`], [`kthread`]
+//! and [`mmu_notifier`]; the *code* is kept alive here. In Rust a handle may be leaked in safe
+//! code, so nothing here depends on a destructor having run.
+//!
+//! # Vocabulary
+//!
+//! * The *owner* of a callback is the module whose text holds the function. An [`Owner`] is the
+//!   record of that module. It is found by the function's address, once, where the object is made:
+//!   not by a type or by a constant that the object's author names, which may name another module.
+//! * A callback that nobody can wait for (task work that another task will run, a thread that was
+//!   detached) *pins* its owner ([`Owner::pin`]): the module cannot be removed until it has run.
+//!   What the kernel calls is a trampoline in text that never goes away, which calls the owner and
+//!   drops the pin afterwards.
+//! * A callback that can be waited for (a registered notifier, an attached thread) is *attached*
+//!   to its owner ([`Attachment`]). It does not pin: the module ends it in its exit. What is still
+//!   attached after the exit was leaked, and is ended before the module's text goes.
+//! * An owner is *open* until its module goes, and *closed* from then on: nothing more can be made
+//!   that calls into it, and what is there is brought to its end.
+//!
+//! # A module's end
+//!
+//! `MODULE_STATE_GOING` is announced after the module's exit, or after its init has failed, and
+//! before its text is freed. The kernel looks at pins before it calls the exit, but not when an
+//! init fails. So this is what happens then, until a pass finds nothing left:
+//!
+//! 1. the owner is closed;
+//! 2. task works of its that wait on some task are disarmed: their trampoline will touch nothing
+//!    (only after a failed init; else there are none);
+//! 3. attachments are ended one by one: threads are stopped and joined, notifiers unregistered;
+//! 4. callbacks that are running, and creations that are half done, are waited for.
+//!
+//! A thread that ignores the request to stop makes the removal of its module wait, and is named in
+//! the log every ten seconds.
+//!
+//! C headers: [`include/linux/module.h`](srctree/include/linux/module.h).
+//!
+//! [`task_work`]: crate::task_work
+//! [`kthread`]: crate::kthread
+//! [`mmu_notifier`]: crate::mm::mmu_notifier
+
+use crate::{
+    bindings,
+    container_of,
+    debugfs,
+    fmt,
+    new_condvar,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        barrier::{
+            smp_mb,
+            Read, //
+        },
+        CondVar,
+        Mutex,
+        SetOnce,
+        SpinLock, //
+    },
+    task_work,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    types::Opaque, //
+};
+use core::{
+    cell::Cell,
+    ptr, //
+};
+
+/// What was refused comes back, with the reason.
+///
+/// A call that takes ownership of something and fails returns it in here. `?` turns it into the
+/// [`Error`] alone, and drops the item.
+pub struct Refused<T> {
+    /// What was handed in.
+    pub item: T,
+    /// Why it was refused.
+    pub error: Error,
+}
+
+impl<T> Refused<T> {
+    /// Creates a refusal of `item`.
+    pub fn new(item: T, error: Error) -> Self {
+        Self { item, error }
+    }
+
+    /// Changes the item, keeps the reason.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Refused<U> {
+        Refused {
+            item: f(self.item),
+            error: self.error,
+        }
+    }
+}
+
+impl<T> From<Refused<T>> for Error {
+    fn from(refused: Refused<T>) -> Self {
+        refused.error
+    }
+}
+
+impl<T> fmt::Debug for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The record of a module that callbacks may belong to.
+///
+/// Records are never freed: when a module goes, its record waits for the next one that comes. So
+/// a `&'static Owner` is always valid memory, and there are as many as there ever were modules at
+/// one time.
+///
+/// # Invariants
+///
+/// * While a module is loaded, from before its first instruction until after its last, exactly one
+///   record has its address in `module`, its text in `start` and `size`, and is not to be reused.
+/// * `attached` is a list of the `links` of [`Attachment`]s, each valid and pinned for as long as
+///   it is in the list, and only touched under `lock`.
+/// * `pending` counts the pins and the creations that are under way, each from before it looked at
+///   `closed` until after it has touched the module for the last time.
+#[pin_data]
+pub struct Owner {
+    /// The record made before this one. Set before the record is published, never changed.
+    next: Cell<*const Owner>,
+    /// Odd while the three below change.
+    sequence: Atomic<usize>,
+    /// The module; null while the record is free, and in the record of text that stays.
+    module: Atomic<*mut bindings::module>,
+    start: Atomic<usize>,
+    size: Atomic<usize>,
+    pending: Atomic<usize>,
+    closed: Atomic<bool>,
+    #[pin]
+    lock: SpinLock<()>,
+    #[pin]
+    attached: Opaque<bindings::list_head>,
+    /// Told when an attachment that was being ended by [`Owner::end`] is at its end.
+    #[pin]
+    ended: CondVar,
+}
+
+// SAFETY: `next` is written before the record is shared and only read after that; everything else
+// is atomic or under a lock.
+unsafe impl Send for Owner {}
+// SAFETY: As above.
+unsafe impl Sync for Owner {}
+
+/// The newest record; the others are behind its `next`.
+static RECORDS: Atomic<*const Owner> = Atomic::new(ptr::null());
+
+/// The record of text that never goes away: this module's own, or in tree the kernel's.
+static PERMANENT: SetOnce<&'static Owner> = SetOnce::new();
+
+/// Serialises those who take a free record or make one.
+static COMING: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
+
+/// What shows `tether/outstanding`, for as long as the machine runs.
+static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::new();
+
+impl Owner {
+    /// Makes a record, for good.
+    fn new() -> Result<&'static Self> {
+        let owner = KBox::pin_init(
+            pin_init!(Self {
+                next: Cell::new(ptr::null()),
+                sequence: Atomic::new(0),
+                module: Atomic::new(ptr::null_mut()),
+                start: Atomic::new(0),
+                size: Atomic::new(0),
+                pending: Atomic::new(0),
+                closed: Atomic::new(false),
+                lock <- new_spinlock!((), "tether::Owner::lock"),
+                attached <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::INIT_LIST_HEAD(slot) };
+                }),
+                ended <- new_condvar!("tether::Owner::ended"),
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The record is never moved again, nor freed: it is leaked, as the type says.
+        Ok(KBox::leak(unsafe { Pin::into_inner_unchecked(owner) }))
+    }
+
+    /// The records of modules, newest first.
+    fn records() -> impl Iterator<Item = &'static Owner> {
+        let mut next = RECORDS.load(Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: The pointer is null or that of a record, which is never freed; it was
+            // published by a release store that the load above pairs with.
+            let owner = unsafe { next.as_ref() }?;
+            next = owner.next.get();
+            Some(owner)
+        })
+    }
+
+    /// Makes the record that of `module`, or of none.
+    fn set(&self, module: *mut bindings::module, start: usize, size: usize) {
+        self.sequence.fetch_add(1usize, Full);
+        self.module.store(module, Relaxed);
+        self.start.store(start, Relaxed);
+        self.size.store(size, Relaxed);
+        self.sequence.fetch_add(1usize, Full);
+    }
+
+    /// Finds the module whose text holds `function`.
+    ///
+    /// May be called in any context.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if the function is in no module that came after Tether: it is not known then how
+    /// long its text stays.
+    pub fn of(function: *const ()) -> Result<&'static Owner> {
+        let address = function as usize;
+        for owner in Self::records() {
+            let sequence = owner.sequence.load(Acquire);
+            let start = owner.start.load(Relaxed);
+            let size = owner.size.load(Relaxed);
+            smp_mb(Read);
+            // A record that changes is not that of the caller's module, which is loaded.
+            if address.wrapping_sub(start) < size
+                && sequence & 1 == 0
+                && owner.sequence.load(Relaxed) == sequence
+            {
+                return Ok(owner);
+            }
+        }
+        // SAFETY: The function has no requirements.
+        if unsafe { bindings::tether_permanent_text(address) } {
+            return PERMANENT.copy().ok_or(ENODEV);
+        }
+        Err(EINVAL)
+    }
+
+    /// The module's name, for messages.
+    ///
+    /// Only called while the module cannot go: from its own end, or by who has an [`Entered`] or
+    /// knows of a pin.
+    pub(crate) fn name(&self) -> &CStr {
+        let module = self.module.load(Relaxed);
+        if module.is_null() {
+            return c"(permanent)";
+        }
+        // SAFETY: The module is still there, as the caller has seen to, and its name is a string
+        // in its own structure.
+        unsafe { CStr::from_char_ptr(bindings::tether_module_name(module)) }
+    }
+
+    /// Announces that something is being made that will call into this module.
+    ///
+    /// The module's text stays until the guard is dropped. It does not keep the module from going:
+    /// it makes its end wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the module is going.
+    pub fn enter(&'static self) -> Result<Entered> {
+        // Fully ordered: either the end of the module sees this count, or we see it closed.
+        let entered = self.hold();
+        if self.closed.load(Relaxed) {
+            return Err(ENODEV);
+        }
+        Ok(entered)
+    }
+
+    /// Makes the module's end wait for the guard, also if that has begun.
+    ///
+    /// Something else must make it wait until this has returned.
+    pub(crate) fn hold(&'static self) -> Entered {
+        self.pending.fetch_add(1usize, Full);
+        Entered(self)
+    }
+
+    /// Holds the module, so that it cannot be removed: `rmmod` fails with `EAGAIN`.
+    ///
+    /// Each success must be followed by one [`Owner::unpin`]. May be called in any context.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the module is going.
+    #[inline(never)]
+    pub fn pin(&'static self) -> Result {
+        let entered = self.enter()?;
+        let module = self.module.load(Relaxed);
+        // SAFETY: `entered` keeps the module's end waiting, so its structure is still there; null
+        // is allowed.
+        if !unsafe { bindings::try_module_get(module) } {
+            return Err(ENODEV);
+        }
+        // The pin takes over the count: `unpin` gives it back.
+        core::mem::forget(entered);
+        Ok(())
+    }
+
+    /// Drops a pin.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own a success of [`Owner::pin`]. If it is in the module's own text, then
+    /// something else must keep that there for as long as it is.
+    #[inline(never)]
+    pub unsafe fn unpin(&'static self) {
+        // SAFETY: The pin is the caller's by the function's contract, and until the count below
+        // is given back the module's end waits, so its structure is still there; null is allowed.
+        unsafe { bindings::module_put(self.module.load(Relaxed)) };
+        // Last: after this the module may be gone, and the record another's.
+        self.pending.fetch_sub(1usize, Release);
+    }
+
+    /// Gives back a pin whose callback was disarmed, at the end of a module whose init has failed.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own a success of [`Owner::pin`] on this record, which is closed.
+    pub(crate) unsafe fn unpin_disarmed(&'static self) {
+        // The count in the module is not looked at any more.
+        self.pending.fetch_sub(1usize, Release);
+    }
+
+    /// Ends what is left of a module. Sleeps.
+    fn end(&'static self) {
+        self.closed.store(true, Relaxed);
+        // Pairs with the fully ordered increment in `enter`: who does not see the owner closed is
+        // seen in `pending` below.
+        smp_mb(Full);
+
+        for pass in 1u32.. {
+            let disarmed = task_work::disarm(self);
+            if disarmed != 0 {
+                pr_warn!(
+                    "{}: init failed with {} task works queued: disarmed, their items leak\n",
+                    self.name(),
+                    disarmed
+                );
+            }
+            if !self.end_attached() && self.pending.load(Acquire) == 0 {
+                return;
+            }
+            fsleep(Delta::from_millis(1));
+            if pass.is_multiple_of(10_000) {
+                pr_warn!(
+                    "{}: still waiting for {} callbacks to return\n",
+                    self.name(),
+                    self.pending.load(Relaxed)
+                );
+            }
+        }
+    }
+
+    /// Ends what is attached, oldest first. Returns whether there was anything.
+    fn end_attached(&'static self) -> bool {
+        let mut any = false;
+        loop {
+            let guard = self.lock.lock();
+            // SAFETY: The head is initialised, and the lock is held.
+            let first = unsafe { (*self.attached.get()).next };
+            if ptr::eq(first, self.attached.get()) {
+                return any;
+            }
+            any = true;
+            // SAFETY: By the type's invariants this is the `links` of a valid attachment.
+            let attachment = unsafe { Attachment::from_links(first) };
+            // SAFETY: As above, and it is not freed before its state says that it was ended:
+            // whoever would do so waits for that in `detach`.
+            let what = unsafe { &*attachment }.take(State::Ending);
+            drop(guard);
+
+            pr_warn!(
+                "{}: leaked {} ({}): ended now\n",
+                self.name(),
+                what.kind,
+                what.name
+            );
+            // SAFETY: The state says that the attachment is ours to end.
+            unsafe { (what.end)(attachment) };
+
+            let guard = self.lock.lock();
+            // SAFETY: It is still there, as above.
+            unsafe { &*attachment }.state.set(State::Ended);
+            self.ended.notify_all();
+            drop(guard);
+            if let Some(release) = what.release {
+                // SAFETY: The list's reference is handed back, once.
+                unsafe { release(attachment) };
+            }
+        }
+    }
+}
+
+/// Keeps the end of a module waiting; see [`Owner::enter`].
+pub struct Entered(&'static Owner);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1usize, Release);
+    }
+}
+
+/// What an attachment is, and how it is ended when it was leaked.
+#[derive(Clone, Copy)]
+pub struct What {
+    /// A word or two for messages: "thread", "mmu notifier".
+    pub kind: &'static str,
+    /// The type that is called back, or another name that its author will know.
+    pub name: &'static str,
+    /// Ends it: called once, in process context, where it may sleep. After it has returned the
+    /// kernel does not call the module through this attachment.
+    pub end: unsafe fn(*const Attachment),
+    /// Drops the reference that the list held to where the attachment is, if it held one. Called
+    /// once, after `end`; the attachment may be gone afterwards.
+    pub release: Option<unsafe fn(*const Attachment)>,
+}
+
+/// Where an [`Attachment`] is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not attached yet, or taken off by who ends it.
+    Free,
+    Attached,
+    /// Being ended by [`Owner::end`].
+    Ending,
+    /// Ended by it.
+    Ended,
+}
+
+/// Something of a module's that the kernel calls, and that can be waited for.
+///
+/// # Invariants
+///
+/// `state` and `links` are only touched under the lock of `owner`, or before `attach`.
+#[pin_data]
+pub struct Attachment {
+    #[pin]
+    links: Opaque<bindings::list_head>,
+    state: Cell<State>,
+    what: What,
+    owner: &'static Owner,
+}
+
+// SAFETY: By the type's invariants what changes is touched under a lock.
+unsafe impl Send for Attachment {}
+// SAFETY: As above.
+unsafe impl Sync for Attachment {}
+
+impl Attachment {
+    /// An attachment that is not attached yet.
+    pub fn new(owner: &'static Owner, what: What) -> impl PinInit<Self> {
+        pin_init!(Self {
+            links <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
+                // SAFETY: `slot` is valid for writes, and pinned.
+                unsafe { bindings::INIT_LIST_HEAD(slot) };
+            }),
+            state: Cell::new(State::Free),
+            what,
+            owner,
+        })
+    }
+
+    /// The attachment that `links` is in.
+    ///
+    /// # Safety
+    ///
+    /// It must be the `links` of an attachment.
+    unsafe fn from_links(links: *mut bindings::list_head) -> *const Self {
+        let links = Opaque::cast_from(links).cast_mut();
+        // SAFETY: By the function's contract both are in one attachment.
+        unsafe { container_of!(links, Self, links) }
+    }
+
+    /// Who owns it.
+    pub fn owner(&self) -> &'static Owner {
+        self.owner
+    }
+
+    /// Takes it off the list. The lock must be held, and it must be in the list.
+    fn take(&self, state: State) -> What {
+        // SAFETY: It is in the list, and the lock is held.
+        unsafe { bindings::tether_list_del_init(self.links.get()) };
+        self.state.set(state);
+        self.what
+    }
+
+    /// Attaches it to its owner, who will end it if nobody else does.
+    ///
+    /// # Safety
+    ///
+    /// * The attachment must stay valid, and pinned, until [`Attachment::detach`] or
+    ///   [`Attachment::try_detach`] has returned true, or `detach` false, or until it was released
+    ///   as [`What::release`] says.
+    /// * The caller must hold an [`Entered`] of the owner's.
+    pub unsafe fn attach(&self) {
+        let _guard = self.owner.lock.lock();
+        self.state.set(State::Attached);
+        // SAFETY: Both are initialised, this one is in no list, and the lock is held.
+        unsafe { bindings::list_add_tail(self.links.get(), self.owner.attached.get()) };
+    }
+
+    /// Takes it off its owner's list, so that the caller ends it.
+    ///
+    /// Returns whether it is the caller's to end. If not, then its owner's end has ended it, which
+    /// this has waited for.
+    ///
+    /// May sleep. The caller must not be what the owner's end waits for.
+    pub fn detach(&self) -> bool {
+        let mut guard = self.owner.lock.lock();
+        loop {
+            match self.state.get() {
+                State::Attached => {
+                    self.take(State::Free);
+                    return true;
+                }
+                State::Ending => self.owner.ended.wait(&mut guard),
+                State::Free | State::Ended => return false,
+            }
+        }
+    }
+
+    /// Like [`Attachment::detach`], but never waits.
+    pub fn try_detach(&self) -> bool {
+        let _guard = self.owner.lock.lock();
+        let attached = self.state.get() == State::Attached;
+        if attached {
+            self.take(State::Free);
+        }
+        attached
+    }
+}
+
+/// What `tether/outstanding` in debugfs shows: what is attached, and what pins a module.
+struct Outstanding;
+
+impl Outstanding {
+    fn show(_: &Outstanding, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# module kind target-pid age-ms type")?;
+        for owner in Owner::records() {
+            // The guard keeps the module, and with it the names of its types, where it is.
+            let Ok(_entered) = owner.enter() else {
+                continue;
+            };
+            let _guard = owner.lock.lock();
+            let head = owner.attached.get();
+            // SAFETY: The head is initialised, and the lock is held.
+            let mut links = unsafe { (*head).next };
+            while !ptr::eq(links, head) {
+                // SAFETY: By the owner's invariants this is a valid attachment's.
+                let what = unsafe { &*Attachment::from_links(links) }.what;
+                f.write_fmt(fmt!("{} {} - - {}\n", owner.name(), what.kind, what.name))?;
+                // SAFETY: As above.
+                links = unsafe { (*links).next };
+            }
+        }
+        task_work::show_outstanding(f)
+    }
+}
+
+/// A module comes: its record is there before its first instruction runs.
+#[no_mangle]
+extern "C" fn tether_module_coming(
+    module: *mut bindings::module,
+    start: usize,
+    size: usize,
+) -> c_int {
+    let Some(coming) = COMING.as_ref() else {
+        return ENODEV.to_errno();
+    };
+    let _guard = coming.lock();
+    for owner in Owner::records() {
+        if owner.module.load(Relaxed).is_null() {
+            owner.closed.store(false, Relaxed);
+            owner.set(module, start, size);
+            return 0;
+        }
+    }
+    match Owner::new() {
+        Ok(owner) => {
+            owner.set(module, start, size);
+            owner.next.set(RECORDS.load(Relaxed));
+            RECORDS.store(owner, Release);
+            0
+        }
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// A module goes: its exit has run, or its init has failed. Its text is freed after this returns.
+#[no_mangle]
+extern "C" fn tether_module_going(module: *mut bindings::module) {
+    for owner in Owner::records() {
+        if ptr::eq(owner.module.load(Relaxed), module) {
+            owner.end();
+            owner.set(ptr::null_mut(), 0, 0);
+            return;
+        }
+    }
+}
+
+/// Sets the records up, once, before any module that uses them can come.
+#[no_mangle]
+extern "C" fn tether_init() -> c_int {
+    fn init() -> Result {
+        PERMANENT.populate(Owner::new()?);
+        COMING.populate(KBox::pin_init(
+            new_mutex!((), "tether::COMING"),
+            GFP_KERNEL,
+        )?);
+        let directory = debugfs::Dir::new(c"tether");
+        OUTSTANDING.populate(KBox::pin_init(
+            directory.read_callback_file(c"outstanding", Outstanding, &Outstanding::show),
+            GFP_KERNEL,
+        )?);
+        Ok(())
+    }
+    init().map_or_else(|error| error.to_errno(), |()| 0)
+}

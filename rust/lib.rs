@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tether: code that is tied to a task or to an address space, in safe Rust.
+//!
+//! * [`task_work`]: run this in that task's own context.
+//! * [`kthread`]: a kernel thread that can be stopped and joined.
+//! * [`mm::mmu_notifier`], [`mm::interval_notifier`]: tell me when these pages go away.
+//! * [`tether`]: what they share: who owns the code that is called back.
+//!
+//! This is the root of the external build. It does what `rust/kernel/lib.rs` does in a kernel
+//! tree: the files under `kernel/` are the same in both, and find here what they call `crate::`.
+
+mod bindings;
+
+pub(crate) use kernel::{
+    alloc,
+    current,
+    debugfs,
+    error,
+    fmt,
+    fs,
+    miscdevice,
+    new_condvar,
+    new_mutex,
+    new_spinlock,
+    prelude,
+    str,
+    sync,
+    task,
+    time,
+    types, //
+};
+// For the macros that consumers call.
+#[doc(hidden)]
+pub use kernel::{
+    container_of,
+    optional_name,
+    static_lock_class, //
+};
+
+/// Prefix of the log messages printed from within this crate.
+const __LOG_PREFIX: &[u8] = b"tether\0";
+
+#[path = "kernel/kthread.rs"]
+pub mod kthread;
+#[path = "kernel/misc_poll.rs"]
+pub mod misc_poll;
+#[path = "kernel/ptrace.rs"]
+pub mod ptrace;
+#[path = "kernel/task_work.rs"]
+pub mod task_work;
+#[path = "kernel/tether.rs"]
+pub mod tether;
+
+/// Memory management: what the kernel crate has, and notifiers.
+#[path = "kernel/mm"]
+pub mod mm {
+    pub use kernel::mm::*;
+
+    pub mod interval_notifier;
+    pub mod mmu_notifier;
+}
