@@ -516,9 +516,7 @@ where
         // SAFETY: It came from `into_node`, which gave up a reference.
         let this = unsafe { Arc::from_raw(item_of::<T, ID>(node)) };
         // SAFETY: `this` keeps the object valid.
-        unsafe { node.as_ref() }
-            .state
-            .store(IDLE, Release);
+        unsafe { node.as_ref() }.state.store(IDLE, Release);
         this
     }
 
@@ -530,9 +528,7 @@ where
         let held = this.clone();
         T::run(this, context);
         // SAFETY: `held` keeps the object valid.
-        unsafe { node.as_ref() }
-            .state
-            .store(IDLE, Release);
+        unsafe { node.as_ref() }.state.store(IDLE, Release);
         drop(held);
     }
 }
@@ -558,9 +554,7 @@ pub fn add<P, const ID: u64>(task: &Task, item: P, mode: Mode) -> Result<(), Ref
 where
     P: TaskWorkPointer<ID>,
 {
-    let node = item
-        .into_node()
-        .map_err(|item| Refused::new(item, EBUSY))?;
+    let node = item.into_node().map_err(|item| Refused::new(item, EBUSY))?;
     // SAFETY: `into_node` has given us a node that was idle, and that stays valid until it is run.
     unsafe { add_node(task, node, mode) }.map_err(|error| {
         // SAFETY: The node came from `into_node` above, and was not queued.
@@ -589,11 +583,12 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     owner.pin()?;
     // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. If
     // this succeeds it may have been run already, and is not touched again.
-    to_result(unsafe { bindings::task_work_add(task.as_ptr(), head, mode.as_raw()) })
-        .inspect_err(|_| {
+    to_result(unsafe { bindings::task_work_add(task.as_ptr(), head, mode.as_raw()) }).inspect_err(
+        |_| {
             // SAFETY: The pin is ours, and we are not in the owner's text.
             unsafe { owner.unpin() };
-        })
+        },
+    )
 }
 
 /// What the kernel calls. It is in text that never goes away, and must never be copied into a
@@ -688,7 +683,9 @@ pub(crate) fn show_outstanding(f: &mut fmt::Formatter<'_>) -> fmt::Result {
             owner.name(),
             task.pid(),
             // SAFETY: The function has no requirements.
-            unsafe { bindings::jiffies64_to_msecs(jiffies().wrapping_sub(node.added.get()) as u64) },
+            unsafe {
+                bindings::jiffies64_to_msecs(jiffies().wrapping_sub(node.added.get()) as u64)
+            },
             node.name,
         ));
     });

@@ -63,7 +63,8 @@
 //!
 //! /// Counts the bytes that the current process unmaps or changes.
 //! fn count() -> Result<Pin<KBox<Registration<Counter>>>> {
-//!     let mm = current!().mm().ok_or(EINVAL)?;
+//!     let task = current!();
+//!     let mm = task.mm().ok_or(EINVAL)?;
 //!     let counter = Counter {
 //!         invalidated: Atomic::new(0),
 //!     };
@@ -359,8 +360,12 @@ impl<T: MmuNotifier> Registration<T> {
     ) -> c_int {
         // SAFETY: The kernel calls this for a subscription that is registered, so the registration
         // is valid, and with a valid range.
-        let (this, range) =
-            unsafe { (Self::from_subscription(subscription), Range::from_raw(range)) };
+        let (this, range) = unsafe {
+            (
+                Self::from_subscription(subscription),
+                Range::from_raw(range),
+            )
+        };
         // SAFETY: The section ends below, in the same task.
         unsafe { bindings::non_block_start() };
         this.notifier.invalidate_range_start(&range);
@@ -374,8 +379,12 @@ impl<T: MmuNotifier> Registration<T> {
         range: *const bindings::mmu_notifier_range,
     ) {
         // SAFETY: As for `invalidate_range_start_callback`.
-        let (this, range) =
-            unsafe { (Self::from_subscription(subscription), Range::from_raw(range)) };
+        let (this, range) = unsafe {
+            (
+                Self::from_subscription(subscription),
+                Range::from_raw(range),
+            )
+        };
         // SAFETY: The section ends below, in the same task.
         unsafe { bindings::non_block_start() };
         this.notifier.invalidate_range_end(&range);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * mmwatch: see an address space change.
+ *
+ * A file of /dev/mmwatch watches one address space: that of the process which asks (pid 0), as it
+ * is at that moment, or that of a process which the asking task traces and has stopped.
+ *
+ *   read()   gives whole events, as many as fit; it waits for the first one unless O_NONBLOCK. 0 is
+ *            the end: the address space is gone, and all that happened in it was read.
+ *   poll()   POLLIN: there are events. POLLHUP: the end. POLLERR: nothing is watched.
+ *
+ * Only the process that asked may use the file: for a forked child, and after the process has
+ * executed another program, everything fails with ESTALE.
+ */
+#ifndef _MMWATCH_H
+#define _MMWATCH_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* How many address spaces may be watched at one time, in all. */
+#define MMWATCH_MAX_WATCHES	64
+
+/*
+ * How many events wait for a reader, at most. What does not fit is dropped; but it is counted, and
+ * its number is in MMWATCH_STATUS and in an MMWATCH_DROPPED event.
+ */
+#define MMWATCH_MAX_EVENTS	32768
+
+/* Kinds of events: the first are those of enum mmu_notifier_event. */
+enum mmwatch_kind {
+	MMWATCH_UNMAP,
+	MMWATCH_CLEAR,
+	MMWATCH_PROTECTION_VMA,
+	MMWATCH_PROTECTION_PAGE,
+	MMWATCH_SOFT_DIRTY,
+	MMWATCH_RELEASE,	/* the address space is gone */
+	MMWATCH_MIGRATE,
+	MMWATCH_EXCLUSIVE,
+	MMWATCH_OTHER,
+	MMWATCH_DROPPED,	/* "start" events were dropped before the one that comes next */
+};
+
+/* The one who invalidated could wait. */
+#define MMWATCH_BLOCKABLE	(1 << 0)
+
+struct mmwatch_event {
+	__u64 time;		/* nanoseconds since the watch began */
+	__u64 start;		/* first address */
+	__u64 end;		/* the one after the last */
+	__u64 count;		/* how many invalidations there were, with this one */
+	__u32 kind;		/* enum mmwatch_kind */
+	__u32 flags;
+	__s32 pid;		/* the thread that did it */
+	__s32 tgid;		/* its process */
+};
+
+struct mmwatch_watch {
+	__s32 pid;		/* 0: the calling process */
+	__u32 flags;		/* 0 */
+	/*
+	 * Only with pid 0: where in the caller's memory to publish the number of invalidations, a
+	 * __u64, or 0. The thread that asked does so itself, before it returns to user space: what
+	 * it has done is counted there when its system call returns, what others do at its next one.
+	 */
+	__u64 count_address;
+};
+
+struct mmwatch_status {
+	__u64 count;		/* invalidations */
+	__u64 published;	/* of these, what was published */
+	__u64 pages;		/* invalidated, a page each time that it was */
+	__u64 dropped;		/* events that did not fit */
+	__u32 ended;		/* the address space is gone */
+	__u32 reserved;
+};
+
+/*
+ * Begins to watch. EBUSY: this file watches already. ENOSPC: MMWATCH_MAX_WATCHES. EINVAL: flags, or
+ * a count_address that is not aligned or not of the caller. EFAULT. ESRCH: no such process.
+ * EPERM: not traced by the caller, not stopped, or not to be looked into.
+ */
+#define MMWATCH_WATCH	_IOW(0xB8, 1, struct mmwatch_watch)
+/* How it stands. EINVAL: nothing is watched. ESTALE. EFAULT. */
+#define MMWATCH_STATUS	_IOR(0xB8, 2, struct mmwatch_status)
+/* Ends the watch; the file can watch again. EINVAL: nothing is watched. ESTALE. */
+#define MMWATCH_UNWATCH	_IO(0xB8, 3)
+
+#endif
