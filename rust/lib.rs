@@ -45,6 +45,8 @@ const __LOG_PREFIX: &[u8] = b"tether\0";
 pub mod kthread;
 #[path = "kernel/misc_poll.rs"]
 pub mod misc_poll;
+#[path = "kernel/pid.rs"]
+pub mod pid;
 #[path = "kernel/ptrace.rs"]
 pub mod ptrace;
 #[path = "kernel/task_work.rs"]

@@ -43,6 +43,8 @@ enum mmwatch_kind {
 
 /* The one who invalidated could wait. */
 #define MMWATCH_BLOCKABLE	(1 << 0)
+/* With MMWATCH_RELEASE: the process goes on, it has executed another program. */
+#define MMWATCH_EXECUTED	(1 << 1)
 
 struct mmwatch_event {
 	__u64 time;		/* nanoseconds since the watch began */

@@ -119,7 +119,8 @@ const BATCH: Delta = Delta::from_millis(2);
 const KIND_RELEASE: u32 = 5;
 const KIND_OTHER: u32 = 8;
 const KIND_DROPPED: u32 = 9;
-const FLAG_BLOCKABLE: u32 = 1;
+const FLAG_BLOCKABLE: u32 = 1 << 0;
+const FLAG_EXECUTED: u32 = 1 << 1;
 
 const WATCH: u32 = _IOW::<WatchArgument>(0xB8, 1);
 const STATUS: u32 = _IOR::<StatusArgument>(0xB8, 2);
@@ -470,7 +471,13 @@ impl MmuNotifier for Recorder {
     }
 
     fn release(&self, _mm: &Mm) {
-        self.watch.note(KIND_RELEASE, FLAG_BLOCKABLE, 0, usize::MAX);
+        let task = current!();
+        // An exiting task has let go of its address space before this; one that executes another
+        // program has the new one already.
+        let executed = task.tgid() == self.watch.target.tgid()
+            && task.mm().is_some_and(|mm| !is_same(mm, &self.watch.watched));
+        let flags = FLAG_BLOCKABLE | if executed { FLAG_EXECUTED } else { 0 };
+        self.watch.note(KIND_RELEASE, flags, 0, usize::MAX);
     }
 }
 

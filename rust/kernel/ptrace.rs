@@ -11,11 +11,9 @@
 use crate::{
     bindings,
     mm::MmWithUser,
+    pid::find_task,
     prelude::*,
-    sync::{
-        aref::ARef,
-        rcu, //
-    },
+    sync::aref::ARef,
     task::{
         Pid,
         Task, //
@@ -44,16 +42,7 @@ pub struct Tracee {
 ///   task lacks `CAP_SYS_PTRACE`;
 /// * [`EINVAL`] if it has no address space.
 pub fn tracee(pid: Pid) -> Result<Tracee> {
-    let task = {
-        let _guard = rcu::read_lock();
-        // SAFETY: An RCU read lock is held.
-        let pid = unsafe { bindings::find_vpid(pid) };
-        // SAFETY: The pid is null, which is allowed, or valid while the RCU read lock is held.
-        unsafe { bindings::get_pid_task(pid, bindings::pid_type_PIDTYPE_PID) }
-    };
-    let task = NonNull::new(task).ok_or(ESRCH)?;
-    // SAFETY: `get_pid_task` has taken a reference, which is ours. `Task` is transparent.
-    let task: ARef<Task> = unsafe { ARef::from_raw(task.cast()) };
+    let task = find_task(pid).ok_or(ESRCH)?;
 
     // SAFETY: The task is valid.
     if !unsafe { bindings::tether_stopped_tracee(task.as_ptr()) } {

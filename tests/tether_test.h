@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* /dev/tether-test: what the tests in user space drive. */
+#ifndef _TETHER_TEST_H
+#define _TETHER_TEST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+enum tether_test_mode {
+	TETHER_TEST_NONE,
+	TETHER_TEST_RESUME,
+	TETHER_TEST_SIGNAL,
+	TETHER_TEST_SIGNAL_NO_IPI,
+};
+
+enum tether_test_kind {
+	TETHER_TEST_BOX,
+	TETHER_TEST_ARC,
+	TETHER_TEST_CLOSURE,
+	/* An Arc, added twice: the ioctl's error is that of the second time. */
+	TETHER_TEST_TWICE,
+	/* An Arc, which its callback adds again; see requeue_error. */
+	TETHER_TEST_REQUEUE,
+};
+
+struct tether_test_add {
+	__s32 tid;		/* 0: the caller */
+	__u32 mode;
+	__u32 kind;
+	__u32 reserved;
+};
+
+/* Counted since the module was loaded. */
+struct tether_test_counts {
+	__s64 made;
+	__s64 ran;
+	__s64 dropped;
+	__s64 ran_exiting;
+	__s64 ran_without_mm;
+	__s64 ran_in_wrong_task;
+	__s64 requeue_error;	/* of the last one */
+	__s64 starts;		/* notifier callbacks on the file's address space */
+	__s64 ends;
+	__s64 releases;
+};
+
+#define TETHER_TEST_ADD		_IOW(0xB9, 1, struct tether_test_add)
+#define TETHER_TEST_COUNTS	_IOR(0xB9, 2, struct tether_test_counts)
+#define TETHER_TEST_REGISTER	_IO(0xB9, 3)	/* a notifier on the caller's address space */
+#define TETHER_TEST_UNREGISTER	_IO(0xB9, 4)
+
+#endif
