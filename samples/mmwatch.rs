@@ -475,7 +475,9 @@ impl MmuNotifier for Recorder {
         // An exiting task has let go of its address space before this; one that executes another
         // program has the new one already.
         let executed = task.tgid() == self.watch.target.tgid()
-            && task.mm().is_some_and(|mm| !is_same(mm, &self.watch.watched));
+            && task
+                .mm()
+                .is_some_and(|mm| !is_same(mm, &self.watch.watched));
         let flags = FLAG_BLOCKABLE | if executed { FLAG_EXECUTED } else { 0 };
         self.watch.note(KIND_RELEASE, flags, 0, usize::MAX);
     }
@@ -579,10 +581,7 @@ impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        KBox::pin_init(
-            pin_init!(Self { active <- new_mutex!(None) }),
-            GFP_KERNEL,
-        )
+        KBox::pin_init(pin_init!(Self { active <- new_mutex!(None) }), GFP_KERNEL)
     }
 
     fn ioctl(me: Pin<&Self>, _file: &File, command: u32, argument: usize) -> Result<isize> {

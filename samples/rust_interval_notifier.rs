@@ -101,7 +101,12 @@ impl MiscDevice for Device {
         )?;
         // Nothing to look up: that the range is quiet is all there is to know.
         registration.read(|| Ok(()), |(), valid| *valid = true)?;
-        let old = kiocb.file().get_ref().registration.lock().replace(registration);
+        let old = kiocb
+            .file()
+            .get_ref()
+            .registration
+            .lock()
+            .replace(registration);
         // Outside of the lock: it waits for invalidations.
         drop(old);
         Ok(length)
@@ -110,7 +115,10 @@ impl MiscDevice for Device {
     fn read_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let valid = {
             let registration = kiocb.file().get_ref().registration.lock();
-            registration.as_ref().ok_or(EINVAL)?.with_shadow(|valid| *valid)
+            registration
+                .as_ref()
+                .ok_or(EINVAL)?
+                .with_shadow(|valid| *valid)
         };
         iov.simple_read_from_buffer(kiocb.ki_pos_mut(), if valid { b"1\n" } else { b"0\n" })
     }

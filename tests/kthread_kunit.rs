@@ -206,11 +206,7 @@ mod tests {
 
     #[test]
     fn stopping_and_joining_oneself_is_an_error_and_dropping_oneself_no_hang() {
-        let own = Arc::pin_init(
-            pin_init!(Own { thread <- new_mutex!(None) }),
-            GFP_KERNEL,
-        )
-        .unwrap();
+        let own = Arc::pin_init(pin_init!(Own { thread <- new_mutex!(None) }), GFP_KERNEL).unwrap();
         let (ready, done) = (gate(), gate());
         let (own_, ready_, done_) = (own.clone(), ready.clone(), done.clone());
         let alive = counter();
@@ -273,13 +269,13 @@ mod tests {
 
     #[test]
     fn a_name_is_not_a_format() {
-        let thread = kthread::spawn(c"%s%n%d%p", |context| until_stopped(context)).unwrap();
+        let thread = kthread::spawn(c"%s%n%d%p", until_stopped).unwrap();
         assert!(thread.stop().is_ok());
     }
 
     #[test]
     fn a_thread_stops_another_one_while_it_is_itself_stopped() {
-        let inner = kthread::spawn(c"tether-inner", |context| until_stopped(context)).unwrap();
+        let inner = kthread::spawn(c"tether-inner", until_stopped).unwrap();
         let outer = kthread::spawn(c"tether-outer", move |context| {
             until_stopped(context);
             inner.stop().is_ok()

@@ -580,6 +580,10 @@ unsafe fn start(core: &Core, name: &CStr, give: impl Fn()) -> Result {
 
 /// What the kernel calls. It is in text that never goes away, and must never be copied into a
 /// consumer's: the module of a detached thread may be gone when this returns.
+///
+/// # Safety
+///
+/// Called once for a thread, in it, with the [`Core`] that `start` has created it with.
 #[inline(never)]
 unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: The data is what `start` has passed, and there is a reference for us.

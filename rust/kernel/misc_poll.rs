@@ -118,6 +118,9 @@ impl<T: PollMiscDevice> PollMiscDeviceRegistration<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// `file` must be an open file of this device, `table` null or valid.
     unsafe extern "C" fn poll_callback(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,

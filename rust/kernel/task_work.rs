@@ -593,6 +593,10 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
 
 /// What the kernel calls. It is in text that never goes away, and must never be copied into a
 /// consumer's, by inlining or as a generic: the owner may be gone when it returns.
+///
+/// # Safety
+///
+/// `head` must be that of a [`Node`] which `add_node` has queued to the current task.
 #[inline(never)]
 unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     // SAFETY: The kernel calls this with what `add_node` has given it: the `head` of a node.
@@ -620,6 +624,9 @@ unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
 ///
 /// It is called in atomic context, with that task's `pi_lock` held.
 fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
+    /// # Safety
+    ///
+    /// `data` must be an `F`; the others valid, the work that of a [`Node`].
     unsafe extern "C" fn call<F: FnMut(&Task, &Node)>(
         task: *mut bindings::task_struct,
         head: *mut bindings::callback_head,

@@ -212,6 +212,9 @@ impl<T: IntervalNotifier> Registration<T> {
         f(&mut self.shadow.lock())
     }
 
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, inserted, and `range` valid.
     unsafe extern "C" fn invalidate_callback(
         subscription: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,

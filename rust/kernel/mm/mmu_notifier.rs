@@ -354,6 +354,9 @@ impl<T: MmuNotifier> Registration<T> {
         unsafe { &*container_of!(subscription, Self, subscription) }
     }
 
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
     unsafe extern "C" fn invalidate_range_start_callback(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -374,6 +377,9 @@ impl<T: MmuNotifier> Registration<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
     unsafe extern "C" fn invalidate_range_end_callback(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -392,6 +398,9 @@ impl<T: MmuNotifier> Registration<T> {
         unsafe { bindings::non_block_end() };
     }
 
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `mm` valid.
     unsafe extern "C" fn release_callback(
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0
+/* /dev/mmwatch. Needs the modules tether and mmwatch. */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "../samples/mmwatch.h"
+
+#define PAGES 16
+
+static void *volatile bad = (void *)8;
+static uint64_t published __attribute__((aligned(8)));
+
+static int watch(int fd, int pid, void *count)
+{
+	struct mmwatch_watch argument = { .pid = pid, .count_address = (uintptr_t)count };
+
+	return ioctl(fd, MMWATCH_WATCH, &argument) ? -errno : 0;
+}
+
+static struct mmwatch_status status_of(int fd)
+{
+	struct mmwatch_status status;
+
+	if (ioctl(fd, MMWATCH_STATUS, &status))
+		_exit(99);
+	return status;
+}
+
+static void *map(void)
+{
+	return mmap(NULL, PAGES * sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+}
+
+FIXTURE(watch)
+{
+	int fd;
+	size_t size;
+	char *memory;
+};
+
+FIXTURE_SETUP(watch)
+{
+	self->fd = open("/dev/mmwatch", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->size = PAGES * sysconf(_SC_PAGESIZE);
+	self->memory = map();
+	ASSERT_NE(MAP_FAILED, self->memory);
+}
+
+FIXTURE_TEARDOWN(watch)
+{
+	close(self->fd);
+}
+
+/* Reads until an event of this kind for just this range comes. */
+static int seen(int fd, unsigned int kind, void *start, size_t size)
+{
+	struct mmwatch_event event;
+	struct pollfd poll_ = { .fd = fd, .events = POLLIN };
+
+	while (poll(&poll_, 1, 2000) == 1 && read(fd, &event, sizeof(event)) == sizeof(event))
+		if (event.kind == kind && event.start == (uintptr_t)start &&
+		    event.end == (uintptr_t)start + size)
+			return event.tgid;
+	return 0;
+}
+
+TEST_F(watch, munmap)
+{
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
+}
+
+TEST_F(watch, mremap)
+{
+	void *elsewhere = map();
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_NE(MAP_FAILED, mremap(self->memory, self->size, self->size,
+				     MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere));
+	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
+}
+
+TEST_F(watch, madvise)
+{
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
+	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_CLEAR, self->memory, self->size));
+}
+
+TEST_F(watch, mprotect)
+{
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_EQ(0, mprotect(self->memory, self->size, PROT_READ));
+	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_PROTECTION_VMA, self->memory, self->size));
+}
+
+/* The count is up to date when the system call returns. */
+TEST_F(watch, published_count)
+{
+	int round;
+
+	ASSERT_EQ(0, watch(self->fd, 0, &published));
+	for (round = 0; round < 200; round++) {
+		uint64_t before = *(volatile uint64_t *)&published;
+
+		ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
+		ASSERT_LT(before, *(volatile uint64_t *)&published);
+		self->memory[0] = 1;
+	}
+	EXPECT_EQ(status_of(self->fd).count, *(volatile uint64_t *)&published);
+	EXPECT_LE(200, published);
+}
+
+TEST_F(watch, bad_input)
+{
+	struct mmwatch_watch argument = { .flags = 1 };
+	struct mmwatch_event event;
+	struct pollfd poll_ = { .fd = self->fd, .events = POLLIN };
+
+	EXPECT_EQ(-1, ioctl(self->fd, _IO(0xB8, 99)));
+	EXPECT_EQ(ENOTTY, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_WATCH, bad));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-EINVAL, watch(self->fd, 0, (char *)&published + 1));
+	EXPECT_EQ(-EFAULT, watch(self->fd, 0, bad));
+	EXPECT_EQ(-ESRCH, watch(self->fd, 0x3fffff, NULL));
+	EXPECT_EQ(-EPERM, watch(self->fd, 1, NULL));
+	EXPECT_EQ(-EINVAL, watch(self->fd, 1, &published));
+	/* Nothing is watched yet. */
+	EXPECT_EQ(-1, read(self->fd, &event, sizeof(event)));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_UNWATCH));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(1, poll(&poll_, 1, 0));
+	EXPECT_EQ(POLLERR, poll_.revents);
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	EXPECT_EQ(-EBUSY, watch(self->fd, 0, NULL));
+	EXPECT_EQ(-1, read(self->fd, &event, sizeof(event) - 1));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_STATUS, bad));
+	EXPECT_EQ(EFAULT, errno);
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	ASSERT_EQ(1, poll(&poll_, 1, 2000));
+	EXPECT_EQ(-1, read(self->fd, bad, sizeof(event)));
+	EXPECT_EQ(EFAULT, errno);
+	/* The event that could not be copied is not lost. */
+	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
+}
+
+static void drain(int fd)
+{
+	struct mmwatch_event event;
+	struct pollfd poll_ = { .fd = fd, .events = POLLIN };
+
+	while (poll(&poll_, 1, 50) == 1 && read(fd, &event, sizeof(event)) > 0)
+		;
+}
+
+TEST_F(watch, nonblocking)
+{
+	struct mmwatch_event event;
+
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	drain(self->fd);
+	EXPECT_EQ(-1, read(self->fd, &event, sizeof(event)));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+static void nothing(int signal)
+{
+}
+
+TEST_F(watch, blocking_read_is_interrupted)
+{
+	struct sigaction action = { .sa_handler = nothing };
+	struct mmwatch_event event;
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	sigaction(SIGALRM, &action, NULL);
+	drain(self->fd);
+	ualarm(200000, 200000);
+	while (read(self->fd, &event, sizeof(event)) == sizeof(event))
+		;
+	EXPECT_EQ(EINTR, errno);
+	ualarm(0, 0);
+}
+
+/* Watching again after unwatching; nothing is seen in between. */
+TEST_F(watch, unwatch)
+{
+	ASSERT_EQ(0, watch(self->fd, 0, &published));
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	published = 0;
+	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
+	EXPECT_EQ(0, published);
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
+}
+
+TEST_F(watch, too_many)
+{
+	int fds[MMWATCH_MAX_WATCHES + 1], i;
+
+	for (i = 0; i < MMWATCH_MAX_WATCHES; i++) {
+		fds[i] = open("/dev/mmwatch", O_RDWR);
+		ASSERT_LE(0, fds[i]);
+		ASSERT_EQ(0, watch(fds[i], 0, NULL));
+	}
+	EXPECT_EQ(-ENOSPC, watch(self->fd, 0, NULL));
+	close(fds[0]);
+	EXPECT_EQ(0, watch(self->fd, 0, NULL));
+	for (i = 1; i < MMWATCH_MAX_WATCHES; i++)
+		close(fds[i]);
+}
+
+/* A child that uses its parent's file is told so; and so is who executes another program. */
+TEST_F(watch, forked_child)
+{
+	int status;
+	pid_t child;
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		struct mmwatch_status argument;
+		struct mmwatch_event event;
+		struct pollfd poll_ = { .fd = self->fd, .events = POLLIN };
+		int wrong = 0;
+
+		wrong |= ioctl(self->fd, MMWATCH_STATUS, &argument) != -1 || errno != ESTALE;
+		wrong |= (read(self->fd, &event, sizeof(event)) != -1 || errno != ESTALE) << 1;
+		wrong |= (ioctl(self->fd, MMWATCH_UNWATCH) != -1 || errno != ESTALE) << 2;
+		wrong |= (watch(self->fd, 0, NULL) != -ESTALE) << 3;
+		wrong |= (poll(&poll_, 1, 0) != 1 || poll_.revents != POLLERR) << 4;
+		_exit(wrong);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_LT(0, status_of(self->fd).count);
+}
+
+TEST_F(watch, after_exec)
+{
+	int status;
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		char script[128];
+
+		fcntl(self->fd, F_SETFD, 0);
+		if (watch(self->fd, 0, &published))
+			_exit(1);
+		/* head's read must fail with "Stale file handle". */
+		snprintf(script, sizeof(script),
+			 "LC_ALL=C head -c 48 <&%d 2>&1 >/dev/null | grep -q Stale", self->fd);
+		execl("/bin/sh", "sh", "-c", script, NULL);
+		_exit(2);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+static pid_t stopped_tracee(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		char *memory = map();
+
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		munmap(memory, PAGES * sysconf(_SC_PAGESIZE));
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	return child;
+}
+
+/* A tracer may watch its tracee while that is stopped; it hears of its end, and then of the end. */
+TEST_F(watch, tracee)
+{
+	struct mmwatch_event event = {};
+	unsigned int unmapped = 0, released = 0;
+	ssize_t size;
+	int status;
+	pid_t child = stopped_tracee();
+
+	ASSERT_EQ(0, watch(self->fd, child, NULL));
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, 0, 0));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	while ((size = read(self->fd, &event, sizeof(event))) == sizeof(event)) {
+		unmapped += event.kind == MMWATCH_UNMAP && event.tgid == child;
+		released += event.kind == MMWATCH_RELEASE;
+	}
+	EXPECT_EQ(0, size);
+	EXPECT_LT(0, unmapped);
+	EXPECT_EQ(1, released);
+	EXPECT_EQ(1, status_of(self->fd).ended);
+}
+
+TEST_F(watch, not_a_tracee)
+{
+	int status;
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	EXPECT_EQ(-EPERM, watch(self->fd, child, NULL));
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+
+	/* Traced, but not stopped. */
+	child = stopped_tracee();
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, 0, 0));
+	usleep(100000);
+	EXPECT_NE(0, watch(self->fd, child, NULL));
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+}
+
+/* As an ordinary user: watches a tracee of one's own that has just executed @program. */
+static int watch_as_nobody(int fd, const char *program)
+{
+	int status, result;
+	pid_t child;
+
+	if (setgid(65534) || setuid(65534))
+		return -1000;
+	child = fork();
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		execl(program, program, NULL);
+		_exit(3);
+	}
+	waitpid(child, &status, 0);
+	if (!WIFSTOPPED(status))
+		return -1001;
+	result = watch(fd, child, NULL);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	return result;
+}
+
+/* A program that its user cannot read is not dumpable: not without CAP_SYS_PTRACE. */
+TEST_F(watch, not_dumpable)
+{
+	int status;
+	pid_t watcher = fork();
+
+	ASSERT_LE(0, watcher);
+	if (watcher == 0)
+		_exit(watch_as_nobody(self->fd, "/bin/true") == 0 ? 0 : 1);
+	ASSERT_EQ(watcher, waitpid(watcher, &status, 0));
+	EXPECT_EQ(0, status);
+
+	watcher = fork();
+	ASSERT_LE(0, watcher);
+	if (watcher == 0) {
+		int fd = open("/dev/mmwatch", O_RDWR);
+
+		_exit(watch_as_nobody(fd, getenv("TETHER_UNREADABLE")) == -EPERM ? 0 : 1);
+	}
+	ASSERT_EQ(watcher, waitpid(watcher, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/* A reader that does not read loses events, but no count: it is told how many. */
+TEST_F(watch, overflow)
+{
+	struct mmwatch_event events[256];
+	struct mmwatch_status status;
+	uint64_t read_ = 0, dropped = 0;
+	struct pollfd poll_ = { .fd = self->fd, .events = POLLIN };
+	ssize_t size;
+	int i;
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	for (i = 0; i < MMWATCH_MAX_EVENTS + 20000; i++)
+		madvise(self->memory, self->size, MADV_DONTNEED);
+	usleep(100000);
+	status = status_of(self->fd);
+	EXPECT_LE(MMWATCH_MAX_EVENTS + 20000, status.count);
+	EXPECT_LE(20000, status.dropped);
+	while (read_ + dropped < status.count && poll(&poll_, 1, 1000) == 1) {
+		size = read(self->fd, events, sizeof(events));
+		ASSERT_LT(0, size);
+		for (i = 0; i < size / (ssize_t)sizeof(*events); i++) {
+			if (events[i].kind == MMWATCH_DROPPED)
+				dropped += events[i].start;
+			else
+				read_++;
+		}
+	}
+	EXPECT_LE(status.count, read_ + dropped);
+	EXPECT_LE(status.dropped, dropped);
+}
+
+struct hammer {
+	volatile int stop;
+	uint64_t rounds;
+};
+
+static void *hammers(void *data)
+{
+	struct hammer *hammer = data;
+	size_t size = PAGES * sysconf(_SC_PAGESIZE);
+
+	while (!hammer->stop) {
+		munmap(map(), size);
+		hammer->rounds++;
+	}
+	return NULL;
+}
+
+/* Watch and unwatch while two threads map and unmap. */
+TEST_F(watch, storm)
+{
+	struct hammer hammer[2] = {};
+	pthread_t threads[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, hammers, &hammer[i]));
+	for (i = 0; i < 30; i++) {
+		ASSERT_EQ(0, watch(self->fd, 0, i % 2 ? &published : NULL));
+		usleep(1000 * (i % 5));
+		ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	}
+	for (i = 0; i < 2; i++) {
+		hammer[i].stop = 1;
+		pthread_join(threads[i], NULL);
+		EXPECT_LT(0, hammer[i].rounds);
+	}
+}
+
+TEST_HARNESS_MAIN

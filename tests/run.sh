@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs in the VM, as root: loads what is to be tested, and leaves one KTAP file for each suite.
+#
+# Usage: tests/run.sh MODULES PROGRAMS RESULTS
+
+modules=$1 programs=$2 results=$3
+mkdir -p "$results"
+
+load() {
+	insmod "$(ls "$modules"/{rust,samples,tests}/"$1.ko" 2>/dev/null)"
+}
+
+# kunit_suite MODULE: its suite runs when it is loaded; what the kernel's log has of that is the
+# result.
+kunit_suite() {
+	local before
+	before=$(dmesg | wc -l)
+	echo "-- $1"
+	load "$1"
+	dmesg --color=never | tail -n "+$((before + 1))" >"$results/$1.ktap"
+	rmmod "$1" || echo "not ok 99 rmmod $1" >>"$results/$1.ktap"
+}
+
+# program NAME
+program() {
+	echo "-- $1"
+	"$programs/$1" >"$results/$1.ktap" 2>&1
+}
+
+load tether || exit 1
+
+# For the unload tests, which load and unload by themselves.
+export TETHER_MODULES=/tmp/modules
+mkdir -p "$TETHER_MODULES"
+cp "$modules"/samples/*.ko "$modules"/tests/*.ko "$TETHER_MODULES"
+# A program that ordinary users may run but not read.
+export TETHER_UNREADABLE=/tmp/unreadable
+cp /bin/true "$TETHER_UNREADABLE"
+chmod 711 "$TETHER_UNREADABLE"
+
+program unload_test
+
+kunit_suite kthread_kunit
+kunit_suite task_work_kunit
+kunit_suite tether_doctests
+
+load tether_test
+load rust_interval_notifier
+load mmwatch
+program task_work_test
+program mmu_notifier_test
+program mmwatch_test
+
+# After the last user each module can go, and nothing is left.
+{
+	kmemleak=/sys/kernel/debug/kmemleak
+	echo "KTAP version 1"
+	[ -e "$kmemleak" ] && echo "1..5" || echo "1..4"
+	number=0
+	for module in tether_test rust_interval_notifier mmwatch; do
+		number=$((number + 1))
+		rmmod "$module" && echo "ok $number rmmod $module" || echo "not ok $number rmmod $module"
+	done
+	left=$(grep -v '^#' /sys/kernel/debug/tether/outstanding)
+	[ -z "$left" ] && echo "ok 4 nothing outstanding" || echo "not ok 4 nothing outstanding: $left"
+	# It scans twice: what was just freed or made may look lost the first time.
+	if [ -e "$kmemleak" ]; then
+		echo scan >"$kmemleak"
+		sleep 6
+		echo scan >"$kmemleak"
+		leaks=$(cat "$kmemleak")
+		[ -z "$leaks" ] && echo "ok 5 kmemleak" || echo "not ok 5 kmemleak"
+		[ -z "$leaks" ] || echo "$leaks" | sed 's/^/# /'
+	fi
+} >"$results/end.ktap"
+echo "-- done"

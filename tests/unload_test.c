@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a module may leave behind when it goes. Needs the module tether; loads and unloads others,
+ * from the folder in TETHER_MODULES.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "tether_test.h"
+
+static int load(const char *name)
+{
+	char path[512];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/%s.ko", getenv("TETHER_MODULES"), name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static int unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
+/* Makes the kernel reuse what was freed. */
+static void work_the_machine(void)
+{
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		void *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+		munmap(memory, 1 << 20);
+		if (fork() == 0)
+			_exit(0);
+		wait(NULL);
+	}
+}
+
+static int outstanding(const char *word)
+{
+	char line[512];
+	int found = 0;
+	FILE *file = fopen("/sys/kernel/debug/tether/outstanding", "r");
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		found += strstr(line, word) != NULL;
+	fclose(file);
+	return found;
+}
+
+static int open_device(void)
+{
+	int tries, fd;
+
+	for (tries = 0; tries < 100; tries++) {
+		fd = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		usleep(10000);
+	}
+	return -errno;
+}
+
+static pid_t sleeper(void)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	usleep(50000);
+	return child;
+}
+
+/* Pending work makes rmmod fail, and is listed; once it has run, rmmod works. */
+TEST(pending_work_is_in_use)
+{
+	int round, status;
+
+	for (round = 0; round < 10; round++) {
+		struct tether_test_add argument = {
+			.mode = TETHER_TEST_RESUME,
+			.kind = round % 3,
+		};
+		pid_t child = sleeper();
+		int fd;
+
+		ASSERT_EQ(0, load("tether_test"));
+		fd = open_device();
+		ASSERT_LE(0, fd);
+		argument.tid = child;
+		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
+		close(fd);
+		EXPECT_EQ(-EAGAIN, unload("tether_test"));
+		EXPECT_EQ(1, outstanding("tether_test task_work"));
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_EQ(0, outstanding("tether_test"));
+		ASSERT_EQ(0, unload("tether_test"));
+	}
+}
+
+/* An init that queues work, leaks a thread and then fails does no harm. */
+TEST(failed_init)
+{
+	int round;
+
+	for (round = 0; round < 20; round++) {
+		ASSERT_EQ(-EUCLEAN, load("fail_init"));
+		work_the_machine();
+		EXPECT_EQ(0, outstanding("fail_init"));
+	}
+}
+
+/* Whoever loads it is watched by what it leaks, and lives on when it is gone. */
+TEST(leaked_registrations)
+{
+	int round;
+
+	for (round = 0; round < 20; round++) {
+		ASSERT_EQ(0, load("leak"));
+		EXPECT_EQ(3, outstanding("leak "));
+		work_the_machine();
+		ASSERT_EQ(0, unload("leak"));
+		EXPECT_EQ(0, outstanding("leak "));
+		/* What was freed is taken by others, and the notifiers' owner is still here. */
+		ASSERT_EQ(0, load("rust_kthread"));
+		work_the_machine();
+		ASSERT_EQ(0, unload("rust_kthread"));
+	}
+}
+
+/* A leaked notifier whose address space ends before its module. */
+TEST(leaked_registrations_on_a_process_that_ends)
+{
+	int round, status;
+
+	for (round = 0; round < 10; round++) {
+		pid_t child = fork();
+
+		ASSERT_LE(0, child);
+		if (child == 0)
+			_exit(-load("leak"));
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, status);
+		ASSERT_EQ(0, unload("leak"));
+	}
+}
+
+/* The library is what the kernel calls: it stays. */
+TEST(tether_stays)
+{
+	EXPECT_EQ(-EBUSY, unload("tether"));
+}
+
+TEST(rmmod_straight_after_load)
+{
+	int round;
+
+	for (round = 0; round < 20; round++) {
+		ASSERT_EQ(0, load("rust_kthread"));
+		ASSERT_EQ(0, unload("rust_kthread"));
+	}
+}
+
+TEST_HARNESS_MAIN
