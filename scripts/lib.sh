@@ -11,6 +11,8 @@ CACHE=${TETHER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tether}
 # The kernel series that is supported. Point releases come and go in the archive: take
 # what is there. What the code needs to know of a series is in rust/bindings/.
 KERNEL_SERIES=7.3
+# The oldest rustc that this series is built with.
+RUST_MINIMUM=1.85.0
 # The version of LLVM that the kernel and the modules are built with, when the machine does
 # not say otherwise.
 LLVM_VERSION=${LLVM_VERSION:-19}

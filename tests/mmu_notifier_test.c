@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 #include "tether_test.h"
 
 static struct tether_test_counts counts_of(int fd)

@@ -46,6 +46,19 @@ kunit_suite kthread_kunit
 kunit_suite task_work_kunit
 kunit_suite tether_doctests
 
+# The README's example, which was built outside of the project.
+{
+	before=$(dmesg | wc -l)
+	echo "KTAP version 1"
+	echo "1..3"
+	insmod "$modules/../hello/hello.ko" && echo "ok 1 insmod hello" || echo "not ok 1 insmod hello"
+	sleep 1.5
+	rmmod hello && echo "ok 2 rmmod hello" || echo "not ok 2 rmmod hello"
+	said=$(dmesg --color=never | tail -n "+$((before + 1))")
+	grep -q 'hello: hello from pid [1-9]' <<<"$said" && grep -q 'hello: tick' <<<"$said" &&
+		echo "ok 3 it says hello and ticks" || echo "not ok 3 it says hello and ticks"
+} >"$results/readme.ktap"
+
 load tether_test
 load rust_interval_notifier
 load mmwatch

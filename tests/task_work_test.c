@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 #include "tether_test.h"
 
 static int add_from(int fd, int tid, unsigned int mode, unsigned int kind)

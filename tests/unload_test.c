@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 #include "tether_test.h"
 
 static int load(const char *name)
@@ -94,8 +94,24 @@ static pid_t sleeper(void)
 	return child;
 }
 
+FIXTURE(unload)
+{
+};
+
+FIXTURE_SETUP(unload)
+{
+	/* What a test that has failed may have left. */
+	unload("leak");
+	unload("rust_kthread");
+	unload("tether_test");
+}
+
+FIXTURE_TEARDOWN(unload)
+{
+}
+
 /* Pending work makes rmmod fail, and is listed; once it has run, rmmod works. */
-TEST(pending_work_is_in_use)
+TEST_F(unload, pending_work_is_in_use)
 {
 	int round, status;
 
@@ -123,7 +139,7 @@ TEST(pending_work_is_in_use)
 }
 
 /* An init that queues work, leaks a thread and then fails does no harm. */
-TEST(failed_init)
+TEST_F(unload, failed_init)
 {
 	int round;
 
@@ -135,7 +151,7 @@ TEST(failed_init)
 }
 
 /* Whoever loads it is watched by what it leaks, and lives on when it is gone. */
-TEST(leaked_registrations)
+TEST_F(unload, leaked_registrations)
 {
 	int round;
 
@@ -153,7 +169,7 @@ TEST(leaked_registrations)
 }
 
 /* A leaked notifier whose address space ends before its module. */
-TEST(leaked_registrations_on_a_process_that_ends)
+TEST_F(unload, leaked_registrations_on_a_process_that_ends)
 {
 	int round, status;
 
@@ -170,12 +186,12 @@ TEST(leaked_registrations_on_a_process_that_ends)
 }
 
 /* The library is what the kernel calls: it stays. */
-TEST(tether_stays)
+TEST_F(unload, tether_stays)
 {
 	EXPECT_EQ(-EBUSY, unload("tether"));
 }
 
-TEST(rmmod_straight_after_load)
+TEST_F(unload, rmmod_straight_after_load)
 {
 	int round;
 

@@ -26,7 +26,70 @@
 //!       unlock
 //! ```
 //!
+//! # What holds
+//!
+//! * Nothing is called after the registration was dropped; dropping it waits for what is running.
+//!   It must not be dropped inside its callback: that would wait for itself.
+//! * Where the kernel cannot wait (the OOM killer), the shadow's lock is only tried; if it is held,
+//!   the kernel is told that this range cannot be invalidated now.
+//! * After the address space has ended there may be one more call, for all of it
+//!   ([`Event::Release`]).
+//! * A registration does not keep its module loaded. If it was leaked it is ended when the module
+//!   goes, before its text is freed.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::{
+//!     mm::{
+//!         interval_notifier::{
+//!             new_interval_notifier,
+//!             IntervalNotifier,
+//!             Registration, //
+//!         },
+//!         mmu_notifier::Range,
+//!         MmWithUser, //
+//!     },
+//!     page::PAGE_SHIFT,
+//!     prelude::*, //
+//! };
+//!
+//! struct Mirror;
+//!
+//! impl IntervalNotifier for Mirror {
+//!     /// What the device's page table has, for each page of the range.
+//!     type Shadow = KVec<Option<u64>>;
+//!
+//!     fn invalidate(&self, _range: &Range<'_>, table: &mut Self::Shadow) {
+//!         // All of it, to be short. A driver would tell its device here, and wait for that.
+//!         table.fill(None);
+//!     }
+//! }
+//!
+//! /// Mirrors a range of an address space.
+//! fn mirror(
+//!     mm: &MmWithUser,
+//!     start: usize,
+//!     pages: usize,
+//! ) -> Result<Pin<KBox<Registration<Mirror>>>> {
+//!     let table = KVec::from_elem(None, pages, GFP_KERNEL)?;
+//!     let length = pages << PAGE_SHIFT;
+//!     KBox::pin_init(
+//!         new_interval_notifier!(mm, start, length, Mirror, table),
+//!         GFP_KERNEL,
+//!     )
+//! }
+//!
+//! /// The device has no entry for a page: finds it, and enters it if it is still there.
+//! fn fault(mirror: &Registration<Mirror>, index: usize, find: impl Fn() -> Result<u64>) -> Result {
+//!     mirror.read(find, |frame, table| table[index] = Some(frame))
+//! }
+//! # let _ = (mirror, |it: &Registration<Mirror>| fault(it, 0, || Err(EFAULT)));
+//! ```
+//!
 //! C header: [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h)
+//!
+//! [`Event::Release`]: super::mmu_notifier::Event::Release
 
 use super::{
     mmu_notifier::Range,

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every command that a person types. Each sets up first what it lacks.
+#
+#   KDIR=DIRECTORY   a kernel tree that is built: nothing is fetched, only modules are built
+#   KSRC=DIRECTORY   a kernel source: that is built instead of Debian's
+
+export KDIR KSRC
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-debug modules tools install doc clippy format in-tree clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@echo
+	@echo "  KDIR=DIRECTORY builds against your own kernel tree, KSRC=DIRECTORY builds your kernel source."
+
+demo: ## watch real programs' address spaces in a VM
+	@scripts/demo
+
+test: ## run every test; the last line says how many have passed
+	@scripts/test dev
+
+test-debug: ## the same on a kernel with KASAN, lockdep, kmemleak and more (long)
+	@scripts/test debug
+
+setup: ## install and fetch what is needed, and no more than is missing
+	@scripts/setup $(if $(KDIR),modules)
+
+modules: ## build the modules; with KDIR= against your own kernel tree
+	@echo "modules are in $$(scripts/build modules | tail -n 1)"
+
+tools: ## build the programs of user space
+	@scripts/setup modules
+	@cargo build --release --locked --manifest-path tools/mmwatch/Cargo.toml --target-dir build/tools
+	@echo "mmwatch is build/tools/release/mmwatch"
+
+install: ## install the modules of KDIR= for its kernel (as root)
+	@$(if $(KDIR),,echo "say for which kernel: make KDIR=/path/to/build install" >&2; exit 1)
+	@scripts/build modules_install
+
+doc: ## build the documentation of the API
+	@echo "the documentation begins at $$(scripts/build TETHER_DOC=y modules | tail -n 1)/doc/tether/index.html"
+
+clippy: ## clippy, with the kernel's configuration
+	@scripts/build >/dev/null
+	@scripts/check-clippy
+
+format: ## format all Rust code as the kernel's is
+	@scripts/check-format --write
+
+in-tree: ## prove that the abstractions compile in a kernel tree
+	@scripts/build >/dev/null
+	@scripts/in-tree
+
+clean: ## remove what was built here; the cache stays
+	@rm -rf build
