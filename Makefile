@@ -7,6 +7,9 @@
 
 export KDIR KSRC
 
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-debug modules tools install doc clippy format in-tree clean
 
@@ -28,7 +31,7 @@ setup: ## install and fetch what is needed, and no more than is missing
 	@scripts/setup $(if $(KDIR),modules)
 
 modules: ## build the modules; with KDIR= against your own kernel tree
-	@echo "modules are in $$(scripts/build modules | tail -n 1)"
+	@out=$$(scripts/build modules | tail -n 1); echo "the modules are in $$out"
 
 tools: ## build the programs of user space
 	@scripts/setup modules
@@ -36,11 +39,11 @@ tools: ## build the programs of user space
 	@echo "mmwatch is build/tools/release/mmwatch"
 
 install: ## install the modules of KDIR= for its kernel (as root)
-	@$(if $(KDIR),,echo "say for which kernel: make KDIR=/path/to/build install" >&2; exit 1)
-	@scripts/build modules_install
+	@$(if $(KDIR),,echo "for which kernel? make KDIR=/path/to/build install" >&2; exit 1)
+	@scripts/build modules modules_install
 
 doc: ## build the documentation of the API
-	@echo "the documentation begins at $$(scripts/build TETHER_DOC=y modules | tail -n 1)/doc/tether/index.html"
+	@out=$$(scripts/build TETHER_DOC=y modules | tail -n 1); echo "begin at $$out/doc/tether/index.html"
 
 clippy: ## clippy, with the kernel's configuration
 	@scripts/build >/dev/null
