@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -21,6 +23,22 @@ static int add_from(int fd, int tid, unsigned int mode, unsigned int kind)
 	struct tether_test_add argument = { .tid = tid, .mode = mode, .kind = kind };
 
 	return ioctl(fd, TETHER_TEST_ADD, &argument) ? -errno : 0;
+}
+
+static int add_many(int fd, int tid, unsigned int mode, unsigned int kind, unsigned int count)
+{
+	struct tether_test_add argument = {
+		.tid = tid, .mode = mode, .kind = kind, .count = count,
+	};
+
+	return ioctl(fd, TETHER_TEST_ADD, &argument) ? -errno : 0;
+}
+
+static int request(int fd, unsigned long command, long argument)
+{
+	int ret = ioctl(fd, command, argument);
+
+	return ret < 0 ? -errno : ret;
 }
 
 static struct tether_test_counts counts_of(int fd)
@@ -55,11 +73,18 @@ FIXTURE_SETUP(work)
 
 FIXTURE_TEARDOWN(work)
 {
-	struct tether_test_counts now = counts_of(self->fd);
+	struct tether_test_counts now;
+	int again = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
+
+	/* Lets go of what the file keeps. */
+	close(self->fd);
+	self->fd = again;
+	now = counts_of(self->fd);
 
 	/* Whatever a test did: each payload was dropped once, and ran where it was meant to. */
 	EXPECT_EQ(now.made - self->before.made, now.dropped - self->before.dropped);
 	EXPECT_EQ(self->before.ran_in_wrong_task, now.ran_in_wrong_task);
+	EXPECT_EQ(self->before.order_errors, now.order_errors);
 	close(self->fd);
 }
 
@@ -123,6 +148,17 @@ TEST_F(work, requeue_from_callback)
 	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_REQUEUE));
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 	EXPECT_EQ(-EBUSY, counts_of(self->fd).requeue_error);
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_REQUEUE_BOX));
+	EXPECT_EQ(self->before.ran + 2, counts_of(self->fd).ran);
+	EXPECT_EQ(-EBUSY, counts_of(self->fd).requeue_error);
+}
+
+/* Fresh ones may be added, also where the old one's memory was. */
+TEST_F(work, chain)
+{
+	ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_CHAIN, 1000));
+	EXPECT_EQ(self->before.ran + 1001, counts_of(self->fd).ran);
+	EXPECT_EQ(0, counts_of(self->fd).requeue_error);
 }
 
 /* kthreadd: it would run the work when it ends, which is never. */
@@ -335,6 +371,328 @@ TEST_F(work, exec_with_work_pending)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
+}
+
+/* A file's queue runs its items in the order in which they were added, in one go. */
+TEST_F(work, ordered)
+{
+	ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_ORDERED, 1000));
+	EXPECT_EQ(self->before.ran + 1000, counts_of(self->fd).ran);
+	ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_ORDERED, 7));
+	EXPECT_EQ(self->before.ran + 1007, counts_of(self->fd).ran);
+}
+
+/* Also when they are added while others run, in another thread. */
+TEST_F(work, ordered_other)
+{
+	struct other other = { .spin = 1 };
+	pthread_t thread;
+	int round;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, spins, &other));
+	wait_ready(&other);
+	for (round = 0; round < 2000; round++)
+		ASSERT_EQ(0, add_many(self->fd, other.tid, TETHER_TEST_SIGNAL, TETHER_TEST_ORDERED, 3));
+	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 6000));
+	other.spin = 0;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-ESRCH, add_many(self->fd, 0, TETHER_TEST_SIGNAL, TETHER_TEST_ORDERED, 1));
+}
+
+/* Items of a queue whose target exits run in it, in order. */
+TEST_F(work, ordered_exit)
+{
+	int status;
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		add_many(self->fd, 0, TETHER_TEST_NONE, TETHER_TEST_ORDERED, 10);
+		_exit(0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(self->before.ran + 10, counts_of(self->fd).ran);
+}
+
+FIXTURE(kept)
+{
+	int fd;
+	pid_t sleeper;
+	struct tether_test_counts before;
+};
+
+FIXTURE_VARIANT(kept)
+{
+	unsigned int kind;
+};
+
+FIXTURE_VARIANT_ADD(kept, arc)
+{
+	.kind = TETHER_TEST_KEEP_ARC,
+};
+
+FIXTURE_VARIANT_ADD(kept, closure)
+{
+	.kind = TETHER_TEST_KEEP_CLOSURE,
+};
+
+FIXTURE_SETUP(kept)
+{
+	self->fd = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->before = counts_of(self->fd);
+	self->sleeper = fork();
+	ASSERT_LE(0, self->sleeper);
+	if (self->sleeper == 0)
+		for (;;)
+			pause();
+	nap(50);
+}
+
+FIXTURE_TEARDOWN(kept)
+{
+	struct tether_test_counts now;
+	int fd, status;
+
+	kill(self->sleeper, SIGKILL);
+	waitpid(self->sleeper, &status, 0);
+	close(self->fd);
+	fd = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
+	now = counts_of(fd);
+	EXPECT_EQ(now.made - self->before.made, now.dropped - self->before.dropped);
+	EXPECT_EQ(self->before.ran_in_wrong_task, now.ran_in_wrong_task);
+	close(fd);
+}
+
+/* What is pending can be taken back, and does not run then; only once. */
+TEST_F(kept, cancel_pending)
+{
+	int status;
+
+	ASSERT_EQ(0, add_from(self->fd, self->sleeper, TETHER_TEST_RESUME, variant->kind));
+	EXPECT_EQ(TETHER_TEST_CANCELLED, request(self->fd, TETHER_TEST_CANCEL, 0));
+	EXPECT_EQ(TETHER_TEST_NOT_QUEUED, request(self->fd, TETHER_TEST_CANCEL, 0));
+	kill(self->sleeper, SIGKILL);
+	waitpid(self->sleeper, &status, 0);
+	EXPECT_EQ(self->before.ran, counts_of(self->fd).ran);
+}
+
+TEST_F(kept, cancel_done)
+{
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, variant->kind));
+	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
+	EXPECT_EQ(TETHER_TEST_TOO_LATE, request(self->fd, TETHER_TEST_CANCEL, 0));
+}
+
+/* An Arc is cancelled on the task that it is pending on, not on another one; and cannot be added
+ * again until that has come by.
+ */
+TEST_F(kept, cancel_identity)
+{
+	int status;
+
+	if (variant->kind != TETHER_TEST_KEEP_ARC) {
+		/* A closure knows its task, and there is nothing to add again. */
+		ASSERT_EQ(0, add_from(self->fd, self->sleeper, TETHER_TEST_RESUME, variant->kind));
+		EXPECT_EQ(-EINVAL, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+		EXPECT_EQ(TETHER_TEST_CANCELLED, request(self->fd, TETHER_TEST_CANCEL, getpid()));
+		return;
+	}
+	ASSERT_EQ(0, add_from(self->fd, self->sleeper, TETHER_TEST_RESUME, variant->kind));
+	EXPECT_EQ(TETHER_TEST_NOT_QUEUED, request(self->fd, TETHER_TEST_CANCEL, getpid()));
+	EXPECT_EQ(-EBUSY, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	EXPECT_EQ(TETHER_TEST_CANCELLED, request(self->fd, TETHER_TEST_CANCEL, self->sleeper));
+	EXPECT_EQ(-EBUSY, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	kill(self->sleeper, SIGKILL);
+	waitpid(self->sleeper, &status, 0);
+	EXPECT_EQ(-ESRCH, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	EXPECT_EQ(self->before.ran, counts_of(self->fd).ran);
+}
+
+TEST_F(kept, wait)
+{
+	ASSERT_EQ(0, add_from(self->fd, self->sleeper, TETHER_TEST_RESUME, variant->kind));
+	EXPECT_EQ(-ETIMEDOUT, request(self->fd, TETHER_TEST_WAIT, 50));
+	kill(self->sleeper, SIGKILL);
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 0));
+	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
+	/* It is over: nothing to wait for. */
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 1));
+}
+
+static void nothing(int signal)
+{
+}
+
+TEST_F(kept, wait_is_interrupted)
+{
+	struct sigaction action = { .sa_handler = nothing };
+
+	ASSERT_EQ(0, add_from(self->fd, self->sleeper, TETHER_TEST_RESUME, variant->kind));
+	sigaction(SIGALRM, &action, NULL);
+	ualarm(100000, 0);
+	EXPECT_EQ(-EINTR, request(self->fd, TETHER_TEST_WAIT, 0));
+}
+
+/* For one's own pending work one would wait for ever. */
+TEST_F(kept, wait_for_oneself)
+{
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_NONE, variant->kind));
+	EXPECT_EQ(-EDEADLK, request(self->fd, TETHER_TEST_WAIT, 0));
+	EXPECT_EQ(self->before.ran, counts_of(self->fd).ran);
+	/* It runs when something makes us look. */
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_BOX));
+	EXPECT_EQ(self->before.ran + 2, counts_of(self->fd).ran);
+}
+
+/* Two tasks add to each other, in signal mode, and cancel (the deadlock of landlock's TSYNC). */
+static int cross(int fd, int tid, unsigned int kind, int rounds)
+{
+	int round, ret;
+
+	for (round = 0; round < rounds; round++) {
+		ret = add_from(fd, tid, TETHER_TEST_SIGNAL, kind);
+		if (ret)
+			return ret;
+		ret = request(fd, TETHER_TEST_CANCEL, 0);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+TEST_F(kept, cross_queueing)
+{
+	pid_t parent = getpid(), child;
+	int status;
+
+	child = fork();
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		int fd = open("/dev/tether-test", O_RDWR);
+
+		_exit(-cross(fd, parent, variant->kind, 2000));
+	}
+	status = cross(self->fd, child, variant->kind, 2000);
+	EXPECT_TRUE(status == 0 || status == -ESRCH);
+	while (waitpid(child, &status, 0) != child)
+		;
+	EXPECT_EQ(0, status);
+}
+
+/* Cancelling races with running; each is one or the other. */
+TEST_F(kept, cancel_race)
+{
+	struct other other = { .spin = 1 };
+	pthread_t thread;
+	int round, cancelled = 0, late = 0;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, spins, &other));
+	wait_ready(&other);
+	for (round = 0; round < 3000; round++) {
+		int ret;
+
+		ASSERT_EQ(0, add_from(self->fd, other.tid, TETHER_TEST_SIGNAL, variant->kind));
+		if (round % 3)
+			sched_yield();
+		ret = request(self->fd, TETHER_TEST_CANCEL, 0);
+		cancelled += ret == TETHER_TEST_CANCELLED;
+		late += ret == TETHER_TEST_TOO_LATE;
+	}
+	other.spin = 0;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(3000, cancelled + late);
+	EXPECT_EQ(self->before.ran + late, counts_of(self->fd).ran);
+	TH_LOG("%d cancelled, %d too late", cancelled, late);
+}
+
+/* Many on oneself; the long form is given by TETHER_WORKS. */
+TEST_F(work, many_on_self)
+{
+	long works = getenv("TETHER_WORKS") ? atol(getenv("TETHER_WORKS")) : 20000, i;
+
+	for (i = 0; i < works; i++)
+		ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_NONE + i % 4, i % 3));
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_BOX));
+	EXPECT_EQ(self->before.ran + works + 1, counts_of(self->fd).ran);
+}
+
+/* Many across threads that sleep, spin, are signalled and exit at random: a tenth as many. */
+struct crowd {
+	int fd;
+	volatile int stop;
+	volatile int tids[8];
+};
+
+static void *member(void *data)
+{
+	struct crowd *crowd = ((void **)data)[0];
+	long index = (long)((void **)data)[1];
+	unsigned int seed = index * 7919 + syscall(SYS_gettid), life;
+
+	free(data);
+	crowd->tids[index] = syscall(SYS_gettid);
+	for (life = rand_r(&seed) % 200; life && !crowd->stop; life--) {
+		if (rand_r(&seed) % 2)
+			nap(1);
+		else
+			syscall(SYS_getppid);
+	}
+	return NULL;
+}
+
+static void *keeps_alive(void *data)
+{
+	void **slot = data;
+	struct crowd *crowd = slot[0];
+
+	while (!crowd->stop) {
+		void **copy = malloc(2 * sizeof(*copy));
+		pthread_t thread;
+
+		copy[0] = slot[0];
+		copy[1] = slot[1];
+		if (pthread_create(&thread, NULL, member, copy) == 0)
+			pthread_join(thread, NULL);
+		else
+			free(copy);
+	}
+	return NULL;
+}
+
+TEST_F(work, many_across)
+{
+	long works = (getenv("TETHER_WORKS") ? atol(getenv("TETHER_WORKS")) : 20000) / 10, i;
+	struct crowd crowd = { .fd = self->fd };
+	struct sigaction action = { .sa_handler = nothing };
+	struct tether_test_counts after;
+	long added = 0, refused = 0;
+	pthread_t keepers[8];
+	void *slots[8][2];
+
+	sigaction(SIGUSR1, &action, NULL);
+	for (i = 0; i < 8; i++) {
+		slots[i][0] = &crowd;
+		slots[i][1] = (void *)i;
+		ASSERT_EQ(0, pthread_create(&keepers[i], NULL, keeps_alive, slots[i]));
+	}
+	nap(100);
+	for (i = 0; i < works; i++) {
+		int tid = crowd.tids[i % 8], ret;
+
+		ret = add_from(self->fd, tid, i % 4, i % 3);
+		ASSERT_TRUE(ret == 0 || ret == -ESRCH);
+		added += ret == 0;
+		refused += ret != 0;
+		if (i % 16 == 0)
+			syscall(SYS_tgkill, getpid(), tid, SIGUSR1);
+	}
+	crowd.stop = 1;
+	for (i = 0; i < 8; i++)
+		pthread_join(keepers[i], NULL);
+	after = counts_of(self->fd);
+	EXPECT_EQ(self->before.ran + added, after.ran);
+	TH_LOG("%ld added, %ld refused", added, refused);
 }
 
 TEST_HARNESS_MAIN

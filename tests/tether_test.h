@@ -19,15 +19,31 @@ enum tether_test_kind {
 	TETHER_TEST_CLOSURE,
 	/* An Arc, added twice: the ioctl's error is that of the second time. */
 	TETHER_TEST_TWICE,
-	/* An Arc, which its callback adds again; see requeue_error. */
+	/* An Arc, or a box, which its callback adds again; see requeue_error. */
 	TETHER_TEST_REQUEUE,
+	TETHER_TEST_REQUEUE_BOX,
+	/* A box whose callback adds fresh ones, "count" times. */
+	TETHER_TEST_CHAIN,
+	/* "count" items of all kinds in the file's queue, which is that of the first tid. */
+	TETHER_TEST_ORDERED,
+	/* An Arc of the file's, to be cancelled and waited for. */
+	TETHER_TEST_KEEP_ARC,
+	/* Likewise a closure. */
+	TETHER_TEST_KEEP_CLOSURE,
+};
+
+/* What TETHER_TEST_CANCEL returns. */
+enum tether_test_cancel {
+	TETHER_TEST_CANCELLED,
+	TETHER_TEST_TOO_LATE,
+	TETHER_TEST_NOT_QUEUED,
 };
 
 struct tether_test_add {
 	__s32 tid;		/* 0: the caller */
 	__u32 mode;
 	__u32 kind;
-	__u32 reserved;
+	__u32 count;
 };
 
 /* Counted since the module was loaded. */
@@ -39,6 +55,7 @@ struct tether_test_counts {
 	__s64 ran_without_mm;
 	__s64 ran_in_wrong_task;
 	__s64 requeue_error;	/* of the last one */
+	__s64 order_errors;	/* in a file's queue: items that ran before an earlier one */
 	__s64 starts;		/* notifier callbacks on the file's address space */
 	__s64 ends;
 	__s64 releases;
@@ -48,5 +65,11 @@ struct tether_test_counts {
 #define TETHER_TEST_COUNTS	_IOR(0xB9, 2, struct tether_test_counts)
 #define TETHER_TEST_REGISTER	_IO(0xB9, 3)	/* a notifier on the caller's address space */
 #define TETHER_TEST_UNREGISTER	_IO(0xB9, 4)
+/* Of what the file keeps: cancel it, on this tid if it is an Arc (0: the one it was added to). */
+#define TETHER_TEST_CANCEL	_IO(0xB9, 5)
+/* Wait for it, for this many milliseconds; without a limit if 0. */
+#define TETHER_TEST_WAIT	_IO(0xB9, 6)
+/* Add the kept Arc again. */
+#define TETHER_TEST_ADD_AGAIN	_IO(0xB9, 7)
 
 #endif

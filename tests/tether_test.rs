@@ -27,6 +27,7 @@ use kernel::{
         Mutex, //
     },
     task::Task,
+    time::Delta,
     uaccess::UserSlice, //
 };
 use tether::{
@@ -42,11 +43,15 @@ use tether::{
     task_work::{
         self,
         impl_has_task_work,
+        Cancel,
         Context,
         Mode,
+        Ordered,
+        Pending,
         TaskWork,
         TaskWorkItem, //
-    }, //
+    },
+    tether::Refused, //
 };
 
 module! {
@@ -80,10 +85,18 @@ static RAN_EXITING: Atomic<i64> = Atomic::new(0);
 static RAN_WITHOUT_MM: Atomic<i64> = Atomic::new(0);
 static RAN_IN_WRONG_TASK: Atomic<i64> = Atomic::new(0);
 static REQUEUE_ERROR: Atomic<i64> = Atomic::new(0);
+static ORDER_ERRORS: Atomic<i64> = Atomic::new(0);
+
+/// The place of an item in a file's queue, if it is in one.
+struct Place {
+    number: i64,
+    last: Arc<Atomic<i64>>,
+}
 
 /// What an item carries, and how it counts.
 struct Payload {
     target: ARef<Task>,
+    place: Option<Place>,
 }
 
 impl Payload {
@@ -91,7 +104,17 @@ impl Payload {
         MADE.fetch_add(1, Full);
         Self {
             target: target.clone(),
+            place: None,
         }
+    }
+
+    fn at(target: &ARef<Task>, number: i64, last: &Arc<Atomic<i64>>) -> Self {
+        let mut this = Self::new(target);
+        this.place = Some(Place {
+            number,
+            last: last.clone(),
+        });
+        this
     }
 
     fn ran(&self, context: &Context<'_>) {
@@ -100,6 +123,10 @@ impl Payload {
         RAN_WITHOUT_MM.fetch_add(i64::from(context.mm().is_none()), Full);
         let wrong = **context.task() != *self.target;
         RAN_IN_WRONG_TASK.fetch_add(i64::from(wrong), Full);
+        if let Some(place) = &self.place {
+            let wrong = place.last.xchg(place.number, Full) >= place.number;
+            ORDER_ERRORS.fetch_add(i64::from(wrong), Full);
+        }
     }
 }
 
@@ -109,9 +136,25 @@ impl Drop for Payload {
     }
 }
 
+/// What a callback does besides counting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    /// Adds the item again.
+    Requeue,
+    /// Adds a fresh one, this many times.
+    Chain(u32),
+}
+
+fn note_requeue<T>(result: Result<(), Refused<T>>) {
+    let error = result.map_or_else(|refused| refused.error.to_errno(), |()| 0);
+    REQUEUE_ERROR.store(error.into(), Relaxed);
+}
+
 #[pin_data]
 struct Boxed {
     payload: Payload,
+    then: Then,
     #[pin]
     work: TaskWork<Boxed>,
 }
@@ -120,18 +163,40 @@ impl_has_task_work! {
     impl HasTaskWork<Self> for Boxed { self.work }
 }
 
+impl Boxed {
+    fn new(payload: Payload, then: Then) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self { payload, then, work <- TaskWork::new() }),
+            GFP_KERNEL,
+        )
+    }
+}
+
 impl TaskWorkItem for Boxed {
     type Pointer = Pin<KBox<Self>>;
 
     fn run(this: Self::Pointer, context: &Context<'_>) {
         this.payload.ran(context);
+        match this.then {
+            Then::Nothing | Then::Chain(0) => {}
+            Then::Requeue => note_requeue(task_work::add(context.task(), this, Mode::Resume)),
+            Then::Chain(left) => {
+                let target = this.payload.target.clone();
+                // The fresh one may well get the same memory.
+                drop(this);
+                let next = Boxed::new(Payload::new(&target), Then::Chain(left - 1));
+                if let Ok(next) = next {
+                    note_requeue(task_work::add(context.task(), next, Mode::Resume));
+                }
+            }
+        }
     }
 }
 
 #[pin_data]
 struct Shared {
     payload: Payload,
-    requeue: bool,
+    then: Then,
     #[pin]
     work: TaskWork<Shared>,
 }
@@ -140,16 +205,112 @@ impl_has_task_work! {
     impl HasTaskWork<Self> for Shared { self.work }
 }
 
+impl Shared {
+    fn new(payload: Payload, then: Then) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self { payload, then, work <- TaskWork::new() }),
+            GFP_KERNEL,
+        )
+    }
+}
+
 impl TaskWorkItem for Shared {
     type Pointer = Arc<Self>;
 
     fn run(this: Self::Pointer, context: &Context<'_>) {
         this.payload.ran(context);
-        if this.requeue {
-            let result = task_work::add(context.task(), this, Mode::Resume);
-            let error = result.map_or_else(|refused| refused.error.to_errno(), |()| 0);
-            REQUEUE_ERROR.store(error.into(), Relaxed);
+        if this.then == Then::Requeue {
+            note_requeue(task_work::add(context.task(), this, Mode::Resume));
         }
+    }
+}
+
+/// What a file keeps of what it has added.
+trait Kept: Send + Sync {
+    fn cancel(&mut self, task: Option<&Task>) -> isize;
+    fn wait(&self, time: Option<Delta>) -> Result;
+    fn add_again(&self, mode: Mode) -> Result;
+}
+
+type SharedKept = Arc<Mutex<KBox<dyn Kept>>>;
+
+fn outcome<T>(cancel: Cancel<T>) -> isize {
+    match cancel {
+        Cancel::Cancelled(_) => 0,
+        Cancel::TooLate => 1,
+        Cancel::NotQueued => 2,
+    }
+}
+
+struct KeptArc(ARef<Task>, Arc<Shared>);
+
+impl Kept for KeptArc {
+    fn cancel(&mut self, task: Option<&Task>) -> isize {
+        outcome(task_work::cancel(task.unwrap_or(&self.0), &self.1))
+    }
+
+    fn wait(&self, time: Option<Delta>) -> Result {
+        match time {
+            Some(time) => task_work::wait_timeout(&self.1, time),
+            None => task_work::wait(&self.1),
+        }
+    }
+
+    fn add_again(&self, mode: Mode) -> Result {
+        Ok(task_work::add(&self.0, self.1.clone(), mode)?)
+    }
+}
+
+struct KeptClosure<F>(Option<Pending<F>>);
+
+impl<F: FnOnce(&Context<'_>) + Send + 'static> Kept for KeptClosure<F> {
+    fn cancel(&mut self, _task: Option<&Task>) -> isize {
+        self.0.take().map_or(2, |pending| outcome(pending.cancel()))
+    }
+
+    fn wait(&self, time: Option<Delta>) -> Result {
+        let pending = self.0.as_ref().ok_or(EINVAL)?;
+        match time {
+            Some(time) => pending.wait_timeout(time),
+            None => pending.wait(),
+        }
+    }
+
+    fn add_again(&self, _mode: Mode) -> Result {
+        Err(EINVAL)
+    }
+}
+
+/// A file's queue.
+struct Queue {
+    queue: Arc<Ordered>,
+    target: ARef<Task>,
+    next: i64,
+    last: Arc<Atomic<i64>>,
+}
+
+impl Queue {
+    fn new(target: &ARef<Task>, mode: Mode) -> Result<Self> {
+        Ok(Self {
+            queue: Ordered::new(target, mode)?,
+            target: target.clone(),
+            next: 1,
+            last: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+        })
+    }
+
+    fn add(&mut self) -> Result {
+        let payload = Payload::at(&self.target, self.next, &self.last);
+        match self.next % 3 {
+            0 => self.queue.add(Boxed::new(payload, Then::Nothing)?)?,
+            1 => self.queue.add(Shared::new(payload, Then::Nothing)?)?,
+            _ => drop(
+                self.queue
+                    .add_fn(move |context| payload.ran(context), GFP_KERNEL)?,
+            ),
+        }
+        self.next += 1;
+        Ok(())
     }
 }
 
@@ -160,62 +321,37 @@ struct AddArgument {
     tid: i32,
     mode: u32,
     kind: u32,
-    _reserved: u32,
+    count: u32,
 }
 
 /// `struct tether_test_counts`.
 #[derive(IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
-struct CountsArgument([i64; 10]);
+struct CountsArgument([i64; 11]);
 
 const ADD: u32 = _IOW::<AddArgument>(0xB9, 1);
 const COUNTS: u32 = _IOR::<CountsArgument>(0xB9, 2);
 const REGISTER: u32 = _IO(0xB9, 3);
 const UNREGISTER: u32 = _IO(0xB9, 4);
+const CANCEL: u32 = _IO(0xB9, 5);
+const WAIT: u32 = _IO(0xB9, 6);
+const ADD_AGAIN: u32 = _IO(0xB9, 7);
 
-fn add(argument: &AddArgument) -> Result {
-    let target = match argument.tid {
-        0 => ARef::<Task>::from(&**current!()),
-        tid => pid::find_task(tid).ok_or(ESRCH)?,
-    };
-    let mode = match argument.mode {
+fn find(tid: usize) -> Result<ARef<Task>> {
+    match tid {
+        0 => Ok(ARef::<Task>::from(&**current!())),
+        tid => pid::find_task(tid as i32).ok_or(ESRCH),
+    }
+}
+
+fn mode(mode: u32) -> Result<Mode> {
+    Ok(match mode {
         0 => Mode::None,
         1 => Mode::Resume,
         2 => Mode::Signal,
         3 => Mode::SignalNoIpi,
         _ => return Err(EINVAL),
-    };
-    let payload = Payload::new(&target);
-    let shared = |payload, requeue| {
-        Arc::pin_init(
-            pin_init!(Shared { payload, requeue, work <- TaskWork::new() }),
-            GFP_KERNEL,
-        )
-    };
-    match argument.kind {
-        0 => {
-            let item = KBox::pin_init(
-                pin_init!(Boxed { payload, work <- TaskWork::new() }),
-                GFP_KERNEL,
-            )?;
-            task_work::add(&target, item, mode)?;
-        }
-        1 => task_work::add(&target, shared(payload, false)?, mode)?,
-        2 => task_work::add_fn(
-            &target,
-            move |context| payload.ran(context),
-            mode,
-            GFP_KERNEL,
-        )?,
-        3 => {
-            let item = shared(payload, false)?;
-            task_work::add(&target, item.clone(), mode)?;
-            task_work::add(&target, item, mode)?;
-        }
-        4 => task_work::add(&target, shared(payload, true)?, mode)?,
-        _ => return Err(EINVAL),
-    }
-    Ok(())
+    })
 }
 
 struct Notifier {
@@ -245,6 +381,77 @@ struct Device {
     #[pin]
     registration: Mutex<Option<Pin<KBox<Registration<Notifier>>>>>,
     releases: Arc<Atomic<i64>>,
+    #[pin]
+    kept: Mutex<Option<SharedKept>>,
+    #[pin]
+    queue: Mutex<Option<Queue>>,
+}
+
+impl Device {
+    fn kept(&self) -> Result<SharedKept> {
+        self.kept.lock().clone().ok_or(EINVAL)
+    }
+
+    fn keep(&self, kept: KBox<dyn Kept>) -> Result {
+        let kept = Arc::pin_init(new_mutex!(kept), GFP_KERNEL)?;
+        *self.kept.lock() = Some(kept);
+        Ok(())
+    }
+
+    fn add(&self, argument: &AddArgument) -> Result {
+        let target = find(argument.tid as usize)?;
+        let mode = mode(argument.mode)?;
+        if argument.kind == 7 {
+            let mut guard = self.queue.lock();
+            let queue: &mut Option<Queue> = &mut guard;
+            let queue = match queue {
+                Some(queue) => queue,
+                None => queue.insert(Queue::new(&target, mode)?),
+            };
+            for _ in 0..argument.count {
+                queue.add()?;
+            }
+            return Ok(());
+        }
+        let payload = Payload::new(&target);
+        match argument.kind {
+            0 => task_work::add(&target, Boxed::new(payload, Then::Nothing)?, mode)?,
+            1 => task_work::add(&target, Shared::new(payload, Then::Nothing)?, mode)?,
+            2 => drop(task_work::add_fn(
+                &target,
+                move |context| payload.ran(context),
+                mode,
+                GFP_KERNEL,
+            )?),
+            3 => {
+                let item = Shared::new(payload, Then::Nothing)?;
+                task_work::add(&target, item.clone(), mode)?;
+                task_work::add(&target, item, mode)?;
+            }
+            4 => task_work::add(&target, Shared::new(payload, Then::Requeue)?, mode)?,
+            5 => task_work::add(&target, Boxed::new(payload, Then::Requeue)?, mode)?,
+            6 => {
+                let item = Boxed::new(payload, Then::Chain(argument.count))?;
+                task_work::add(&target, item, mode)?;
+            }
+            8 => {
+                let item = Shared::new(payload, Then::Nothing)?;
+                task_work::add(&target, item.clone(), mode)?;
+                self.keep(KBox::new(KeptArc(target, item), GFP_KERNEL)?)?;
+            }
+            9 => {
+                let pending = task_work::add_fn(
+                    &target,
+                    move |context| payload.ran(context),
+                    mode,
+                    GFP_KERNEL,
+                )?;
+                self.keep(KBox::new(KeptClosure(Some(pending)), GFP_KERNEL)?)?;
+            }
+            _ => return Err(EINVAL),
+        }
+        Ok(())
+    }
 }
 
 #[vtable]
@@ -254,20 +461,25 @@ impl MiscDevice for Device {
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         let releases = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         KBox::pin_init(
-            pin_init!(Self { registration <- new_mutex!(None), releases }),
+            pin_init!(Self {
+                registration <- new_mutex!(None),
+                releases,
+                kept <- new_mutex!(None),
+                queue <- new_mutex!(None),
+            }),
             GFP_KERNEL,
         )
     }
 
-    fn ioctl(me: Pin<&Self>, _file: &File, command: u32, argument: usize) -> Result<isize> {
-        let argument = UserPtr::from_addr(argument);
+    fn ioctl(me: Pin<&Self>, _file: &File, command: u32, number: usize) -> Result<isize> {
+        let argument = UserPtr::from_addr(number);
         match command {
             ADD => {
                 let mut bytes = [0; size_of::<AddArgument>()];
                 UserSlice::new(argument, bytes.len())
                     .reader()
                     .read_slice(&mut bytes)?;
-                add(&AddArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?)?;
+                me.add(&AddArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?)?;
             }
             COUNTS => {
                 let (starts, ends) = match me.registration.lock().as_ref() {
@@ -285,6 +497,7 @@ impl MiscDevice for Device {
                     RAN_WITHOUT_MM.load(Relaxed),
                     RAN_IN_WRONG_TASK.load(Relaxed),
                     REQUEUE_ERROR.load(Relaxed),
+                    ORDER_ERRORS.load(Relaxed),
                     starts,
                     ends,
                     me.releases.load(Relaxed),
@@ -309,6 +522,18 @@ impl MiscDevice for Device {
                 let old = me.registration.lock().take();
                 drop(old.ok_or(EINVAL)?);
             }
+            CANCEL => {
+                let task = match number {
+                    0 => None,
+                    tid => Some(find(tid)?),
+                };
+                return Ok(me.kept()?.lock().cancel(task.as_deref()));
+            }
+            WAIT => {
+                let time = (number != 0).then(|| Delta::from_millis(number as i64));
+                me.kept()?.lock().wait(time)?;
+            }
+            ADD_AGAIN => me.kept()?.lock().add_again(mode(number as u32)?)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

@@ -191,6 +191,62 @@ TEST_F(unload, tether_stays)
 	EXPECT_EQ(-EBUSY, unload("tether"));
 }
 
+/* Cancelled closures let their module go, though their nodes are linked still. */
+TEST_F(unload, cancelled_closure)
+{
+	int round, status;
+
+	for (round = 0; round < 10; round++) {
+		struct tether_test_add argument = {
+			.mode = TETHER_TEST_RESUME,
+			.kind = TETHER_TEST_KEEP_CLOSURE,
+		};
+		pid_t child = sleeper();
+		int fd;
+
+		ASSERT_EQ(0, load("tether_test"));
+		fd = open_device();
+		ASSERT_LE(0, fd);
+		argument.tid = child;
+		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
+		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_CANCEL, 0));
+		close(fd);
+		EXPECT_EQ(0, unload("tether_test"));
+		work_the_machine();
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+	}
+}
+
+/* load, queue on a sleeper, rmmod (in use), release, rmmod (works). */
+TEST_F(unload, storm)
+{
+	int rounds = getenv("TETHER_STORM") ? atoi(getenv("TETHER_STORM")) : 20, round, status;
+
+	for (round = 0; round < rounds; round++) {
+		unsigned int kinds[] = { TETHER_TEST_BOX, TETHER_TEST_ARC, TETHER_TEST_CLOSURE,
+					 TETHER_TEST_ORDERED };
+		struct tether_test_add argument = {
+			.mode = TETHER_TEST_RESUME,
+			.kind = kinds[round % 4],
+			.count = 3,
+		};
+		pid_t child = sleeper();
+		int fd;
+
+		ASSERT_EQ(0, load("tether_test"));
+		fd = open_device();
+		ASSERT_LE(0, fd);
+		argument.tid = child;
+		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
+		close(fd);
+		ASSERT_EQ(-EAGAIN, unload("tether_test"));
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, unload("tether_test"));
+	}
+}
+
 TEST_F(unload, rmmod_straight_after_load)
 {
 	int round;

@@ -4,11 +4,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/task_work.h>
-
-__rust_helper unsigned int rust_helper_tether_task_flags(const struct task_struct *task)
-{
-	return READ_ONCE(task->flags);
-}
+#include <linux/wait_bit.h>
 
 /*
  * Calls @seen for each task work with function @func that waits on a task.
@@ -32,4 +28,18 @@ __rust_helper void rust_helper_tether_for_each_task_work(
 			if (work->func == func)
 				seen(task, work, data);
 	}
+}
+
+/*
+ * Waits, interruptibly, until @state has none of @bits, for @timeout ticks at most. Who changes it
+ * calls wake_up_var() on it. Returns what is left of the time, or 1; 0 if it is over; -ERESTARTSYS.
+ */
+__rust_helper long rust_helper_tether_wait_not(const unsigned int *state, unsigned int bits,
+					       long timeout)
+{
+	might_sleep();
+	return ___wait_var_event((void *)state,
+				 ___wait_cond_timeout(!(READ_ONCE(*state) & bits)),
+				 TASK_INTERRUPTIBLE, 0, timeout,
+				 __ret = schedule_timeout(__ret));
 }

@@ -9,32 +9,46 @@
 //! # Vocabulary
 //!
 //! * An *item* is what is queued: a `Pin<KBox<T>>` or an [`Arc<T>`] whose `T` has a [`TaskWork`]
-//!   field, by which it is linked. Nothing is allocated when it is queued.
-//! * To *add* an item is to give it to a task. It is *pending* until the task takes it, and then
-//!   *running* until its callback has returned.
-//! * The *target* is the task that it is added to.
+//!   field, by which it is linked, so that nothing is allocated; or a closure, which is boxed.
+//! * To *add* an item is to give it to a task, its *target*. It is *pending* until the target takes
+//!   it, and then *running* until its callback has returned.
+//! * To *cancel* an item is to take it back while it is pending.
 //! * The *mode* says how the target is told: see [`Mode`].
 //!
 //! ```text
 //!             add                    the target takes it             run returns
 //!   idle ------------------> pending -------------------> running ---------------> idle
-//!    ^                          |
-//!    +--- refused: item back    +-- the target exits: it runs then, in the dying task
+//!    ^                        |   |
+//!    +--- refused: item back  |   +-- the target exits: it runs then, in the dying task
+//!    |                        |
+//!    +------------------------+ cancelled (`Arc`, closure): item back
 //! ```
 //!
 //! # What holds
 //!
-//! * An item that was added runs exactly once, in the target's context. If it cannot be added,
-//!   because the target has exited or is a kernel thread, it comes back in the error.
+//! * An item that was added runs once, in the target's context, unless it is cancelled. If it cannot
+//!   be added, because the target has exited or is a kernel thread, it comes back in the error.
 //! * While it is pending it pins the module that has its callback: `rmmod` fails with `EAGAIN`. A
 //!   target that never returns to user space, because it is stopped or blocked, may so keep a
 //!   module loaded for as long as its user likes; `tether/outstanding` in debugfs names it.
-//! * There is no order among items: the kernel's list is last in, first out. Between adding and
-//!   running the target may have executed another program, changed its credentials, or begun to
-//!   exit; [`Context`] says what there is when it runs.
+//! * There is no order among items: the kernel's list is last in, first out. [`Ordered`] keeps one.
+//! * Between adding and running the target may have executed another program, changed its
+//!   credentials, or begun to exit; [`Context`] says what there is when it runs.
 //! * Items also run in the middle of a system call, not only at its end: before a task stops for
-//!   its tracer, in signal delivery, while it waits in io_uring. A task that waits for an item of
-//!   its own waits for ever.
+//!   its tracer, in signal delivery, while it waits in io_uring.
+//! * An item is not added from inside its own callback ([`EBUSY`]): the target would never get out
+//!   of the kernel. It is not detected when a callback adds one fresh item after the other.
+//!
+//! # What can be cancelled
+//!
+//! | item | cancelled by | its node | the module |
+//! |---|---|---|---|
+//! | closure | [`Pending::cancel`] | is Tether's own, and goes when the target comes by | is let go at once |
+//! | `Arc<T>` | [`cancel`] | is in the item, which stays alive, and cannot be added again, until the target comes by | stays pinned until then |
+//! | `Pin<KBox<T>>` | not at all: the node is in the item, whose memory the target's list goes through | | |
+//!
+//! (The kernel can unlink a node, `task_work_cancel()`, but does not let modules do so. In a kernel
+//! tree it is unlinked, if the target has not begun to run its works.)
 //!
 //! # Examples
 //!
@@ -96,13 +110,14 @@
 //!     task::Task,
 //!     task_work::{
 //!         self,
-//!         Mode,
-//!     }, //
+//!         Mode, //
+//!     },
+//!     time::Delta, //
 //! };
 //!
 //! fn greet(task: &Task) -> Result {
 //!     let greeter = ARef::<Task>::from(&**current!());
-//!     task_work::add_fn(
+//!     let pending = task_work::add_fn(
 //!         task,
 //!         move |context| {
 //!             pr_info!("{} greets {}\n", greeter.pid(), context.task().pid());
@@ -110,7 +125,8 @@
 //!         Mode::Signal,
 //!         GFP_KERNEL,
 //!     )?;
-//!     Ok(())
+//!     // It runs whatever becomes of `pending`; this waits for it, for a second at most.
+//!     pending.wait_timeout(Delta::from_secs(1))
 //! }
 //! # assert_eq!(greet(current!()), Err(EINVAL));
 //! ```
@@ -120,7 +136,6 @@
 use crate::{
     alloc::Flags,
     bindings,
-    container_of,
     current,
     error::to_result,
     fmt,
@@ -130,8 +145,8 @@ use crate::{
         atomic::{
             Acquire,
             Atomic,
-            Relaxed,
-            Release, //
+            Full,
+            Relaxed, //
         },
         Arc, //
     },
@@ -143,19 +158,33 @@ use crate::{
         Owner,
         Refused, //
     },
-    time::Jiffies,
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Jiffies, //
+    },
     types::Opaque, //
 };
 use core::{
     any::type_name,
-    cell::Cell,
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
     ffi::c_void,
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::{
         self,
         NonNull, //
     }, //
 };
+
+// The path is for the external build, whose root names this file by one.
+#[path = "task_work/ordered.rs"]
+mod ordered;
+pub(crate) use ordered::init;
+pub use ordered::Ordered;
 
 /// How a target is told that there is work for it.
 ///
@@ -226,9 +255,10 @@ fn jiffies() -> Jiffies {
     unsafe { ptr::read_volatile(&raw const bindings::jiffies) }
 }
 
+/// The flags of a task (`PF_*`), which may change at any time unless it is the current one.
 fn task_flags(task: &Task) -> u32 {
-    // SAFETY: `task` is a valid task.
-    unsafe { bindings::tether_task_flags(task.as_ptr()) }
+    // SAFETY: `task` is a valid task; C reads its flags in the same way.
+    unsafe { ptr::read_volatile(&raw const (*task.as_ptr()).flags) }
 }
 
 /// An object that can be added to a task, by the [`TaskWork`] field with this `ID`.
@@ -238,8 +268,7 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 
     /// Does the work, in the context of the task that it was added to. May sleep.
     ///
-    /// Adding an `Arc` again from inside its own callback is refused with [`EBUSY`]: the task
-    /// would never get out of the kernel.
+    /// Adding the item again from inside its own callback is refused with [`EBUSY`].
     fn run(this: Self::Pointer, context: &Context<'_>);
 }
 
@@ -247,27 +276,144 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 ///
 /// # Invariants
 ///
-/// While `state` is not [`IDLE`], everything else belongs to who has made it so, and from the
-/// moment the node was queued to [`run_work`].
+/// * `vtable` is that of the pointer that the node comes from, and a constant of `owner`'s.
+/// * While `state` is [`PENDING`] or [`CANCELLABLE`] the node is queued, or is about to be by who
+///   has made it so; it holds a pin of its owner, and the item's pointer.
+/// * `target` is the task that it was added to last. It is only compared, never followed.
 #[doc(hidden)]
 #[repr(C)]
 pub struct Node {
     head: bindings::callback_head,
-    /// Calls the owner: this is a function in its text.
-    run: unsafe fn(NonNull<Node>, &Context<'_>),
-    owner: Option<&'static Owner>,
+    vtable: &'static Vtable,
+    owner: &'static Owner,
+    target: Atomic<*mut bindings::task_struct>,
     state: Atomic<u32>,
-    /// When it was added, and what it is: for `tether/outstanding`.
-    added: Cell<Jiffies>,
-    name: &'static str,
+    /// How many wait for it to be no longer [`BUSY`].
+    waiters: Atomic<u32>,
+    /// When it was added, for `tether/outstanding`.
+    added: Cell<u32>,
 }
 
-/// Nobody has queued it.
+/// What is done with a node by its type; functions in its owner's text.
+#[doc(hidden)]
+pub struct Vtable {
+    name: fn() -> &'static str,
+    kind: Kind,
+    /// Runs the item. The node is the callee's.
+    run: unsafe fn(NonNull<Node>, &Context<'_>),
+    /// Drops the pointer of a node that was cancelled. The node is the callee's.
+    release: unsafe fn(NonNull<Node>),
+    /// Drops the item of a node that was disarmed, but not the memory that the node is in, and
+    /// returns where that begins.
+    discard: unsafe fn(NonNull<Node>) -> *mut c_void,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Box,
+    Arc,
+    Closure,
+}
+
+/// A state in which the item is pending or running.
+const BUSY: u32 = 0x10;
+
+/// Not queued.
 const IDLE: u32 = 0;
-/// Queued, or running.
-const PENDING: u32 = 1;
-/// Its owner is gone: what is queued is only memory.
-const DISARMED: u32 = 2;
+/// Queued; nobody can take it back.
+const PENDING: u32 = BUSY;
+/// Queued; who makes it another state, has it.
+const CANCELLABLE: u32 = BUSY | 1;
+/// Its target has taken it from being cancellable.
+const RUNNING: u32 = BUSY | 2;
+/// Of a box: its target has taken it. Whether its callback has returned is in [`running_slot`].
+const TAKEN: u32 = 1;
+/// Of a closure: its callback has returned.
+const DONE: u32 = 2;
+/// Of an `Arc`: linked still, but it will not run. The pin and the reference are held.
+const CANCELLED: u32 = 3;
+/// Of a closure: linked still, but only memory; no pin is held.
+const ORPHAN: u32 = 4;
+/// Its owner is gone: linked still, but only memory, which nobody frees.
+const LEAKED: u32 = 5;
+/// Of a box: its owner is going, and is about to drop the item.
+const DISARMED: u32 = 6;
+/// The target came by meanwhile.
+const PASSED: u32 = 7;
+/// The item was dropped: the target frees the memory, which begins at `target`.
+const FREEABLE: u32 = 8;
+
+impl Node {
+    fn new(vtable: &'static Vtable) -> Self {
+        // The vtable's address would not do: constants of two modules may be one.
+        let function = vtable.run as *const ();
+        Self {
+            head: bindings::callback_head {
+                next: ptr::null_mut(),
+                func: Some(run_work),
+            },
+            vtable,
+            owner: Owner::of(function).unwrap_or(Owner::unknown()),
+            target: Atomic::new(ptr::null_mut()),
+            state: Atomic::new(IDLE),
+            waiters: Atomic::new(0),
+            added: Cell::new(0),
+        }
+    }
+
+    /// Makes it `state`, which is not [`BUSY`], and tells those who wait for that.
+    ///
+    /// # Safety
+    ///
+    /// The node must stay valid until this returns, also when it is free for others.
+    unsafe fn finish(&self, state: u32) {
+        // Fully ordered: either we see a waiter, or it sees the state.
+        self.state.xchg(state, Full);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.waiters.load(Relaxed) != 0 {
+            // SAFETY: It is only an address.
+            unsafe { bindings::wake_up_var(self.state.as_ptr().cast()) };
+        }
+    }
+
+    /// Waits, interruptibly, until the item is neither pending nor running.
+    fn wait(&self, time: Jiffies) -> Result {
+        if self.state.load(Acquire) & BUSY == 0 {
+            return Ok(());
+        }
+        if ptr::eq(self.target.load(Relaxed), Task::current_raw()) {
+            return Err(EDEADLK);
+        }
+        let time = time.min(c_long::MAX as Jiffies) as c_long;
+        self.waiters.fetch_add(1u32, Full);
+        // SAFETY: The state is valid for as long as `self` is borrowed.
+        let left = unsafe { bindings::tether_wait_not(self.state.as_ptr(), BUSY, time) };
+        self.waiters.fetch_sub(1u32, Full);
+        match left {
+            0 => Err(ETIMEDOUT),
+            left if left < 0 => Err(ERESTARTSYS),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn as_jiffies(time: Delta) -> Jiffies {
+    msecs_to_jiffies(time.as_millis_ceil().clamp(0, u32::MAX.into()) as u32)
+}
+
+/// Where it is noted that the box that `node` is in has a running callback.
+///
+/// Nothing in the box itself can say so, as the callback may have freed it. Two boxes that share a
+/// slot may take it from each other: then one of them can be added from inside its callback.
+fn running_slot(node: NonNull<Node>) -> &'static Atomic<*mut Node> {
+    static RUNNING: [Atomic<*mut Node>; 64] = [const { Atomic::new(ptr::null_mut()) }; 64];
+
+    let address = node.as_ptr() as usize;
+    &RUNNING[(address >> 4 ^ address >> 12) % 64]
+}
 
 /// The field by which an object is linked into a task's works.
 ///
@@ -275,7 +421,7 @@ const DISARMED: u32 = 2;
 ///
 /// # Invariants
 ///
-/// `node` is initialised, and its `run` takes the node back to the pointer that it came from.
+/// `node` is initialised, and its vtable is that of the pointer that the item is added by.
 #[pin_data]
 #[repr(transparent)]
 pub struct TaskWork<T: ?Sized, const ID: u64 = 0> {
@@ -286,28 +432,16 @@ pub struct TaskWork<T: ?Sized, const ID: u64 = 0> {
 
 // SAFETY: What is in the node is only touched by who has queued it, or by the task that runs it.
 unsafe impl<T: ?Sized, const ID: u64> Send for TaskWork<T, ID> {}
-// SAFETY: As above; `state` is atomic.
+// SAFETY: As above; what others look at is atomic.
 unsafe impl<T: ?Sized, const ID: u64> Sync for TaskWork<T, ID> {}
 
 impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
     /// Creates the field.
     #[doc(alias = "init_task_work")]
     pub fn new() -> impl PinInit<Self> {
-        let run = <T::Pointer as TaskWorkPointer<ID>>::run_node;
-        let node = Node {
-            head: bindings::callback_head {
-                next: ptr::null_mut(),
-                func: Some(run_work),
-            },
-            run,
-            owner: Owner::of(run as *const ()).ok(),
-            state: Atomic::new(IDLE),
-            added: Cell::new(0),
-            name: type_name::<T>(),
-        };
-        // INVARIANT: `run` is that of the pointer that the item is added by.
+        // INVARIANT: By what `VTABLE` promises.
         pin_init!(Self {
-            node: Opaque::new(node),
+            node: Opaque::new(Node::new(T::Pointer::VTABLE)),
             _item: PhantomData,
         })
     }
@@ -406,11 +540,15 @@ pub use crate::impl_has_task_work;
 ///
 /// # Safety
 ///
-/// * A node that `into_node` returns stays valid, and pinned, until `run_node` is called with it or
-///   `from_node`.
-/// * `into_node` must not return a node that is not [`IDLE`], and makes it [`PENDING`].
+/// * A node that `into_node` returns stays valid, and pinned, until it is run or released, or
+///   `from_node` is called with it. It was not [`BUSY`], and is made so.
+/// * `VTABLE` must take such a node back to the pointer that it comes from.
 pub unsafe trait TaskWorkPointer<const ID: u64>: Sized + Send + 'static {
-    /// Gives up the pointer for its node, unless that is pending.
+    /// What is done with such a node.
+    #[doc(hidden)]
+    const VTABLE: &'static Vtable;
+
+    /// Gives up the pointer for its node, unless that is in use.
     #[doc(hidden)]
     fn into_node(self) -> Result<NonNull<Node>, Self>;
 
@@ -421,14 +559,6 @@ pub unsafe trait TaskWorkPointer<const ID: u64>: Sized + Send + 'static {
     /// The node must have come from `into_node`, and is used once.
     #[doc(hidden)]
     unsafe fn from_node(node: NonNull<Node>) -> Self;
-
-    /// Calls the item's `run` with what `into_node` has given up.
-    ///
-    /// # Safety
-    ///
-    /// As for `from_node`; and `context` must be that of the current task.
-    #[doc(hidden)]
-    unsafe fn run_node(node: NonNull<Node>, context: &Context<'_>);
 }
 
 /// The node of an object.
@@ -460,12 +590,72 @@ where
     unsafe { T::task_work_container_of(node.as_ptr().cast()) }
 }
 
-// SAFETY: The node is in the box, which is pinned and owned by the node until it is taken back. A
-// box has one owner, so that its node is idle: `from_node` and `run_node` make it so.
+/// What is done with the nodes of boxes.
+struct BoxWork<T, const ID: u64>(PhantomData<T>);
+
+impl<T, const ID: u64> BoxWork<T, ID>
+where
+    T: TaskWorkItem<ID, Pointer = Pin<KBox<T>>> + HasTaskWork<T, ID>,
+{
+    const VTABLE: Vtable = Vtable {
+        name: type_name::<T>,
+        kind: Kind::Box,
+        run: Self::run,
+        release: Self::release,
+        discard: Self::discard,
+    };
+
+    /// # Safety
+    ///
+    /// The node must be that of a box that was given up, and is used once.
+    unsafe fn into_box(node: NonNull<Node>) -> Pin<KBox<T>> {
+        // SAFETY: By the function's contract. It was pinned when it was given up.
+        unsafe { Pin::new_unchecked(KBox::from_raw(item_of::<T, ID>(node))) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::into_box`].
+    unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
+        // SAFETY: The node is valid until the callback below is given the box.
+        unsafe { node.as_ref() }.state.store(TAKEN, Relaxed);
+        let slot = running_slot(node);
+        slot.store(node.as_ptr(), Relaxed);
+        // SAFETY: By the function's contract.
+        T::run(unsafe { Self::into_box(node) }, context);
+        if ptr::eq(slot.load(Relaxed), node.as_ptr()) {
+            slot.store(ptr::null_mut(), Relaxed);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::into_box`].
+    unsafe fn release(node: NonNull<Node>) {
+        // SAFETY: By the function's contract.
+        drop(unsafe { Self::into_box(node) });
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::into_box`].
+    unsafe fn discard(node: NonNull<Node>) -> *mut c_void {
+        // SAFETY: By the function's contract.
+        let item = unsafe { item_of::<T, ID>(node) };
+        // SAFETY: The item is ours, and pinned. Its node is not touched by this: it has no drop.
+        unsafe { ptr::drop_in_place(item) };
+        item.cast()
+    }
+}
+
+// SAFETY: The node is in the box, which is pinned, and owned by the node until that is taken back.
+// A box has one owner, so that its node is not queued; whether its callback runs is looked up.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Pin<KBox<T>>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + 'static,
 {
+    const VTABLE: &'static Vtable = &BoxWork::<T, ID>::VTABLE;
+
     #[inline]
     fn into_node(self) -> Result<NonNull<Node>, Self> {
         // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
@@ -473,7 +663,13 @@ where
         // SAFETY: `this` was just a box.
         let node = unsafe { node_of::<T, ID>(this) };
         // SAFETY: The node is valid, and nobody else can reach it: the box was ours.
-        unsafe { node.as_ref() }.state.store(PENDING, Relaxed);
+        let state = &unsafe { node.as_ref() }.state;
+        if state.load(Relaxed) == TAKEN && ptr::eq(running_slot(node).load(Relaxed), node.as_ptr())
+        {
+            // SAFETY: It was given up above, and is taken back.
+            return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
+        }
+        state.store(PENDING, Relaxed);
         Ok(node)
     }
 
@@ -481,22 +677,76 @@ where
     unsafe fn from_node(node: NonNull<Node>) -> Self {
         // SAFETY: The node is valid by the function's contract.
         unsafe { node.as_ref() }.state.store(IDLE, Relaxed);
-        // SAFETY: It came from `into_node`, which gave up a pinned box of `T`.
-        unsafe { Pin::new_unchecked(KBox::from_raw(item_of::<T, ID>(node))) }
+        // SAFETY: It came from `into_node`.
+        unsafe { BoxWork::<T, ID>::into_box(node) }
+    }
+}
+
+/// What is done with the nodes of `Arc`s.
+struct ArcWork<T, const ID: u64>(PhantomData<T>);
+
+impl<T, const ID: u64> ArcWork<T, ID>
+where
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID>,
+{
+    const VTABLE: Vtable = Vtable {
+        name: type_name::<T>,
+        kind: Kind::Arc,
+        run: Self::run,
+        release: Self::release,
+        discard: Self::discard,
+    };
+
+    /// # Safety
+    ///
+    /// The node must be that of a reference that was given up, and is used once.
+    unsafe fn into_arc(node: NonNull<Node>) -> Arc<T> {
+        // SAFETY: By the function's contract.
+        unsafe { Arc::from_raw(item_of::<T, ID>(node)) }
     }
 
-    unsafe fn run_node(node: NonNull<Node>, context: &Context<'_>) {
+    /// # Safety
+    ///
+    /// As [`Self::into_arc`].
+    unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
         // SAFETY: By the function's contract.
-        T::run(unsafe { Self::from_node(node) }, context);
+        let this = unsafe { Self::into_arc(node) };
+        // Of our own, because the callback may let go of its: the node is busy until that has
+        // returned, so that it cannot be added again from inside.
+        let held = this.clone();
+        T::run(this, context);
+        // SAFETY: `held` keeps the object valid.
+        unsafe { node.as_ref().finish(IDLE) };
+        drop(held);
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::into_arc`].
+    unsafe fn release(node: NonNull<Node>) {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::into_arc(node) };
+        // SAFETY: `this` keeps the object valid.
+        unsafe { node.as_ref().finish(IDLE) };
+        drop(this);
+    }
+
+    /// # Safety
+    ///
+    /// None: an item that is shared is leaked instead.
+    unsafe fn discard(_node: NonNull<Node>) -> *mut c_void {
+        ptr::null_mut()
     }
 }
 
 // SAFETY: The node is in what the `Arc` holds, which is always pinned, and a reference is owned by
-// the node until it is taken back. Only who has made the node pending, of all who share it, gets it.
+// the node until it is taken back. Of all who share it, only who has made it busy gets it.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Arc<T>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
+    const VTABLE: &'static Vtable = &ArcWork::<T, ID>::VTABLE;
+
     #[inline]
     fn into_node(self) -> Result<NonNull<Node>, Self> {
         // SAFETY: `self` keeps the object valid.
@@ -504,7 +754,7 @@ where
         // SAFETY: As above.
         let state = &unsafe { node.as_ref() }.state;
         // Acquire pairs with the release of who ran it last.
-        if state.cmpxchg(IDLE, PENDING, Acquire).is_err() {
+        if state.cmpxchg(IDLE, CANCELLABLE, Acquire).is_err() {
             return Err(self);
         }
         let _ = Arc::into_raw(self);
@@ -514,22 +764,10 @@ where
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
         // SAFETY: It came from `into_node`, which gave up a reference.
-        let this = unsafe { Arc::from_raw(item_of::<T, ID>(node)) };
+        let this = unsafe { ArcWork::<T, ID>::into_arc(node) };
         // SAFETY: `this` keeps the object valid.
-        unsafe { node.as_ref() }.state.store(IDLE, Release);
+        unsafe { node.as_ref().finish(IDLE) };
         this
-    }
-
-    unsafe fn run_node(node: NonNull<Node>, context: &Context<'_>) {
-        // SAFETY: It came from `into_node`, which gave up a reference.
-        let this = unsafe { Arc::from_raw(item_of::<T, ID>(node)) };
-        // Of our own, because the callback may let go of its: the node is pending until it has
-        // returned, so that it cannot be added again from inside.
-        let held = this.clone();
-        T::run(this, context);
-        // SAFETY: `held` keeps the object valid.
-        unsafe { node.as_ref() }.state.store(IDLE, Release);
-        drop(held);
     }
 }
 
@@ -542,10 +780,10 @@ where
 /// The item comes back with
 ///
 /// * [`ESRCH`] if the task has exited, or is so far into its exit that it runs no more works;
-/// * [`EINVAL`] if the task is a kernel thread, which would run it only when it ends, or if the
-///   item's callback is in no module that Tether knows of;
-/// * [`EBUSY`] if the item is shared, and is pending or running;
-/// * [`ENODEV`] if the module of its callback is going.
+/// * [`EINVAL`] if the task is a kernel thread, which would run it only when it ends;
+/// * [`EBUSY`] if the item is pending or running, or was cancelled and its target has not come by
+///   since;
+/// * [`ENODEV`] if the module of its callback is going, or is one that Tether does not know.
 ///
 /// C: `task_work_add()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
 #[doc(alias = "task_work_add")]
@@ -554,41 +792,68 @@ pub fn add<P, const ID: u64>(task: &Task, item: P, mode: Mode) -> Result<(), Ref
 where
     P: TaskWorkPointer<ID>,
 {
+    // SAFETY: The node stays valid until it is run.
+    add_by(item, |node| unsafe { add_node(task, node, mode) })
+}
+
+/// Adds `item` to `task` so that it runs soon, also if the task sleeps.
+///
+/// [`Mode::Resume`] does not wake a sleeper: the item would run when whatever the task waits for
+/// has come. This wakes it, as a signal would ([`Mode::Signal`]), and that has a cost: the system
+/// call that the task is in ends with `EINTR`, or is restarted and may have to wait anew; and a
+/// task that runs in user space on another CPU is interrupted. A task that sleeps uninterruptibly,
+/// or is stopped, still takes its time.
+///
+/// # Errors
+///
+/// As [`add`].
+#[inline]
+pub fn add_soon<P, const ID: u64>(task: &Task, item: P) -> Result<(), Refused<P>>
+where
+    P: TaskWorkPointer<ID>,
+{
+    add(task, item, Mode::Signal)
+}
+
+/// Gives `item` up for its node, and gives that to `queue`; or takes it back.
+#[inline]
+fn add_by<P, const ID: u64>(
+    item: P,
+    queue: impl FnOnce(NonNull<Node>) -> Result,
+) -> Result<(), Refused<P>>
+where
+    P: TaskWorkPointer<ID>,
+{
     let node = item.into_node().map_err(|item| Refused::new(item, EBUSY))?;
-    // SAFETY: `into_node` has given us a node that was idle, and that stays valid until it is run.
-    unsafe { add_node(task, node, mode) }.map_err(|error| {
-        // SAFETY: The node came from `into_node` above, and was not queued.
-        Refused::new(unsafe { P::from_node(node) }, error)
-    })
+    // SAFETY: If it was not queued then it is still ours.
+    queue(node).map_err(|error| Refused::new(unsafe { P::from_node(node) }, error))
 }
 
 /// Queues a node.
 ///
 /// # Safety
 ///
-/// The node must come from [`TaskWorkPointer::into_node`]; on success it is given away.
+/// The node must be [`BUSY`] and the caller's, as it comes from [`TaskWorkPointer::into_node`]; on
+/// success it is given away.
 #[inline(never)]
 unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     if task_flags(task) & bindings::PF_KTHREAD != 0 {
         return Err(EINVAL);
     }
     // SAFETY: The node is valid and ours, by the function's contract.
-    let (owner, head) = unsafe {
-        node.as_ref().added.set(jiffies());
-        (
-            node.as_ref().owner.ok_or(EINVAL)?,
-            &raw mut (*node.as_ptr()).head,
-        )
-    };
+    let this = unsafe { node.as_ref() };
+    this.target.store(task.as_ptr(), Relaxed);
+    this.added.set(jiffies() as u32);
+    let owner = this.owner;
     owner.pin()?;
     // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. If
     // this succeeds it may have been run already, and is not touched again.
-    to_result(unsafe { bindings::task_work_add(task.as_ptr(), head, mode.as_raw()) }).inspect_err(
-        |_| {
-            // SAFETY: The pin is ours, and we are not in the owner's text.
-            unsafe { owner.unpin() };
-        },
-    )
+    let ret =
+        unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode.as_raw()) };
+    to_result(ret).inspect_err(|_| {
+        // SAFETY: The pin is ours, and we are not in the owner's text.
+        unsafe { owner.unpin() };
+    })
 }
 
 /// What the kernel calls. It is in text that never goes away, and must never be copied into a
@@ -596,28 +861,166 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
 ///
 /// # Safety
 ///
-/// `head` must be that of a [`Node`] which `add_node` has queued to the current task.
+/// `head` must be that of a [`Node`] which was queued, by `add_node` to the current task, or to an
+/// [`Ordered`] that runs in it.
 #[inline(never)]
 unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
-    // SAFETY: The kernel calls this with what `add_node` has given it: the `head` of a node.
-    let node = unsafe { NonNull::new_unchecked(container_of!(head, Node, head)) };
-    let (run, owner, state) = {
-        // SAFETY: The node is valid until it is run, or leaked if it was disarmed.
-        let node = unsafe { node.as_ref() };
-        (node.run, node.owner, node.state.load(Relaxed))
-    };
-    if state == DISARMED {
-        return;
+    // SAFETY: By the function's contract; the head is at the beginning.
+    let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
+    // SAFETY: A node that is linked is valid.
+    let this = unsafe { node.as_ref() };
+    if this.state.load(Relaxed) != PENDING
+        && this.state.cmpxchg(CANCELLABLE, RUNNING, Acquire).is_err()
+    {
+        // SAFETY: It is not linked any more, and is not to be run.
+        return unsafe { pass_by(node) };
     }
+    let owner = this.owner;
     let task = current!();
-    // SAFETY: The node came from `into_node` of the pointer that `run` belongs to, the context is
-    // that of the current task, and the owner's text is there because it is pinned.
-    unsafe { run(node, &Context { task }) };
+    // SAFETY: The node is ours to run, and the context is that of the current task. The owner's
+    // text is there because it is pinned.
+    unsafe { (this.vtable.run)(node, &Context { task }) };
     // The node and the item are the callee's, and may be gone.
-    if let Some(owner) = owner {
-        // SAFETY: This is the pin of `add_node`.
-        unsafe { owner.unpin() };
+    //
+    // SAFETY: This is the pin of the node, and this text is permanent.
+    unsafe { owner.unpin() };
+}
+
+/// Lets go of a node that was linked still, but is not to be run.
+///
+/// # Safety
+///
+/// The node must not be linked any more, and is the callee's. We must be in permanent text.
+#[cold]
+#[inline(never)]
+unsafe fn pass_by(node: NonNull<Node>) {
+    // SAFETY: The node is valid until it is let go of.
+    let this = unsafe { node.as_ref() };
+    let owner = this.owner;
+    loop {
+        match this.state.load(Acquire) {
+            CANCELLED => {
+                // SAFETY: The reference and the pin are the node's, of the one who has cancelled
+                // it; so the owner's text is there.
+                unsafe {
+                    (this.vtable.release)(node);
+                    owner.unpin();
+                }
+                return;
+            }
+            // SAFETY: It is that of a closure, and the reference of the list is ours.
+            ORPHAN => return unsafe { ClosureHead::put(node.cast()) },
+            DISARMED if this.state.cmpxchg(DISARMED, PASSED, Full).is_ok() => return,
+            DISARMED => {}
+            // SAFETY: What is there begins with what `discard` has returned, was allocated by
+            // `kmalloc`, and nobody else frees it.
+            FREEABLE => return unsafe { bindings::kfree(this.target.load(Relaxed).cast()) },
+            _ => return,
+        }
     }
+}
+
+/// What has become of an item that was to be cancelled.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cancel<T> {
+    /// It will not run; here it is.
+    Cancelled(T),
+    /// Its target has begun to run it, or has done so.
+    TooLate,
+    /// It is not pending on that task: it was never added to it, or was cancelled before.
+    NotQueued,
+}
+
+impl<T> Cancel<T> {
+    /// The item, if it was cancelled.
+    pub fn cancelled(self) -> Option<T> {
+        match self {
+            Cancel::Cancelled(item) => Some(item),
+            Cancel::TooLate | Cancel::NotQueued => None,
+        }
+    }
+}
+
+/// Cancels an item that was added to `task`; that very item, by its identity.
+///
+/// If it was cancelled its callback is not called. The item stays alive, its module pinned, and it
+/// cannot be added again, until the target comes by the place where it was linked. (Not so if a
+/// kernel tree has this: there it is unlinked, unless the target is about to run it.)
+///
+/// May be called in any context but NMI.
+///
+/// C: `task_work_cancel()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
+#[doc(alias = "task_work_cancel")]
+pub fn cancel<T, const ID: u64>(task: &Task, item: &Arc<T>) -> Cancel<Arc<T>>
+where
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
+{
+    // SAFETY: `item` keeps the object valid.
+    let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
+    // SAFETY: As above.
+    let this = unsafe { node.as_ref() };
+    if !ptr::eq(this.target.load(Relaxed), task.as_ptr()) {
+        return Cancel::NotQueued;
+    }
+    match this.state.cmpxchg(CANCELLABLE, CANCELLED, Full) {
+        Ok(_) => {
+            this.wake();
+            if unlink(task, this) {
+                let owner = this.owner;
+                // SAFETY: The node is not linked any more, and was not run: its reference is ours.
+                unsafe { ArcWork::<T, ID>::release(node) };
+                // SAFETY: So is its pin.
+                unsafe { owner.unpin() };
+            }
+            Cancel::Cancelled(item.clone())
+        }
+        Err(CANCELLED) => Cancel::NotQueued,
+        Err(_) => Cancel::TooLate,
+    }
+}
+
+/// Waits until an item that is shared is neither pending nor running, or was cancelled.
+///
+/// Sleeps, interruptibly.
+///
+/// # Errors
+///
+/// * [`ERESTARTSYS`] if a signal came;
+/// * [`EDEADLK`] if it is the current task that is to run the item, or is running it.
+pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
+where
+    T: HasTaskWork<T, ID>,
+{
+    // SAFETY: `item` keeps the object valid.
+    unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()).as_ref() }.wait(Jiffies::MAX)
+}
+
+/// Like [`wait`], but no longer than `time`, which is rounded up to whole ticks.
+///
+/// # Errors
+///
+/// As [`wait`], and [`ETIMEDOUT`].
+pub fn wait_timeout<T, const ID: u64>(item: &Arc<T>, time: Delta) -> Result
+where
+    T: HasTaskWork<T, ID>,
+{
+    // SAFETY: `item` keeps the object valid.
+    unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()).as_ref() }.wait(as_jiffies(time))
+}
+
+/// Takes a node off its task's list, if that can be done, and returns whether it was.
+fn unlink(task: &Task, node: &Node) -> bool {
+    // The kernel does not export this to modules.
+    #[cfg(not(MODULE))]
+    // SAFETY: The task is valid; the node is only compared with.
+    let unlinked =
+        unsafe { bindings::task_work_cancel(task.as_ptr(), (&raw const node.head).cast_mut()) };
+    #[cfg(MODULE)]
+    let unlinked = {
+        let _ = (task, node);
+        false
+    };
+    unlinked
 }
 
 /// Calls `seen` for each node that is pending on some task.
@@ -635,9 +1038,9 @@ fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
         // SAFETY: `data` is what is passed below.
         let seen = unsafe { &mut *data.cast::<F>() };
         // SAFETY: The task and the work are valid while this runs, and the function of the work
-        // says that it is in a node. `Task` is transparent.
+        // says that it is at the beginning of a node. `Task` is transparent.
         seen(unsafe { &*task.cast::<Task>() }, unsafe {
-            &*container_of!(head, Node, head)
+            &*head.cast::<Node>()
         });
     }
 
@@ -654,73 +1057,278 @@ fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
     each(&mut seen);
 }
 
-/// Disarms the works of a module that goes although they are pending, and returns how many.
+/// Disarms what is pending of a module that goes although it is pinned, and returns how much.
 ///
-/// Their items are leaked: what would drop them is in the module's text, and what they are linked
-/// by is in their memory.
+/// The items are dropped, but the nodes stay linked until their targets come by; so the memory that
+/// they are in stays until then. An item that is shared is leaked: there may be references to it
+/// that are dropped later, and would free it.
 pub(crate) fn disarm(owner: &'static Owner) -> usize {
     let mut count = 0;
-    for_each_pending(|_, node| {
-        if node.state.load(Relaxed) != PENDING || !node.owner.is_some_and(|it| ptr::eq(it, owner)) {
+    // Linked by their targets, which nobody compares any more.
+    let mut disarmed: *mut Node = ptr::null_mut();
+    let mut claim = |node: &Node| {
+        if !ptr::eq(node.owner, owner) {
             return;
         }
-        // The target passes through the lock that is held here before it runs the node, so it
-        // sees this.
-        node.state.store(DISARMED, Relaxed);
-        // SAFETY: The pin of `add_node` is now ours: nobody else will drop it.
-        unsafe { owner.unpin_disarmed() };
-        count += 1;
-    });
+        let new = match node.vtable.kind {
+            Kind::Box => DISARMED,
+            Kind::Arc => LEAKED,
+            Kind::Closure => {
+                // For what is done with it below.
+                //
+                // SAFETY: Closures have such a head, with a reference while the node is linked.
+                unsafe { ClosureHead::get(node) };
+                ORPHAN
+            }
+        };
+        // Whoever has claimed it before, to run it or to cancel it, has what it needs; unless it
+        // was cancelled, and waits for its target with the module pinned.
+        let claimed = [PENDING, CANCELLABLE, CANCELLED]
+            .iter()
+            .any(|&old| node.state.cmpxchg(old, new, Full).is_ok());
+        if claimed {
+            count += 1;
+            // SAFETY: The pin of the node is ours: nobody else will drop it.
+            unsafe { owner.unpin_disarmed() };
+            node.target.store(disarmed.cast(), Relaxed);
+            disarmed = ptr::from_ref(node).cast_mut();
+        } else if node.vtable.kind == Kind::Closure {
+            // SAFETY: The reference is that from above. It is not the last: the node is linked.
+            unsafe { ClosureHead::put(NonNull::from(node).cast()) };
+        }
+    };
+    for_each_pending(|_, node| claim(node));
+    ordered::for_each_pending(|_, node| claim(node));
+
+    // Not above, where a lock is held that waking takes.
+    while let Some(node) = NonNull::new(disarmed) {
+        // SAFETY: The node is valid: nobody frees its memory before this is through with it.
+        let this = unsafe { node.as_ref() };
+        disarmed = this.target.load(Relaxed).cast();
+        this.wake();
+        // SAFETY: The item is ours, and the module's text is still there.
+        let memory = unsafe { (this.vtable.discard)(node) };
+        match this.vtable.kind {
+            Kind::Box => {
+                this.target.store(memory.cast(), Relaxed);
+                if this.state.cmpxchg(DISARMED, FREEABLE, Full).is_err() {
+                    // SAFETY: The target came by before us, and left the box's memory to us.
+                    unsafe { bindings::kfree(memory) };
+                }
+            }
+            // SAFETY: The reference is that from above.
+            Kind::Closure => unsafe { ClosureHead::put(node.cast()) },
+            Kind::Arc => {}
+        }
+    }
     count
 }
 
 /// Writes what is pending, for `tether/outstanding`.
 pub(crate) fn show_outstanding(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
-    for_each_pending(|task, node| {
-        let (Some(owner), PENDING) = (node.owner, node.state.load(Relaxed)) else {
+    let mut show = |task: &Task, node: &Node| {
+        // These hold a pin, so that the module and its names are there.
+        let (PENDING | CANCELLABLE | CANCELLED) = node.state.load(Relaxed) else {
             return;
         };
         if result.is_err() {
             return;
         }
-        // The work is pending, and pins its module: the names are there.
+        let age = (jiffies() as u32).wrapping_sub(node.added.get());
         result = f.write_fmt(fmt!(
             "{} task_work {} {} {}\n",
-            owner.name(),
+            node.owner.name(),
             task.pid(),
             // SAFETY: The function has no requirements.
-            unsafe {
-                bindings::jiffies64_to_msecs(jiffies().wrapping_sub(node.added.get()) as u64)
-            },
-            node.name,
+            unsafe { bindings::jiffies64_to_msecs(age.into()) },
+            (node.vtable.name)(),
         ));
-    });
+    };
+    for_each_pending(&mut show);
+    ordered::for_each_pending(&mut show);
     result
 }
 
-/// A closure as a task work.
-#[pin_data]
-struct ClosureWork<F> {
-    #[pin]
-    work: TaskWork<ClosureWork<F>>,
-    func: Option<F>,
+/// The part of a boxed closure that does not depend on its type.
+///
+/// # Invariants
+///
+/// It is at the beginning of an allocation by `kmalloc`, which stays as long as `refs` is not zero:
+/// one is the list's, while the node is linked, and one the [`Pending`]'s.
+#[repr(C)]
+struct ClosureHead {
+    node: Node,
+    refs: Atomic<u32>,
 }
 
-impl_has_task_work! {
-    impl{F} HasTaskWork<Self> for ClosureWork<F> { self.work }
+impl ClosureHead {
+    /// Takes a reference.
+    ///
+    /// # Safety
+    ///
+    /// The node must be that of a closure, and there must be a reference.
+    unsafe fn get(node: &Node) {
+        // SAFETY: By the function's contract; the node is at the beginning.
+        let this = unsafe { &*ptr::from_ref(node).cast::<Self>() };
+        this.refs.fetch_add(1u32, Relaxed);
+    }
+
+    /// Drops a reference. The closure must have been taken out of it, or be taken by others.
+    ///
+    /// # Safety
+    ///
+    /// The reference must be the caller's.
+    unsafe fn put(this: NonNull<Self>) {
+        // SAFETY: The reference keeps it valid.
+        if unsafe { this.as_ref() }.refs.fetch_sub(1u32, Full) == 1 {
+            // SAFETY: It was allocated by `kmalloc`, and this was the last reference.
+            unsafe { bindings::kfree(this.as_ptr().cast()) };
+        }
+    }
 }
 
-impl<F> TaskWorkItem for ClosureWork<F>
+/// A boxed closure.
+///
+/// # Invariants
+///
+/// `func` is there until the state of the node is no longer [`CANCELLABLE`]; then it belongs to who
+/// has made it so.
+#[repr(C)]
+struct Closure<F> {
+    head: ClosureHead,
+    func: UnsafeCell<MaybeUninit<F>>,
+}
+
+impl<F> Closure<F>
 where
     F: FnOnce(&Context<'_>) + Send + 'static,
 {
-    type Pointer = Pin<KBox<Self>>;
+    const VTABLE: Vtable = Vtable {
+        name: type_name::<F>,
+        kind: Kind::Closure,
+        run: Self::run,
+        release: Self::release,
+        discard: Self::discard,
+    };
 
-    fn run(mut this: Pin<KBox<Self>>, context: &Context<'_>) {
-        if let Some(func) = this.as_mut().project().func.take() {
-            func(context);
+    /// Takes the closure out.
+    ///
+    /// # Safety
+    ///
+    /// It must be the caller's, who has changed the node's state for that.
+    unsafe fn take(&self) -> F {
+        // SAFETY: It is there, and ours, by the function's contract and the type's invariants.
+        unsafe { (*self.func.get()).assume_init_read() }
+    }
+
+    /// # Safety
+    ///
+    /// The node must be that of a `Closure<F>`, and [`RUNNING`]; the list's reference is used.
+    unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
+        // SAFETY: By the function's contract; the node is at the beginning.
+        let this = unsafe { node.cast::<Self>().as_ref() };
+        // SAFETY: Who runs it has changed its state.
+        (unsafe { this.take() })(context);
+        // SAFETY: The list's reference keeps it valid.
+        unsafe { this.head.node.finish(DONE) };
+        // SAFETY: The list's reference is ours.
+        unsafe { ClosureHead::put(node.cast()) };
+    }
+
+    /// # Safety
+    ///
+    /// None: a closure that was cancelled needs nothing of its owner's.
+    unsafe fn release(_node: NonNull<Node>) {}
+
+    /// # Safety
+    ///
+    /// The node must be that of a `Closure<F>` that was disarmed.
+    unsafe fn discard(node: NonNull<Node>) -> *mut c_void {
+        // SAFETY: By the function's contract; the node is at the beginning.
+        drop(unsafe { node.cast::<Self>().as_ref().take() });
+        ptr::null_mut()
+    }
+}
+
+/// A closure that was added to a task.
+///
+/// It runs whatever becomes of this: dropping this only gives up to cancel it or to wait for it.
+pub struct Pending<F> {
+    closure: NonNull<Closure<F>>,
+}
+
+// SAFETY: A shared reference gives nothing of the closure, and who has the `Pending` may take it out
+// anywhere.
+unsafe impl<F: Send> Send for Pending<F> {}
+// SAFETY: As above.
+unsafe impl<F: Send> Sync for Pending<F> {}
+
+impl<F> Pending<F> {
+    fn node(&self) -> &Node {
+        // SAFETY: Our reference keeps it valid.
+        unsafe { &self.closure.as_ref().head.node }
+    }
+
+    /// Whether it has run, and has returned.
+    pub fn is_done(&self) -> bool {
+        self.node().state.load(Acquire) & BUSY == 0
+    }
+
+    /// Waits until it has run.
+    ///
+    /// Sleeps, interruptibly.
+    ///
+    /// # Errors
+    ///
+    /// * [`ERESTARTSYS`] if a signal came;
+    /// * [`EDEADLK`] if it is the current task that is to run it, or is running it.
+    pub fn wait(&self) -> Result {
+        self.node().wait(Jiffies::MAX)
+    }
+
+    /// Like [`Pending::wait`], but no longer than `time`, which is rounded up to whole ticks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pending::wait`], and [`ETIMEDOUT`].
+    pub fn wait_timeout(&self, time: Delta) -> Result {
+        self.node().wait(as_jiffies(time))
+    }
+
+    /// Takes the closure back, if it has not begun to run. Its module is not pinned any more.
+    ///
+    /// May be called in any context but NMI.
+    #[doc(alias = "task_work_cancel")]
+    pub fn cancel(self) -> Cancel<F>
+    where
+        F: FnOnce(&Context<'_>) + Send + 'static,
+    {
+        let node = self.node();
+        if node.state.cmpxchg(CANCELLABLE, ORPHAN, Full).is_err() {
+            return Cancel::TooLate;
         }
+        node.wake();
+        // SAFETY: We have just changed its state, so that it is ours.
+        let func = unsafe { self.closure.as_ref().take() };
+        // SAFETY: So is the pin.
+        unsafe { node.owner.unpin() };
+        Cancel::Cancelled(func)
+    }
+}
+
+impl<F> fmt::Debug for Pending<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("is_done", &self.is_done())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> Drop for Pending<F> {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours.
+        unsafe { ClosureHead::put(self.closure.cast()) };
     }
 }
 
@@ -729,25 +1337,45 @@ where
 /// # Errors
 ///
 /// The closure comes back with [`ENOMEM`] if it could not be boxed, or as [`add`] says.
-pub fn add_fn<F>(task: &Task, func: F, mode: Mode, flags: Flags) -> Result<(), Refused<F>>
+pub fn add_fn<F>(task: &Task, func: F, mode: Mode, flags: Flags) -> Result<Pending<F>, Refused<F>>
 where
     F: FnOnce(&Context<'_>) + Send + 'static,
 {
-    let Ok(memory) = KBox::<ClosureWork<F>>::new_uninit(flags) else {
+    // SAFETY: The node stays valid until it is run.
+    add_fn_by(func, flags, |node| unsafe { add_node(task, node, mode) })
+}
+
+/// Boxes `func`, and gives its node to `queue`; or takes it back.
+fn add_fn_by<F>(
+    func: F,
+    flags: Flags,
+    queue: impl FnOnce(NonNull<Node>) -> Result,
+) -> Result<Pending<F>, Refused<F>>
+where
+    F: FnOnce(&Context<'_>) + Send + 'static,
+{
+    let Ok(memory) = KBox::<Closure<F>>::new_uninit(flags) else {
         return Err(Refused::new(func, ENOMEM));
     };
-    let work = match memory.write_pin_init(pin_init!(ClosureWork {
-        work <- TaskWork::new(),
-        func: Some(func),
-    })) {
-        Ok(work) => work,
-        Err(never) => match never {},
+    let node = Node::new(&Closure::<F>::VTABLE);
+    node.state.store(CANCELLABLE, Relaxed);
+    let closure = Closure {
+        // INVARIANT: One reference is the list's, one the `Pending`'s.
+        head: ClosureHead {
+            node,
+            refs: Atomic::new(2),
+        },
+        func: UnsafeCell::new(MaybeUninit::new(func)),
     };
-    add(task, work, mode).map_err(|refused| {
-        refused.map(|mut work| match work.as_mut().project().func.take() {
-            Some(func) => func,
-            // It was put there above, and only `run` takes it.
-            None => unreachable!(),
-        })
-    })
+    let closure = NonNull::from(KBox::leak(memory.write(closure)));
+    match queue(closure.cast()) {
+        Ok(()) => Ok(Pending { closure }),
+        Err(error) => {
+            // SAFETY: It was just a box, and was given to nobody.
+            let closure = unsafe { KBox::from_raw(closure.as_ptr()) };
+            // SAFETY: The closure was not run, and nobody else can have it. What is dropped then
+            // has no drop of its own.
+            Err(Refused::new(unsafe { closure.take() }, error))
+        }
+    }
 }

@@ -169,6 +169,9 @@ static RECORDS: Atomic<*const Owner> = Atomic::new(ptr::null());
 /// The record of text that never goes away: this module's own, or in tree the kernel's.
 static PERMANENT: SetOnce<&'static Owner> = SetOnce::new();
 
+/// The record of text of which it is not known how long it stays. It is closed for ever.
+static UNKNOWN: SetOnce<&'static Owner> = SetOnce::new();
+
 /// Serialises those who take a free record or make one.
 static COMING: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
 
@@ -251,6 +254,15 @@ impl Owner {
         Err(EINVAL)
     }
 
+    /// In place of what [`Owner::of`] has not found: nothing can be made on behalf of it.
+    pub(crate) fn unknown() -> &'static Owner {
+        match UNKNOWN.as_ref() {
+            Some(owner) => owner,
+            // It is there before anybody can call into this crate.
+            None => unreachable!(),
+        }
+    }
+
     /// The module's name, for messages.
     ///
     /// Only called while the module cannot go: from its own end, or by who has an [`Entered`] or
@@ -297,7 +309,7 @@ impl Owner {
     /// # Errors
     ///
     /// [`ENODEV`] if the module is going.
-    #[inline(never)]
+    #[inline]
     pub fn pin(&'static self) -> Result {
         let entered = self.enter()?;
         let module = self.module.load(Relaxed);
@@ -317,7 +329,7 @@ impl Owner {
     ///
     /// The caller must own a success of [`Owner::pin`]. If it is in the module's own text, then
     /// something else must keep that there for as long as it is.
-    #[inline(never)]
+    #[inline]
     pub unsafe fn unpin(&'static self) {
         // SAFETY: The pin is the caller's by the function's contract, and until the count below
         // is given back the module's end waits, so its structure is still there; null is allowed.
@@ -347,7 +359,7 @@ impl Owner {
             let disarmed = task_work::disarm(self);
             if disarmed != 0 {
                 pr_warn!(
-                    "{}: init failed with {} task works queued: disarmed, their items leak\n",
+                    "{}: init failed with {} task works queued: they will not run\n",
                     self.name(),
                     disarmed
                 );
@@ -618,10 +630,14 @@ extern "C" fn tether_module_going(module: *mut bindings::module) {
 extern "C" fn tether_init() -> c_int {
     fn init() -> Result {
         PERMANENT.populate(Owner::new()?);
+        let unknown = Owner::new()?;
+        unknown.closed.store(true, Relaxed);
+        UNKNOWN.populate(unknown);
         COMING.populate(KBox::pin_init(
             new_mutex!((), "tether::COMING"),
             GFP_KERNEL,
         )?);
+        task_work::init()?;
         let directory = debugfs::Dir::new(c"tether");
         OUTSTANDING.populate(KBox::pin_init(
             directory.read_callback_file(c"outstanding", Outstanding, &Outstanding::show),

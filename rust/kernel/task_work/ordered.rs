@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Works that run in the order in which they were added.
+
+use super::{
+    add_by,
+    add_fn_by,
+    add_node,
+    jiffies,
+    run_work,
+    task_flags,
+    Context,
+    Kind,
+    Mode,
+    Node,
+    Pending,
+    TaskWorkPointer,
+    Vtable,
+    PENDING, //
+};
+use crate::{
+    alloc::Flags,
+    bindings,
+    container_of,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::Relaxed,
+        Arc,
+        Mutex,
+        SetOnce,
+        SpinLock, //
+    },
+    task::Task,
+    tether::Refused,
+    types::Opaque, //
+};
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+/// A queue of works to one task, which run in the order in which they were added.
+///
+/// The kernel's own list of a task is last in, first out. This is one entry in it, and a list of its
+/// own; adding to it takes the same time however long it is. An item that is added while others run
+/// comes after all that were added before it, and so does one that is added again.
+///
+/// Items are those that [`add`](super::add) takes. While they are pending they pin their modules,
+/// can be cancelled and waited for, just as if they were in the task's list. They run one after the
+/// other, in one go.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     prelude::*,
+///     task::Task,
+///     task_work::{
+///         Mode,
+///         Ordered, //
+///     }, //
+/// };
+///
+/// fn first_and_second(task: &Task) -> Result {
+///     let queue = Ordered::new(task, Mode::Resume)?;
+///     queue.add_fn(|_| pr_info!("first\n"), GFP_KERNEL)?;
+///     queue.add_fn(|_| pr_info!("second\n"), GFP_KERNEL)?;
+///     // They run also if the queue is dropped here.
+///     Ok(())
+/// }
+/// # // This runs in a kernel thread, which is refused.
+/// # assert_eq!(first_and_second(current!()), Err(EINVAL));
+/// ```
+///
+/// # Invariants
+///
+/// `node` is queued to `target`, or is being run by it, while the list in `fifo` is linked; then a
+/// reference is held for that.
+#[pin_data(PinnedDrop)]
+pub struct Ordered {
+    #[pin]
+    node: Opaque<Node>,
+    target: ARef<Task>,
+    mode: Mode,
+    #[pin]
+    fifo: SpinLock<Fifo>,
+    /// In the list of all queues.
+    #[pin]
+    links: Opaque<bindings::list_head>,
+}
+
+/// What is pending, linked by the nodes' heads.
+///
+/// # Invariants
+///
+/// `last` is the last node of the list that begins at `first`, if that is not empty.
+struct Fifo {
+    first: *mut bindings::callback_head,
+    last: *mut bindings::callback_head,
+    linked: bool,
+}
+
+// SAFETY: What is in the list is owned by it, and may be run anywhere.
+unsafe impl Send for Fifo {}
+
+// SAFETY: What changes is under a lock; a node belongs to who has queued it.
+unsafe impl Send for Ordered {}
+// SAFETY: As above.
+unsafe impl Sync for Ordered {}
+
+/// All queues: what is pending in them is not in any task's list.
+static QUEUES: SetOnce<Pin<KBox<Mutex<Queues>>>> = SetOnce::new();
+
+/// The head of their list.
+struct Queues(KBox<Opaque<bindings::list_head>>);
+
+// SAFETY: The list is only touched under the lock that this is in.
+unsafe impl Send for Queues {}
+
+/// Sets the list of queues up, once, before there can be one.
+pub(crate) fn init() -> Result {
+    let head = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
+    // SAFETY: The head is valid for writes, and does not move in its box.
+    unsafe { bindings::INIT_LIST_HEAD(head.get()) };
+    QUEUES.populate(KBox::pin_init(
+        new_mutex!(Queues(head), "task_work::QUEUES"),
+        GFP_KERNEL,
+    )?);
+    Ok(())
+}
+
+impl Ordered {
+    const VTABLE: Vtable = Vtable {
+        name: core::any::type_name::<Self>,
+        kind: Kind::Arc,
+        run: Self::run,
+        release: Self::release,
+        discard: Self::discard,
+    };
+
+    /// Makes a queue to `task`, which will be told in the way of `mode` when there is something in
+    /// it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`] if the task is a kernel thread;
+    /// * [`ENOMEM`] if there is not enough memory.
+    pub fn new(task: &Task, mode: Mode) -> Result<Arc<Self>> {
+        if task_flags(task) & bindings::PF_KTHREAD != 0 {
+            return Err(EINVAL);
+        }
+        let queues = QUEUES.as_ref().ok_or(ENODEV)?;
+        let fifo = Fifo {
+            first: ptr::null_mut(),
+            last: ptr::null_mut(),
+            linked: false,
+        };
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                node: Opaque::new(Node::new(&Self::VTABLE)),
+                target: ARef::from(task),
+                mode,
+                fifo <- new_spinlock!(fifo, "task_work::Ordered::fifo"),
+                links <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::INIT_LIST_HEAD(slot) };
+                }),
+            }),
+            GFP_KERNEL,
+        )?;
+        let queues = queues.lock();
+        // SAFETY: Both are initialised, the lock is held, and our drop takes it off again.
+        unsafe { bindings::list_add_tail(this.links.get(), queues.0.get()) };
+        Ok(this)
+    }
+
+    /// The task that the works are for.
+    pub fn target(&self) -> &Task {
+        &self.target
+    }
+
+    /// Adds an item behind those that are pending.
+    ///
+    /// May be called where a spinlock may be taken, but not in an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](super::add): the item comes back.
+    pub fn add<P, const ID: u64>(self: &Arc<Self>, item: P) -> Result<(), Refused<P>>
+    where
+        P: TaskWorkPointer<ID>,
+    {
+        // SAFETY: The node stays valid until it is run.
+        add_by(item, |node| unsafe { self.push(node) })
+    }
+
+    /// Adds a closure behind those that are pending. It is boxed: one allocation.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_fn`](super::add_fn): the closure comes back.
+    pub fn add_fn<F>(self: &Arc<Self>, func: F, flags: Flags) -> Result<Pending<F>, Refused<F>>
+    where
+        F: FnOnce(&Context<'_>) + Send + 'static,
+    {
+        // SAFETY: The node stays valid until it is run.
+        add_fn_by(func, flags, |node| unsafe { self.push(node) })
+    }
+
+    /// Queues a node.
+    ///
+    /// # Safety
+    ///
+    /// As [`add_node`].
+    #[inline(never)]
+    unsafe fn push(self: &Arc<Self>, node: NonNull<Node>) -> Result {
+        // SAFETY: The node is valid and ours, by the function's contract.
+        let this = unsafe { node.as_ref() };
+        this.target.store(self.target.as_ptr(), Relaxed);
+        this.added.set(jiffies() as u32);
+        let owner = this.owner;
+        owner.pin()?;
+        let head: *mut bindings::callback_head = node.as_ptr().cast();
+        // SAFETY: As above.
+        unsafe { (*head).next = ptr::null_mut() };
+
+        let mut fifo = self.fifo.lock();
+        if !fifo.linked {
+            // Before the node is in the list: if this fails, it is as if nothing had been.
+            let own = NonNull::from(&self.node).cast::<Node>();
+            // SAFETY: Our own node is valid, and it is ours to queue as it is not linked.
+            unsafe { own.as_ref() }.state.store(PENDING, Relaxed);
+            // The reference for the node.
+            let _ = Arc::into_raw(self.clone());
+            // The target takes the lock before it looks for what is in the list.
+            //
+            // SAFETY: As above; it stays valid until it is run, by that reference.
+            if let Err(error) = unsafe { add_node(&self.target, own, self.mode) } {
+                drop(fifo);
+                // SAFETY: The reference was not given away.
+                drop(unsafe { Arc::from_raw(Arc::as_ptr(self)) });
+                // SAFETY: The pin is ours, and nobody was told of it.
+                unsafe { owner.unpin() };
+                return Err(error);
+            }
+            fifo.linked = true;
+        }
+        if fifo.first.is_null() {
+            fifo.first = head;
+        } else {
+            // SAFETY: By the invariants of the list this is its last node, which is valid.
+            unsafe { (*fifo.last).next = head };
+        }
+        fifo.last = head;
+        Ok(())
+    }
+
+    /// Runs what is in the list, until nothing is.
+    ///
+    /// # Safety
+    ///
+    /// The node must be that of a queue which was linked; the reference for that is used.
+    unsafe fn run(node: NonNull<Node>, _context: &Context<'_>) {
+        let this = Opaque::cast_from(node.as_ptr().cast_const()).cast_mut();
+        // SAFETY: By the function's contract.
+        let this = unsafe { Arc::from_raw(container_of!(this, Self, node).cast_const()) };
+        loop {
+            let mut next = {
+                let mut fifo = this.fifo.lock();
+                if fifo.first.is_null() {
+                    // From here on the node may be queued again.
+                    fifo.linked = false;
+                    return;
+                }
+                core::mem::replace(&mut fifo.first, ptr::null_mut())
+            };
+            while !next.is_null() {
+                let head = next;
+                // SAFETY: What was in the list is valid until it is run, and is ours now.
+                next = unsafe { (*head).next };
+                // SAFETY: As above; we are in the target.
+                unsafe { run_work(head) };
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// None: a queue is not cancelled.
+    unsafe fn release(_node: NonNull<Node>) {}
+
+    /// # Safety
+    ///
+    /// None: its owner does not go.
+    unsafe fn discard(_node: NonNull<Node>) -> *mut c_void {
+        ptr::null_mut()
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Ordered {
+    fn drop(self: Pin<&mut Self>) {
+        if let Some(queues) = QUEUES.as_ref() {
+            let _guard = queues.lock();
+            // SAFETY: It is in the list, or in none, and the lock is held.
+            unsafe { bindings::tether_list_del_init(self.links.get()) };
+        }
+    }
+}
+
+/// Calls `seen` for each node that is pending in some queue. It is called in atomic context.
+pub(super) fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
+    let Some(queues) = QUEUES.as_ref() else {
+        return;
+    };
+    let queues = queues.lock();
+    let head = queues.0.get();
+    // SAFETY: The head is initialised, and the lock is held.
+    let mut links = unsafe { (*head).next };
+    while !ptr::eq(links, head) {
+        let field = Opaque::cast_from(links.cast_const()).cast_mut();
+        // SAFETY: What is in the list are the `links` of queues, which take themselves off it
+        // before they go.
+        let queue = unsafe { &*container_of!(field, Ordered, links) };
+        {
+            let fifo = queue.fifo.lock();
+            let mut next = fifo.first;
+            while !next.is_null() {
+                // SAFETY: What is in the list is valid, and is not run while the lock is held.
+                let node = unsafe { &*next.cast::<Node>() };
+                seen(&queue.target, node);
+                // SAFETY: As above.
+                next = unsafe { (*next).next };
+            }
+        }
+        // SAFETY: The lock is held.
+        links = unsafe { (*links).next };
+    }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A closure cannot hold what is borrowed: it runs later.
+
+use kernel::prelude::*;
+use tether::task_work::{
+    self,
+    Mode, //
+};
+
+fn look(_: u32) {}
+
+/// Adds two.
+pub fn add(shared: &u32) -> Result {
+    let owned = *shared;
+    let flags = GFP_KERNEL;
+    task_work::add_fn(current!(), move |_| look(owned), Mode::Resume, flags)?;
+    task_work::add_fn(current!(), move |_| look(*shared), Mode::Resume, flags)?; // misuse: E0521
+    Ok(())
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A closure runs in another task: it cannot hold what belongs to this one.
+
+use kernel::{
+    prelude::*,
+    types::NotThreadSafe, //
+};
+use tether::task_work::{
+    self,
+    Mode, //
+};
+
+/// Adds one.
+pub fn add(guard: NotThreadSafe) -> Result {
+    let flags = GFP_KERNEL;
+    task_work::add_fn(current!(), move |_| (), Mode::Resume, flags)?;
+    task_work::add_fn(current!(), move |_| _ = &guard, Mode::Resume, flags)?; // misuse: E0277
+    Ok(())
+}

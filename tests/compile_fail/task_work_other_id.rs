@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An item is not added by a field that it has no callback for.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use tether::task_work::{
+    self,
+    impl_has_task_work,
+    Context,
+    Mode,
+    TaskWork,
+    TaskWorkItem, //
+};
+
+#[pin_data]
+struct Once {
+    #[pin]
+    first: TaskWork<Once, 1>,
+}
+
+impl_has_task_work! {
+    impl HasTaskWork<Self, 1> for Once { self.first }
+}
+
+impl TaskWorkItem<1> for Once {
+    type Pointer = Arc<Once>;
+
+    fn run(_this: Arc<Once>, _context: &Context<'_>) {}
+}
+
+/// Adds it.
+pub fn add(item: Arc<Once>) -> Result {
+    task_work::add::<_, 1>(current!(), item.clone(), Mode::Resume)?;
+    task_work::add::<_, 2>(current!(), item.clone(), Mode::Resume)?; // misuse: E0277
+    Ok(())
+}
