@@ -14,7 +14,6 @@ mod bindings;
 
 pub(crate) use kernel::{
     alloc,
-    current,
     debugfs,
     error,
     fmt,

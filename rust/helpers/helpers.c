@@ -14,3 +14,4 @@
 #include "module.c"
 #include "ptrace.c"
 #include "task_work.c"
+#include "tether.c"

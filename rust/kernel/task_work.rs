@@ -136,7 +136,6 @@
 use crate::{
     alloc::Flags,
     bindings,
-    current,
     error::to_result,
     fmt,
     mm::MmWithUser,
@@ -145,6 +144,7 @@ use crate::{
         atomic::{
             Acquire,
             Atomic,
+            AtomicType,
             Full,
             Relaxed, //
         },
@@ -222,14 +222,30 @@ impl Mode {
 /// Where an item runs: the task that it was added to, as it is now.
 ///
 /// It cannot leave the callback.
+///
+/// # Invariants
+///
+/// It is only reachable in a callback, in the task that runs it.
 pub struct Context<'a> {
-    task: &'a CurrentTask,
+    _callback: PhantomData<&'a CurrentTask>,
 }
 
-impl<'a> Context<'a> {
+impl Context<'_> {
+    /// # Safety
+    ///
+    /// We must be in a callback, and the context must not leave that.
+    unsafe fn new() -> Self {
+        // INVARIANT: By the function's contract.
+        Self {
+            _callback: PhantomData,
+        }
+    }
+
     /// The task that this runs in.
-    pub fn task(&self) -> &'a CurrentTask {
-        self.task
+    pub fn task(&self) -> &CurrentTask {
+        // SAFETY: By the type's invariants this is the task that `self` belongs to, and the
+        // reference does not outlive `self`. `CurrentTask` is transparent.
+        unsafe { &*Task::current_raw().cast::<CurrentTask>() }
     }
 
     /// Whether the task is exiting (`PF_EXITING`).
@@ -238,16 +254,31 @@ impl<'a> Context<'a> {
     /// (`do_exit()` in [`kernel/exit.c`](srctree/kernel/exit.c)); its credentials and its pid are
     /// still there.
     pub fn is_exiting(&self) -> bool {
-        task_flags(self.task) & bindings::PF_EXITING != 0
+        task_flags(self.task()) & bindings::PF_EXITING != 0
     }
 
     /// The task's address space, if it still has one.
     ///
     /// It may be another one than when the item was added: the task may have executed a new
     /// program since.
-    pub fn mm(&self) -> Option<&'a MmWithUser> {
-        self.task.mm()
+    pub fn mm(&self) -> Option<&MmWithUser> {
+        self.task().mm()
     }
+}
+
+/// `READ_ONCE()`: what [`Atomic::load`] does, without a call.
+#[inline(always)]
+fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
+    // SAFETY: The pointer is valid. A volatile access of its size is how the kernel's C code reads
+    // what others write.
+    unsafe { ptr::read_volatile(atomic.as_ptr()) }
+}
+
+/// `WRITE_ONCE()`: what [`Atomic::store`] does, without a call.
+#[inline(always)]
+fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
+    // SAFETY: As for `read_once`.
+    unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
 }
 
 fn jiffies() -> Jiffies {
@@ -412,7 +443,7 @@ fn running_slot(node: NonNull<Node>) -> &'static Atomic<*mut Node> {
     static RUNNING: [Atomic<*mut Node>; 64] = [const { Atomic::new(ptr::null_mut()) }; 64];
 
     let address = node.as_ptr() as usize;
-    &RUNNING[(address >> 4 ^ address >> 12) % 64]
+    &RUNNING[(address >> 6) % 64]
 }
 
 /// The field by which an object is linked into a task's works.
@@ -618,13 +649,13 @@ where
     /// As [`Self::into_box`].
     unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
         // SAFETY: The node is valid until the callback below is given the box.
-        unsafe { node.as_ref() }.state.store(TAKEN, Relaxed);
+        write_once(&unsafe { node.as_ref() }.state, TAKEN);
         let slot = running_slot(node);
-        slot.store(node.as_ptr(), Relaxed);
+        write_once(slot, node.as_ptr());
         // SAFETY: By the function's contract.
         T::run(unsafe { Self::into_box(node) }, context);
-        if ptr::eq(slot.load(Relaxed), node.as_ptr()) {
-            slot.store(ptr::null_mut(), Relaxed);
+        if read_once(slot) == node.as_ptr() {
+            write_once(slot, ptr::null_mut());
         }
     }
 
@@ -664,19 +695,18 @@ where
         let node = unsafe { node_of::<T, ID>(this) };
         // SAFETY: The node is valid, and nobody else can reach it: the box was ours.
         let state = &unsafe { node.as_ref() }.state;
-        if state.load(Relaxed) == TAKEN && ptr::eq(running_slot(node).load(Relaxed), node.as_ptr())
-        {
+        if read_once(state) == TAKEN && read_once(running_slot(node)) == node.as_ptr() {
             // SAFETY: It was given up above, and is taken back.
             return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
         }
-        state.store(PENDING, Relaxed);
+        write_once(state, PENDING);
         Ok(node)
     }
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
         // SAFETY: The node is valid by the function's contract.
-        unsafe { node.as_ref() }.state.store(IDLE, Relaxed);
+        write_once(&unsafe { node.as_ref() }.state, IDLE);
         // SAFETY: It came from `into_node`.
         unsafe { BoxWork::<T, ID>::into_box(node) }
     }
@@ -835,25 +865,27 @@ where
 ///
 /// The node must be [`BUSY`] and the caller's, as it comes from [`TaskWorkPointer::into_node`]; on
 /// success it is given away.
-#[inline(never)]
+#[inline]
 unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
-    if task_flags(task) & bindings::PF_KTHREAD != 0 {
-        return Err(EINVAL);
-    }
     // SAFETY: The node is valid and ours, by the function's contract.
     let this = unsafe { node.as_ref() };
-    this.target.store(task.as_ptr(), Relaxed);
+    write_once(&this.target, task.as_ptr());
     this.added.set(jiffies() as u32);
-    let owner = this.owner;
-    owner.pin()?;
-    // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. If
-    // this succeeds it may have been run already, and is not touched again.
-    let ret =
-        unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode.as_raw()) };
-    to_result(ret).inspect_err(|_| {
-        // SAFETY: The pin is ours, and we are not in the owner's text.
-        unsafe { owner.unpin() };
-    })
+    // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. It is
+    // pinned while it is queued. If this succeeds it may have been run already, and is not touched
+    // again.
+    let ret = unsafe {
+        bindings::tether_task_work_add(
+            task.as_ptr(),
+            node.as_ptr().cast(),
+            mode.as_raw(),
+            this.owner.pins(),
+        )
+    };
+    if ret == 0 {
+        return Ok(());
+    }
+    to_result(ret)
 }
 
 /// What the kernel calls. It is in text that never goes away, and must never be copied into a
@@ -869,17 +901,17 @@ unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
     // SAFETY: A node that is linked is valid.
     let this = unsafe { node.as_ref() };
-    if this.state.load(Relaxed) != PENDING
+    if read_once(&this.state) != PENDING
         && this.state.cmpxchg(CANCELLABLE, RUNNING, Acquire).is_err()
     {
         // SAFETY: It is not linked any more, and is not to be run.
         return unsafe { pass_by(node) };
     }
     let owner = this.owner;
-    let task = current!();
-    // SAFETY: The node is ours to run, and the context is that of the current task. The owner's
-    // text is there because it is pinned.
-    unsafe { (this.vtable.run)(node, &Context { task }) };
+    // SAFETY: This is a callback, which the context does not leave by the type of `run`.
+    let context = unsafe { Context::new() };
+    // SAFETY: The node is ours to run. The owner's text is there because it is pinned.
+    unsafe { (this.vtable.run)(node, &context) };
     // The node and the item are the callee's, and may be gone.
     //
     // SAFETY: This is the pin of the node, and this text is permanent.

@@ -134,8 +134,8 @@ impl<T> fmt::Debug for Refused<T> {
 ///   record has its address in `module`, its text in `start` and `size`, and is not to be reused.
 /// * `attached` is a list of the `links` of [`Attachment`]s, each valid and pinned for as long as
 ///   it is in the list, and only touched under `lock`.
-/// * `pending` counts the pins and the creations that are under way, each from before it looked at
-///   `closed` until after it has touched the module for the last time.
+/// * `entered` counts the creations that are under way, each from before it looked at `closed` until
+///   after it has touched the module for the last time; `pins` likewise what pins the module.
 #[pin_data]
 pub struct Owner {
     /// The record made before this one. Set before the record is published, never changed.
@@ -146,8 +146,10 @@ pub struct Owner {
     module: Atomic<*mut bindings::module>,
     start: Atomic<usize>,
     size: Atomic<usize>,
-    pending: Atomic<usize>,
+    entered: Atomic<usize>,
     closed: Atomic<bool>,
+    /// A `struct tether_pins` of `rust/helpers/tether.c`, for good.
+    pins: *mut c_void,
     #[pin]
     lock: SpinLock<()>,
     #[pin]
@@ -181,6 +183,11 @@ static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::ne
 impl Owner {
     /// Makes a record, for good.
     fn new() -> Result<&'static Self> {
+        // SAFETY: The function has no requirements.
+        let pins = unsafe { bindings::tether_pins_new() };
+        if pins.is_null() {
+            return Err(ENOMEM);
+        }
         let owner = KBox::pin_init(
             pin_init!(Self {
                 next: Cell::new(ptr::null()),
@@ -188,8 +195,9 @@ impl Owner {
                 module: Atomic::new(ptr::null_mut()),
                 start: Atomic::new(0),
                 size: Atomic::new(0),
-                pending: Atomic::new(0),
+                entered: Atomic::new(0),
                 closed: Atomic::new(false),
+                pins,
                 lock <- new_spinlock!((), "tether::Owner::lock"),
                 attached <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
                     // SAFETY: `slot` is valid for writes, and pinned.
@@ -213,6 +221,13 @@ impl Owner {
             next = owner.next.get();
             Some(owner)
         })
+    }
+
+    /// Opens or closes it, for a module.
+    fn set_closed(&self, module: *mut bindings::module, closed: bool) {
+        self.closed.store(closed, Relaxed);
+        // SAFETY: They are pins, and their module is this one until its end.
+        unsafe { bindings::tether_pins_set(self.pins, module, closed) };
     }
 
     /// Makes the record that of `module`, or of none.
@@ -298,7 +313,7 @@ impl Owner {
     ///
     /// Something else must make it wait until this has returned.
     pub(crate) fn hold(&'static self) -> Entered {
-        self.pending.fetch_add(1usize, Full);
+        self.entered.fetch_add(1usize, Full);
         Entered(self)
     }
 
@@ -309,18 +324,19 @@ impl Owner {
     /// # Errors
     ///
     /// [`ENODEV`] if the module is going.
-    #[inline]
     pub fn pin(&'static self) -> Result {
-        let entered = self.enter()?;
-        let module = self.module.load(Relaxed);
-        // SAFETY: `entered` keeps the module's end waiting, so its structure is still there; null
-        // is allowed.
-        if !unsafe { bindings::try_module_get(module) } {
-            return Err(ENODEV);
+        // SAFETY: They are pins.
+        if unsafe { bindings::tether_pin(self.pins) } {
+            Ok(())
+        } else {
+            Err(ENODEV)
         }
-        // The pin takes over the count: `unpin` gives it back.
-        core::mem::forget(entered);
-        Ok(())
+    }
+
+    /// What is pinned by; for C.
+    #[inline]
+    pub(crate) fn pins(&'static self) -> *mut c_void {
+        self.pins
     }
 
     /// Drops a pin.
@@ -331,11 +347,8 @@ impl Owner {
     /// something else must keep that there for as long as it is.
     #[inline]
     pub unsafe fn unpin(&'static self) {
-        // SAFETY: The pin is the caller's by the function's contract, and until the count below
-        // is given back the module's end waits, so its structure is still there; null is allowed.
-        unsafe { bindings::module_put(self.module.load(Relaxed)) };
-        // Last: after this the module may be gone, and the record another's.
-        self.pending.fetch_sub(1usize, Release);
+        // SAFETY: They are pins, and one of them is the caller's.
+        unsafe { bindings::tether_unpin(self.pins) };
     }
 
     /// Gives back a pin whose callback was disarmed, at the end of a module whose init has failed.
@@ -344,15 +357,15 @@ impl Owner {
     ///
     /// The caller must own a success of [`Owner::pin`] on this record, which is closed.
     pub(crate) unsafe fn unpin_disarmed(&'static self) {
-        // The count in the module is not looked at any more.
-        self.pending.fetch_sub(1usize, Release);
+        // SAFETY: They are pins, and one of them is the caller's.
+        unsafe { bindings::tether_unpin_disarmed(self.pins) };
     }
 
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
-        self.closed.store(true, Relaxed);
-        // Pairs with the fully ordered increment in `enter`: who does not see the owner closed is
-        // seen in `pending` below.
+        self.set_closed(self.module.load(Relaxed), true);
+        // Pairs with the fully ordered increments of who enters or pins: who does not see the owner
+        // closed is counted below.
         smp_mb(Full);
 
         for pass in 1u32.. {
@@ -364,7 +377,10 @@ impl Owner {
                     disarmed
                 );
             }
-            if !self.end_attached() && self.pending.load(Acquire) == 0 {
+            let ended = self.end_attached();
+            // SAFETY: They are pins.
+            let pinned = unsafe { bindings::tether_pinned(self.pins) };
+            if !ended && pinned == 0 && self.entered.load(Acquire) == 0 {
                 return;
             }
             fsleep(Delta::from_millis(1));
@@ -372,7 +388,7 @@ impl Owner {
                 pr_warn!(
                     "{}: still waiting for {} callbacks to return\n",
                     self.name(),
-                    self.pending.load(Relaxed)
+                    pinned
                 );
             }
         }
@@ -423,7 +439,7 @@ pub struct Entered(&'static Owner);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.pending.fetch_sub(1usize, Release);
+        self.0.entered.fetch_sub(1usize, Release);
     }
 }
 
@@ -597,13 +613,14 @@ extern "C" fn tether_module_coming(
     let _guard = coming.lock();
     for owner in Owner::records() {
         if owner.module.load(Relaxed).is_null() {
-            owner.closed.store(false, Relaxed);
+            owner.set_closed(module, false);
             owner.set(module, start, size);
             return 0;
         }
     }
     match Owner::new() {
         Ok(owner) => {
+            owner.set_closed(module, false);
             owner.set(module, start, size);
             owner.next.set(RECORDS.load(Relaxed));
             RECORDS.store(owner, Release);
@@ -631,7 +648,7 @@ extern "C" fn tether_init() -> c_int {
     fn init() -> Result {
         PERMANENT.populate(Owner::new()?);
         let unknown = Owner::new()?;
-        unknown.closed.store(true, Relaxed);
+        unknown.set_closed(ptr::null_mut(), true);
         UNKNOWN.populate(unknown);
         COMING.populate(KBox::pin_init(
             new_mutex!((), "tether::COMING"),

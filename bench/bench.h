@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the benchmark's devices can be asked to do. */
+#ifndef _BENCH_H
+#define _BENCH_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* How many items there are at the most. */
+#define BENCH_MAX	4096
+
+/*
+ * Each takes a number of items; the work is done when the call has returned to user space. A
+ * device that has no such operation answers ENOTTY.
+ */
+enum bench_operation {
+	BENCH_NOTHING,
+	/* Queue items on oneself that are there, and run them; each goes back to where it was. */
+	BENCH_TASK_WORK_EMBEDDED,
+	/* Likewise, but what is shared by counting references. */
+	BENCH_TASK_WORK_SHARED,
+	/* Allocate, queue on oneself, run, free. */
+	BENCH_TASK_WORK_BOXED,
+	BENCH_OPERATIONS,
+};
+
+#define BENCH_RUN(operation)	_IO(0xBA, operation)
+
+#endif
