@@ -15,12 +15,24 @@
 #define __rust_helper static __maybe_unused
 #include "../rust/helpers/tether.c"
 
+/* A work cannot be queued by its own callback, which may have freed it: what runs is noted here. */
+static struct guarded_work *running[64];
+
+static struct guarded_work **running_slot(struct guarded_work *work)
+{
+	return &running[(unsigned long)work / 64 % ARRAY_SIZE(running)];
+}
+
 static noinline void guarded_run(struct callback_head *head)
 {
 	struct guarded_work *work = container_of(head, struct guarded_work, head);
+	struct guarded_work **slot = running_slot(work);
 	void *pins = work->pins;
 
+	WRITE_ONCE(*slot, work);
 	work->run(work);
+	if (READ_ONCE(*slot) == work)
+		WRITE_ONCE(*slot, NULL);
 	tether_unpin(pins);
 }
 
@@ -29,7 +41,7 @@ void *guarded_pins(struct module *module)
 	void *pins = rust_helper_tether_pins_new();
 
 	if (pins)
-		rust_helper_tether_pins_set(pins, module, false);
+		rust_helper_tether_pins_open(pins, module);
 	return pins;
 }
 EXPORT_SYMBOL_GPL(guarded_pins);
@@ -45,18 +57,11 @@ EXPORT_SYMBOL_GPL(guarded_init);
 int guarded_add(struct task_struct *task, struct guarded_work *work,
 		enum task_work_notify_mode mode)
 {
-	int ret;
-
-	if (unlikely(READ_ONCE(task->flags) & PF_KTHREAD))
-		return -EINVAL;
+	if (READ_ONCE(*running_slot(work)) == work)
+		return -EBUSY;
 	WRITE_ONCE(work->target, task);
 	work->added = jiffies;
-	if (unlikely(!tether_pin(work->pins)))
-		return -ENODEV;
-	ret = task_work_add(task, &work->head, mode);
-	if (unlikely(ret))
-		tether_unpin(work->pins);
-	return ret;
+	return rust_helper_tether_task_work_add(task, &work->head, mode, work->pins);
 }
 EXPORT_SYMBOL_GPL(guarded_add);
 

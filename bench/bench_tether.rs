@@ -68,13 +68,15 @@ static POOL: Alone<Pool> = Alone(UnsafeCell::new(Pool {
 
 impl Pool {
     fn push(&mut self, item: *mut Embedded) {
-        self.items[self.count] = item;
+        // SAFETY: There are no more items than places, as in C.
+        unsafe { *self.items.get_unchecked_mut(self.count) = item };
         self.count += 1;
     }
 
     fn pop(&mut self) -> *mut Embedded {
         self.count -= 1;
-        self.items[self.count]
+        // SAFETY: As above.
+        unsafe { *self.items.get_unchecked(self.count) }
     }
 }
 

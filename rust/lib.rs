@@ -14,6 +14,7 @@ mod bindings;
 
 pub(crate) use kernel::{
     alloc,
+    current,
     debugfs,
     error,
     fmt,
@@ -40,6 +41,8 @@ pub use kernel::{
 /// Prefix of the log messages printed from within this crate.
 const __LOG_PREFIX: &[u8] = b"tether\0";
 
+#[path = "kernel/fd.rs"]
+pub mod fd;
 #[path = "kernel/kthread.rs"]
 pub mod kthread;
 #[path = "kernel/misc_poll.rs"]

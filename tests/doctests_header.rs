@@ -1,4 +1,3 @@
-
 /// The kernel crate as it is in a tree that has Tether: the examples are written for that.
 #[allow(unused_imports)]
 mod kernel {

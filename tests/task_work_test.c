@@ -414,6 +414,50 @@ TEST_F(work, ordered_exit)
 	EXPECT_EQ(self->before.ran + 10, counts_of(self->fd).ran);
 }
 
+#define FD_CLOSE _IO(0xBB, 1)
+
+/* A device closes a descriptor of ours: the other end of a pipe sees that when we are back. */
+TEST_F(work, close_fd)
+{
+	int device = open("/dev/rust-fd-close", O_RDWR), ends[2];
+	char byte;
+
+	ASSERT_LE(0, device);
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(0, ioctl(device, FD_CLOSE, ends[1]));
+	EXPECT_EQ(0, read(ends[0], &byte, 1));
+	EXPECT_EQ(-1, ioctl(device, FD_CLOSE, ends[1]));
+	EXPECT_EQ(EBADF, errno);
+	EXPECT_EQ(-1, ioctl(device, FD_CLOSE, -1L));
+	EXPECT_EQ(EBADF, errno);
+	EXPECT_EQ(-1, ioctl(device, _IO(0xBB, 2), 0));
+	EXPECT_EQ(ENOTTY, errno);
+	close(ends[0]);
+	/* The very one that is in use. */
+	ASSERT_EQ(0, ioctl(device, FD_CLOSE, device));
+	EXPECT_EQ(-1, fcntl(device, F_GETFD));
+	EXPECT_EQ(EBADF, errno);
+}
+
+/* In an exiting task there is no table to take it from any more. */
+TEST_F(work, close_fd_in_exit)
+{
+	int status, fd = dup(0);
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (child == 0) {
+		add_many(self->fd, 0, TETHER_TEST_NONE, TETHER_TEST_TAKE_FD, fd);
+		_exit(0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(-ESRCH, counts_of(self->fd).take_error);
+	/* And in one that is not. */
+	ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_TAKE_FD, fd));
+	EXPECT_EQ(0, counts_of(self->fd).take_error);
+	EXPECT_EQ(-1, fcntl(fd, F_GETFD));
+}
+
 FIXTURE(kept)
 {
 	int fd;

@@ -31,6 +31,7 @@ use kernel::{
     uaccess::UserSlice, //
 };
 use tether::{
+    fd,
     mm::{
         mmu_notifier::{
             MmuNotifier,
@@ -85,6 +86,7 @@ static RAN_EXITING: Atomic<i64> = Atomic::new(0);
 static RAN_WITHOUT_MM: Atomic<i64> = Atomic::new(0);
 static RAN_IN_WRONG_TASK: Atomic<i64> = Atomic::new(0);
 static REQUEUE_ERROR: Atomic<i64> = Atomic::new(0);
+static TAKE_ERROR: Atomic<i64> = Atomic::new(0);
 static ORDER_ERRORS: Atomic<i64> = Atomic::new(0);
 
 /// The place of an item in a file's queue, if it is in one.
@@ -327,7 +329,7 @@ struct AddArgument {
 /// `struct tether_test_counts`.
 #[derive(IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
-struct CountsArgument([i64; 11]);
+struct CountsArgument([i64; 12]);
 
 const ADD: u32 = _IOW::<AddArgument>(0xB9, 1);
 const COUNTS: u32 = _IOR::<CountsArgument>(0xB9, 2);
@@ -448,6 +450,20 @@ impl Device {
                 )?;
                 self.keep(KBox::new(KeptClosure(Some(pending)), GFP_KERNEL)?)?;
             }
+            10 => {
+                let number = argument.count;
+                drop(task_work::add_fn(
+                    &target,
+                    move |context| {
+                        payload.ran(context);
+                        let result = fd::take(number, GFP_KERNEL);
+                        let error = result.map_or_else(|error| error.to_errno(), |_| 0);
+                        TAKE_ERROR.store(error.into(), Relaxed);
+                    },
+                    mode,
+                    GFP_KERNEL,
+                )?);
+            }
             _ => return Err(EINVAL),
         }
         Ok(())
@@ -497,6 +513,7 @@ impl MiscDevice for Device {
                     RAN_WITHOUT_MM.load(Relaxed),
                     RAN_IN_WRONG_TASK.load(Relaxed),
                     REQUEUE_ERROR.load(Relaxed),
+                    TAKE_ERROR.load(Relaxed),
                     ORDER_ERRORS.load(Relaxed),
                     starts,
                     ends,

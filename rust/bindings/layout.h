@@ -21,6 +21,7 @@
 
 enum {
 	TETHER_SIZE_task_struct = sizeof(struct task_struct),
+	TETHER_OFFSET_task_struct_files = offsetof(struct task_struct, files),
 	TETHER_OFFSET_task_struct_flags = offsetof(struct task_struct, flags),
 	TETHER_OFFSET_task_struct_mm = offsetof(struct task_struct, mm),
 	TETHER_OFFSET_task_struct_pid = offsetof(struct task_struct, pid),

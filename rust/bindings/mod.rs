@@ -74,6 +74,7 @@ mod layout {
 
     guard! {
         size task_struct;
+        offset task_struct files;
         offset task_struct flags;
         offset task_struct mm;
         offset task_struct pid;

@@ -14,15 +14,17 @@
 #include <linux/task_work.h>
 
 /*
- * @count: how many pins there are. While it is not zero a reference to @module is held, which is
- * taken with the first pin and put with the last, under @lock.
+ * @count: how many pins there are; TETHER_CLOSED is added to it once there can be no more. While
+ * there are some a reference to @module is held, which is taken with the first and put with the
+ * last, under @lock.
  */
 struct tether_pins {
 	atomic_long_t count;
 	struct module *module;
-	bool closed;
 	raw_spinlock_t lock;
 };
+
+#define TETHER_CLOSED (LONG_MIN / 2)
 
 __rust_helper void *rust_helper_tether_pins_new(void)
 {
@@ -33,56 +35,88 @@ __rust_helper void *rust_helper_tether_pins_new(void)
 	return pins;
 }
 
-__rust_helper void rust_helper_tether_pins_set(void *data, struct module *module, bool closed)
+/* Opens them, for a module that comes. */
+__rust_helper void rust_helper_tether_pins_open(void *data, struct module *module)
 {
 	struct tether_pins *pins = data;
 
-	WRITE_ONCE(pins->module, module);
-	WRITE_ONCE(pins->closed, closed);
+	pins->module = module;
+	atomic_long_set_release(&pins->count, 0);
+}
+
+/* There are no more from here on. */
+__rust_helper void rust_helper_tether_pins_close(void *data)
+{
+	struct tether_pins *pins = data;
+
+	guard(raw_spinlock_irqsave)(&pins->lock);
+	atomic_long_add(TETHER_CLOSED, &pins->count);
+}
+
+/*
+ * How many there are. Once there are none, nobody who has dropped one touches the module any more
+ * when this has returned.
+ */
+__rust_helper long rust_helper_tether_pinned(void *data)
+{
+	struct tether_pins *pins = data;
+	long count;
+
+	guard(raw_spinlock_irqsave)(&pins->lock);
+	count = atomic_long_read(&pins->count);
+	return count < 0 ? count - TETHER_CLOSED : count;
 }
 
 static noinline bool tether_pin_first(struct tether_pins *pins)
 {
-	bool pinned;
+	long count;
 
 	guard(raw_spinlock_irqsave)(&pins->lock);
-	pinned = atomic_long_read(&pins->count) || try_module_get(pins->module);
-	if (pinned)
-		atomic_long_inc(&pins->count);
-	return pinned;
+	count = atomic_long_read(&pins->count);
+	if (count < 0 || (count == 0 && !try_module_get(pins->module)))
+		return false;
+	atomic_long_inc(&pins->count);
+	return true;
 }
 
 static noinline void tether_unpin_last(struct tether_pins *pins)
 {
+	long count;
+
 	guard(raw_spinlock_irqsave)(&pins->lock);
-	if (atomic_long_dec_and_test(&pins->count))
+	count = atomic_long_dec_return(&pins->count);
+	if (count == 0 || count == TETHER_CLOSED)
 		module_put(pins->module);
 }
 
 static __always_inline void tether_unpin(struct tether_pins *pins)
 {
-	if (unlikely(!atomic_long_add_unless(&pins->count, -1, 1)))
-		tether_unpin_last(pins);
+	long count = atomic_long_read(&pins->count);
+
+	do {
+		/* The last one, or one of a module that goes. */
+		if (unlikely(count <= 1)) {
+			tether_unpin_last(pins);
+			return;
+		}
+	} while (!atomic_long_try_cmpxchg(&pins->count, &count, count - 1));
 }
 
-/*
- * Either a new pin is seen by who closes, who looks at the count after that, or it sees that it is
- * closed: both are fully ordered.
- */
-static __always_inline bool tether_pin(struct tether_pins *pins)
+/* One more, where there is one. */
+static __always_inline bool tether_pin_more(struct tether_pins *pins)
 {
-	if (unlikely(!atomic_long_inc_not_zero(&pins->count)) && !tether_pin_first(pins))
-		return false;
-	smp_mb__after_atomic();
-	if (likely(!READ_ONCE(pins->closed)))
-		return true;
-	tether_unpin(pins);
-	return false;
+	long count = atomic_long_read(&pins->count);
+
+	do {
+		if (unlikely(count <= 0))
+			return false;
+	} while (!atomic_long_try_cmpxchg(&pins->count, &count, count + 1));
+	return true;
 }
 
 __rust_helper bool rust_helper_tether_pin(void *pins)
 {
-	return tether_pin(pins);
+	return tether_pin_more(pins) || tether_pin_first(pins);
 }
 
 __rust_helper void rust_helper_tether_unpin(void *pins)
@@ -99,16 +133,21 @@ __rust_helper void rust_helper_tether_unpin_disarmed(void *data)
 	atomic_long_dec(&pins->count);
 }
 
-/*
- * How many pins there are. Once there are none, nobody who has dropped one touches the module any
- * more when this has returned.
- */
-__rust_helper long rust_helper_tether_pinned(void *data)
+static noinline int tether_add_failed(struct tether_pins *pins, int ret)
 {
-	struct tether_pins *pins = data;
+	tether_unpin(pins);
+	return ret;
+}
 
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	return atomic_long_read(&pins->count);
+static noinline int tether_add_first(struct task_struct *task, struct callback_head *work,
+				     enum task_work_notify_mode mode, void *pins)
+{
+	int ret;
+
+	if (!tether_pin_first(pins))
+		return -ENODEV;
+	ret = task_work_add(task, work, mode);
+	return ret ? tether_add_failed(pins, ret) : 0;
 }
 
 /* Pins, and queues @work to @task. @work is not touched after it was queued. */
@@ -121,10 +160,8 @@ __rust_helper int rust_helper_tether_task_work_add(struct task_struct *task,
 	/* A kernel thread would run it when it ends. */
 	if (unlikely(READ_ONCE(task->flags) & PF_KTHREAD))
 		return -EINVAL;
-	if (unlikely(!tether_pin(pins)))
-		return -ENODEV;
+	if (unlikely(!tether_pin_more(pins)))
+		return tether_add_first(task, work, mode, pins);
 	ret = task_work_add(task, work, mode);
-	if (unlikely(ret))
-		tether_unpin(pins);
-	return ret;
+	return unlikely(ret) ? tether_add_failed(pins, ret) : 0;
 }

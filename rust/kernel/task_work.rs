@@ -231,16 +231,6 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// # Safety
-    ///
-    /// We must be in a callback, and the context must not leave that.
-    unsafe fn new() -> Self {
-        // INVARIANT: By the function's contract.
-        Self {
-            _callback: PhantomData,
-        }
-    }
-
     /// The task that this runs in.
     pub fn task(&self) -> &CurrentTask {
         // SAFETY: By the type's invariants this is the task that `self` belongs to, and the
@@ -292,6 +282,11 @@ fn task_flags(task: &Task) -> u32 {
     unsafe { ptr::read_volatile(&raw const (*task.as_ptr()).flags) }
 }
 
+/// Whether a task is a kernel thread (`PF_KTHREAD`).
+pub(crate) fn is_kernel_thread(task: &Task) -> bool {
+    task_flags(task) & bindings::PF_KTHREAD != 0
+}
+
 /// An object that can be added to a task, by the [`TaskWork`] field with this `ID`.
 pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
     /// What owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
@@ -316,6 +311,8 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 pub struct Node {
     head: bindings::callback_head,
     vtable: &'static Vtable,
+    /// The pins of `owner`.
+    pins: *mut c_void,
     owner: &'static Owner,
     target: Atomic<*mut bindings::task_struct>,
     state: Atomic<u32>,
@@ -351,14 +348,13 @@ const BUSY: u32 = 0x10;
 
 /// Not queued.
 const IDLE: u32 = 0;
-/// Queued; nobody can take it back.
+/// Queued; nobody can take it back. Boxes are always in this state, queued or not; that their
+/// callback is running is noted in [`running_slot`].
 const PENDING: u32 = BUSY;
 /// Queued; who makes it another state, has it.
 const CANCELLABLE: u32 = BUSY | 1;
 /// Its target has taken it from being cancellable.
 const RUNNING: u32 = BUSY | 2;
-/// Of a box: its target has taken it. Whether its callback has returned is in [`running_slot`].
-const TAKEN: u32 = 1;
 /// Of a closure: its callback has returned.
 const DONE: u32 = 2;
 /// Of an `Arc`: linked still, but it will not run. The pin and the reference are held.
@@ -375,18 +371,20 @@ const PASSED: u32 = 7;
 const FREEABLE: u32 = 8;
 
 impl Node {
-    fn new(vtable: &'static Vtable) -> Self {
+    fn new(vtable: &'static Vtable, state: u32) -> Self {
         // The vtable's address would not do: constants of two modules may be one.
         let function = vtable.run as *const ();
+        let owner = Owner::of(function).unwrap_or(Owner::unknown());
         Self {
             head: bindings::callback_head {
                 next: ptr::null_mut(),
                 func: Some(run_work),
             },
             vtable,
-            owner: Owner::of(function).unwrap_or(Owner::unknown()),
+            pins: owner.pins(),
+            owner,
             target: Atomic::new(ptr::null_mut()),
-            state: Atomic::new(IDLE),
+            state: Atomic::new(state),
             waiters: Atomic::new(0),
             added: Cell::new(0),
         }
@@ -470,9 +468,25 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
     /// Creates the field.
     #[doc(alias = "init_task_work")]
     pub fn new() -> impl PinInit<Self> {
+        let vtable = T::Pointer::VTABLE;
+        // What is in a box is queued by whoever has that, and so is always ready for it.
+        let state = match vtable.kind {
+            Kind::Box => PENDING,
+            _ => IDLE,
+        };
         // INVARIANT: By what `VTABLE` promises.
         pin_init!(Self {
-            node: Opaque::new(Node::new(T::Pointer::VTABLE)),
+            node <- Opaque::ffi_init(move |node: *mut Node| {
+                // SAFETY: `node` is valid for writes.
+                unsafe { node.write(Node::new(vtable, state)) };
+                // What was here before may have a callback running, which has freed it.
+                //
+                // SAFETY: It was just written.
+                let slot = running_slot(unsafe { NonNull::new_unchecked(node) });
+                if read_once(slot) == node {
+                    write_once(slot, ptr::null_mut());
+                }
+            }),
             _item: PhantomData,
         })
     }
@@ -648,8 +662,6 @@ where
     ///
     /// As [`Self::into_box`].
     unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
-        // SAFETY: The node is valid until the callback below is given the box.
-        write_once(&unsafe { node.as_ref() }.state, TAKEN);
         let slot = running_slot(node);
         write_once(slot, node.as_ptr());
         // SAFETY: By the function's contract.
@@ -693,20 +705,15 @@ where
         let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
         // SAFETY: `this` was just a box.
         let node = unsafe { node_of::<T, ID>(this) };
-        // SAFETY: The node is valid, and nobody else can reach it: the box was ours.
-        let state = &unsafe { node.as_ref() }.state;
-        if read_once(state) == TAKEN && read_once(running_slot(node)) == node.as_ptr() {
+        if read_once(running_slot(node)) == node.as_ptr() {
             // SAFETY: It was given up above, and is taken back.
             return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
         }
-        write_once(state, PENDING);
         Ok(node)
     }
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: The node is valid by the function's contract.
-        write_once(&unsafe { node.as_ref() }.state, IDLE);
         // SAFETY: It came from `into_node`.
         unsafe { BoxWork::<T, ID>::into_box(node) }
     }
@@ -879,7 +886,7 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
             task.as_ptr(),
             node.as_ptr().cast(),
             mode.as_raw(),
-            this.owner.pins(),
+            this.pins,
         )
     };
     if ret == 0 {
@@ -901,28 +908,46 @@ unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
     // SAFETY: A node that is linked is valid.
     let this = unsafe { node.as_ref() };
-    if read_once(&this.state) != PENDING
-        && this.state.cmpxchg(CANCELLABLE, RUNNING, Acquire).is_err()
-    {
-        // SAFETY: It is not linked any more, and is not to be run.
-        return unsafe { pass_by(node) };
+    // SAFETY: It is not linked any more.
+    if read_once(&this.state) != PENDING && !unsafe { claim(node) } {
+        return;
     }
-    let owner = this.owner;
-    // SAFETY: This is a callback, which the context does not leave by the type of `run`.
-    let context = unsafe { Context::new() };
+    let pins = this.pins;
+    // SAFETY: The context has no size, so that any address will do. It does not leave the callback by
+    // the type of `run`, which is that of a function.
+    let context = unsafe { NonNull::<Context<'_>>::dangling().as_ref() };
     // SAFETY: The node is ours to run. The owner's text is there because it is pinned.
-    unsafe { (this.vtable.run)(node, &context) };
+    unsafe { (this.vtable.run)(node, context) };
     // The node and the item are the callee's, and may be gone.
     //
     // SAFETY: This is the pin of the node, and this text is permanent.
-    unsafe { owner.unpin() };
+    unsafe { bindings::tether_unpin(pins) };
+}
+
+/// Claims a node that others may have claimed, and returns whether it is to be run; else it is let go
+/// of.
+///
+/// # Safety
+///
+/// The node must not be linked any more, and is the callee's unless it is to be run. We must be in
+/// permanent text.
+#[inline(never)]
+unsafe fn claim(node: NonNull<Node>) -> bool {
+    // SAFETY: The node is valid until it is let go of.
+    let this = unsafe { node.as_ref() };
+    let run = this.state.cmpxchg(CANCELLABLE, RUNNING, Acquire).is_ok();
+    if !run {
+        // SAFETY: By the function's contract.
+        unsafe { pass_by(node) };
+    }
+    run
 }
 
 /// Lets go of a node that was linked still, but is not to be run.
 ///
 /// # Safety
 ///
-/// The node must not be linked any more, and is the callee's. We must be in permanent text.
+/// As [`claim`].
 #[cold]
 #[inline(never)]
 unsafe fn pass_by(node: NonNull<Node>) {
@@ -1389,8 +1414,7 @@ where
     let Ok(memory) = KBox::<Closure<F>>::new_uninit(flags) else {
         return Err(Refused::new(func, ENOMEM));
     };
-    let node = Node::new(&Closure::<F>::VTABLE);
-    node.state.store(CANCELLABLE, Relaxed);
+    let node = Node::new(&Closure::<F>::VTABLE, CANCELLABLE);
     let closure = Closure {
         // INVARIANT: One reference is the list's, one the `Pending`'s.
         head: ClosureHead {

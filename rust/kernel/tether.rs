@@ -223,11 +223,18 @@ impl Owner {
         })
     }
 
-    /// Opens or closes it, for a module.
-    fn set_closed(&self, module: *mut bindings::module, closed: bool) {
-        self.closed.store(closed, Relaxed);
-        // SAFETY: They are pins, and their module is this one until its end.
-        unsafe { bindings::tether_pins_set(self.pins, module, closed) };
+    /// Opens it, for a module that comes.
+    fn open(&self, module: *mut bindings::module) {
+        self.closed.store(false, Relaxed);
+        // SAFETY: They are pins, and there are none.
+        unsafe { bindings::tether_pins_open(self.pins, module) };
+    }
+
+    /// Closes it: from here on nothing is made that calls into the module.
+    fn close(&self) {
+        self.closed.store(true, Relaxed);
+        // SAFETY: They are pins, and open.
+        unsafe { bindings::tether_pins_close(self.pins) };
     }
 
     /// Makes the record that of `module`, or of none.
@@ -363,9 +370,9 @@ impl Owner {
 
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
-        self.set_closed(self.module.load(Relaxed), true);
-        // Pairs with the fully ordered increments of who enters or pins: who does not see the owner
-        // closed is counted below.
+        self.close();
+        // Pairs with the fully ordered increment of who enters: who does not see the owner closed is
+        // counted below.
         smp_mb(Full);
 
         for pass in 1u32.. {
@@ -613,14 +620,14 @@ extern "C" fn tether_module_coming(
     let _guard = coming.lock();
     for owner in Owner::records() {
         if owner.module.load(Relaxed).is_null() {
-            owner.set_closed(module, false);
+            owner.open(module);
             owner.set(module, start, size);
             return 0;
         }
     }
     match Owner::new() {
         Ok(owner) => {
-            owner.set_closed(module, false);
+            owner.open(module);
             owner.set(module, start, size);
             owner.next.set(RECORDS.load(Relaxed));
             RECORDS.store(owner, Release);
@@ -648,7 +655,7 @@ extern "C" fn tether_init() -> c_int {
     fn init() -> Result {
         PERMANENT.populate(Owner::new()?);
         let unknown = Owner::new()?;
-        unknown.set_closed(ptr::null_mut(), true);
+        unknown.close();
         UNKNOWN.populate(unknown);
         COMING.populate(KBox::pin_init(
             new_mutex!((), "tether::COMING"),

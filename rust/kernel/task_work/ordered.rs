@@ -6,9 +6,9 @@ use super::{
     add_by,
     add_fn_by,
     add_node,
+    is_kernel_thread,
     jiffies,
     run_work,
-    task_flags,
     Context,
     Kind,
     Mode,
@@ -149,7 +149,7 @@ impl Ordered {
     /// * [`EINVAL`] if the task is a kernel thread;
     /// * [`ENOMEM`] if there is not enough memory.
     pub fn new(task: &Task, mode: Mode) -> Result<Arc<Self>> {
-        if task_flags(task) & bindings::PF_KTHREAD != 0 {
+        if is_kernel_thread(task) {
             return Err(EINVAL);
         }
         let queues = QUEUES.as_ref().ok_or(ENODEV)?;
@@ -160,7 +160,7 @@ impl Ordered {
         };
         let this = Arc::pin_init(
             pin_init!(Self {
-                node: Opaque::new(Node::new(&Self::VTABLE)),
+                node: Opaque::new(Node::new(&Self::VTABLE, PENDING)),
                 target: ARef::from(task),
                 mode,
                 fifo <- new_spinlock!(fifo, "task_work::Ordered::fifo"),

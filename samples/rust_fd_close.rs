@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rust sample: a device that closes descriptors of its user.
+//!
+//! `ioctl(device, _IO(0xBB, 1), fd)` closes `fd`, as `close(fd)` does; also if `fd` is the one that
+//! the ioctl came by, which is in use until it returns. This is what
+//! `drivers/android/binder/deferred_close.rs` is for.
+
+use kernel::{
+    fs::File,
+    ioctl::_IO,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    prelude::*, //
+};
+use tether::fd;
+
+module! {
+    type: FdCloseModule,
+    name: "rust_fd_close",
+    authors: ["The Tether developers"],
+    description: "Rust sample: closes descriptors of its user",
+    license: "GPL",
+}
+
+const CLOSE: u32 = _IO(0xBB, 1);
+
+#[pin_data]
+struct FdCloseModule {
+    #[pin]
+    _device: MiscDeviceRegistration<Device>,
+}
+
+impl kernel::InPlaceModule for FdCloseModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
+                name: c"rust-fd-close",
+            }),
+        })
+    }
+}
+
+struct Device;
+
+#[vtable]
+impl MiscDevice for Device {
+    type Ptr = KBox<Self>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        Ok(KBox::new(Self, GFP_KERNEL)?)
+    }
+
+    fn ioctl(_me: &Self, _file: &File, command: u32, argument: usize) -> Result<isize> {
+        match command {
+            CLOSE => {
+                let fd = u32::try_from(argument).map_err(|_| EBADF)?;
+                // The file goes when this task has left the system call.
+                drop(fd::take(fd, GFP_KERNEL)?);
+                Ok(0)
+            }
+            _ => Err(ENOTTY),
+        }
+    }
+}
