@@ -31,8 +31,7 @@ static noinline void guarded_run(struct callback_head *head)
 
 	WRITE_ONCE(*slot, work);
 	work->run(work);
-	if (READ_ONCE(*slot) == work)
-		WRITE_ONCE(*slot, NULL);
+	WRITE_ONCE(*slot, NULL);
 	tether_unpin(pins);
 }
 
@@ -57,11 +56,16 @@ EXPORT_SYMBOL_GPL(guarded_init);
 int guarded_add(struct task_struct *task, struct guarded_work *work,
 		enum task_work_notify_mode mode)
 {
+	int ret;
+
 	if (READ_ONCE(*running_slot(work)) == work)
 		return -EBUSY;
 	WRITE_ONCE(work->target, task);
 	work->added = jiffies;
-	return rust_helper_tether_task_work_add(task, &work->head, mode, work->pins);
+	ret = rust_helper_tether_task_work_add(task, &work->head, mode, work->pins);
+	if (unlikely(ret == -ESRCH))
+		tether_unpin(work->pins);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(guarded_add);
 

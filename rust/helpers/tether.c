@@ -14,24 +14,28 @@
 #include <linux/task_work.h>
 
 /*
- * @count: how many pins there are; TETHER_CLOSED is added to it once there can be no more. While
- * there are some a reference to @module is held, which is taken with the first and put with the
- * last, under @lock.
+ * @count: how many pins there are, less one, so that its sign tells whether there are some;
+ *	TETHER_CLOSED is added to it once there can be no more.
+ * @held: a reference to @module is held. It is while there are pins; it changes under @lock.
  */
 struct tether_pins {
 	atomic_long_t count;
 	struct module *module;
+	bool held;
 	raw_spinlock_t lock;
 };
 
+#define TETHER_NONE (-1L)
 #define TETHER_CLOSED (LONG_MIN / 2)
 
 __rust_helper void *rust_helper_tether_pins_new(void)
 {
 	struct tether_pins *pins = kzalloc(sizeof(*pins), GFP_KERNEL);
 
-	if (pins)
+	if (pins) {
+		atomic_long_set(&pins->count, TETHER_NONE);
 		raw_spin_lock_init(&pins->lock);
+	}
 	return pins;
 }
 
@@ -41,7 +45,7 @@ __rust_helper void rust_helper_tether_pins_open(void *data, struct module *modul
 	struct tether_pins *pins = data;
 
 	pins->module = module;
-	atomic_long_set_release(&pins->count, 0);
+	atomic_long_set_release(&pins->count, TETHER_NONE);
 }
 
 /* There are no more from here on. */
@@ -64,54 +68,47 @@ __rust_helper long rust_helper_tether_pinned(void *data)
 
 	guard(raw_spinlock_irqsave)(&pins->lock);
 	count = atomic_long_read(&pins->count);
-	return count < 0 ? count - TETHER_CLOSED : count;
+	if (count < TETHER_NONE)
+		count -= TETHER_CLOSED;
+	/* Who has dropped the last one may be about to put the reference. */
+	return count - TETHER_NONE ?: pins->held;
 }
 
 static noinline bool tether_pin_first(struct tether_pins *pins)
+{
+	guard(raw_spinlock_irqsave)(&pins->lock);
+	if (atomic_long_read(&pins->count) < TETHER_NONE)
+		return false;
+	if (!pins->held && !try_module_get(pins->module))
+		return false;
+	pins->held = true;
+	atomic_long_inc(&pins->count);
+	return true;
+}
+
+static noinline void tether_unpinned_last(struct tether_pins *pins)
 {
 	long count;
 
 	guard(raw_spinlock_irqsave)(&pins->lock);
 	count = atomic_long_read(&pins->count);
-	if (count < 0 || (count == 0 && !try_module_get(pins->module)))
-		return false;
-	atomic_long_inc(&pins->count);
-	return true;
-}
-
-static noinline void tether_unpin_last(struct tether_pins *pins)
-{
-	long count;
-
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	count = atomic_long_dec_return(&pins->count);
-	if (count == 0 || count == TETHER_CLOSED)
+	if (pins->held && (count == TETHER_NONE || count == TETHER_NONE + TETHER_CLOSED)) {
+		pins->held = false;
 		module_put(pins->module);
+	}
 }
 
 static __always_inline void tether_unpin(struct tether_pins *pins)
 {
-	long count = atomic_long_read(&pins->count);
-
-	do {
-		/* The last one, or one of a module that goes. */
-		if (unlikely(count <= 1)) {
-			tether_unpin_last(pins);
-			return;
-		}
-	} while (!atomic_long_try_cmpxchg(&pins->count, &count, count - 1));
+	/* That was the last one, or the module goes. */
+	if (unlikely(atomic_long_add_negative(-1, &pins->count)))
+		tether_unpinned_last(pins);
 }
 
 /* One more, where there is one. */
 static __always_inline bool tether_pin_more(struct tether_pins *pins)
 {
-	long count = atomic_long_read(&pins->count);
-
-	do {
-		if (unlikely(count <= 0))
-			return false;
-	} while (!atomic_long_try_cmpxchg(&pins->count, &count, count + 1));
-	return true;
+	return likely(atomic_long_inc_unless_negative(&pins->count));
 }
 
 __rust_helper bool rust_helper_tether_pin(void *pins)
@@ -131,37 +128,29 @@ __rust_helper void rust_helper_tether_unpin_disarmed(void *data)
 
 	guard(raw_spinlock_irqsave)(&pins->lock);
 	atomic_long_dec(&pins->count);
-}
-
-static noinline int tether_add_failed(struct tether_pins *pins, int ret)
-{
-	tether_unpin(pins);
-	return ret;
+	pins->held = false;
 }
 
 static noinline int tether_add_first(struct task_struct *task, struct callback_head *work,
 				     enum task_work_notify_mode mode, void *pins)
 {
-	int ret;
-
-	if (!tether_pin_first(pins))
-		return -ENODEV;
-	ret = task_work_add(task, work, mode);
-	return ret ? tether_add_failed(pins, ret) : 0;
+	return tether_pin_first(pins) ? task_work_add(task, work, mode) : -ENODEV;
 }
 
-/* Pins, and queues @work to @task. @work is not touched after it was queued. */
+/*
+ * Pins, and queues @work to @task, which does not touch it after it was queued.
+ *
+ * -ESRCH is task_work_add()'s own, and the only error that it has here: then the pin is still
+ * there, for the caller to drop. So that this has nothing to do afterwards.
+ */
 __rust_helper int rust_helper_tether_task_work_add(struct task_struct *task,
 						   struct callback_head *work,
 						   enum task_work_notify_mode mode, void *pins)
 {
-	int ret;
-
 	/* A kernel thread would run it when it ends. */
 	if (unlikely(READ_ONCE(task->flags) & PF_KTHREAD))
 		return -EINVAL;
 	if (unlikely(!tether_pin_more(pins)))
 		return tether_add_first(task, work, mode, pins);
-	ret = task_work_add(task, work, mode);
-	return unlikely(ret) ? tether_add_failed(pins, ret) : 0;
+	return task_work_add(task, work, mode);
 }

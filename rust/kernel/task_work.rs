@@ -136,7 +136,6 @@
 use crate::{
     alloc::Flags,
     bindings,
-    error::to_result,
     fmt,
     mm::MmWithUser,
     prelude::*,
@@ -231,6 +230,17 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The context of a callback that we are in.
+    ///
+    /// # Safety
+    ///
+    /// We must be in a callback, and give it to nothing that could keep it beyond that.
+    unsafe fn new<'a>() -> &'a Self {
+        // SAFETY: It has no size, so that any address will do.
+        // INVARIANT: By the function's contract.
+        unsafe { NonNull::dangling().as_ref() }
+    }
+
     /// The task that this runs in.
     pub fn task(&self) -> &CurrentTask {
         // SAFETY: By the type's invariants this is the task that `self` belongs to, and the
@@ -310,6 +320,8 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 #[repr(C)]
 pub struct Node {
     head: bindings::callback_head,
+    /// That of `vtable`.
+    run: unsafe fn(NonNull<Node>),
     vtable: &'static Vtable,
     /// The pins of `owner`.
     pins: *mut c_void,
@@ -327,8 +339,8 @@ pub struct Node {
 pub struct Vtable {
     name: fn() -> &'static str,
     kind: Kind,
-    /// Runs the item. The node is the callee's.
-    run: unsafe fn(NonNull<Node>, &Context<'_>),
+    /// Runs the item, in a callback. The node is the callee's.
+    run: unsafe fn(NonNull<Node>),
     /// Drops the pointer of a node that was cancelled. The node is the callee's.
     release: unsafe fn(NonNull<Node>),
     /// Drops the item of a node that was disarmed, but not the memory that the node is in, and
@@ -378,8 +390,12 @@ impl Node {
         Self {
             head: bindings::callback_head {
                 next: ptr::null_mut(),
-                func: Some(run_work),
+                func: Some(match vtable.kind {
+                    Kind::Box => run_box,
+                    Kind::Arc | Kind::Closure => run_work,
+                }),
             },
+            run: vtable.run,
             vtable,
             pins: owner.pins(),
             owner,
@@ -438,10 +454,14 @@ fn as_jiffies(time: Delta) -> Jiffies {
 /// Nothing in the box itself can say so, as the callback may have freed it. Two boxes that share a
 /// slot may take it from each other: then one of them can be added from inside its callback.
 fn running_slot(node: NonNull<Node>) -> &'static Atomic<*mut Node> {
-    static RUNNING: [Atomic<*mut Node>; 64] = [const { Atomic::new(ptr::null_mut()) }; 64];
+    /// Each on a cache line of its own.
+    #[repr(align(64))]
+    struct Slot(Atomic<*mut Node>);
+
+    static RUNNING: [Slot; 64] = [const { Slot(Atomic::new(ptr::null_mut())) }; 64];
 
     let address = node.as_ptr() as usize;
-    &RUNNING[(address >> 6) % 64]
+    &RUNNING[(address >> 6) % 64].0
 }
 
 /// The field by which an object is linked into a task's works.
@@ -661,14 +681,12 @@ where
     /// # Safety
     ///
     /// As [`Self::into_box`].
-    unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
+    unsafe fn run(node: NonNull<Node>) {
         let slot = running_slot(node);
         write_once(slot, node.as_ptr());
-        // SAFETY: By the function's contract.
-        T::run(unsafe { Self::into_box(node) }, context);
-        if read_once(slot) == node.as_ptr() {
-            write_once(slot, ptr::null_mut());
-        }
+        // SAFETY: By the function's contract; this is a callback.
+        T::run(unsafe { Self::into_box(node) }, unsafe { Context::new() });
+        write_once(slot, ptr::null_mut());
     }
 
     /// # Safety
@@ -745,13 +763,14 @@ where
     /// # Safety
     ///
     /// As [`Self::into_arc`].
-    unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
+    unsafe fn run(node: NonNull<Node>) {
         // SAFETY: By the function's contract.
         let this = unsafe { Self::into_arc(node) };
         // Of our own, because the callback may let go of its: the node is busy until that has
         // returned, so that it cannot be added again from inside.
         let held = this.clone();
-        T::run(this, context);
+        // SAFETY: This is a callback.
+        T::run(this, unsafe { Context::new() });
         // SAFETY: `held` keeps the object valid.
         unsafe { node.as_ref().finish(IDLE) };
         drop(held);
@@ -829,8 +848,15 @@ pub fn add<P, const ID: u64>(task: &Task, item: P, mode: Mode) -> Result<(), Ref
 where
     P: TaskWorkPointer<ID>,
 {
-    // SAFETY: The node stays valid until it is run.
-    add_by(item, |node| unsafe { add_node(task, node, mode) })
+    add_by(item, |node| {
+        // Nobody asks of a box whom it was added to.
+        if P::VTABLE.kind != Kind::Box {
+            // SAFETY: The node is valid and ours.
+            write_once(&unsafe { node.as_ref() }.target, task.as_ptr());
+        }
+        // SAFETY: The node stays valid until it is run.
+        unsafe { add_node(task, node, mode) }
+    })
 }
 
 /// Adds `item` to `task` so that it runs soon, also if the task sleeps.
@@ -876,7 +902,6 @@ where
 unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     // SAFETY: The node is valid and ours, by the function's contract.
     let this = unsafe { node.as_ref() };
-    write_once(&this.target, task.as_ptr());
     this.added.set(jiffies() as u32);
     // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. It is
     // pinned while it is queued. If this succeeds it may have been run already, and is not touched
@@ -892,36 +917,73 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     if ret == 0 {
         return Ok(());
     }
-    to_result(ret)
+    // SAFETY: The node was not queued.
+    Err(unsafe { add_failed(node, ret) })
 }
 
-/// What the kernel calls. It is in text that never goes away, and must never be copied into a
-/// consumer's, by inlining or as a generic: the owner may be gone when it returns.
+/// Why a node was not queued.
 ///
 /// # Safety
 ///
-/// `head` must be that of a [`Node`] which was queued, by `add_node` to the current task, or to an
-/// [`Ordered`] that runs in it.
+/// The node must be the caller's, and `ret` come from `tether_task_work_add` for it.
+#[cold]
 #[inline(never)]
-unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
+unsafe fn add_failed(node: NonNull<Node>, ret: c_int) -> Error {
+    if ret == ESRCH.to_errno() {
+        // SAFETY: The node is valid. It was pinned before this error, and that is left to us.
+        unsafe { node.as_ref().owner.unpin() };
+    }
+    Error::from_errno(ret)
+}
+
+// What the kernel calls is in text that never goes away, and must never be copied into a consumer's,
+// by inlining or as a generic: the owner may be gone when it returns.
+
+/// Runs a box.
+///
+/// # Safety
+///
+/// `head` must be that of a [`Node`] which was queued, to the current task or to an [`Ordered`] that
+/// runs in it; that of a box.
+#[inline(never)]
+unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
     // SAFETY: By the function's contract; the head is at the beginning.
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
-    // SAFETY: A node that is linked is valid.
-    let this = unsafe { node.as_ref() };
-    // SAFETY: It is not linked any more.
-    if read_once(&this.state) != PENDING && !unsafe { claim(node) } {
-        return;
-    }
-    let pins = this.pins;
-    // SAFETY: The context has no size, so that any address will do. It does not leave the callback by
-    // the type of `run`, which is that of a function.
-    let context = unsafe { NonNull::<Context<'_>>::dangling().as_ref() };
-    // SAFETY: The node is ours to run. The owner's text is there because it is pinned.
-    unsafe { (this.vtable.run)(node, context) };
+    // SAFETY: A node that was linked is valid.
+    let (run, pins) = unsafe { (node.as_ref().run, node.as_ref().pins) };
+    // SAFETY: The node is ours to run: nobody can cancel it, and one that is disarmed gets another
+    // function. This is a callback, and the owner's text is there because it is pinned.
+    unsafe { run(node) };
     // The node and the item are the callee's, and may be gone.
     //
     // SAFETY: This is the pin of the node, and this text is permanent.
     unsafe { bindings::tether_unpin(pins) };
+}
+
+/// Runs what can be cancelled.
+///
+/// # Safety
+///
+/// As [`run_box`], but that of another.
+#[inline(never)]
+unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
+    // SAFETY: By the function's contract; the head is at the beginning.
+    let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
+    // SAFETY: It is not linked any more.
+    if unsafe { claim(node) } {
+        // SAFETY: It is ours to run, and nothing in it has changed.
+        unsafe { run_box(head) };
+    }
+}
+
+/// Lets go of what was disarmed.
+///
+/// # Safety
+///
+/// As [`run_box`].
+unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head) {
+    // SAFETY: The head is at the beginning of a node, which is not linked any more.
+    unsafe { pass_by(NonNull::new_unchecked(head.cast::<Node>())) };
 }
 
 /// Claims a node that others may have claimed, and returns whether it is to be run; else it is let go
@@ -931,7 +993,7 @@ unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
 ///
 /// The node must not be linked any more, and is the callee's unless it is to be run. We must be in
 /// permanent text.
-#[inline(never)]
+#[inline]
 unsafe fn claim(node: NonNull<Node>) -> bool {
     // SAFETY: The node is valid until it is let go of.
     let this = unsafe { node.as_ref() };
@@ -1102,14 +1164,16 @@ fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
     }
 
     fn each<F: FnMut(&Task, &Node)>(seen: &mut F) {
-        // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call.
-        unsafe {
-            bindings::tether_for_each_task_work(
-                Some(run_work),
-                Some(call::<F>),
-                ptr::from_mut(seen).cast(),
-            )
-        };
+        for function in [run_box, run_work] {
+            // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call.
+            unsafe {
+                bindings::tether_for_each_task_work(
+                    Some(function),
+                    Some(call::<F>),
+                    ptr::from_mut(seen).cast(),
+                )
+            };
+        }
     }
     each(&mut seen);
 }
@@ -1145,6 +1209,13 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
             .any(|&old| node.state.cmpxchg(old, new, Full).is_ok());
         if claimed {
             count += 1;
+            // The target looks at this only after it has passed through the lock that is held here.
+            //
+            // SAFETY: The node is valid, and linked.
+            unsafe {
+                let head = (&raw const node.head).cast_mut();
+                (&raw mut (*head).func).write_volatile(Some(run_disarmed));
+            }
             // SAFETY: The pin of the node is ours: nobody else will drop it.
             unsafe { owner.unpin_disarmed() };
             node.target.store(disarmed.cast(), Relaxed);
@@ -1282,11 +1353,13 @@ where
     /// # Safety
     ///
     /// The node must be that of a `Closure<F>`, and [`RUNNING`]; the list's reference is used.
-    unsafe fn run(node: NonNull<Node>, context: &Context<'_>) {
+    unsafe fn run(node: NonNull<Node>) {
         // SAFETY: By the function's contract; the node is at the beginning.
         let this = unsafe { node.cast::<Self>().as_ref() };
         // SAFETY: Who runs it has changed its state.
-        (unsafe { this.take() })(context);
+        let func = unsafe { this.take() };
+        // SAFETY: This is a callback.
+        func(unsafe { Context::new() });
         // SAFETY: The list's reference keeps it valid.
         unsafe { this.head.node.finish(DONE) };
         // SAFETY: The list's reference is ours.
@@ -1398,8 +1471,12 @@ pub fn add_fn<F>(task: &Task, func: F, mode: Mode, flags: Flags) -> Result<Pendi
 where
     F: FnOnce(&Context<'_>) + Send + 'static,
 {
-    // SAFETY: The node stays valid until it is run.
-    add_fn_by(func, flags, |node| unsafe { add_node(task, node, mode) })
+    add_fn_by(func, flags, |node| {
+        // SAFETY: The node is valid and ours.
+        write_once(&unsafe { node.as_ref() }.target, task.as_ptr());
+        // SAFETY: It stays valid until it is run.
+        unsafe { add_node(task, node, mode) }
+    })
 }
 
 /// Boxes `func`, and gives its node to `queue`; or takes it back.

@@ -8,7 +8,6 @@ use super::{
     add_node,
     is_kernel_thread,
     jiffies,
-    run_work,
     Context,
     Kind,
     Mode,
@@ -135,7 +134,7 @@ pub(crate) fn init() -> Result {
 impl Ordered {
     const VTABLE: Vtable = Vtable {
         name: core::any::type_name::<Self>,
-        kind: Kind::Arc,
+        kind: Kind::Box,
         run: Self::run,
         release: Self::release,
         discard: Self::discard,
@@ -263,7 +262,7 @@ impl Ordered {
     /// # Safety
     ///
     /// The node must be that of a queue which was linked; the reference for that is used.
-    unsafe fn run(node: NonNull<Node>, _context: &Context<'_>) {
+    unsafe fn run(node: NonNull<Node>) {
         let this = Opaque::cast_from(node.as_ptr().cast_const()).cast_mut();
         // SAFETY: By the function's contract.
         let this = unsafe { Arc::from_raw(container_of!(this, Self, node).cast_const()) };
@@ -281,8 +280,11 @@ impl Ordered {
                 let head = next;
                 // SAFETY: What was in the list is valid until it is run, and is ours now.
                 next = unsafe { (*head).next };
-                // SAFETY: As above; we are in the target.
-                unsafe { run_work(head) };
+                // SAFETY: As above; we are in the target, and this is what it would call.
+                if let Some(func) = unsafe { (*head).func } {
+                    // SAFETY: As above.
+                    unsafe { func(head) };
+                }
             }
         }
     }
