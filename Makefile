@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-debug modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test test-debug stress bench bench-json modules tools install doc clippy format in-tree clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,6 +26,15 @@ test: ## run every test; the last line says how many have passed
 
 test-debug: ## the same on a kernel with KASAN, lockdep, kmemleak and more (long)
 	@scripts/test debug
+
+stress: ## the long forms of some tests (minutes); FLAVOUR=debug on that kernel
+	@scripts/stress $(FLAVOUR)
+
+bench: ## count instructions: C, raw bindings and Tether at the same work
+	@scripts/bench
+
+bench-json: ## the same as one JSON object (make -s bench-json)
+	@scripts/bench --json
 
 setup: ## install and fetch what is needed, and no more than is missing
 	@scripts/setup $(if $(KDIR),modules)

@@ -37,8 +37,11 @@ static const char *const devices[] = { "c", "c_twin", "c_guarded", "raw", "tethe
 static const struct {
 	const char *name;
 	int operation;
+	/* In calls of their own, instead of many in one. */
+	int alone;
 } operations[] = {
 	{ "task_work: queue on self and run, embedded", BENCH_TASK_WORK_EMBEDDED },
+	{ "task_work: the same, one in a call", BENCH_TASK_WORK_EMBEDDED, 1 },
 	{ "task_work: queue on self and run, shared", BENCH_TASK_WORK_SHARED },
 	{ "task_work: allocate, queue on self, run, free", BENCH_TASK_WORK_BOXED },
 };
@@ -60,15 +63,28 @@ static long measure(int fd, int operation, int count)
 	return now() - begun;
 }
 
+/* As many calls, with this many items each. */
+static long measure_alone(int fd, int operation, int count, int calls)
+{
+	long begun = now();
+
+	while (calls--)
+		if (ioctl(fd, BENCH_RUN(operation), count))
+			return -1;
+	return now() - begun;
+}
+
 /* Instructions for one item, in tenths; and how much of them the rounds differ by. */
-static long best(int fd, int operation, long *spread)
+static long best(int fd, int operation, int alone, long *spread)
 {
 	long least = -1, most = 0;
 	int round;
 
 	for (round = 0; round < ROUNDS + 3; round++) {
-		long few = measure(fd, operation, FEW);
-		long many = measure(fd, operation, MANY);
+		long few = alone ? measure_alone(fd, operation, 0, MANY - FEW) :
+				   measure(fd, operation, FEW);
+		long many = alone ? measure_alone(fd, operation, 1, MANY - FEW) :
+				    measure(fd, operation, MANY);
 		long each;
 
 		if (few < 0 || many < 0)
@@ -124,7 +140,8 @@ int main(void)
 		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
 				   operations[i].name);
 		for (j = 0; j < DEVICES; j++) {
-			long spread = 0, each = best(fds[j], operations[i].operation, &spread);
+			long spread = 0, each = best(fds[j], operations[i].operation,
+							operations[i].alone, &spread);
 
 			length += snprintf(output + length, sizeof(output) - length, "|%ld:%ld",
 					   each, spread);

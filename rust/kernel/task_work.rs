@@ -143,7 +143,6 @@ use crate::{
         atomic::{
             Acquire,
             Atomic,
-            AtomicType,
             Full,
             Relaxed, //
         },
@@ -154,6 +153,8 @@ use crate::{
         Task, //
     },
     tether::{
+        read_once,
+        write_once,
         Owner,
         Refused, //
     },
@@ -264,21 +265,6 @@ impl Context<'_> {
     pub fn mm(&self) -> Option<&MmWithUser> {
         self.task().mm()
     }
-}
-
-/// `READ_ONCE()`: what [`Atomic::load`] does, without a call.
-#[inline(always)]
-fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
-    // SAFETY: The pointer is valid. A volatile access of its size is how the kernel's C code reads
-    // what others write.
-    unsafe { ptr::read_volatile(atomic.as_ptr()) }
-}
-
-/// `WRITE_ONCE()`: what [`Atomic::store`] does, without a call.
-#[inline(always)]
-fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
-    // SAFETY: As for `read_once`.
-    unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
 }
 
 fn jiffies() -> Jiffies {

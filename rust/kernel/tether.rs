@@ -57,6 +57,7 @@ use crate::{
         atomic::{
             Acquire,
             Atomic,
+            AtomicType,
             Full,
             Relaxed,
             Release, //
@@ -120,6 +121,21 @@ impl<T> fmt::Debug for Refused<T> {
             .field("error", &self.error)
             .finish_non_exhaustive()
     }
+}
+
+/// `READ_ONCE()`: what [`Atomic::load`] does, without a call.
+#[inline(always)]
+pub(crate) fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
+    // SAFETY: The pointer is valid. A volatile access of its size is how the kernel's C code reads
+    // what others write.
+    unsafe { ptr::read_volatile(atomic.as_ptr()) }
+}
+
+/// `WRITE_ONCE()`: what [`Atomic::store`] does, without a call.
+#[inline(always)]
+pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
+    // SAFETY: As for `read_once`.
+    unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
 }
 
 /// The record of a module that callbacks may belong to.
@@ -246,6 +262,11 @@ impl Owner {
         self.sequence.fetch_add(1usize, Full);
     }
 
+    /// Whether the address is in what the record has for its module's text.
+    fn holds(&self, address: usize) -> bool {
+        address.wrapping_sub(read_once(&self.start)) < read_once(&self.size)
+    }
+
     /// Finds the module whose text holds `function`.
     ///
     /// May be called in any context.
@@ -257,16 +278,15 @@ impl Owner {
     pub fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
         for owner in Self::records() {
-            let sequence = owner.sequence.load(Acquire);
-            let start = owner.start.load(Relaxed);
-            let size = owner.size.load(Relaxed);
-            smp_mb(Read);
-            // A record that changes is not that of the caller's module, which is loaded.
-            if address.wrapping_sub(start) < size
-                && sequence & 1 == 0
-                && owner.sequence.load(Relaxed) == sequence
-            {
-                return Ok(owner);
+            // The record of the caller's module, which is loaded, does not change. Others may:
+            // what looks like it is looked at again.
+            if owner.holds(address) {
+                let sequence = owner.sequence.load(Acquire);
+                let holds = owner.holds(address);
+                smp_mb(Read);
+                if holds && sequence & 1 == 0 && owner.sequence.load(Relaxed) == sequence {
+                    return Ok(owner);
+                }
             }
         }
         // SAFETY: The function has no requirements.
