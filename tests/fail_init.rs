@@ -7,6 +7,7 @@
 
 use kernel::{
     prelude::*,
+    sync::Arc,
     time::Delta, //
 };
 use tether::{
@@ -16,7 +17,12 @@ use tether::{
     },
     task_work::{
         self,
-        Mode, //
+        impl_has_task_work,
+        Context,
+        Mode,
+        Ordered,
+        TaskWork,
+        TaskWorkItem, //
     }, //
 };
 
@@ -30,14 +36,76 @@ module! {
 
 struct FailInit;
 
+/// What would tell, had it been run.
+fn gone() {
+    pr_err!("BUG: a work ran although its module was gone\n");
+}
+
+#[pin_data(PinnedDrop)]
+struct Item<const SHARED: bool> {
+    // So that dropping it does something.
+    value: KVec<u8>,
+    #[pin]
+    work: TaskWork<Item<SHARED>>,
+}
+
+impl_has_task_work! {
+    impl{const SHARED: bool} HasTaskWork<Self> for Item<SHARED> { self.work }
+}
+
+impl TaskWorkItem for Item<false> {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(_this: Self::Pointer, _context: &Context<'_>) {
+        gone();
+    }
+}
+
+impl TaskWorkItem for Item<true> {
+    type Pointer = Arc<Self>;
+
+    fn run(_this: Self::Pointer, _context: &Context<'_>) {
+        gone();
+    }
+}
+
+#[pinned_drop]
+impl<const SHARED: bool> PinnedDrop for Item<SHARED> {
+    fn drop(self: Pin<&mut Self>) {
+        pr_info!("an item of {} bytes is dropped\n", self.value.len());
+    }
+}
+
 impl kernel::Module for FailInit {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        task_work::add_fn(
-            current!(),
-            |_| pr_err!("a work ran in text that is gone\n"),
-            Mode::Resume,
-            GFP_KERNEL,
-        )?;
+        let task = current!();
+        let text = KVec::from_elem(0u8, 100, GFP_KERNEL)?;
+        let held = move |_: &Context<'_>| {
+            drop(text);
+            gone();
+        };
+        let pending = task_work::add_fn(task, held, Mode::Resume, GFP_KERNEL)?;
+        // The handle of another one is leaked.
+        drop(pending);
+        core::mem::forget(task_work::add_fn(task, |_| gone(), Mode::None, GFP_KERNEL)?);
+
+        let value = KVec::from_elem(0u8, 10, GFP_KERNEL)?;
+        let item = pin_init!(Item::<false> { value, work <- TaskWork::new() });
+        task_work::add(task, KBox::pin_init(item, GFP_KERNEL)?, Mode::Resume)?;
+
+        let value = KVec::from_elem(0u8, 20, GFP_KERNEL)?;
+        let item = pin_init!(Item::<true> { value, work <- TaskWork::new() });
+        let item = Arc::pin_init(item, GFP_KERNEL)?;
+        task_work::add(task, item.clone(), Mode::Resume)?;
+        let _ = task_work::cancel(task, &item);
+
+        // These are not in the task's own list.
+        let queue = Ordered::new(task, Mode::Resume)?;
+        let value = KVec::from_elem(0u8, 30, GFP_KERNEL)?;
+        let item = pin_init!(Item::<false> { value, work <- TaskWork::new() });
+        queue.add(KBox::pin_init(item, GFP_KERNEL)?)?;
+        queue.add_fn(|_| gone(), GFP_KERNEL)?;
+
         let thread = kthread::spawn(c"fail_init", |context| {
             while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
         })?;

@@ -82,6 +82,36 @@ program task_work_test
 program mmu_notifier_test
 program mmwatch_test
 
+# The mmwatch program: exit codes, and what it says of what it saw.
+{
+	mmwatch=$programs/../tools/release/mmwatch
+	number=0
+	# expect NAME CODE PATTERN ARGUMENTS...: the exit code, and what is in the report.
+	expect() {
+		local name=$1 code=$2 pattern=$3 ret=0 said
+		shift 3
+		number=$((number + 1))
+		said=$("$mmwatch" "$@" 2>&1) || ret=$?
+		if [ "$ret" = "$code" ] && grep -qE -- "$pattern" <<<"$said"; then
+			echo "ok $number $name"
+		else
+			echo "not ok $number $name"
+			echo "exit code $ret" "$said" | sed 's/^/# /'
+		fi
+	}
+	echo "KTAP version 1"
+	echo "1..9"
+	expect "summary" 0 '^  unmap +[1-9][0-9]* +[1-9]' --summary -- true
+	expect "all of them" 0 '^  all +[1-9]' -- python3 -S -c 'del [bytearray(1 << 20) for _ in range(8)][:]'
+	expect "live" 0 'unmap +0x[0-9a-f]+-0x[0-9a-f]+ +[0-9]+ pages +pid [0-9]+$' --live -- true
+	expect "the program's exit code" 7 '^  all' -- sh -c 'exit 7'
+	expect "a signal" 137 '^  all' -- sh -c 'kill -9 $$'
+	expect "another program" 0 'another program that it has executed' -- sh -c 'exec sleep 0.1'
+	expect "no such program" 127 'No such file' -- /nonexistent
+	expect "not a program" 126 'Permission denied' -- /etc/passwd
+	expect "bad usage" 125 'Usage' --nonsense
+} >"$results/mmwatch_tool.ktap"
+
 # After the last user each module can go, and nothing is left.
 {
 	echo "KTAP version 1"

@@ -11,6 +11,7 @@ enum tether_test_mode {
 	TETHER_TEST_RESUME,
 	TETHER_TEST_SIGNAL,
 	TETHER_TEST_SIGNAL_NO_IPI,
+	TETHER_TEST_SOON,	/* with TETHER_TEST_BOX only */
 };
 
 enum tether_test_kind {
@@ -59,6 +60,7 @@ struct tether_test_counts {
 	__s64 requeue_error;	/* of the last one */
 	__s64 take_error;	/* of the last descriptor that a closure was to close */
 	__s64 order_errors;	/* in a file's queue: items that ran before an earlier one */
+	__s64 again;		/* in a file's queue: how often one item was added again */
 	__s64 starts;		/* notifier callbacks on the file's address space */
 	__s64 ends;
 	__s64 releases;

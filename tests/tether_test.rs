@@ -86,12 +86,13 @@ static RAN_EXITING: Atomic<i64> = Atomic::new(0);
 static RAN_WITHOUT_MM: Atomic<i64> = Atomic::new(0);
 static RAN_IN_WRONG_TASK: Atomic<i64> = Atomic::new(0);
 static REQUEUE_ERROR: Atomic<i64> = Atomic::new(0);
+static AGAIN: Atomic<i64> = Atomic::new(0);
 static TAKE_ERROR: Atomic<i64> = Atomic::new(0);
 static ORDER_ERRORS: Atomic<i64> = Atomic::new(0);
 
 /// The place of an item in a file's queue, if it is in one.
 struct Place {
-    number: i64,
+    number: Atomic<i64>,
     last: Arc<Atomic<i64>>,
 }
 
@@ -113,7 +114,7 @@ impl Payload {
     fn at(target: &ARef<Task>, number: i64, last: &Arc<Atomic<i64>>) -> Self {
         let mut this = Self::new(target);
         this.place = Some(Place {
-            number,
+            number: Atomic::new(number),
             last: last.clone(),
         });
         this
@@ -126,7 +127,8 @@ impl Payload {
         let wrong = **context.task() != *self.target;
         RAN_IN_WRONG_TASK.fetch_add(i64::from(wrong), Full);
         if let Some(place) = &self.place {
-            let wrong = place.last.xchg(place.number, Full) >= place.number;
+            let number = place.number.load(Relaxed);
+            let wrong = place.last.xchg(number, Full) >= number;
             ORDER_ERRORS.fetch_add(i64::from(wrong), Full);
         }
     }
@@ -289,16 +291,35 @@ struct Queue {
     target: ARef<Task>,
     next: i64,
     last: Arc<Atomic<i64>>,
+    /// One that is added again and again.
+    again: Arc<Shared>,
 }
 
 impl Queue {
     fn new(target: &ARef<Task>, mode: Mode) -> Result<Self> {
+        let last = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         Ok(Self {
             queue: Ordered::new(target, mode)?,
             target: target.clone(),
             next: 1,
-            last: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            again: Shared::new(Payload::at(target, 0, &last), Then::Nothing)?,
+            last,
         })
+    }
+
+    /// Adds the one that was there before, behind all others, if it is not pending.
+    fn add_again(&mut self) -> Result {
+        let (Ok(()), Some(place)) = (
+            task_work::wait_timeout(&self.again, Delta::from_millis(1)),
+            &self.again.payload.place,
+        ) else {
+            return Ok(());
+        };
+        place.number.store(self.next, Relaxed);
+        self.queue.add(self.again.clone())?;
+        self.next += 1;
+        AGAIN.fetch_add(1, Full);
+        Ok(())
     }
 
     fn add(&mut self) -> Result {
@@ -329,7 +350,7 @@ struct AddArgument {
 /// `struct tether_test_counts`.
 #[derive(IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
-struct CountsArgument([i64; 12]);
+struct CountsArgument([i64; 13]);
 
 const ADD: u32 = _IOW::<AddArgument>(0xB9, 1);
 const COUNTS: u32 = _IOR::<CountsArgument>(0xB9, 2);
@@ -402,6 +423,10 @@ impl Device {
 
     fn add(&self, argument: &AddArgument) -> Result {
         let target = find(argument.tid as usize)?;
+        if (argument.mode, argument.kind) == (4, 0) {
+            let item = Boxed::new(Payload::new(&target), Then::Nothing)?;
+            return Ok(task_work::add_soon(&target, item)?);
+        }
         let mode = mode(argument.mode)?;
         if argument.kind == 7 {
             let mut guard = self.queue.lock();
@@ -410,8 +435,11 @@ impl Device {
                 Some(queue) => queue,
                 None => queue.insert(Queue::new(&target, mode)?),
             };
-            for _ in 0..argument.count {
+            for round in 0..argument.count {
                 queue.add()?;
+                if round == 0 {
+                    queue.add_again()?;
+                }
             }
             return Ok(());
         }
@@ -515,6 +543,7 @@ impl MiscDevice for Device {
                     REQUEUE_ERROR.load(Relaxed),
                     TAKE_ERROR.load(Relaxed),
                     ORDER_ERRORS.load(Relaxed),
+                    AGAIN.load(Relaxed),
                     starts,
                     ends,
                     me.releases.load(Relaxed),
