@@ -37,6 +37,9 @@
 //! A thread that ignores the request to stop makes the removal of its module wait, and is named in
 //! the log every ten seconds.
 //!
+//! All of this is for the abstractions; a driver sees [`Refused`] of it, and what it leaves behind in
+//! the log and in `tether/outstanding`.
+//!
 //! C headers: [`include/linux/module.h`](srctree/include/linux/module.h).
 //!
 //! [`task_work`]: crate::task_work
@@ -153,7 +156,7 @@ pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
 /// * `entered` counts the creations that are under way, each from before it looked at `closed` until
 ///   after it has touched the module for the last time; `pins` likewise what pins the module.
 #[pin_data]
-pub struct Owner {
+pub(crate) struct Owner {
     /// The record made before this one. Set before the record is published, never changed.
     next: Cell<*const Owner>,
     /// Odd while the three below change.
@@ -275,7 +278,7 @@ impl Owner {
     ///
     /// [`EINVAL`] if the function is in no module that came after Tether: it is not known then how
     /// long its text stays.
-    pub fn of(function: *const ()) -> Result<&'static Owner> {
+    pub(crate) fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
         for owner in Self::records() {
             // The record of the caller's module, which is loaded, does not change. Others may:
@@ -327,7 +330,7 @@ impl Owner {
     /// # Errors
     ///
     /// [`ENODEV`] if the module is going.
-    pub fn enter(&'static self) -> Result<Entered> {
+    pub(crate) fn enter(&'static self) -> Result<Entered> {
         // Fully ordered: either the end of the module sees this count, or we see it closed.
         let entered = self.hold();
         if self.closed.load(Relaxed) {
@@ -351,7 +354,7 @@ impl Owner {
     /// # Errors
     ///
     /// [`ENODEV`] if the module is going.
-    pub fn pin(&'static self) -> Result {
+    pub(crate) fn pin(&'static self) -> Result {
         // SAFETY: They are pins.
         if unsafe { bindings::tether_pin(self.pins) } {
             Ok(())
@@ -373,7 +376,7 @@ impl Owner {
     /// The caller must own a success of [`Owner::pin`]. If it is in the module's own text, then
     /// something else must keep that there for as long as it is.
     #[inline]
-    pub unsafe fn unpin(&'static self) {
+    pub(crate) unsafe fn unpin(&'static self) {
         // SAFETY: They are pins, and one of them is the caller's.
         unsafe { bindings::tether_unpin(self.pins) };
     }
@@ -462,7 +465,7 @@ impl Owner {
 }
 
 /// Keeps the end of a module waiting; see [`Owner::enter`].
-pub struct Entered(&'static Owner);
+pub(crate) struct Entered(&'static Owner);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -472,17 +475,17 @@ impl Drop for Entered {
 
 /// What an attachment is, and how it is ended when it was leaked.
 #[derive(Clone, Copy)]
-pub struct What {
+pub(crate) struct What {
     /// A word or two for messages: "thread", "mmu notifier".
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The type that is called back, or another name that its author will know.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Ends it: called once, in process context, where it may sleep. After it has returned the
     /// kernel does not call the module through this attachment.
-    pub end: unsafe fn(*const Attachment),
+    pub(crate) end: unsafe fn(*const Attachment),
     /// Drops the reference that the list held to where the attachment is, if it held one. Called
     /// once, after `end`; the attachment may be gone afterwards.
-    pub release: Option<unsafe fn(*const Attachment)>,
+    pub(crate) release: Option<unsafe fn(*const Attachment)>,
 }
 
 /// Where an [`Attachment`] is in its life.
@@ -503,7 +506,7 @@ enum State {
 ///
 /// `state` and `links` are only touched under the lock of `owner`, or before `attach`.
 #[pin_data]
-pub struct Attachment {
+pub(crate) struct Attachment {
     #[pin]
     links: Opaque<bindings::list_head>,
     state: Cell<State>,
@@ -518,7 +521,7 @@ unsafe impl Sync for Attachment {}
 
 impl Attachment {
     /// An attachment that is not attached yet.
-    pub fn new(owner: &'static Owner, what: What) -> impl PinInit<Self> {
+    pub(crate) fn new(owner: &'static Owner, what: What) -> impl PinInit<Self> {
         pin_init!(Self {
             links <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
                 // SAFETY: `slot` is valid for writes, and pinned.
@@ -542,7 +545,7 @@ impl Attachment {
     }
 
     /// Who owns it.
-    pub fn owner(&self) -> &'static Owner {
+    pub(crate) fn owner(&self) -> &'static Owner {
         self.owner
     }
 
@@ -562,7 +565,7 @@ impl Attachment {
     ///   [`Attachment::try_detach`] has returned true, or `detach` false, or until it was released
     ///   as [`What::release`] says.
     /// * The caller must hold an [`Entered`] of the owner's.
-    pub unsafe fn attach(&self) {
+    pub(crate) unsafe fn attach(&self) {
         let _guard = self.owner.lock.lock();
         self.state.set(State::Attached);
         // SAFETY: Both are initialised, this one is in no list, and the lock is held.
@@ -575,7 +578,7 @@ impl Attachment {
     /// this has waited for.
     ///
     /// May sleep. The caller must not be what the owner's end waits for.
-    pub fn detach(&self) -> bool {
+    pub(crate) fn detach(&self) -> bool {
         let mut guard = self.owner.lock.lock();
         loop {
             match self.state.get() {
@@ -590,7 +593,7 @@ impl Attachment {
     }
 
     /// Like [`Attachment::detach`], but never waits.
-    pub fn try_detach(&self) -> bool {
+    pub(crate) fn try_detach(&self) -> bool {
         let _guard = self.owner.lock.lock();
         let attached = self.state.get() == State::Attached;
         if attached {
