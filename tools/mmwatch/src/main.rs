@@ -105,6 +105,16 @@ fn finish(child: Pid) -> io::Result<u8> {
     }
 }
 
+/// The program and its arguments as they fit on a line.
+fn one_line(program: &[String]) -> String {
+    let line = program.join(" ");
+    let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() > 60 {
+        line = line.chars().take(57).collect::<String>() + "...";
+    }
+    line
+}
+
 fn run(arguments: &Arguments) -> io::Result<u8> {
     let (mut out, terminal): (Box<dyn Write>, bool) = match &arguments.output {
         Some(path) => {
@@ -159,7 +169,7 @@ fn run(arguments: &Arguments) -> io::Result<u8> {
             status.count, status.pages
         )?;
     } else {
-        summary.print(&mut out, &arguments.program.join(" "), status)?;
+        summary.print(&mut out, &one_line(&arguments.program), status)?;
     }
     if executed {
         writeln!(

@@ -148,7 +148,7 @@ impl Summary {
         if self.others != 0 {
             writeln!(
                 out,
-                "\n  {} of these were caused by other processes",
+                "\n  Of these, caused by other processes: {}",
                 self.others
             )?;
         }
