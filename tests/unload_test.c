@@ -213,6 +213,12 @@ TEST_F(unload, cancelled_closure)
 		close(fd);
 		EXPECT_EQ(0, unload("tether_test"));
 		work_the_machine();
+		/*
+		 * The node is linked still, and what it says of its module is not true any more: neither
+		 * who looks for another module's works nor who lists them may follow it.
+		 */
+		EXPECT_EQ(-EUCLEAN, load("fail_init"));
+		EXPECT_EQ(0, outstanding("tether_test"));
 		kill(child, SIGKILL);
 		ASSERT_EQ(child, waitpid(child, &status, 0));
 	}

@@ -392,6 +392,16 @@ impl Node {
         }
     }
 
+    /// Whether it holds a pin; of a node that is linked.
+    ///
+    /// If not, its owner may be gone, and what it points at there; the record may be another's.
+    fn is_pinned(&self) -> bool {
+        matches!(
+            self.state.load(Acquire),
+            PENDING | CANCELLABLE | CANCELLED | RUNNING
+        )
+    }
+
     /// Makes it `state`, which is not [`BUSY`], and tells those who wait for that.
     ///
     /// # Safety
@@ -1174,9 +1184,10 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
     // Linked by their targets, which nobody compares any more.
     let mut disarmed: *mut Node = ptr::null_mut();
     let mut claim = |node: &Node| {
-        if !ptr::eq(node.owner, owner) {
+        if !ptr::eq(node.owner, owner) || !node.is_pinned() {
             return;
         }
+        // The module's constants are still there.
         let new = match node.vtable.kind {
             Kind::Box => DISARMED,
             Kind::Arc => LEAKED,
@@ -1242,10 +1253,14 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
 pub(crate) fn show_outstanding(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut result = Ok(());
     let mut show = |task: &Task, node: &Node| {
-        // These hold a pin, so that the module and its names are there.
-        let (PENDING | CANCELLABLE | CANCELLED) = node.state.load(Relaxed) else {
+        // Somebody may cancel it now, and let the module go: that waits for the guard. If it is
+        // pinned after that was taken, then the record is that of its module.
+        let Ok(_entered) = node.owner.enter() else {
             return;
         };
+        if !node.is_pinned() {
+            return;
+        }
         if result.is_err() {
             return;
         }

@@ -49,7 +49,8 @@ use core::ptr::{
 ///
 /// Items are those that [`add`](super::add) takes. While they are pending they pin their modules,
 /// can be cancelled and waited for, just as if they were in the task's list. They run one after the
-/// other, in one go.
+/// other, in one go. A queue that is dropped with items pending goes when these have run. Dropping it
+/// may sleep.
 ///
 /// # Examples
 ///
