@@ -1082,6 +1082,8 @@ where
             this.wake();
             if unlink(task, this) {
                 let owner = this.owner;
+                // It is as if it had not been added.
+                write_once(&this.target, ptr::null_mut());
                 // SAFETY: The node is not linked any more, and was not run: its reference is ours.
                 unsafe { ArcWork::<T, ID>::release(node) };
                 // SAFETY: So is its pin.
