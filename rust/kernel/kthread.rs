@@ -76,6 +76,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        as_jiffies,
         Attachment,
         Owner,
         Refused,
@@ -155,8 +156,7 @@ impl Context<'_> {
     /// Sleeps until the thread is woken, asked to stop, or `time` is over; that is rounded up to
     /// whole ticks.
     pub fn sleep_for(&self, time: Delta) -> Wake {
-        let milliseconds = time.as_millis_ceil().clamp(0, u32::MAX.into());
-        self.sleep_jiffies(msecs_to_jiffies(milliseconds as u32))
+        self.sleep_jiffies(as_jiffies(time))
     }
 
     /// Sleeps until `condition` holds or the thread is asked to stop.
@@ -549,31 +549,32 @@ where
 ///
 /// `give` must give up a reference that keeps `core` valid, which its `put` drops.
 unsafe fn start(core: &Core, name: &CStr, give: impl Fn()) -> Result {
-    let _entered = core.attachment.owner().enter()?;
-    // SAFETY: `main` expects a core; it is called only after the thread is woken below. The name
-    // is an argument of the format, not the format.
-    let task = from_err_ptr(unsafe {
-        bindings::kthread_create_on_node(
-            Some(main),
-            ptr::from_ref(core).cast_mut().cast(),
-            bindings::NUMA_NO_NODE,
-            c"%s".as_char_ptr(),
-            name.as_char_ptr(),
-        )
-    })?;
-    // INVARIANT: A thread that ends by itself frees its task: this is a reference of our own, taken
-    // before it has run.
-    //
-    // SAFETY: The task is valid: it has not run yet.
-    unsafe { bindings::get_task_struct(task) };
-    core.signal.task.store(task, Release);
-    // The thread's.
-    give();
-    // The list's.
-    give();
-    // SAFETY: The core is valid until it is released, as a reference was just given for; and the
-    // owner's end waits for us.
-    unsafe { core.attachment.attach() };
+    let create = || {
+        // SAFETY: `main` expects a core; it is called only after the thread is woken below. The
+        // name is an argument of the format, not the format.
+        let task = from_err_ptr(unsafe {
+            bindings::kthread_create_on_node(
+                Some(main),
+                ptr::from_ref(core).cast_mut().cast(),
+                bindings::NUMA_NO_NODE,
+                c"%s".as_char_ptr(),
+                name.as_char_ptr(),
+            )
+        })?;
+        // INVARIANT: A thread that ends by itself frees its task: this is a reference of our own,
+        // taken before it has run.
+        //
+        // SAFETY: The task is valid: it has not run yet.
+        unsafe { bindings::get_task_struct(task) };
+        core.signal.task.store(task, Release);
+        // The thread's.
+        give();
+        // The list's.
+        give();
+        Ok(())
+    };
+    // SAFETY: The core is valid until it is released, as a reference is given for.
+    unsafe { core.attachment.attach(create) }?;
     core.signal.task().wake_up();
     Ok(())
 }

@@ -153,13 +153,13 @@ use crate::{
         Task, //
     },
     tether::{
+        as_jiffies,
         read_once,
         write_once,
         Owner,
         Refused, //
     },
     time::{
-        msecs_to_jiffies,
         Delta,
         Jiffies, //
     },
@@ -439,10 +439,6 @@ impl Node {
             _ => Ok(()),
         }
     }
-}
-
-fn as_jiffies(time: Delta) -> Jiffies {
-    msecs_to_jiffies(time.as_millis_ceil().clamp(0, u32::MAX.into()) as u32)
 }
 
 /// Where it is noted that the box that `node` is in has a running callback.

@@ -77,7 +77,9 @@ use crate::{
     task_work,
     time::{
         delay::fsleep,
-        Delta, //
+        msecs_to_jiffies,
+        Delta,
+        Jiffies, //
     },
     types::Opaque, //
 };
@@ -139,6 +141,19 @@ pub(crate) fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
 pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
     // SAFETY: As for `read_once`.
     unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
+}
+
+/// Initialises a list, or an entry that is in none.
+pub(crate) fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
+    Opaque::ffi_init(|slot: *mut bindings::list_head| {
+        // SAFETY: `slot` is valid for writes, and pinned.
+        unsafe { bindings::INIT_LIST_HEAD(slot) };
+    })
+}
+
+/// A time in ticks, rounded up; what is negative is none.
+pub(crate) fn as_jiffies(time: Delta) -> Jiffies {
+    msecs_to_jiffies(time.as_millis_ceil().clamp(0, u32::MAX.into()) as u32)
 }
 
 /// The record of a module that callbacks may belong to.
@@ -218,10 +233,7 @@ impl Owner {
                 closed: Atomic::new(false),
                 pins,
                 lock <- new_spinlock!((), "tether::Owner::lock"),
-                attached <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
-                    unsafe { bindings::INIT_LIST_HEAD(slot) };
-                }),
+                attached <- list_head(),
                 ended <- new_condvar!("tether::Owner::ended"),
             }),
             GFP_KERNEL,
@@ -523,10 +535,7 @@ impl Attachment {
     /// An attachment that is not attached yet.
     pub(crate) fn new(owner: &'static Owner, what: What) -> impl PinInit<Self> {
         pin_init!(Self {
-            links <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
-                // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { bindings::INIT_LIST_HEAD(slot) };
-            }),
+            links <- list_head(),
             state: Cell::new(State::Free),
             what,
             owner,
@@ -557,19 +566,26 @@ impl Attachment {
         self.what
     }
 
-    /// Attaches it to its owner, who will end it if nobody else does.
+    /// Calls `make`, which makes what the kernel calls, and attaches it to its owner, who will end it
+    /// if nobody else does. Meanwhile the owner's end waits.
+    ///
+    /// # Errors
+    ///
+    /// That of `make`; or [`ENODEV`] if the module is going, and then `make` was not called.
     ///
     /// # Safety
     ///
-    /// * The attachment must stay valid, and pinned, until [`Attachment::detach`] or
-    ///   [`Attachment::try_detach`] has returned true, or `detach` false, or until it was released
-    ///   as [`What::release`] says.
-    /// * The caller must hold an [`Entered`] of the owner's.
-    pub(crate) unsafe fn attach(&self) {
+    /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`] or
+    /// [`Attachment::try_detach`] has returned true, or `detach` false, or until it was released as
+    /// [`What::release`] says.
+    pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
+        let _entered = self.owner.enter()?;
+        make()?;
         let _guard = self.owner.lock.lock();
         self.state.set(State::Attached);
         // SAFETY: Both are initialised, this one is in no list, and the lock is held.
         unsafe { bindings::list_add_tail(self.links.get(), self.owner.attached.get()) };
+        Ok(())
     }
 
     /// Takes it off its owner's list, so that the caller ends it.

@@ -92,7 +92,10 @@
 //! [`Event::Release`]: super::mmu_notifier::Event::Release
 
 use super::{
-    mmu_notifier::Range,
+    mmu_notifier::{
+        without_blocking,
+        Range, //
+    },
     MmWithUser, //
 };
 use crate::{
@@ -215,22 +218,21 @@ impl<T: IntervalNotifier> Registration<T> {
                     attachment <- Attachment::new(owner, what),
                 }? Error)
                 .pin_chain(move |this| {
-                    // The module's end waits for this.
-                    let _entered = owner.enter()?;
-                    // SAFETY: The subscription is pinned in `this`, and the functions are
-                    // constant. The address space has users, for as long as the borrow.
-                    to_result(unsafe {
-                        bindings::mmu_interval_notifier_insert(
-                            this.subscription.get(),
-                            mm.as_raw(),
-                            start,
-                            length,
-                            &Self::OPS,
-                        )
-                    })?;
+                    let insert = || {
+                        // SAFETY: The subscription is pinned in `this`, and the functions are
+                        // constant. The address space has users, for as long as the borrow.
+                        to_result(unsafe {
+                            bindings::mmu_interval_notifier_insert(
+                                this.subscription.get(),
+                                mm.as_raw(),
+                                start,
+                                length,
+                                &Self::OPS,
+                            )
+                        })
+                    };
                     // SAFETY: Its drop detaches it first, and it is pinned.
-                    unsafe { this.attachment.attach() };
-                    Ok(())
+                    unsafe { this.attachment.attach(insert) }
                 }),
             )
         })
@@ -292,26 +294,24 @@ impl<T: IntervalNotifier> Registration<T> {
                 Range::from_raw(range),
             )
         };
-        if range.is_blockable() {
-            let mut shadow = this.shadow.lock();
-            // SAFETY: The subscription is inserted, and the lock is held.
-            unsafe { bindings::mmu_interval_set_seq(subscription, sequence) };
-            this.notifier.invalidate(&range, &mut shadow);
-            return true;
-        }
-        // The lock may be held by who sleeps: then the kernel is told that this cannot be done now.
-        let Some(mut shadow) = this.shadow.try_lock() else {
+        // The lock may be held by who sleeps: then, where that is not allowed, the kernel is told
+        // that this cannot be done now.
+        let shadow = if range.is_blockable() {
+            Some(this.shadow.lock())
+        } else {
+            this.shadow.try_lock()
+        };
+        let Some(mut shadow) = shadow else {
             return false;
         };
-        // SAFETY: As above.
+        // SAFETY: The subscription is inserted, and the lock is held.
         unsafe { bindings::mmu_interval_set_seq(subscription, sequence) };
-        // The core checks this for notifiers of a whole address space only.
-        //
-        // SAFETY: The section ends below, in the same task.
-        unsafe { bindings::non_block_start() };
-        this.notifier.invalidate(&range, &mut shadow);
-        // SAFETY: It was begun above.
-        unsafe { bindings::non_block_end() };
+        if range.is_blockable() {
+            this.notifier.invalidate(&range, &mut shadow);
+        } else {
+            // The core checks this for notifiers of a whole address space only.
+            without_blocking(|| this.notifier.invalidate(&range, &mut shadow));
+        }
         true
     }
 

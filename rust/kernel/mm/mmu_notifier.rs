@@ -205,6 +205,15 @@ impl<'a> Range<'a> {
     }
 }
 
+/// Calls `f` where it must not sleep: with `DEBUG_ATOMIC_SLEEP` the kernel says so if it does.
+pub(super) fn without_blocking(f: impl FnOnce()) {
+    // SAFETY: The section ends below, in the same task.
+    unsafe { bindings::non_block_start() };
+    f();
+    // SAFETY: It was begun above.
+    unsafe { bindings::non_block_end() };
+}
+
 /// What hears of invalidations.
 ///
 /// # Context
@@ -323,16 +332,15 @@ impl<T: MmuNotifier> Registration<T> {
                     attachment <- Attachment::new(owner, what),
                 }? Error)
                 .pin_chain(move |this| {
-                    // The module's end waits for this.
-                    let _entered = owner.enter()?;
-                    // SAFETY: The subscription is pinned in `this`, and has its functions. The
-                    // address space has users, for as long as the borrow.
-                    to_result(unsafe {
-                        bindings::mmu_notifier_register(this.subscription.get(), mm.as_raw())
-                    })?;
+                    let register = || {
+                        // SAFETY: The subscription is pinned in `this`, and has its functions. The
+                        // address space has users, for as long as the borrow.
+                        to_result(unsafe {
+                            bindings::mmu_notifier_register(this.subscription.get(), mm.as_raw())
+                        })
+                    };
                     // SAFETY: Its drop detaches it first, and it is pinned.
-                    unsafe { this.attachment.attach() };
-                    Ok(())
+                    unsafe { this.attachment.attach(register) }
                 }),
             )
         })
@@ -369,11 +377,7 @@ impl<T: MmuNotifier> Registration<T> {
                 Range::from_raw(range),
             )
         };
-        // SAFETY: The section ends below, in the same task.
-        unsafe { bindings::non_block_start() };
-        this.notifier.invalidate_range_start(&range);
-        // SAFETY: It was begun above.
-        unsafe { bindings::non_block_end() };
+        without_blocking(|| this.notifier.invalidate_range_start(&range));
         0
     }
 
@@ -391,11 +395,7 @@ impl<T: MmuNotifier> Registration<T> {
                 Range::from_raw(range),
             )
         };
-        // SAFETY: The section ends below, in the same task.
-        unsafe { bindings::non_block_start() };
-        this.notifier.invalidate_range_end(&range);
-        // SAFETY: It was begun above.
-        unsafe { bindings::non_block_end() };
+        without_blocking(|| this.notifier.invalidate_range_end(&range));
     }
 
     /// # Safety

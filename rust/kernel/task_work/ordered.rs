@@ -33,7 +33,10 @@ use crate::{
         SpinLock, //
     },
     task::Task,
-    tether::Refused,
+    tether::{
+        list_head,
+        Refused, //
+    },
     types::Opaque, //
 };
 use core::ptr::{
@@ -164,10 +167,7 @@ impl Ordered {
                 target: ARef::from(task),
                 mode,
                 fifo <- new_spinlock!(fifo, "task_work::Ordered::fifo"),
-                links <- Opaque::ffi_init(|slot: *mut bindings::list_head| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
-                    unsafe { bindings::INIT_LIST_HEAD(slot) };
-                }),
+                links <- list_head(),
             }),
             GFP_KERNEL,
         )?;

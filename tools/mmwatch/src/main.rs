@@ -13,8 +13,7 @@ use device::Device;
 use device::KIND_RELEASE;
 use nix::sys::ptrace;
 use nix::sys::signal::raise;
-use nix::sys::signal::signal;
-use nix::sys::signal::SigHandler;
+use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::sys::wait::WaitStatus;
@@ -141,10 +140,10 @@ fn run(arguments: &Arguments) -> io::Result<u8> {
     };
     ptrace::detach(child, None)?;
     // What a person types at the program is for the program; the summary comes all the same.
-    for interrupt in [Signal::SIGINT, Signal::SIGQUIT] {
-        // SAFETY: To ignore a signal runs no handler.
-        unsafe { signal(interrupt, SigHandler::SigIgn) }?;
-    }
+    [Signal::SIGINT, Signal::SIGQUIT]
+        .into_iter()
+        .collect::<SigSet>()
+        .thread_block()?;
 
     let mut summary = report::Summary::default();
     let mut executed = false;
