@@ -3,7 +3,7 @@
 //! Tether: code that is tied to a task or to an address space, in safe Rust.
 //!
 //! * [`task_work`]: run this in that task's own context.
-//! * [`kthread`]: a kernel thread that can be stopped and joined.
+//! * [`kthread`]: a kernel thread that can be stopped, joined and parked, and one that runs works.
 //! * [`mm::mmu_notifier`], [`mm::interval_notifier`]: tell me when these pages go away.
 //! * [`tether`]: what they share: who owns the code that is called back.
 //!
@@ -14,6 +14,8 @@ mod bindings;
 
 pub(crate) use kernel::{
     alloc,
+    cpu,
+    cpumask,
     current,
     debugfs,
     error,
@@ -28,7 +30,8 @@ pub(crate) use kernel::{
     sync,
     task,
     time,
-    types, //
+    types,
+    workqueue, //
 };
 // For the macros that consumers call.
 #[doc(hidden)]

@@ -23,6 +23,9 @@ impl kernel::Module for KthreadKunit {
 #[kunit_tests(tether_kthread)]
 mod tests {
     use kernel::{
+        cpu::CpuId,
+        cpumask::CpumaskVar,
+        module::this_module,
         new_mutex,
         prelude::*,
         sync::{
@@ -37,6 +40,7 @@ mod tests {
         },
         time::{
             delay::fsleep,
+            msecs_to_jiffies,
             Delta,
             Instant,
             Monotonic, //
@@ -44,7 +48,19 @@ mod tests {
     };
     use tether::kthread::{
         self,
+        worker::{
+            impl_has_kthread_delayed_work,
+            impl_has_kthread_work,
+            KthreadDelayedWork,
+            KthreadWork,
+            KthreadWorkItem,
+            KthreadWorker,
+            WorkContext, //
+        },
+        Builder,
         Exit,
+        Parkable,
+        Policy,
         Thread,
         Wake, //
     };
@@ -292,5 +308,697 @@ mod tests {
             fsleep(Delta::from_millis(1));
         }
         assert_eq!(thread.stop().unwrap(), Exit::Returned(9));
+    }
+    #[test]
+    fn what_is_not_started_never_runs_and_is_dropped_once() {
+        let alive = counter();
+        let ran = counter();
+        for round in 0..20 {
+            let (capture, ran) = (Counted::new(&alive), ran.clone());
+            let unstarted = Builder::new(c"tether-unstarted")
+                .create(move |_| {
+                    let _capture = capture;
+                    ran.fetch_add(1, Full);
+                })
+                .unwrap();
+            if round % 2 == 0 {
+                fsleep(Delta::from_millis(1));
+            }
+            assert_eq!(alive.load(Relaxed), 1);
+            drop(unstarted);
+            assert_eq!(alive.load(Relaxed), 0);
+        }
+        assert_eq!(ran.load(Relaxed), 0);
+        // One that is started, and is stopped before it has run or afterwards: it says which.
+        let unstarted = Builder::new(c"tether-started").create(|_| 3).unwrap();
+        match unstarted.start().stop().unwrap() {
+            Exit::Returned(result) => assert_eq!(result, 3),
+            Exit::NeverRan => {}
+        }
+    }
+
+    #[test]
+    fn bad_options_give_the_body_back() {
+        let alive = counter();
+        let bad: [fn(Builder<'static>) -> Builder<'static>; 4] = [
+            |builder| builder.on_node(1000),
+            |builder| builder.on_node(u32::MAX),
+            |builder| builder.policy(Policy::Normal { nice: -21 }),
+            |builder| builder.policy(Policy::Normal { nice: 20 }),
+        ];
+        for option in bad {
+            let capture = Counted::new(&alive);
+            let builder = option(Builder::new(c"tether-bad"));
+            let refused = builder
+                .create(move |_| drop(capture))
+                .map(|_| ())
+                .unwrap_err();
+            assert_eq!(refused.error, EINVAL);
+            assert_eq!(alive.load(Relaxed), 1);
+            drop(refused.item);
+            assert_eq!(alive.load(Relaxed), 0);
+        }
+        let nobody = CpumaskVar::new_zero(GFP_KERNEL).unwrap();
+        let refused = Builder::new(c"tether-bad").prefer(&nobody).create(|_| ());
+        assert_eq!(refused.map(|_| ()).unwrap_err().error, EINVAL);
+        assert!(matches!(
+            Builder::formatted(fmt!("tether\0bad")).map(|_| ()),
+            Err(EINVAL)
+        ));
+    }
+
+    #[test]
+    fn a_thread_runs_where_it_is_bound() {
+        for cpu in 0..2 {
+            let Some(cpu) = CpuId::from_u32(cpu) else {
+                continue;
+            };
+            let thread = Builder::new(c"tether-bound")
+                .bind(cpu)
+                .policy(Policy::FifoLow)
+                .spawn(|context| {
+                    let first = CpuId::current().as_u32();
+                    context.sleep_for(Delta::from_millis(5));
+                    (first, CpuId::current().as_u32())
+                })
+                .unwrap();
+            assert_eq!(thread.join().unwrap(), (cpu.as_u32(), cpu.as_u32()));
+        }
+    }
+
+    #[test]
+    fn the_policy_can_be_changed_and_is_checked() {
+        let thread = kthread::spawn(c"tether-policy", until_stopped).unwrap();
+        for policy in [
+            Policy::Fifo,
+            Policy::FifoLow,
+            Policy::Normal { nice: 19 },
+            Policy::Normal { nice: -20 },
+        ] {
+            assert!(thread.set_policy(policy).is_ok());
+        }
+        assert_eq!(thread.set_policy(Policy::Normal { nice: 100 }), Err(EINVAL));
+    }
+
+    #[test]
+    fn try_join_does_not_wait() {
+        let go = gate();
+        let go_ = go.clone();
+        let thread = kthread::spawn(c"tether-try", move |_| {
+            go_.wait_for_completion();
+            8
+        })
+        .unwrap();
+        let refused = thread.try_join().unwrap_err();
+        assert_eq!(refused.error, EAGAIN);
+        let thread = refused.item;
+        go.complete_all();
+        while !thread.is_finished() {
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(thread.try_join().unwrap(), 8);
+    }
+
+    #[test]
+    fn a_time_out_of_a_condition_is_told() {
+        let thread = kthread::spawn(c"tether-timeout", |context| {
+            let mut tests = 0;
+            let wake = context.wait_until_timeout(Delta::from_millis(20), || {
+                tests += 1;
+                false
+            });
+            // The condition is tested a last time.
+            let last = context.wait_until_timeout(Delta::from_millis(0), || true);
+            (
+                wake,
+                tests,
+                last,
+                context.allow_signal(0),
+                context.allow_signal(65),
+            )
+        })
+        .unwrap();
+        let (wake, tests, last, zero, many) = thread.join().unwrap();
+        assert_eq!((wake, last), (Wake::TimedOut, Wake::Woken));
+        assert!(tests >= 2);
+        assert_eq!((zero, many), (Err(EINVAL), Err(EINVAL)));
+    }
+
+    /// Two threads that wake each other: if a wake-up is lost, this does not end.
+    #[test]
+    fn no_wake_up_is_lost() {
+        const ROUNDS: i32 = 5000;
+        let ball = counter();
+        let play = |turn: i32,
+                    ball: Arc<Atomic<i32>>,
+                    other: Arc<Mutex<Option<kthread::Waker>>>| {
+            move |context: &kthread::Context<'_>| {
+                for round in 0..ROUNDS {
+                    let mine = 2 * round + turn;
+                    let wake = context
+                        .wait_until_timeout(Delta::from_secs(20), || ball.load(Relaxed) == mine);
+                    if wake != Wake::Woken {
+                        return false;
+                    }
+                    ball.store(mine + 1, Relaxed);
+                    let waker = other.lock().clone();
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+                true
+            }
+        };
+        let nobody = || Arc::pin_init(new_mutex!(None), GFP_KERNEL).unwrap();
+        let (first, second) = (nobody(), nobody());
+        let ping = kthread::spawn(c"tether-ping", play(0, ball.clone(), second.clone())).unwrap();
+        *first.lock() = Some(ping.waker());
+        let pong = kthread::spawn(c"tether-pong", play(1, ball.clone(), first.clone())).unwrap();
+        *second.lock() = Some(pong.waker());
+        ping.wake();
+        pong.wake();
+        assert!(ping.join().unwrap());
+        assert!(pong.join().unwrap());
+        assert_eq!(ball.load(Relaxed), 2 * ROUNDS);
+    }
+
+    /// A thread that counts, and can be parked.
+    fn ticker(ticks: &Arc<Atomic<i32>>) -> Thread<(), Parkable> {
+        let ticks = ticks.clone();
+        Builder::new(c"tether-park")
+            .parkable()
+            .spawn(move |context| {
+                while !context.sleep_for(Delta::from_millis(0)).is_stopped() {
+                    ticks.fetch_add(1, Full);
+                }
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn a_parked_thread_does_not_run_until_it_is_unparked() {
+        let ticks = counter();
+        let thread = ticker(&ticks);
+        for _ in 0..50 {
+            assert_eq!(thread.park(), Ok(()));
+            let before = ticks.load(Relaxed);
+            thread.wake();
+            fsleep(Delta::from_millis(2));
+            assert_eq!(ticks.load(Relaxed), before);
+            assert_eq!(thread.park(), Err(EBUSY));
+            thread.unpark();
+            // Once more is no harm.
+            thread.unpark();
+            while ticks.load(Relaxed) == before {
+                fsleep(Delta::from_micros(100));
+            }
+        }
+        // Straight after it was started: it has not begun.
+        for _ in 0..50 {
+            let thread = ticker(&ticks);
+            assert_eq!(thread.park(), Ok(()));
+            assert_eq!(thread.stop().map_err(|refused| refused.error), {
+                Ok(Exit::Returned(()))
+            });
+        }
+    }
+
+    #[test]
+    fn a_body_puts_away_what_it_has_before_it_parks() {
+        let (away, begun) = (counter(), gate());
+        let (away_, begun_) = (away.clone(), begun.clone());
+        let thread = Builder::new(c"tether-away")
+            .parkable()
+            .spawn(move |context| {
+                begun_.complete_all();
+                loop {
+                    match context.sleep() {
+                        Wake::Stopped => break,
+                        Wake::Park(request) => {
+                            away_.store(1, Relaxed);
+                            request.park();
+                            away_.store(0, Relaxed);
+                        }
+                        _ => {}
+                    }
+                }
+            })
+            .unwrap();
+        // It may be parked before it begins, and has put nothing away then.
+        begun.wait_for_completion();
+        for _ in 0..20 {
+            assert_eq!(thread.park(), Ok(()));
+            assert_eq!(away.load(Relaxed), 1);
+            thread.unpark();
+            while away.load(Relaxed) == 1 {
+                fsleep(Delta::from_micros(100));
+            }
+        }
+    }
+
+    #[test]
+    fn who_parks_a_body_that_returns_is_told() {
+        // Before, while and after it returns.
+        for round in 0..60u32 {
+            let thread = Builder::new(c"tether-short")
+                .parkable()
+                .spawn(move |_| fsleep(Delta::from_micros(i64::from(round) * 20)))
+                .unwrap();
+            fsleep(Delta::from_micros(i64::from(60 - round) * 20));
+            match thread.park() {
+                // It had not begun.
+                Ok(()) => thread.unpark(),
+                Err(error) => assert_eq!(error, ESRCH),
+            }
+            assert!(thread.join().is_ok());
+        }
+    }
+
+    #[test]
+    fn who_parks_a_thread_that_is_asked_to_stop_is_told() {
+        for round in 0..60i64 {
+            let ticks = counter();
+            let thread = Arc::new(ticker(&ticks), GFP_KERNEL).unwrap();
+            let other = thread.clone();
+            let asker = kthread::spawn(c"tether-asker", move |_| {
+                fsleep(Delta::from_micros(round * 10));
+                other.request_stop();
+            })
+            .unwrap();
+            // Parked or told: in any case this ends.
+            let mut parked = 0;
+            let error = loop {
+                match thread.park() {
+                    Ok(()) => parked += 1,
+                    Err(error) => break error,
+                }
+                if parked % 3 != 0 {
+                    thread.unpark();
+                }
+                if parked % 3 == 0 {
+                    // Left parked: the one who asks it to stop unparks it.
+                    asker.request_stop();
+                    while !thread.is_finished() {
+                        fsleep(Delta::from_micros(100));
+                    }
+                }
+            };
+            assert!(error == ESRCH);
+            assert!(asker.join().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_parked_thread_can_be_dropped_joined_and_detached() {
+        let ticks = counter();
+        let thread = ticker(&ticks);
+        assert_eq!(thread.park(), Ok(()));
+        drop(thread);
+
+        let short = || {
+            Builder::new(c"tether-once")
+                .parkable()
+                .spawn(|context| {
+                    context.sleep_for(Delta::from_millis(10));
+                    6
+                })
+                .unwrap()
+        };
+        let thread = short();
+        assert_eq!(thread.park(), Ok(()));
+        assert_eq!(thread.join().unwrap(), 6);
+
+        let thread = short();
+        assert_eq!(thread.park(), Ok(()));
+        assert!(thread.detach().is_ok());
+    }
+
+    #[pin_data]
+    struct OwnParkable {
+        #[pin]
+        thread: Mutex<Option<Arc<Thread<(), Parkable>>>>,
+    }
+
+    #[test]
+    fn parking_oneself_is_an_error() {
+        let own = Arc::pin_init(
+            pin_init!(OwnParkable { thread <- new_mutex!(None) }),
+            GFP_KERNEL,
+        )
+        .unwrap();
+        let ready = gate();
+        let (own_, ready_) = (own.clone(), ready.clone());
+        let (error, error_) = (counter(), counter());
+        let told = error.clone();
+        let thread = Builder::new(c"tether-self")
+            .parkable()
+            .spawn(move |_| {
+                ready_.wait_for_completion();
+                let me = own_.thread.lock().take().unwrap();
+                told.store(me.park().unwrap_err().to_errno(), Relaxed);
+                drop(error_);
+            })
+            .unwrap();
+        let thread = Arc::new(thread, GFP_KERNEL).unwrap();
+        *own.thread.lock() = Some(thread.clone());
+        ready.complete_all();
+        while !thread.is_finished() {
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(error.load(Relaxed), EDEADLK.to_errno());
+    }
+
+    #[pin_data]
+    struct Item {
+        ran: Arc<Atomic<i32>>,
+        again: Atomic<i32>,
+        gate: Option<Arc<Completion>>,
+        cancelled: Atomic<i32>,
+        #[pin]
+        work: KthreadWork<Item>,
+        _alive: Counted,
+    }
+
+    impl_has_kthread_work! {
+        impl HasKthreadWork<Self> for Item { self.work }
+    }
+
+    impl KthreadWorkItem for Item {
+        type Pointer = Arc<Item>;
+
+        fn run(this: Arc<Item>, context: &WorkContext<'_>) {
+            if let Some(gate) = &this.gate {
+                gate.wait_for_completion();
+            }
+            let queue = context.queue();
+            // What would wait for itself.
+            let refused = i32::from(queue.flush() == Err(EDEADLK))
+                + i32::from(queue.flush_work(&this) == Err(EDEADLK))
+                + i32::from(queue.cancel(&this).map(|_| ()) == Err(EDEADLK));
+            this.cancelled.store(refused, Relaxed);
+            this.ran.fetch_add(1, Full);
+            if this.again.fetch_sub(1, Full) > 0 {
+                let _ = queue.enqueue(this);
+            }
+        }
+    }
+
+    fn item(
+        alive: &Arc<Atomic<i32>>,
+        ran: &Arc<Atomic<i32>>,
+        gate: Option<&Arc<Completion>>,
+    ) -> Arc<Item> {
+        Arc::pin_init(
+            pin_init!(Item {
+                ran: ran.clone(),
+                again: Atomic::new(0),
+                gate: gate.cloned(),
+                cancelled: Atomic::new(0),
+                work <- KthreadWork::new(),
+                _alive: Counted::new(alive),
+            }),
+            GFP_KERNEL,
+        )
+        .unwrap()
+    }
+
+    fn worker() -> KthreadWorker {
+        Builder::new(c"tether-worker")
+            .worker(this_module::<super::KthreadKunit>())
+            .unwrap()
+    }
+
+    #[test]
+    fn works_run_once_and_in_order() {
+        let worker = worker();
+        let (alive, ran) = (counter(), counter());
+        let order = Arc::pin_init(new_mutex!(KVec::<i32>::new()), GFP_KERNEL).unwrap();
+        for number in 0..100 {
+            assert!(worker.enqueue(item(&alive, &ran, None)).is_ok());
+            let order = order.clone();
+            let pushed = worker.try_spawn(GFP_KERNEL, move |_| {
+                let _ = order.lock().push(number, GFP_KERNEL);
+            });
+            assert!(pushed.is_ok());
+        }
+        assert_eq!(worker.flush(), Ok(()));
+        assert_eq!(ran.load(Relaxed), 100);
+        assert_eq!(alive.load(Relaxed), 0);
+        assert!(order.lock().iter().copied().eq(0..100));
+    }
+
+    #[test]
+    fn a_pending_work_comes_back_and_a_work_may_enqueue_itself() {
+        let worker = worker();
+        let (alive, ran, go) = (counter(), counter(), gate());
+        let first = item(&alive, &ran, Some(&go));
+        let second = item(&alive, &ran, None);
+        assert!(worker.enqueue(first.clone()).is_ok());
+        assert!(worker.enqueue(second.clone()).is_ok());
+        let refused = worker.enqueue(second.clone()).unwrap_err();
+        assert_eq!(refused.error, EBUSY);
+        assert!(Arc::ptr_eq(&refused.item, &second));
+        drop(refused);
+        first.again.store(3, Relaxed);
+        go.complete_all();
+        while ran.load(Relaxed) < 5 {
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(worker.flush_work(&first), Ok(()));
+        assert_eq!(first.cancelled.load(Relaxed), 3);
+        assert_eq!(ran.load(Relaxed), 5);
+        drop((first, second));
+        assert_eq!(alive.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_cancelled_work_comes_back_and_a_running_one_is_waited_for() {
+        let worker = worker();
+        let (alive, ran, go) = (counter(), counter(), gate());
+        let first = item(&alive, &ran, Some(&go));
+        let second = item(&alive, &ran, None);
+        // It was never enqueued.
+        assert!(worker.cancel(&second).unwrap().is_none());
+        assert_eq!(worker.flush_work(&second), Ok(()));
+        assert!(worker.enqueue(first.clone()).is_ok());
+        assert!(worker.enqueue(second.clone()).is_ok());
+        let cancelled = worker.cancel(&second).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&cancelled, &second));
+        assert!(worker.cancel(&second).unwrap().is_none());
+        go.complete_all();
+        let _ = worker.cancel(&first).unwrap();
+        let after = ran.load(Relaxed);
+        fsleep(Delta::from_millis(5));
+        assert_eq!(ran.load(Relaxed), after);
+        assert!(worker.enqueue(cancelled).is_ok());
+        assert_eq!(worker.flush_work(&second), Ok(()));
+        assert_eq!(ran.load(Relaxed), after + 1);
+    }
+
+    #[test]
+    fn a_work_belongs_to_one_worker_until_that_is_gone() {
+        let (alive, ran) = (counter(), counter());
+        let (first, second) = (worker(), worker());
+        let item = item(&alive, &ran, None);
+        assert!(first.enqueue(item.clone()).is_ok());
+        assert_eq!(first.flush(), Ok(()));
+        let refused = second.enqueue(item.clone()).unwrap_err();
+        assert_eq!(refused.error, EXDEV);
+        assert!(Arc::ptr_eq(&refused.item, &item));
+        // Nothing of it is here.
+        assert!(second.cancel(&item).unwrap().is_none());
+        assert_eq!(second.flush_work(&item), Ok(()));
+        drop(first);
+        assert!(second.enqueue(refused.item).is_ok());
+        assert_eq!(second.flush(), Ok(()));
+        assert_eq!(ran.load(Relaxed), 2);
+        drop(second);
+        drop(item);
+        assert_eq!(alive.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_left_when_a_worker_goes_is_dropped() {
+        let (alive, ran, go) = (counter(), counter(), gate());
+        for round in 0..20 {
+            let worker = worker();
+            assert!(worker.enqueue(item(&alive, &ran, Some(&go))).is_ok());
+            for _ in 0..10 {
+                assert!(worker.enqueue(item(&alive, &ran, None)).is_ok());
+                let delayed = delayed(&alive, &ran);
+                let delay = msecs_to_jiffies(if round % 2 == 0 { 4 } else { 100_000 });
+                assert!(worker.enqueue_delayed(delayed, delay).is_ok());
+            }
+            if round % 4 < 2 {
+                fsleep(Delta::from_millis(4));
+            }
+            go.complete_all();
+            drop(worker);
+            assert_eq!(alive.load(Relaxed), 0);
+        }
+    }
+
+    #[pin_data]
+    struct Delayed {
+        ran: Arc<Atomic<i32>>,
+        #[pin]
+        work: KthreadDelayedWork<Delayed>,
+        _alive: Counted,
+    }
+
+    impl_has_kthread_delayed_work! {
+        impl HasKthreadDelayedWork<Self> for Delayed { self.work }
+    }
+
+    impl KthreadWorkItem for Delayed {
+        type Pointer = Arc<Delayed>;
+
+        fn run(this: Arc<Delayed>, _context: &WorkContext<'_>) {
+            this.ran.fetch_add(1, Full);
+        }
+    }
+
+    fn delayed(alive: &Arc<Atomic<i32>>, ran: &Arc<Atomic<i32>>) -> Arc<Delayed> {
+        Arc::pin_init(
+            pin_init!(Delayed {
+                ran: ran.clone(),
+                work <- KthreadDelayedWork::new(),
+                _alive: Counted::new(alive),
+            }),
+            GFP_KERNEL,
+        )
+        .unwrap()
+    }
+
+    const LONG: usize = 1_000_000;
+
+    #[test]
+    fn a_delay_is_kept_changed_flushed_and_cancelled() {
+        let worker = worker();
+        let (alive, ran) = (counter(), counter());
+        let item = delayed(&alive, &ran);
+        let begun = Instant::<Monotonic>::now();
+        assert!(worker
+            .enqueue_delayed(item.clone(), msecs_to_jiffies(40))
+            .is_ok());
+        let refused = worker.enqueue_delayed(item.clone(), 0).unwrap_err();
+        assert_eq!(refused.error, EBUSY);
+        while ran.load(Relaxed) == 0 {
+            fsleep(Delta::from_millis(1));
+        }
+        assert!(begun.elapsed().as_millis() >= 36);
+
+        // A delay that does not end, changed to none; the pointer is not needed.
+        assert!(worker.enqueue_delayed(item.clone(), LONG).is_ok());
+        assert!(worker.modify_delayed(item.clone(), 0).unwrap().is_some());
+        assert_eq!(worker.flush(), Ok(()));
+        assert_eq!(ran.load(Relaxed), 2);
+
+        // To modify what is not pending is to enqueue it.
+        assert!(worker.modify_delayed(item.clone(), LONG).unwrap().is_none());
+        assert!(worker
+            .modify_delayed(item.clone(), usize::MAX)
+            .unwrap()
+            .is_some());
+        // Who flushes it does not wait for its delay: C would wait for ever.
+        assert_eq!(worker.flush_work(&item), Ok(()));
+        assert_eq!(ran.load(Relaxed), 3);
+
+        assert!(worker.enqueue_delayed(item.clone(), LONG).is_ok());
+        assert!(worker.cancel(&item).unwrap().is_some());
+        assert!(worker.cancel(&item).unwrap().is_none());
+        assert_eq!(ran.load(Relaxed), 3);
+        drop((worker, refused, item));
+        assert_eq!(alive.load(Relaxed), 0);
+    }
+
+    /// Modified and cancelled by two threads at once, until the worker is dropped with it pending.
+    #[test]
+    fn a_delayed_work_under_fire() {
+        let (alive, ran) = (counter(), counter());
+        let worker = Arc::new(worker(), GFP_KERNEL).unwrap();
+        let item = delayed(&alive, &ran);
+        let storm = |modify: bool| {
+            let (worker, item) = (worker.clone(), item.clone());
+            kthread::spawn(c"tether-storm", move |context| {
+                let mut round = 0;
+                while !context.should_stop() {
+                    round += 1;
+                    if modify {
+                        drop(worker.modify_delayed(item.clone(), round % 3));
+                    } else {
+                        drop(worker.cancel(&item));
+                    }
+                    if round % 64 == 0 {
+                        context.sleep_for(Delta::from_millis(1));
+                    }
+                }
+                round
+            })
+            .unwrap()
+        };
+        let threads = [storm(true), storm(false), storm(true), storm(false)];
+        fsleep(Delta::from_millis(300));
+        for thread in threads {
+            assert!(thread.stop().unwrap().returned().unwrap_or(1) > 0);
+        }
+        drop(worker.modify_delayed(item.clone(), LONG));
+        drop(worker);
+        assert_eq!(Arc::into_unique_or_drop(item).map(drop), Some(()));
+        assert_eq!(alive.load(Relaxed), 0);
+    }
+
+    #[pin_data]
+    struct OwnWorker {
+        #[pin]
+        worker: Mutex<Option<KthreadWorker>>,
+    }
+
+    #[test]
+    fn a_worker_that_is_dropped_by_its_own_work_ends() {
+        let own = Arc::pin_init(
+            pin_init!(OwnWorker { worker <- new_mutex!(None) }),
+            GFP_KERNEL,
+        );
+        let own = own.unwrap();
+        let (alive, ran, go) = (counter(), counter(), gate());
+        let worker = worker();
+        let (own_, go_) = (own.clone(), go.clone());
+        let capture = Counted::new(&alive);
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| {
+            let _capture = capture;
+            go_.wait_for_completion();
+            drop(own_.worker.lock().take());
+        });
+        assert!(spawned.is_ok());
+        assert!(worker.enqueue_delayed(delayed(&alive, &ran), LONG).is_ok());
+        *own.worker.lock() = Some(worker);
+        go.complete_all();
+        while alive.load(Relaxed) != 0 {
+            fsleep(Delta::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_bound_worker_runs_on_its_cpu() {
+        let cpu = CpuId::from_u32(0).unwrap();
+        let worker = Builder::new(c"tether-cpu")
+            .bind(cpu)
+            .freezable()
+            .policy(Policy::Normal { nice: -5 })
+            .worker(this_module::<super::KthreadKunit>())
+            .unwrap();
+        let seen = counter();
+        let seen_ = seen.clone();
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| {
+            seen_.store(1 + CpuId::current().as_u32() as i32, Relaxed);
+        });
+        assert!(spawned.is_ok());
+        assert_eq!(worker.flush(), Ok(()));
+        assert_eq!(seen.load(Relaxed), 1);
+        let bad = Builder::new(c"tether-cpu")
+            .on_node(1000)
+            .worker(this_module::<super::KthreadKunit>());
+        assert_eq!(bad.map(|_| ()), Err(EINVAL));
     }
 }

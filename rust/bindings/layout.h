@@ -33,6 +33,15 @@ enum {
 	TETHER_SIZE_completion = sizeof(struct completion),
 	TETHER_SIZE_list_head = sizeof(struct list_head),
 
+	TETHER_SIZE_kthread_worker = sizeof(struct kthread_worker),
+	TETHER_OFFSET_kthread_worker_flags = offsetof(struct kthread_worker, flags),
+	TETHER_OFFSET_kthread_worker_task = offsetof(struct kthread_worker, task),
+	TETHER_OFFSET_kthread_worker_current_work = offsetof(struct kthread_worker, current_work),
+	TETHER_SIZE_kthread_work = sizeof(struct kthread_work),
+	TETHER_OFFSET_kthread_work_worker = offsetof(struct kthread_work, worker),
+	TETHER_SIZE_kthread_delayed_work = sizeof(struct kthread_delayed_work),
+	TETHER_OFFSET_kthread_delayed_work_work = offsetof(struct kthread_delayed_work, work),
+
 	TETHER_SIZE_mmu_notifier = sizeof(struct mmu_notifier),
 	TETHER_OFFSET_mmu_notifier_ops = offsetof(struct mmu_notifier, ops),
 	TETHER_OFFSET_mmu_notifier_mm = offsetof(struct mmu_notifier, mm),

@@ -84,6 +84,14 @@ mod layout {
         size callback_head;
         size completion;
         size list_head;
+        size kthread_worker;
+        offset kthread_worker flags;
+        offset kthread_worker task;
+        offset kthread_worker current_work;
+        size kthread_work;
+        offset kthread_work worker;
+        size kthread_delayed_work;
+        offset kthread_delayed_work work;
         size mmu_notifier;
         offset mmu_notifier ops;
         offset mmu_notifier mm;

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/cleanup.h>
+#include <linux/cpumask.h>
+#include <linux/freezer.h>
 #include <linux/kthread.h>
+#include <linux/nodemask.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/spinlock.h>
 
 __rust_helper void rust_helper_set_current_state(unsigned int state)
 {
@@ -17,4 +22,153 @@ __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task
 {
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
 	wake_up_process(task);
+}
+
+/* Takes a signal off the current thread, if one is pending: being asked to stop is none. */
+__rust_helper int rust_helper_tether_dequeue_signal(void)
+{
+	return task_sigpending(current) ? kernel_dequeue_signal() : 0;
+}
+
+__rust_helper void rust_helper_allow_signal(int sig)
+{
+	allow_signal(sig);
+}
+
+/* The opposite of set_freezable(). Nobody waits for a thread to freeze that needs not. */
+__rust_helper void rust_helper_tether_set_nofreeze(void)
+{
+	current->flags |= PF_NOFREEZE;
+}
+
+__rust_helper bool rust_helper_tether_node_online(unsigned int node)
+{
+	return node < MAX_NUMNODES && node_online(node);
+}
+
+__rust_helper bool rust_helper_tether_cpu_possible(unsigned int cpu)
+{
+	return cpu < nr_cpu_ids && cpu_possible(cpu);
+}
+
+__rust_helper void rust_helper_kthread_init_work(struct kthread_work *work,
+						 kthread_work_func_t func)
+{
+	kthread_init_work(work, func);
+}
+
+__rust_helper void rust_helper_kthread_init_delayed_work(struct kthread_delayed_work *dwork,
+							 kthread_work_func_t func)
+{
+	kthread_init_delayed_work(dwork, func);
+}
+
+static DEFINE_RAW_SPINLOCK(tether_bindings);
+
+__rust_helper unsigned long rust_helper_tether_lock_bindings(void)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&tether_bindings, flags);
+	return flags;
+}
+
+__rust_helper void rust_helper_tether_unlock_bindings(unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(&tether_bindings, flags);
+}
+
+/* It was a worker's that is no more. */
+__rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *work)
+{
+	work->worker = NULL;
+}
+
+/*
+ * In C because of the atomic operations, which are calls in Rust.
+ *
+ * @users, of the queue, counts those who use its worker; it is negative when it is closed. @bound,
+ * of the work, is the queue that it may be given to; if that is another one it is not.
+ */
+static __always_inline int tether_kthread_enter(atomic_t *users, void *const *bound, void *queue)
+{
+	if (unlikely(smp_load_acquire(bound) != queue))
+		return -EXDEV;
+	return likely(atomic_inc_unless_negative(users)) ? 0 : -ESHUTDOWN;
+}
+
+static __always_inline void tether_kthread_leave(atomic_t *users)
+{
+	atomic_dec_return_release(users);
+}
+
+/* 0, or why the work was not queued. */
+__rust_helper int rust_helper_tether_kthread_queue_work(struct kthread_worker *worker,
+							struct kthread_work *work,
+							void *users, void *const *bound,
+							void *queue)
+{
+	int ret = tether_kthread_enter(users, bound, queue);
+
+	if (unlikely(ret))
+		return ret;
+	ret = kthread_queue_work(worker, work) ? 0 : -EBUSY;
+	tether_kthread_leave(users);
+	return ret;
+}
+
+/* Likewise; if it is to be modified then 1 means that it was pending. */
+__rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_worker *worker,
+								struct kthread_delayed_work *dwork,
+								void *users, void *const *bound,
+								void *queue, unsigned long delay,
+								bool modify)
+{
+	int ret = tether_kthread_enter(users, bound, queue);
+
+	if (ret)
+		return ret;
+	delay = min(delay, MAX_JIFFY_OFFSET);
+	if (modify)
+		ret = kthread_mod_delayed_work(worker, dwork, delay);
+	else
+		ret = kthread_queue_delayed_work(worker, dwork, delay) ? 0 : -EBUSY;
+	tether_kthread_leave(users);
+	return ret;
+}
+
+/* Whether it runs nothing, and has nothing to run. */
+__rust_helper bool rust_helper_tether_kthread_worker_idle(struct kthread_worker *worker)
+{
+	guard(raw_spinlock_irq)(&worker->lock);
+	return !worker->current_work && list_empty(&worker->work_list);
+}
+
+/*
+ * Takes a work out that is pending, or returns NULL; also one whose delay is not over, if @delayed:
+ * then there is nobody else, and no thread, who might free it meanwhile.
+ */
+__rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct kthread_worker *worker,
+									bool delayed)
+{
+	struct kthread_work *work;
+
+	for (;;) {
+		scoped_guard(raw_spinlock_irq, &worker->lock) {
+			work = list_first_entry_or_null(&worker->work_list, struct kthread_work,
+							node);
+			if (work) {
+				list_del_init(&work->node);
+				return work;
+			}
+			work = list_first_entry_or_null(&worker->delayed_work_list,
+							struct kthread_work, node);
+		}
+		if (!work || !delayed)
+			return NULL;
+		/* The timer may be about to put it into the other list: then it is taken from there. */
+		if (kthread_cancel_delayed_work_sync(container_of(work, struct kthread_delayed_work,
+								  work)))
+			return work;
+	}
 }

@@ -3,13 +3,17 @@
 //! Kernel threads.
 //!
 //! [`spawn`] runs a closure in a thread of its own. The [`Thread`] that it returns asks the thread
-//! to stop, waits for its end and takes its result; dropping it stops the thread.
+//! to stop, waits for its end and takes its result; dropping it stops the thread. A [`Builder`] says
+//! more of the thread before it is made. A thread that runs works from a queue is a
+//! [`worker::KthreadWorker`].
 //!
 //! # Vocabulary
 //!
 //! * The *body* is the closure; it gets a [`Context`], which cannot leave the thread.
 //! * To *request* a stop is to tell the body to return ([`Context::should_stop`]), to *join* is to
 //!   wait until the thread is out of the module's text, to *stop* is to do both.
+//! * To *park* a thread is to keep it from running until it is *unparked*. Its body says when it may
+//!   be ([`ParkRequest`]).
 //! * A thread is *attached* as long as it is not *detached* ([`Thread::detach`]).
 //!
 //! # What holds
@@ -20,8 +24,10 @@
 //!   when the module goes, before its text is freed. A body that ignores the request makes that
 //!   wait, and is named in the log.
 //! * A detached thread keeps its module loaded until it is out of its text.
-//! * A thread cannot stop or join itself: [`EDEADLK`]. If the last handle of a thread is dropped
-//!   inside it, the thread goes on, and its module stops it as if its handle were leaked.
+//! * A thread cannot stop, join or park itself: [`EDEADLK`]. If the last handle of a thread is
+//!   dropped inside it, the thread goes on, and its module stops it as if its handle were leaked.
+//! * Who parks a thread is answered, whatever becomes of it: it parks, or it ends ([`ESRCH`]).
+//! * What is said of a thread before it runs ([`Builder`]) cannot be said afterwards.
 //!
 //! # Examples
 //!
@@ -55,13 +61,56 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! A thread that can be parked, and that freezes when the system is suspended:
+//!
+//! ```
+//! use kernel::{
+//!     kthread::{
+//!         Builder,
+//!         Wake, //
+//!     },
+//!     prelude::*,
+//!     time::Delta, //
+//! };
+//!
+//! let number = 3;
+//! let thread = Builder::formatted(fmt!("a-thread-with-a-long-name/{number}"))?
+//!     .freezable()
+//!     .parkable()
+//!     .spawn(|context| loop {
+//!         match context.sleep_for(Delta::from_millis(1)) {
+//!             Wake::Stopped => break,
+//!             Wake::Park(request) => {
+//!                 // What others may need meanwhile is put away here.
+//!                 request.park();
+//!             }
+//!             _ => { /* Do the work. */ }
+//!         }
+//!     })?;
+//!
+//! thread.park()?;
+//! // It does not run now.
+//! thread.unpark();
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
 use crate::{
     bindings,
-    error::from_err_ptr,
+    cpu::CpuId,
+    cpumask::Cpumask,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fmt,
+    mm::MmWithUser,
     prelude::*,
-    str::CStr,
+    str::{
+        CStr,
+        CString, //
+    },
     sync::{
         aref::ARef,
         atomic::{
@@ -77,6 +126,7 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
+        read_once,
         Attachment,
         Owner,
         Refused,
@@ -94,11 +144,29 @@ use crate::{
 };
 use core::{
     any::type_name,
-    cell::UnsafeCell,
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
+    convert::Infallible,
+    marker::PhantomData,
+    ops::RangeInclusive,
     ptr::{
         self,
         NonNull, //
     }, //
+};
+
+// The paths are for the external build, whose root names this file by one.
+#[path = "kthread/park.rs"]
+mod park;
+#[path = "kthread/worker.rs"]
+pub mod worker;
+pub use park::{
+    Mode,
+    ParkRequest,
+    Parkable,
+    Plain, //
 };
 
 /// How a thread that was stopped has ended.
@@ -121,91 +189,247 @@ impl<R> Exit<R> {
 }
 
 /// Why a sleep has ended.
+///
+/// What of it there is at the same time is told in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
+pub enum Wake<P = Infallible> {
     /// The thread is asked to stop.
     Stopped,
+    /// The thread is asked to park; only of a thread that is [`Parkable`].
+    Park(P),
     /// It was woken by [`Thread::wake`] or [`Waker::wake`], or its condition holds.
     Woken,
+    /// This signal came, which the body has allowed ([`Context::allow_signal`]). It was taken off
+    /// the thread.
+    Signal(u32),
     /// The time is over.
     TimedOut,
+}
+
+impl<P> Wake<P> {
+    /// Whether the thread is asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Wake::Stopped)
+    }
 }
 
 /// What a thread's body is given: what it may ask and do as a kernel thread.
 ///
 /// It cannot leave the thread.
-pub struct Context<'a> {
+///
+/// # Invariants
+///
+/// It is only reachable in the thread of `core`, while the body runs.
+pub struct Context<'a, M: Mode = Plain> {
     core: &'a Core,
+    /// In which state it sleeps.
+    sleep_state: Cell<c_uint>,
+    _mode: PhantomData<M>,
     _not_send: NotThreadSafe,
 }
 
-impl Context<'_> {
+impl<M: Mode> Context<'_, M> {
     /// Whether the thread is asked to stop: the body should return then.
     #[doc(alias = "kthread_should_stop")]
     #[inline]
     pub fn should_stop(&self) -> bool {
-        self.core.signal.should_stop.load(Relaxed)
+        self.core.should_stop()
     }
 
-    /// Sleeps until the thread is woken or asked to stop. A wake-up that came since the last sleep
-    /// ends it at once: none is lost.
-    pub fn sleep(&self) -> Wake {
-        self.sleep_jiffies(Jiffies::MAX)
+    /// Freezes the thread if that is asked for, and then says whether it is asked to stop.
+    ///
+    /// Sleeping by this context is a place to freeze already: this is for a body that works for long
+    /// without it. Does not freeze a thread that is not [freezable](Builder::freezable). May sleep;
+    /// no lock may be held, as it might be needed to suspend.
+    #[doc(alias = "kthread_freezable_should_stop")]
+    #[doc(alias = "try_to_freeze")]
+    pub fn freezable_should_stop(&self) -> bool {
+        self.freeze();
+        self.should_stop()
     }
 
-    /// Sleeps until the thread is woken, asked to stop, or `time` is over; that is rounded up to
-    /// whole ticks.
-    pub fn sleep_for(&self, time: Delta) -> Wake {
-        self.sleep_jiffies(as_jiffies(time))
+    fn freeze(&self) {
+        // SAFETY: This is a kernel thread, where it may sleep; nothing is asked of it besides.
+        unsafe { bindings::kthread_freezable_should_stop(ptr::null_mut()) };
     }
 
-    /// Sleeps until `condition` holds or the thread is asked to stop.
+    /// Lets a signal through to this thread: a sleep ends with [`Wake::Signal`] then. A kernel thread
+    /// ignores all signals otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is no signal of that number.
+    pub fn allow_signal(&self, signal: u32) -> Result {
+        // `_NSIG` is 64 but on MIPS, where it is more.
+        if !(1..=64).contains(&signal) {
+            return Err(EINVAL);
+        }
+        // SAFETY: This is a kernel thread, and the signal is one.
+        unsafe { bindings::allow_signal(signal as c_int) };
+        let freezable = self.sleep_state.get() & bindings::TASK_FREEZABLE;
+        self.sleep_state
+            .set(bindings::TASK_INTERRUPTIBLE | freezable);
+        Ok(())
+    }
+
+    /// Sleeps until the thread is woken, or asked to stop or to park. A wake-up that came since the
+    /// last sleep ends it at once: none is lost.
+    ///
+    /// As every sleep here, this is a place to freeze if the thread is
+    /// [freezable](Builder::freezable).
+    pub fn sleep(&self) -> Wake<M::Request<'_>> {
+        self.sleep_jiffies(&mut { Jiffies::MAX })
+    }
+
+    /// Like [`Context::sleep`], but no longer than `time`, which is rounded up to whole ticks.
+    #[doc(alias = "schedule_timeout")]
+    pub fn sleep_for(&self, time: Delta) -> Wake<M::Request<'_>> {
+        self.sleep_jiffies(&mut as_jiffies(time))
+    }
+
+    /// Sleeps until `condition` holds, or the thread is asked to stop or to park.
     ///
     /// It is tested first, and then after each wake-up: who makes it true calls [`Thread::wake`]
     /// or [`Waker::wake`] afterwards. It may sleep.
     #[doc(alias = "wait_event")]
-    pub fn wait_until(&self, mut condition: impl FnMut() -> bool) -> Wake {
+    pub fn wait_until(&self, condition: impl FnMut() -> bool) -> Wake<M::Request<'_>> {
+        self.wait_jiffies(Jiffies::MAX, condition)
+    }
+
+    /// Like [`Context::wait_until`], but no longer than `time`, which is rounded up to whole ticks.
+    ///
+    /// The condition is tested a last time when the time is over.
+    #[doc(alias = "wait_event_timeout")]
+    pub fn wait_until_timeout(
+        &self,
+        time: Delta,
+        condition: impl FnMut() -> bool,
+    ) -> Wake<M::Request<'_>> {
+        self.wait_jiffies(as_jiffies(time), condition)
+    }
+
+    fn wait_jiffies(
+        &self,
+        mut left: Jiffies,
+        mut condition: impl FnMut() -> bool,
+    ) -> Wake<M::Request<'_>> {
         loop {
             if condition() {
                 return Wake::Woken;
             }
-            if self.sleep() == Wake::Stopped {
-                return Wake::Stopped;
+            match self.sleep_jiffies(&mut left) {
+                Wake::Woken => {}
+                Wake::TimedOut if condition() => return Wake::Woken,
+                wake => return wake,
             }
         }
     }
 
-    fn sleep_jiffies(&self, mut left: Jiffies) -> Wake {
-        // A kernel thread takes no signals, and being asked to stop ends every interruptible sleep
-        // at once from then on: so this one is not interruptible, and looks for itself.
+    /// Sleeps for `left`, of which it leaves what is left.
+    fn sleep_jiffies(&self, left: &mut Jiffies) -> Wake<M::Request<'_>> {
+        let state = self.sleep_state.get();
         let wake = loop {
             // Before the flags are read: who sets one afterwards finds the state that we are in,
             // and wakes us out of it.
             //
-            // SAFETY: The state is undone below, before anything that may sleep.
-            unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
+            // SAFETY: The state is undone below, before anything else that may sleep.
+            unsafe { bindings::set_current_state(state) };
             if self.should_stop() {
                 break Wake::Stopped;
+            }
+            if let Some(request) = M::request(self) {
+                break Wake::Park(request);
             }
             if self.core.signal.woken.xchg(false, Acquire) {
                 break Wake::Woken;
             }
-            if left == 0 {
+            // A thread takes no signals but those that it has allowed. That it is asked to stop
+            // looks like one to whoever sleeps interruptibly, but we have returned then.
+            if state & bindings::TASK_INTERRUPTIBLE != 0 {
+                // SAFETY: This is a kernel thread.
+                let signal = unsafe { bindings::tether_dequeue_signal() };
+                if signal > 0 {
+                    break Wake::Signal(signal as u32);
+                }
+            }
+            if *left == 0 {
                 break Wake::TimedOut;
             }
-            left = if left == Jiffies::MAX {
+            if *left == Jiffies::MAX {
                 // SAFETY: We are in a thread of our own, and hold nothing.
                 unsafe { bindings::schedule() };
-                left
             } else {
                 // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as it is from a `u32`.
-                unsafe { bindings::schedule_timeout(left as c_long) as Jiffies }
-            };
+                *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
+            }
+            if self.core.freezable {
+                self.freeze();
+            }
         };
         // SAFETY: A running task may always say that it runs.
         unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
         wake
     }
+
+    /// Calls `f` in the address space `mm`: what it does with user memory
+    /// ([`UserSlice`](crate::uaccess::UserSlice)) it does with that one's.
+    ///
+    /// `f` and what it returns are `Send`, so that nothing of the current task, whose address space
+    /// is another one inside, gets in or out; this context, too, stays outside, and with it another
+    /// `with_mm`.
+    ///
+    /// May sleep, as `f` may. `mm` is not ended while this runs: pages of it that are touched are
+    /// faulted in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     kthread::Context,
+    ///     mm::MmWithUser,
+    ///     prelude::*,
+    ///     uaccess::{
+    ///         UserPtr,
+    ///         UserSlice, //
+    ///     }, //
+    /// };
+    ///
+    /// fn peek(context: &Context<'_>, mm: &MmWithUser, address: usize) -> Result<u32> {
+    ///     context.with_mm(mm, || {
+    ///         UserSlice::new(UserPtr::from_addr(address), 4).reader().read::<u32>()
+    ///     })
+    /// }
+    /// ```
+    #[doc(alias = "kthread_use_mm")]
+    pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
+        // SAFETY: We are in a kernel thread, and in no other scope of this: the context has not got
+        // into one.
+        unsafe { with_mm(mm, f) }
+    }
+}
+
+impl Context<'_, Parkable> {
+    /// The request to park, if somebody has asked: for a body that works for long without
+    /// sleeping.
+    #[doc(alias = "kthread_should_park")]
+    pub fn park_request(&self) -> Option<ParkRequest<'_>> {
+        Parkable::request(self)
+    }
+}
+
+/// Calls `f` in the address space `mm`.
+///
+/// # Safety
+///
+/// Must be called in a kernel thread, and not inside of itself.
+unsafe fn with_mm<T: Send>(mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
+    // SAFETY: We are in a kernel thread, which has no address space, and that of `mm` has users for
+    // as long as it is borrowed.
+    unsafe { bindings::kthread_use_mm(mm.as_raw()) };
+    let result = f();
+    // SAFETY: It was taken above.
+    unsafe { bindings::kthread_unuse_mm(mm.as_raw()) };
+    result
 }
 
 /// How far a thread has come, for [`Core::stage`].
@@ -220,7 +444,7 @@ const RETURNED: u32 = 2;
 /// # Invariants
 ///
 /// `task` is null until the thread is created, and then a task that a reference is held to until
-/// this is dropped. Nobody but [`spawn`] has this before.
+/// this is dropped. Nobody but [`Builder::create`] has this before.
 struct Signal {
     task: Atomic<*mut bindings::task_struct>,
     should_stop: Atomic<bool>,
@@ -237,13 +461,6 @@ impl Signal {
     fn wake(&self) {
         self.woken.store(true, Release);
         self.task().wake_up();
-    }
-
-    fn request_stop(&self) {
-        self.should_stop.store(true, Relaxed);
-        // SAFETY: The task is valid. Waking it is a full barrier if it sleeps, so that it sees the
-        // flag.
-        unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
     }
 }
 
@@ -282,12 +499,16 @@ struct Core {
     #[pin]
     attachment: Attachment,
     signal: Arc<Signal>,
+    parking: park::Parking,
+    freezable: bool,
+    /// It was woken for the first time, or never will be.
+    started: Atomic<bool>,
     /// The kernel has called us, so that the thread's reference is the thread's to drop.
     began: Atomic<bool>,
     stage: Atomic<u32>,
     /// The handle was dropped inside the thread.
     orphaned: Atomic<bool>,
-    /// Completed when the body has returned and its result is there.
+    /// Completed when the body has returned and its result is there, or when it never will.
     #[pin]
     returned: Opaque<bindings::completion>,
     run: unsafe fn(NonNull<Core>),
@@ -299,21 +520,44 @@ impl Core {
         ptr::eq(Task::current_raw(), self.signal.task().as_ptr())
     }
 
+    #[inline]
+    fn should_stop(&self) -> bool {
+        read_once(&self.signal.should_stop)
+    }
+
+    fn start(&self) {
+        // Unless its owner's end was earlier, which does not let it run.
+        if !self.started.xchg(true, Full) {
+            self.signal.task().wake_up();
+        }
+    }
+
+    fn request_stop(&self) {
+        self.signal.should_stop.xchg(true, Full);
+        self.unpark();
+        // SAFETY: The task is valid. Waking it is a full barrier if it sleeps, so that it sees the
+        // flag.
+        unsafe { bindings::tether_kthread_interrupt(self.signal.task().as_ptr()) };
+    }
+
     /// Waits for the thread to be gone from the module's text and from ours.
     ///
     /// # Safety
     ///
     /// The caller must have taken the thread off its owner's list, and call this once: the
-    /// kernel's own completion is used up by it.
+    /// kernel's own completion is used up by it. Nobody may be about to park it.
     unsafe fn reap(&self) {
         self.signal.should_stop.store(true, Relaxed);
+        self.unpark();
         // SAFETY: The task is a kernel thread that we hold a reference to, and nobody else stops
         // it, by the function's contract.
         unsafe { bindings::kthread_stop(self.signal.task().as_ptr()) };
         if !self.began.load(Relaxed) {
+            // SAFETY: The completion is initialised and valid.
+            unsafe { bindings::complete_all(self.returned.get()) };
             // It was stopped before the kernel had called it: its reference is left to us.
             //
-            // SAFETY: It was given to the thread by `start`, and the thread is gone.
+            // SAFETY: It was given to the thread by `create`, and the thread is gone.
             unsafe { (self.put)(self) };
         }
     }
@@ -331,39 +575,51 @@ enum Payload<F, R> {
 /// # Invariants
 ///
 /// `payload` belongs to the thread from its first wake-up until its body has returned, which
-/// `returned` tells, or until it is known that it will never begin; before that to `spawn`,
-/// afterwards to who has the handle.
+/// `returned` tells, or until it is known that it will never begin; before that to
+/// [`Builder::create`], afterwards to who has the handle.
 #[pin_data]
 #[repr(C)]
-struct Inner<F, R> {
+struct Inner<F, R, M> {
     #[pin]
     core: Core,
     payload: UnsafeCell<Payload<F, R>>,
+    _mode: PhantomData<M>,
 }
 
 // SAFETY: What is inside is `Send`, and by the type's invariants is used by one at a time.
-unsafe impl<F: Send, R: Send> Send for Inner<F, R> {}
+unsafe impl<F: Send, R: Send, M> Send for Inner<F, R, M> {}
 // SAFETY: As above; `core` is `Sync`.
-unsafe impl<F: Send, R: Send> Sync for Inner<F, R> {}
+unsafe impl<F: Send, R: Send, M> Sync for Inner<F, R, M> {}
 
-impl<F, R> Inner<F, R>
+impl<F, R, M> Inner<F, R, M>
 where
-    F: FnOnce(&Context<'_>) -> R + Send + 'static,
+    F: FnOnce(&Context<'_, M>) -> R + Send + 'static,
     R: Send + 'static,
+    M: Mode,
 {
     /// Calls the body.
     ///
     /// # Safety
     ///
-    /// Called once, in the thread, with the `core` of an `Inner<F, R>`.
+    /// Called once, in the thread, with the `core` of an `Inner<F, R, M>`.
     unsafe fn run(core: NonNull<Core>) {
         // SAFETY: By the function's contract; `core` is at the beginning.
         let this = unsafe { core.cast::<Self>().as_ref() };
         // SAFETY: By the type's invariants the payload is the thread's.
         let payload = unsafe { &mut *this.payload.get() };
         if let Payload::Body(body) = core::mem::replace(payload, Payload::Empty) {
+            let freezable = if this.core.freezable {
+                bindings::TASK_FREEZABLE
+            } else {
+                0
+            };
+            // INVARIANT: A context is not `Send`, and borrowed by the body.
             let context = Context {
                 core: &this.core,
+                // Being asked to stop ends every interruptible sleep at once from then on, and
+                // signals are of no interest until one is allowed.
+                sleep_state: Cell::new(bindings::TASK_IDLE | freezable),
+                _mode: PhantomData,
                 _not_send: NotThreadSafe,
             };
             *payload = Payload::Result(body(&context));
@@ -374,7 +630,7 @@ where
     ///
     /// # Safety
     ///
-    /// The caller must own one, to the `Inner<F, R>` that `core` is in.
+    /// The caller must own one, to the `Inner<F, R, M>` that `core` is in.
     unsafe fn put(core: *const Core) {
         // SAFETY: By the function's contract; `core` is at the beginning.
         drop(unsafe { Arc::from_raw(core.cast::<Self>()) });
@@ -388,22 +644,30 @@ where
     unsafe fn end(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
         let core = unsafe { &*attachment.cast::<Core>() };
-        core.signal.request_stop();
-        loop {
-            // SAFETY: The completion is initialised and valid.
-            let left = unsafe {
-                bindings::wait_for_completion_timeout(core.returned.get(), msecs_to_jiffies(10_000))
-            };
-            if left != 0 {
-                break;
+        if core.started.xchg(true, Full) {
+            core.request_stop();
+            loop {
+                // SAFETY: The completion is initialised and valid.
+                let left = unsafe {
+                    bindings::wait_for_completion_timeout(
+                        core.returned.get(),
+                        msecs_to_jiffies(10_000),
+                    )
+                };
+                if left != 0 {
+                    break;
+                }
+                pr_warn!(
+                    "thread {} ({}) ignores the request to stop: its module cannot go\n",
+                    core.signal.task().pid(),
+                    type_name::<F>()
+                );
             }
-            pr_warn!(
-                "thread {} ({}) ignores the request to stop: its module cannot go\n",
-                core.signal.task().pid(),
-                type_name::<F>()
-            );
+        } else {
+            core.parking.never();
         }
-        // SAFETY: The owner's end has taken it off the list.
+        // SAFETY: The owner's end has taken it off the list. Its body has returned, or it will not
+        // begin: it cannot be parked any more.
         unsafe { core.reap() };
     }
 
@@ -428,7 +692,7 @@ trait Returns<R>: Send + Sync {
     unsafe fn take(&self) -> Exit<R>;
 }
 
-impl<F: Send, R: Send> Returns<R> for Inner<F, R> {
+impl<F: Send, R: Send, M> Returns<R> for Inner<F, R, M> {
     fn core(&self) -> &Core {
         &self.core
     }
@@ -443,140 +707,385 @@ impl<F: Send, R: Send> Returns<R> for Inner<F, R> {
     }
 }
 
-/// A kernel thread that returns `R`.
-///
-/// Dropping it stops the thread and waits for it: that may sleep. Inside the thread itself it only
-/// lets go of it.
-///
-/// # Invariants
-///
-/// The thread was started, and nobody has taken its payload.
-pub struct Thread<R: Send + 'static> {
-    /// None only while it is being given up.
-    inner: Option<Arc<dyn Returns<R>>>,
+/// How the scheduler treats a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Fairly, with this niceness: from -20, which gets the most, to 19 (`sched_set_normal()`).
+    Normal {
+        /// The niceness.
+        nice: i32,
+    },
+    /// In real time, before all that is [`Policy::Normal`], and after all else that is in real time
+    /// (`sched_set_fifo_low()`).
+    FifoLow,
+    /// In real time, in the middle of the priorities that there are (`sched_set_fifo()`).
+    Fifo,
 }
 
-/// Starts a thread that runs `body`.
-///
-/// `name` is shown by `ps`: the first 15 bytes of it in the thread's `comm`, all of it where the
-/// kernel shows more. It is taken as it is, also if there is a `%` in it.
-///
-/// May sleep.
-///
-/// # Errors
-///
-/// The body comes back with
-///
-/// * [`ENOMEM`] if there is not enough memory;
-/// * [`EINTR`] if the calling task was killed meanwhile;
-/// * [`ENODEV`] if the module of the body is going, [`EINVAL`] if it is not known to Tether.
-///
-/// C: `kthread_run()` in [`include/linux/kthread.h`](srctree/include/linux/kthread.h).
-#[doc(alias = "kthread_run")]
-#[doc(alias = "kthread_create")]
-pub fn spawn<F, R>(name: &CStr, body: F) -> Result<Thread<R>, Refused<F>>
-where
-    F: FnOnce(&Context<'_>) -> R + Send + 'static,
-    R: Send + 'static,
-{
-    let owner = match Owner::of(Inner::<F, R>::run as *const ()) {
-        Ok(owner) => owner,
-        Err(error) => return Err(Refused::new(body, error)),
-    };
-    let signal = Signal {
-        task: Atomic::new(ptr::null_mut()),
-        should_stop: Atomic::new(false),
-        woken: Atomic::new(false),
-    };
-    let (Ok(signal), Ok(memory)) = (
-        Arc::new(signal, GFP_KERNEL),
-        UniqueArc::<Inner<F, R>>::new_uninit(GFP_KERNEL),
-    ) else {
-        return Err(Refused::new(body, ENOMEM));
-    };
-    let what = What {
-        kind: "thread",
-        name: type_name::<F>(),
-        end: Inner::<F, R>::end,
-        release: Some(Inner::<F, R>::release),
-    };
-    let init = pin_init!(Inner {
-        core <- pin_init!(Core {
-            attachment <- Attachment::new(owner, what),
-            signal,
-            began: Atomic::new(false),
-            stage: Atomic::new(ATTACHED),
-            orphaned: Atomic::new(false),
-            returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { bindings::init_completion(slot) };
-            }),
-            run: Inner::<F, R>::run,
-            put: Inner::<F, R>::put,
-        }),
-        payload: UnsafeCell::new(Payload::Body(body)),
-    });
-    let inner: Arc<Inner<F, R>> = match memory.write_pin_init(init) {
-        Ok(inner) => inner.into(),
-        Err(never) => match never {},
-    };
+impl Policy {
+    fn check(self) -> Result {
+        const NICE: RangeInclusive<i32> = bindings::MIN_NICE..=bindings::MAX_NICE as i32;
+        match self {
+            Policy::Normal { nice } if !NICE.contains(&nice) => Err(EINVAL),
+            _ => Ok(()),
+        }
+    }
 
-    // SAFETY: The core stays valid, because a reference is given to the thread and another one to
-    // its owner's list.
-    let started = unsafe {
-        start(&inner.core, name, || {
-            let _ = Arc::into_raw(inner.clone());
-        })
-    };
-    match started {
-        Ok(()) => Ok(Thread { inner: Some(inner) }),
-        Err(error) => {
-            // SAFETY: The thread was not started, so the payload is still ours.
-            let payload = unsafe { &mut *inner.payload.get() };
-            match core::mem::replace(payload, Payload::Empty) {
-                Payload::Body(body) => Err(Refused::new(body, error)),
-                // Only the thread takes the body.
-                _ => unreachable!(),
-            }
+    fn apply(self, task: &Task) {
+        let task = task.as_ptr();
+        match self {
+            // SAFETY: The task is valid.
+            Policy::Normal { nice } => unsafe { bindings::sched_set_normal(task, nice) },
+            // SAFETY: As above.
+            Policy::FifoLow => unsafe { bindings::sched_set_fifo_low(task) },
+            // SAFETY: As above.
+            Policy::Fifo => unsafe { bindings::sched_set_fifo(task) },
         }
     }
 }
 
-/// Creates, attaches and wakes the thread of `core`; calls `give` for each reference that it gives
-/// away.
+enum Name<'a> {
+    Borrowed(&'a CStr),
+    Owned(CString),
+}
+
+/// Where a thread may run.
+#[derive(Clone, Copy)]
+enum Affinity<'a> {
+    Any,
+    Bound(CpuId),
+    Preferred(&'a Cpumask),
+}
+
+/// What is to be said of a thread before it is made.
 ///
-/// # Safety
+/// # Examples
 ///
-/// `give` must give up a reference that keeps `core` valid, which its `put` drops.
-unsafe fn start(core: &Core, name: &CStr, give: impl Fn()) -> Result {
-    let create = || {
-        // SAFETY: `main` expects a core; it is called only after the thread is woken below. The
-        // name is an argument of the format, not the format.
+/// A thread that is started later:
+///
+/// ```
+/// use kernel::{
+///     cpu::CpuId,
+///     kthread::{
+///         Builder,
+///         Policy, //
+///     },
+///     prelude::*, //
+/// };
+///
+/// let cpu = CpuId::from_u32(0).ok_or(EINVAL)?;
+/// let unstarted = Builder::new(c"first")
+///     .bind(cpu)
+///     .policy(Policy::Normal { nice: 10 })
+///     .create(|_| 7)?;
+/// pr_info!("it will be {}\n", unstarted.task().pid());
+/// assert_eq!(unstarted.start().join()?, 7);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Builder<'a, M = Plain> {
+    name: Name<'a>,
+    node: Option<u32>,
+    affinity: Affinity<'a>,
+    policy: Option<Policy>,
+    freezable: bool,
+    _mode: PhantomData<M>,
+}
+
+impl<'a> Builder<'a> {
+    /// A thread of this name.
+    ///
+    /// It is shown by `ps`: the first 15 bytes of it in the thread's `comm`, all of it where the
+    /// kernel shows more. It is taken as it is, also if there is a `%` in it.
+    pub fn new(name: &'a CStr) -> Self {
+        Self::named(Name::Borrowed(name))
+    }
+
+    /// A thread with a name that is made up now, by [`fmt!`], of any length.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; [`EINVAL`] if there is a NUL in it.
+    pub fn formatted(name: fmt::Arguments<'_>) -> Result<Self> {
+        Ok(Self::named(Name::Owned(CString::try_from_fmt(name)?)))
+    }
+
+    fn named(name: Name<'a>) -> Self {
+        Self {
+            name,
+            node: None,
+            affinity: Affinity::Any,
+            policy: None,
+            freezable: false,
+            _mode: PhantomData,
+        }
+    }
+
+    /// The thread can be parked: its body gets a [`Context`] that tells of [`ParkRequest`]s, its
+    /// handle has [`Thread::park`].
+    pub fn parkable(self) -> Builder<'a, Parkable> {
+        let Self {
+            name,
+            node,
+            affinity,
+            policy,
+            freezable,
+            _mode,
+        } = self;
+        Builder {
+            name,
+            node,
+            affinity,
+            policy,
+            freezable,
+            _mode: PhantomData,
+        }
+    }
+}
+
+impl<'a, M: Mode> Builder<'a, M> {
+    /// Takes the thread's stack and task structure from this NUMA node. The thread prefers the CPUs
+    /// of it, if no CPUs are named.
+    #[doc(alias = "kthread_create_on_node")]
+    pub fn on_node(mut self, node: u32) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// Binds the thread to a CPU: nobody can change that. If the CPU goes offline the thread runs
+    /// somewhere else.
+    #[doc(alias = "kthread_bind")]
+    pub fn bind(mut self, cpu: CpuId) -> Self {
+        self.affinity = Affinity::Bound(cpu);
+        self
+    }
+
+    /// Lets the thread run on these CPUs, as long as there is one of them that is online and is not
+    /// isolated, and else on others.
+    #[doc(alias = "kthread_affine_preferred")]
+    pub fn prefer(mut self, cpus: &'a Cpumask) -> Self {
+        self.affinity = Affinity::Preferred(cpus);
+        self
+    }
+
+    /// How it is scheduled; else fairly, with niceness 0.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// The thread freezes when the system is suspended or hibernated, at the places that
+    /// [`Context::sleep`] and [`Context::freezable_should_stop`] say; else it goes on running.
+    ///
+    /// A body that comes to no such place makes a suspend fail after 20 seconds.
+    #[doc(alias = "set_freezable")]
+    pub fn freezable(mut self) -> Self {
+        self.freezable = true;
+        self
+    }
+
+    /// Starts a thread that runs `body`; see [`spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::create`].
+    #[doc(alias = "kthread_run")]
+    pub fn spawn<F, R>(self, body: F) -> Result<Thread<R, M>, Refused<F>>
+    where
+        F: FnOnce(&Context<'_, M>) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        Ok(self.create(body)?.start())
+    }
+
+    /// Makes a thread that will run `body` when it is started.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// The body comes back with
+    ///
+    /// * [`ENOMEM`] if there is not enough memory, [`EAGAIN`] if there are too many threads;
+    /// * [`EINTR`] if the calling task was killed meanwhile;
+    /// * [`EINVAL`] if there is no such CPU, node or niceness, or no CPU is preferred;
+    /// * [`ENODEV`] if the module of the body is going, [`EINVAL`] if it is not known to Tether.
+    #[doc(alias = "kthread_create")]
+    pub fn create<F, R>(self, body: F) -> Result<Unstarted<R, M>, Refused<F>>
+    where
+        F: FnOnce(&Context<'_, M>) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let owner = match self.check().and_then(|()| {
+            // Its address is in the text of the body's module.
+            Owner::of(Inner::<F, R, M>::run as *const ())
+        }) {
+            Ok(owner) => owner,
+            Err(error) => return Err(Refused::new(body, error)),
+        };
+        let signal = Signal {
+            task: Atomic::new(ptr::null_mut()),
+            should_stop: Atomic::new(false),
+            woken: Atomic::new(false),
+        };
+        let (Ok(signal), Ok(memory)) = (
+            Arc::new(signal, GFP_KERNEL),
+            UniqueArc::<Inner<F, R, M>>::new_uninit(GFP_KERNEL),
+        ) else {
+            return Err(Refused::new(body, ENOMEM));
+        };
+        let what = What {
+            kind: "thread",
+            name: type_name::<F>(),
+            end: Inner::<F, R, M>::end,
+            release: Some(Inner::<F, R, M>::release),
+        };
+        let init = pin_init!(Inner {
+            core <- pin_init!(Core {
+                attachment <- Attachment::new(owner, what),
+                signal,
+                parking: park::Parking::new(),
+                freezable: self.freezable,
+                started: Atomic::new(false),
+                began: Atomic::new(false),
+                stage: Atomic::new(ATTACHED),
+                orphaned: Atomic::new(false),
+                returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::init_completion(slot) };
+                }),
+                run: Inner::<F, R, M>::run,
+                put: Inner::<F, R, M>::put,
+            }),
+            payload: UnsafeCell::new(Payload::Body(body)),
+            _mode: PhantomData,
+        });
+        let inner: Arc<Inner<F, R, M>> = match memory.write_pin_init(init) {
+            Ok(inner) => inner.into(),
+            Err(never) => match never {},
+        };
+
+        // SAFETY: The core stays valid, because a reference is given to the thread and another one
+        // to its owner's list.
+        let created = unsafe {
+            self.create_core(&inner.core, || {
+                let _ = Arc::into_raw(inner.clone());
+            })
+        };
+        match created {
+            Ok(()) => Ok(Unstarted(Thread {
+                inner: Some(inner),
+                _mode: PhantomData,
+            })),
+            Err(error) => {
+                // SAFETY: The thread was not started, so the payload is still ours.
+                let payload = unsafe { &mut *inner.payload.get() };
+                match core::mem::replace(payload, Payload::Empty) {
+                    Payload::Body(body) => Err(Refused::new(body, error)),
+                    // Only the thread takes the body.
+                    _ => unreachable!(),
+                }
+            }
+        }
+    }
+
+    /// Creates and attaches the thread of `core`; calls `give` for each reference that it gives
+    /// away.
+    ///
+    /// # Safety
+    ///
+    /// `give` must give up a reference that keeps `core` valid, which its `put` drops.
+    unsafe fn create_core(&self, core: &Core, give: impl Fn()) -> Result {
+        let create = || {
+            // SAFETY: `main` expects a core; it is called only after the thread is woken, by
+            // `Core::start`.
+            let task = unsafe { self.create_task(main, ptr::from_ref(core).cast_mut().cast()) }?;
+            // INVARIANT: The reference is ours.
+            core.signal.task.store(task.as_ptr(), Release);
+            // The thread's.
+            give();
+            // The list's.
+            give();
+            Ok(())
+        };
+        // SAFETY: The core is valid until it is released, as a reference is given for.
+        unsafe { core.attachment.attach(create) }
+    }
+
+    fn check(&self) -> Result {
+        if let Some(node) = self.node {
+            // SAFETY: The function has no requirements.
+            if !unsafe { bindings::tether_node_online(node) } {
+                return Err(EINVAL);
+            }
+        }
+        let possible = match self.affinity {
+            Affinity::Any => true,
+            // SAFETY: The function has no requirements.
+            Affinity::Bound(cpu) => unsafe { bindings::tether_cpu_possible(cpu.as_u32()) },
+            Affinity::Preferred(cpus) => !cpus.empty(),
+        };
+        if !possible {
+            return Err(EINVAL);
+        }
+        self.policy.map_or(Ok(()), Policy::check)
+    }
+
+    /// Creates a task that will call `main` with `data` when it is first woken, and returns it with
+    /// a reference. What this builder says was checked.
+    ///
+    /// # Safety
+    ///
+    /// `main` must expect `data`.
+    unsafe fn create_task(
+        &self,
+        main: unsafe extern "C" fn(*mut c_void) -> c_int,
+        data: *mut c_void,
+    ) -> Result<NonNull<bindings::task_struct>> {
+        let name = match &self.name {
+            Name::Borrowed(name) => name,
+            Name::Owned(name) => &**name,
+        };
+        // SAFETY: By the function's contract. The name is an argument of the format, not the
+        // format.
         let task = from_err_ptr(unsafe {
             bindings::kthread_create_on_node(
                 Some(main),
-                ptr::from_ref(core).cast_mut().cast(),
-                bindings::NUMA_NO_NODE,
+                data,
+                self.node
+                    .map_or(bindings::NUMA_NO_NODE, |node| node as c_int),
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
             )
         })?;
-        // INVARIANT: A thread that ends by itself frees its task: this is a reference of our own,
-        // taken before it has run.
+        // A thread that ends by itself frees its task: this is a reference of our own, taken before
+        // it has run.
         //
         // SAFETY: The task is valid: it has not run yet.
         unsafe { bindings::get_task_struct(task) };
-        core.signal.task.store(task, Release);
-        // The thread's.
-        give();
-        // The list's.
-        give();
-        Ok(())
-    };
-    // SAFETY: The core is valid until it is released, as a reference is given for.
-    unsafe { core.attachment.attach(create) }?;
-    core.signal.task().wake_up();
-    Ok(())
+        let affine = match self.affinity {
+            Affinity::Any => Ok(()),
+            Affinity::Bound(cpu) => {
+                // SAFETY: The task has not run yet, and the CPU is possible.
+                unsafe { bindings::kthread_bind(task, cpu.as_u32()) };
+                Ok(())
+            }
+            // SAFETY: The task has not run yet, and this is done once.
+            Affinity::Preferred(cpus) => {
+                to_result(unsafe { bindings::kthread_affine_preferred(task, cpus.as_raw()) })
+            }
+        };
+        if let Err(error) = affine {
+            // SAFETY: The task has never run and never will, and the reference is ours.
+            unsafe { bindings::kthread_stop_put(task) };
+            return Err(error);
+        }
+        if let Some(policy) = self.policy {
+            // SAFETY: The task is valid, and `Task` is transparent.
+            policy.apply(unsafe { &*task.cast() });
+        }
+        // SAFETY: A task is not null.
+        Ok(unsafe { NonNull::new_unchecked(task) })
+    }
 }
 
 /// What the kernel calls. It is in text that never goes away, and must never be copied into a
@@ -584,18 +1093,24 @@ unsafe fn start(core: &Core, name: &CStr, give: impl Fn()) -> Result {
 ///
 /// # Safety
 ///
-/// Called once for a thread, in it, with the [`Core`] that `start` has created it with.
+/// Called once for a thread, in it, with the [`Core`] that it was created with.
 #[inline(never)]
 unsafe extern "C" fn main(data: *mut c_void) -> c_int {
-    // SAFETY: The data is what `start` has passed, and there is a reference for us.
+    // SAFETY: The data is what `create_core` has passed, and there is a reference for us.
     let core = unsafe { NonNull::new_unchecked(data.cast::<Core>()) };
     // SAFETY: As above.
     let this = unsafe { core.as_ref() };
     let (owner, put) = (this.attachment.owner(), this.put);
     this.began.store(true, Relaxed);
+    if this.freezable {
+        // SAFETY: This is a kernel thread, where it may sleep.
+        unsafe { bindings::set_freezable() };
+    }
     // SAFETY: Called once, in the thread. The owner's text is there: it waits for an attached
     // thread to end, and is pinned for a detached one.
     unsafe { (this.run)(core) };
+    // SAFETY: This is the thread.
+    unsafe { this.end_parking() };
     let detached = this.stage.xchg(RETURNED, Full) == DETACHED;
     // SAFETY: The completion is initialised and valid.
     unsafe { bindings::complete_all(this.returned.get()) };
@@ -619,7 +1134,85 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     0
 }
 
-impl<R: Send + 'static> Thread<R> {
+/// Starts a thread that runs `body`. `name` is as [`Builder::new`] says.
+///
+/// May sleep.
+///
+/// # Errors
+///
+/// The body comes back, as [`Builder::create`] says.
+///
+/// C: `kthread_run()` in [`include/linux/kthread.h`](srctree/include/linux/kthread.h).
+#[doc(alias = "kthread_run")]
+pub fn spawn<F, R>(name: &CStr, body: F) -> Result<Thread<R>, Refused<F>>
+where
+    F: FnOnce(&Context<'_>) -> R + Send + 'static,
+    R: Send + 'static,
+{
+    Builder::new(name).spawn(body)
+}
+
+/// A thread that was made, and does not run yet.
+///
+/// Dropping it ends the thread: the body is dropped without having been called.
+#[must_use = "a thread that is not started does nothing, and is ended when this is dropped"]
+pub struct Unstarted<R: Send + 'static, M = Plain>(Thread<R, M>);
+
+impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
+    /// Lets it run.
+    #[doc(alias = "wake_up_process")]
+    pub fn start(self) -> Thread<R, M> {
+        self.0.core().start();
+        self.0
+    }
+
+    /// The thread's task.
+    pub fn task(&self) -> ARef<Task> {
+        self.0.core().signal.task().into()
+    }
+}
+
+/// A kernel thread that returns `R`.
+///
+/// Dropping it stops the thread and waits for it: that may sleep. Inside the thread itself it only
+/// lets go of it.
+///
+/// # Invariants
+///
+/// Nobody has taken the thread's payload.
+pub struct Thread<R: Send + 'static, M = Plain> {
+    /// None only while it is being given up.
+    inner: Option<Arc<dyn Returns<R>>>,
+    _mode: PhantomData<fn() -> M>,
+}
+
+impl<R: Send + 'static> Thread<R, Parkable> {
+    /// Asks the thread to park, and waits until it is parked: until it has come to the next place
+    /// where its body sleeps by its [`Context`] or asks whether it is to park.
+    ///
+    /// Sleeps, and not interruptibly.
+    ///
+    /// # Errors
+    ///
+    /// * [`EBUSY`] if it is parked already, or somebody else is about to park or unpark it;
+    /// * [`ESRCH`] if its body has returned, meanwhile or before, or it is asked to stop;
+    /// * [`EDEADLK`] if this is called inside the thread.
+    #[doc(alias = "kthread_park")]
+    pub fn park(&self) -> Result {
+        self.core().park()
+    }
+
+    /// Lets the thread go on, if it is parked. If somebody is about to park it then it is unparked
+    /// as soon as it is parked.
+    ///
+    /// Does not wait; may be called in any context but NMI.
+    #[doc(alias = "kthread_unpark")]
+    pub fn unpark(&self) {
+        self.core().unpark();
+    }
+}
+
+impl<R: Send + 'static, M> Thread<R, M> {
     fn inner(&self) -> &dyn Returns<R> {
         match &self.inner {
             Some(inner) => &**inner,
@@ -637,6 +1230,19 @@ impl<R: Send + 'static> Thread<R> {
         self.core().signal.task().into()
     }
 
+    /// Changes how the thread is scheduled. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is no such niceness.
+    #[doc(alias = "sched_set_normal")]
+    #[doc(alias = "sched_set_fifo")]
+    pub fn set_policy(&self, policy: Policy) -> Result {
+        policy.check()?;
+        policy.apply(self.core().signal.task());
+        Ok(())
+    }
+
     /// Wakes the thread, if it sleeps by its [`Context`], and else ends its next sleep there.
     ///
     /// May be called in any context but NMI.
@@ -652,12 +1258,12 @@ impl<R: Send + 'static> Thread<R> {
         }
     }
 
-    /// Asks the thread to stop, and does not wait.
+    /// Asks the thread to stop, and does not wait. If it is parked it is unparked.
     ///
     /// Unlike after [`Thread::stop`] the body is called in any case, with
-    /// [`Context::should_stop`] true.
+    /// [`Context::should_stop`] true. May be called in any context but NMI.
     pub fn request_stop(&self) {
-        self.core().signal.request_stop();
+        self.core().request_stop();
     }
 
     /// Whether the body has returned.
@@ -669,7 +1275,8 @@ impl<R: Send + 'static> Thread<R> {
     fn end(&self) {
         // If it is not ours to end then its owner's end has done so.
         if self.core().attachment.detach() {
-            // SAFETY: We have just taken it off its owner's list.
+            // SAFETY: We have just taken it off its owner's list. The handle is ours alone, so that
+            // nobody parks it.
             unsafe { self.core().reap() };
             // SAFETY: The list's reference is ours now, and the handle has its own.
             unsafe { (self.core().put)(self.core()) };
@@ -695,27 +1302,45 @@ impl<R: Send + 'static> Thread<R> {
         Ok(exit)
     }
 
-    /// Waits for the thread to end by itself, and returns its result.
+    /// Waits for the thread to end by itself, and returns its result. If it is parked it is
+    /// unparked.
     ///
     /// May sleep, for as long as the body takes.
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`EDEADLK`] if this is called inside the thread.
+    /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or with
+    /// [`ENODEV`] if its module's end was before its beginning, so that it will not run.
     pub fn join(self) -> Result<R, Refused<Self>> {
         if self.core().is_current() {
             return Err(Refused::new(self, EDEADLK));
         }
+        // Nobody else could any more.
+        self.core().unpark();
         // SAFETY: The completion is initialised, and we keep it valid.
         unsafe { bindings::wait_for_completion(self.core().returned.get()) };
-        match self.stop()? {
+        self.end();
+        // SAFETY: The thread has ended. What is taken is either returned, or was dropped before.
+        match unsafe { self.inner().take() } {
             Exit::Returned(result) => Ok(result),
-            // The body has returned, and nobody else takes its result.
-            Exit::NeverRan => unreachable!(),
+            Exit::NeverRan => Err(Refused::new(self, ENODEV)),
         }
     }
 
-    /// Lets the thread go on by itself. It keeps its module loaded, until it is out of its text.
+    /// Like [`Thread::join`], if the body has returned: then that does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The handle comes back with [`EAGAIN`] if it has not.
+    pub fn try_join(self) -> Result<R, Refused<Self>> {
+        if !self.is_finished() {
+            return Err(Refused::new(self, EAGAIN));
+        }
+        self.join()
+    }
+
+    /// Lets the thread go on by itself. It keeps its module loaded, until it is out of its text. If
+    /// it is parked it is unparked.
     ///
     /// Its result is dropped in the thread. Sleeps if the body has just returned, until the thread
     /// has ended.
@@ -733,11 +1358,12 @@ impl<R: Send + 'static> Thread<R> {
             unsafe { owner.unpin() };
             return Err(Refused::new(self, ENODEV));
         }
+        self.core().unpark();
         let stage = &self.core().stage;
         if stage.cmpxchg(ATTACHED, DETACHED, Full).is_err() {
             // It has returned, and is on its way out: wait for that instead.
             //
-            // SAFETY: We have just taken it off its owner's list.
+            // SAFETY: We have just taken it off its owner's list. It has returned.
             unsafe { self.core().reap() };
             // SAFETY: The pin is ours, and nobody was told of it.
             unsafe { owner.unpin() };
@@ -749,7 +1375,7 @@ impl<R: Send + 'static> Thread<R> {
     }
 }
 
-impl<R: Send + 'static> Drop for Thread<R> {
+impl<R: Send + 'static, M> Drop for Thread<R, M> {
     fn drop(&mut self) {
         if self.inner.is_none() {
             return;

@@ -311,6 +311,26 @@ impl Owner {
         Err(EINVAL)
     }
 
+    /// The record of a module. Who names another one than its own gets that one's end.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if it came before Tether.
+    pub(crate) fn of_module(module: &'static ThisModule) -> Result<&'static Owner> {
+        let module = module.as_ptr();
+        if module.is_null() {
+            return PERMANENT.copy().ok_or(ENODEV);
+        }
+        Self::records()
+            .find(|owner| ptr::eq(owner.module.load(Relaxed), module))
+            .ok_or(EINVAL)
+    }
+
+    /// Whether `function` is in the text of this module, which is loaded.
+    pub(crate) fn is_of(&'static self, function: *const ()) -> bool {
+        Self::of(function).is_ok_and(|owner| ptr::eq(owner, self))
+    }
+
     /// In place of what [`Owner::of`] has not found: nothing can be made on behalf of it.
     pub(crate) fn unknown() -> &'static Owner {
         match UNKNOWN.as_ref() {

@@ -1,0 +1,1285 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads that run works from a queue.
+//!
+//! A [`KthreadWorker`] is a thread of one's own that runs *works* one after the other, in the order
+//! in which they were queued: what [`kernel::workqueue`](crate::workqueue) does with threads that are
+//! shared. It reads the same: an item has a [`KthreadWork`] field and a
+//! [`run`](KthreadWorkItem::run), and is [enqueued](Queue::enqueue).
+//!
+//! # Vocabulary
+//!
+//! * An *item* is what is queued: a `Pin<KBox<T>>` or an [`Arc<T>`] whose `T` has a [`KthreadWork`]
+//!   field, by which it is linked, so that nothing is allocated; or a closure, which is boxed.
+//! * An item is *pending* from when it is enqueued, or its delay begins, until it begins to run.
+//! * An item is *bound* to the worker that it was first enqueued on, until that is gone.
+//!
+//! # What holds
+//!
+//! * An item that was enqueued runs once, unless it is cancelled, or its worker is dropped before:
+//!   then it is dropped. What is not enqueued comes back in the error.
+//! * Nothing runs after its worker was dropped, which waits for what is running. A worker does not
+//!   keep its module loaded; if it was leaked, it is ended when the module goes.
+//! * Two workers do not get the same item: an item that is bound to another one, which is still there,
+//!   is refused ([`EXDEV`]).
+//! * A worker runs works of its own module only ([`EINVAL`]), as it is that module's end that waits for
+//!   it.
+//! * What would wait for itself is refused ([`EDEADLK`]); a worker that is dropped by a work of its own
+//!   is ended as soon as that has returned. (Two workers that wait for each other are not found out.)
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::{
+//!     kthread::{
+//!         worker::{
+//!             impl_has_kthread_work,
+//!             KthreadWork,
+//!             KthreadWorkItem,
+//!             WorkContext, //
+//!         },
+//!         Builder, //
+//!     },
+//!     prelude::*,
+//!     sync::{
+//!         atomic::{
+//!             Atomic,
+//!             Relaxed, //
+//!         },
+//!         Arc, //
+//!     }, //
+//! };
+//!
+//! #[pin_data]
+//! struct Count {
+//!     value: Atomic<i32>,
+//!     #[pin]
+//!     work: KthreadWork<Count>,
+//! }
+//!
+//! impl_has_kthread_work! {
+//!     impl HasKthreadWork<Self> for Count { self.work }
+//! }
+//!
+//! impl KthreadWorkItem for Count {
+//!     type Pointer = Arc<Count>;
+//!
+//!     fn run(this: Arc<Count>, _context: &WorkContext<'_>) {
+//!         this.value.fetch_add(1, Relaxed);
+//!     }
+//! }
+//!
+//! fn count(module: &'static ThisModule) -> Result<i32> {
+//!     let worker = Builder::new(c"counter").worker(module)?;
+//!     let count = Arc::pin_init(
+//!         pin_init!(Count {
+//!             value: Atomic::new(0),
+//!             work <- KthreadWork::new(),
+//!         }),
+//!         GFP_KERNEL,
+//!     )?;
+//!     worker.enqueue(count.clone())?;
+//!     worker.flush()?;
+//!     Ok(count.value.load(Relaxed))
+//! }
+//! ```
+//!
+//! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
+
+use super::{
+    with_mm,
+    Builder,
+    Plain, //
+};
+use crate::{
+    alloc::Flags,
+    bindings,
+    container_of,
+    mm::MmWithUser,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    task::Task,
+    tether::{
+        Attachment,
+        Owner,
+        Refused,
+        What, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Jiffies, //
+    },
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
+    workqueue, //
+};
+use core::{
+    marker::PhantomData,
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+
+/// What a work's callback is given. It cannot leave it.
+///
+/// # Invariants
+///
+/// It is only reachable in a callback, in the thread of the worker that `queue` is of.
+pub struct WorkContext<'a> {
+    queue: &'a Queue,
+    _not_send: NotThreadSafe,
+}
+
+impl WorkContext<'_> {
+    /// The queue of the worker that this runs in, for works that enqueue others, or themselves.
+    pub fn queue(&self) -> &Queue {
+        self.queue
+    }
+
+    /// As [`Context::with_mm`](super::Context::with_mm).
+    #[doc(alias = "kthread_use_mm")]
+    pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
+        // SAFETY: By the type's invariants we are in a kernel thread, and in no other scope of this:
+        // the context has not got into one.
+        unsafe { with_mm(mm, f) }
+    }
+}
+
+/// An object that can be enqueued on a worker, by the [`KthreadWork`] field with this `ID`.
+pub trait KthreadWorkItem<const ID: u64 = 0>: Sized {
+    /// What owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
+    type Pointer: KthreadWorkPointer<ID>;
+
+    /// Does the work, in the worker's thread. May sleep.
+    fn run(this: Self::Pointer, context: &WorkContext<'_>);
+}
+
+/// What is done with a node by its type; functions in the text of its item's module.
+#[doc(hidden)]
+pub struct Vtable {
+    /// Runs the item.
+    run: unsafe extern "C" fn(*mut bindings::kthread_work),
+    /// Drops the item of a node that was pending.
+    release: unsafe fn(NonNull<Node>),
+}
+
+/// The part of a [`KthreadWork`] that does not depend on its type.
+///
+/// # Invariants
+///
+/// * `vtable` is that of the pointer that the node comes from.
+/// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
+///   changes under the lock of bindings, or when nobody else has the node.
+/// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
+#[doc(hidden)]
+#[repr(C)]
+pub struct Node {
+    bound: Atomic<*const Queue>,
+    vtable: &'static Vtable,
+    delayed: bool,
+    // At the end: in its place a `DelayedNode` has one that begins with it.
+    work: bindings::kthread_work,
+}
+
+/// A [`Node`] with a timer.
+#[doc(hidden)]
+#[repr(C)]
+pub struct DelayedNode {
+    bound: Atomic<*const Queue>,
+    vtable: &'static Vtable,
+    delayed: bool,
+    work: bindings::kthread_delayed_work,
+}
+
+impl Node {
+    /// The node that a work is in.
+    ///
+    /// # Safety
+    ///
+    /// It must be the `work` of a node.
+    unsafe fn from_work(work: *mut bindings::kthread_work) -> NonNull<Self> {
+        // SAFETY: By the function's contract.
+        unsafe { NonNull::new_unchecked(container_of!(work, Self, work)) }
+    }
+
+    /// Drops what the node has of the queue that it is bound to.
+    fn unbind(&self) {
+        let bound = self.bound.load(Relaxed);
+        if !bound.is_null() {
+            // SAFETY: By the type's invariants there is a reference; who drops the node is alone
+            // with it.
+            drop(unsafe { Arc::from_raw(bound) });
+        }
+    }
+}
+
+/// The work of a node.
+///
+/// # Safety
+///
+/// `node` must be valid.
+unsafe fn work_of(node: NonNull<Node>) -> *mut bindings::kthread_work {
+    // SAFETY: By the function's contract.
+    unsafe { &raw mut (*node.as_ptr()).work }
+}
+
+/// The delayed work of a node.
+///
+/// # Safety
+///
+/// `node` must be that of a valid [`DelayedNode`].
+unsafe fn delayed_work_of(node: NonNull<Node>) -> *mut bindings::kthread_delayed_work {
+    // SAFETY: By the function's contract.
+    unsafe { &raw mut (*node.cast::<DelayedNode>().as_ptr()).work }
+}
+
+/// Links for a work: the field by which an object is enqueued.
+///
+/// C: `struct kthread_work`.
+#[pin_data(PinnedDrop)]
+pub struct KthreadWork<T: ?Sized, const ID: u64 = 0> {
+    #[pin]
+    node: Opaque<Node>,
+    _item: PhantomData<T>,
+}
+
+// SAFETY: A node may be used from any thread, and there is no `T` in it.
+unsafe impl<T: ?Sized, const ID: u64> Send for KthreadWork<T, ID> {}
+// SAFETY: As above.
+unsafe impl<T: ?Sized, const ID: u64> Sync for KthreadWork<T, ID> {}
+
+impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
+    /// A work that is not pending.
+    #[doc(alias = "kthread_init_work")]
+    pub fn new() -> impl PinInit<Self>
+    where
+        T: KthreadWorkItem<ID>,
+    {
+        pin_init!(Self {
+            node <- Opaque::ffi_init(|slot: *mut Node| {
+                let vtable = T::Pointer::VTABLE;
+                // SAFETY: `slot` is valid for writes.
+                unsafe { (&raw mut (*slot).bound).write(Atomic::new(ptr::null())) };
+                // SAFETY: As above.
+                unsafe { (&raw mut (*slot).vtable).write(vtable) };
+                // SAFETY: As above.
+                unsafe { (&raw mut (*slot).delayed).write(false) };
+                // SAFETY: As above, and it is pinned.
+                unsafe { bindings::kthread_init_work(&raw mut (*slot).work, Some(vtable.run)) };
+            }),
+            _item: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadWork<T, ID> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The node was initialised, and is ours alone.
+        unsafe { &*self.node.get() }.unbind();
+    }
+}
+
+/// Links for a work with a delay.
+///
+/// C: `struct kthread_delayed_work`.
+#[pin_data(PinnedDrop)]
+pub struct KthreadDelayedWork<T: ?Sized, const ID: u64 = 0> {
+    #[pin]
+    node: Opaque<DelayedNode>,
+    _item: PhantomData<T>,
+}
+
+// SAFETY: A node may be used from any thread, and there is no `T` in it.
+unsafe impl<T: ?Sized, const ID: u64> Send for KthreadDelayedWork<T, ID> {}
+// SAFETY: As above.
+unsafe impl<T: ?Sized, const ID: u64> Sync for KthreadDelayedWork<T, ID> {}
+
+impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
+    /// A work that is not pending.
+    #[doc(alias = "kthread_init_delayed_work")]
+    pub fn new() -> impl PinInit<Self>
+    where
+        T: KthreadWorkItem<ID>,
+    {
+        pin_init!(Self {
+            node <- Opaque::ffi_init(|slot: *mut DelayedNode| {
+                let vtable = T::Pointer::VTABLE;
+                // SAFETY: `slot` is valid for writes.
+                unsafe { (&raw mut (*slot).bound).write(Atomic::new(ptr::null())) };
+                // SAFETY: As above.
+                unsafe { (&raw mut (*slot).vtable).write(vtable) };
+                // SAFETY: As above.
+                unsafe { (&raw mut (*slot).delayed).write(true) };
+                // SAFETY: As above, and it is pinned.
+                unsafe {
+                    bindings::kthread_init_delayed_work(&raw mut (*slot).work, Some(vtable.run))
+                };
+            }),
+            _item: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadDelayedWork<T, ID> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The node was initialised, begins as a `Node` does, and is ours alone.
+        unsafe { &*self.node.get().cast::<Node>() }.unbind();
+    }
+}
+
+/// Says which field of an object is its [`KthreadWork`].
+///
+/// Is implemented by [`impl_has_kthread_work!`].
+///
+/// # Safety
+///
+/// Both methods must use the same field.
+pub unsafe trait HasKthreadWork<T, const ID: u64 = 0> {
+    /// Returns the field of an object.
+    ///
+    /// # Safety
+    ///
+    /// `this` must point at a valid object.
+    unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut KthreadWork<T, ID>;
+
+    /// Returns the object that a field is in.
+    ///
+    /// # Safety
+    ///
+    /// `work` must point at that field of a valid object.
+    unsafe fn kthread_work_container_of(work: *mut KthreadWork<T, ID>) -> *mut Self;
+}
+
+/// Says which field of an object is its [`KthreadDelayedWork`].
+///
+/// Is implemented by [`impl_has_kthread_delayed_work!`].
+///
+/// # Safety
+///
+/// What [`HasKthreadWork`] returns must be at a [`KthreadDelayedWork`].
+pub unsafe trait HasKthreadDelayedWork<T, const ID: u64 = 0>: HasKthreadWork<T, ID> {}
+
+/// Says which field of a struct is its [`KthreadWork`].
+#[macro_export]
+macro_rules! impl_has_kthread_work {
+    ($(impl$({$($generics:tt)*})?
+       HasKthreadWork<$work_type:ty $(, $id:tt)?>
+       for $self:ty
+       { self.$field:ident }
+    )*) => {$(
+        // SAFETY: Both methods use the same field.
+        unsafe impl$(<$($generics)*>)?
+            $crate::kthread::worker::HasKthreadWork<$work_type $(, $id)?> for $self
+        {
+            #[inline]
+            unsafe fn raw_get_kthread_work(
+                this: *mut Self,
+            ) -> *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?> {
+                // SAFETY: The caller promises that the pointer is not dangling.
+                unsafe { &raw mut (*this).$field }
+            }
+
+            #[inline]
+            unsafe fn kthread_work_container_of(
+                work: *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?>,
+            ) -> *mut Self {
+                // SAFETY: The caller promises that the pointer is at the field of that object.
+                unsafe { $crate::container_of!(work, Self, $field) }
+            }
+        }
+    )*};
+}
+pub use crate::impl_has_kthread_work;
+
+/// Says which field of a struct is its [`KthreadDelayedWork`].
+///
+/// ```
+/// use kernel::{
+///     kthread::worker::{
+///         impl_has_kthread_delayed_work,
+///         KthreadDelayedWork,
+///         KthreadWorkItem,
+///         Queue,
+///         WorkContext, //
+///     },
+///     prelude::*,
+///     sync::Arc,
+///     time::msecs_to_jiffies, //
+/// };
+///
+/// #[pin_data]
+/// struct Retry {
+///     #[pin]
+///     work: KthreadDelayedWork<Retry>,
+/// }
+///
+/// impl_has_kthread_delayed_work! {
+///     impl HasKthreadDelayedWork<Self> for Retry { self.work }
+/// }
+///
+/// impl KthreadWorkItem for Retry {
+///     type Pointer = Arc<Retry>;
+///
+///     fn run(this: Arc<Retry>, context: &WorkContext<'_>) {
+///         // Again, in a second. If the worker is going the item is dropped.
+///         let _ = context.queue().enqueue_delayed(this, msecs_to_jiffies(1000));
+///     }
+/// }
+///
+/// fn try_at_once(queue: &Queue, retry: Arc<Retry>) -> Result {
+///     queue.modify_delayed(retry, 0)?;
+///     Ok(())
+/// }
+/// ```
+#[macro_export]
+macro_rules! impl_has_kthread_delayed_work {
+    ($(impl$({$($generics:tt)*})?
+       HasKthreadDelayedWork<$work_type:ty $(, $id:tt)?>
+       for $self:ty
+       { self.$field:ident }
+    )*) => {$(
+        // SAFETY: The methods below use a field of that type.
+        unsafe impl$(<$($generics)*>)?
+            $crate::kthread::worker::HasKthreadDelayedWork<$work_type $(, $id)?> for $self {}
+
+        // SAFETY: Both methods use the same field, which begins as a `KthreadWork` does.
+        unsafe impl$(<$($generics)*>)?
+            $crate::kthread::worker::HasKthreadWork<$work_type $(, $id)?> for $self
+        {
+            #[inline]
+            unsafe fn raw_get_kthread_work(
+                this: *mut Self,
+            ) -> *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?> {
+                // SAFETY: The caller promises that the pointer is not dangling.
+                let work: *mut $crate::kthread::worker::KthreadDelayedWork<
+                    $work_type $(, $id)?
+                > = unsafe { &raw mut (*this).$field };
+                work.cast()
+            }
+
+            #[inline]
+            unsafe fn kthread_work_container_of(
+                work: *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?>,
+            ) -> *mut Self {
+                let work: *mut $crate::kthread::worker::KthreadDelayedWork<
+                    $work_type $(, $id)?
+                > = work.cast();
+                // SAFETY: The caller promises that the pointer is at the field of that object.
+                unsafe { $crate::container_of!(work, Self, $field) }
+            }
+        }
+    )*};
+}
+pub use crate::impl_has_kthread_delayed_work;
+
+/// A pointer that can own an object while it is pending.
+///
+/// # Safety
+///
+/// * A node that `into_node` returns stays valid, and pinned, until `from_node` is called with it.
+/// * `VTABLE` must take such a node back to the pointer that it comes from.
+pub unsafe trait KthreadWorkPointer<const ID: u64>: Sized + Send + 'static {
+    /// What is done with such a node.
+    #[doc(hidden)]
+    const VTABLE: &'static Vtable;
+
+    /// Gives up the pointer for its node.
+    #[doc(hidden)]
+    fn into_node(self) -> NonNull<Node>;
+
+    /// Takes back what `into_node` has given up.
+    ///
+    /// # Safety
+    ///
+    /// The node must have come from `into_node`, and is used once.
+    #[doc(hidden)]
+    unsafe fn from_node(node: NonNull<Node>) -> Self;
+}
+
+/// A pointer to an object with a [`KthreadDelayedWork`].
+///
+/// # Safety
+///
+/// The nodes must be those of [`DelayedNode`]s.
+pub unsafe trait KthreadDelayedWorkPointer<const ID: u64>: KthreadWorkPointer<ID> {}
+
+/// The node of an object.
+///
+/// # Safety
+///
+/// `this` must point at a valid object.
+unsafe fn node_of<T, const ID: u64>(this: *mut T) -> NonNull<Node>
+where
+    T: HasKthreadWork<T, ID>,
+{
+    // SAFETY: The object is valid by the function's contract.
+    let work = unsafe { T::raw_get_kthread_work(this) };
+    // SAFETY: It is a field of a valid object, so it is not null; the node is at its beginning.
+    unsafe { NonNull::new_unchecked(work.cast::<Node>()) }
+}
+
+/// The object that a node is in.
+///
+/// # Safety
+///
+/// `node` must be that of a valid `T`, by its field `ID`.
+unsafe fn item_of<T, const ID: u64>(node: NonNull<Node>) -> *mut T
+where
+    T: HasKthreadWork<T, ID>,
+{
+    // SAFETY: By the function's contract.
+    unsafe { T::kthread_work_container_of(node.as_ptr().cast()) }
+}
+
+/// What is done with the nodes of the pointer `P` to a `T`.
+struct Callbacks<T, P, const ID: u64>(PhantomData<(T, P)>);
+
+impl<T, P, const ID: u64> Callbacks<T, P, ID>
+where
+    T: KthreadWorkItem<ID, Pointer = P>,
+    P: KthreadWorkPointer<ID>,
+{
+    const VTABLE: Vtable = Vtable {
+        run: Self::run,
+        release: Self::release,
+    };
+
+    /// # Safety
+    ///
+    /// `work` must be that of a node that was given up and enqueued, and this be called by the
+    /// worker's thread.
+    unsafe extern "C" fn run(work: *mut bindings::kthread_work) {
+        // SAFETY: The queue of the worker that the work was given to is there while its thread is.
+        // Read now: the node is the callee's.
+        let queue = unsafe { Queue::from_worker((*work).worker) };
+        // SAFETY: By the function's contract.
+        let this = unsafe { P::from_node(Node::from_work(work)) };
+        // INVARIANT: This is a callback.
+        let context = WorkContext {
+            queue,
+            _not_send: NotThreadSafe,
+        };
+        T::run(this, &context);
+    }
+
+    /// # Safety
+    ///
+    /// The node must have been given up, and not be pending.
+    unsafe fn release(node: NonNull<Node>) {
+        // SAFETY: By the function's contract.
+        drop(unsafe { P::from_node(node) });
+    }
+}
+
+// SAFETY: The node is in the box, which is pinned, and owned by the node until that is taken back.
+unsafe impl<T, const ID: u64> KthreadWorkPointer<ID> for Pin<KBox<T>>
+where
+    T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadWork<T, ID> + Send + 'static,
+{
+    const VTABLE: &'static Vtable = &Callbacks::<T, Self, ID>::VTABLE;
+
+    #[inline]
+    fn into_node(self) -> NonNull<Node> {
+        // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
+        let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
+        // SAFETY: `this` was just a box.
+        unsafe { node_of::<T, ID>(this) }
+    }
+
+    #[inline]
+    unsafe fn from_node(node: NonNull<Node>) -> Self {
+        // SAFETY: It came from `into_node`.
+        let this = unsafe { KBox::from_raw(item_of::<T, ID>(node)) };
+        // SAFETY: It was pinned when it was given up.
+        unsafe { Pin::new_unchecked(this) }
+    }
+}
+
+// SAFETY: The trait `HasKthreadDelayedWork` says so.
+unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Pin<KBox<T>> where
+    T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadDelayedWork<T, ID> + Send + 'static
+{
+}
+
+// SAFETY: The node is in what the `Arc` holds, which is always pinned, and a reference is owned by
+// the node until it is taken back.
+unsafe impl<T, const ID: u64> KthreadWorkPointer<ID> for Arc<T>
+where
+    T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadWork<T, ID> + Send + Sync + 'static,
+{
+    const VTABLE: &'static Vtable = &Callbacks::<T, Self, ID>::VTABLE;
+
+    #[inline]
+    fn into_node(self) -> NonNull<Node> {
+        // SAFETY: The object is valid, as a reference is given up for it.
+        unsafe { node_of::<T, ID>(Arc::into_raw(self).cast_mut()) }
+    }
+
+    #[inline]
+    unsafe fn from_node(node: NonNull<Node>) -> Self {
+        // SAFETY: It came from `into_node`.
+        unsafe { Arc::from_raw(item_of::<T, ID>(node)) }
+    }
+}
+
+// SAFETY: The trait `HasKthreadDelayedWork` says so.
+unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Arc<T> where
+    T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadDelayedWork<T, ID> + Send + Sync + 'static
+{
+}
+
+/// The queue of a worker, on which works are enqueued.
+///
+/// # Invariants
+///
+/// * `users` counts those who use `worker`, each from before it has looked whether the queue is
+///   closed until it does not touch it any more; it is negative once that is closed.
+/// * `task` is the worker's thread. A reference is held to it until it is stopped, once.
+/// * When `ended` is set nobody uses `worker` any more, and there is nothing in it.
+#[pin_data]
+pub struct Queue {
+    #[pin]
+    attachment: Attachment,
+    #[pin]
+    worker: Opaque<bindings::kthread_worker>,
+    users: Atomic<i32>,
+    task: Atomic<*mut bindings::task_struct>,
+    ended: Atomic<bool>,
+    /// Ends the worker, if it was dropped by a work of its own.
+    #[pin]
+    reaper: workqueue::Work<Queue>,
+}
+
+// SAFETY: What is inside is atomic, or under the lock of `worker`.
+unsafe impl Send for Queue {}
+// SAFETY: As above.
+unsafe impl Sync for Queue {}
+
+workqueue::impl_has_work! {
+    impl HasWork<Self> for Queue { self.reaper }
+}
+
+impl workqueue::WorkItem for Queue {
+    type Pointer = Arc<Queue>;
+
+    fn run(this: Arc<Queue>) {
+        // If the owner's end has not come by until here then it waits for this.
+        let _entered = this.attachment.owner().hold();
+        this.end_attached();
+    }
+}
+
+/// What [`Queue::users`] has more when the queue is closed.
+const CLOSED: i32 = i32::MIN;
+
+/// Keeps a queue from being closed.
+struct User<'a>(&'a Queue);
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Release);
+    }
+}
+
+impl Queue {
+    /// The queue of a worker.
+    ///
+    /// # Safety
+    ///
+    /// It must be that of a queue, which must be there for `'a`.
+    unsafe fn from_worker<'a>(worker: *mut bindings::kthread_worker) -> &'a Self {
+        let worker = Opaque::cast_from(worker).cast_mut();
+        // SAFETY: By the function's contract.
+        unsafe { &*container_of!(worker, Self, worker) }
+    }
+
+    /// The queue of an attachment.
+    ///
+    /// # Safety
+    ///
+    /// It must be that of a queue, which must be there for `'a`.
+    unsafe fn from_attachment<'a>(attachment: *const Attachment) -> &'a Self {
+        // SAFETY: By the function's contract.
+        unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) }
+    }
+
+    fn task(&self) -> &Task {
+        // SAFETY: By the type's invariants it is valid until the worker is ended, before which
+        // nobody has lost the queue. `Task` is transparent.
+        unsafe { &*self.task.load(Relaxed).cast() }
+    }
+
+    /// Whether we are in one of its works.
+    fn is_current(&self) -> bool {
+        ptr::eq(Task::current_raw(), self.task.load(Relaxed))
+    }
+
+    /// Keeps the queue from being closed, if it is not.
+    fn enter(&self) -> Option<User<'_>> {
+        let user = User(self);
+        (self.users.fetch_add(1, Full) >= 0).then_some(user)
+    }
+
+    /// Gives `item` up for its work, and gives that to `queue`; or takes it back.
+    #[inline]
+    fn enqueue_by<P, const ID: u64>(
+        &self,
+        item: P,
+        mut queue: impl FnMut(NonNull<Node>) -> c_int,
+    ) -> Result<bool, Refused<P>>
+    where
+        P: KthreadWorkPointer<ID>,
+    {
+        let node = item.into_node();
+        let mut ret = queue(node);
+        if ret == EXDEV.to_errno() {
+            // SAFETY: The node is valid, as it was not queued.
+            ret = match self.bind(unsafe { node.as_ref() }) {
+                Ok(()) => queue(node),
+                Err(error) => error.to_errno(),
+            };
+        }
+        if ret >= 0 {
+            return Ok(ret != 0);
+        }
+        // SAFETY: It was not queued.
+        let item = unsafe { P::from_node(node) };
+        Err(Refused::new(item, Error::from_errno(ret)))
+    }
+
+    /// Lets the node be queued here.
+    #[cold]
+    fn bind(&self, node: &Node) -> Result {
+        // The vtable's address would not do: constants of two modules may be one.
+        if !self.attachment.owner().is_of(node.vtable.run as *const ()) {
+            return Err(EINVAL);
+        }
+        let before = {
+            let _lock = BindingsLock::new();
+            let before = node.bound.load(Relaxed);
+            if ptr::eq(before, self) {
+                return Ok(());
+            }
+            // SAFETY: By the invariants of `Node` it holds a reference to what it is bound to, if
+            // it is; the lock is held.
+            if unsafe { before.as_ref() }.is_some_and(|queue| !queue.ended.load(Acquire)) {
+                return Err(EXDEV);
+            }
+            // SAFETY: Where it was has ended: it is not pending, nor does anybody else use it.
+            unsafe { bindings::tether_kthread_work_unbind(work_of(NonNull::from(node))) };
+            // SAFETY: A queue is always in an `Arc`. The reference is the node's.
+            let this = unsafe { Arc::from_raw(self) };
+            let _ = Arc::into_raw(this.clone());
+            // Pairs with the acquire of who finds it bound, and must see what was done above.
+            node.bound.store(Arc::into_raw(this), Release);
+            before
+        };
+        if !before.is_null() {
+            // SAFETY: The reference was the node's.
+            drop(unsafe { Arc::from_raw(before) });
+        }
+        Ok(())
+    }
+
+    /// Whether the node may be here; else it is certainly not.
+    fn has(&self, node: NonNull<Node>) -> bool {
+        // SAFETY: The caller has an item that keeps the node.
+        ptr::eq(unsafe { node.as_ref() }.bound.load(Acquire), self)
+    }
+
+    /// Enqueues an item, which the worker will run when it has run what is before it.
+    ///
+    /// May be called in any context but NMI; nothing is allocated.
+    ///
+    /// # Errors
+    ///
+    /// The item comes back with
+    ///
+    /// * [`EBUSY`] if it is pending already, or is being cancelled;
+    /// * [`EXDEV`] if it is bound to another worker;
+    /// * [`ESHUTDOWN`] if the worker is going;
+    /// * [`EINVAL`] if its callback is not in the module that the worker was made for.
+    #[doc(alias = "kthread_queue_work")]
+    #[inline]
+    pub fn enqueue<P, const ID: u64>(&self, item: P) -> Result<(), Refused<P>>
+    where
+        P: KthreadWorkPointer<ID>,
+    {
+        self.enqueue_by(item, |node| {
+            // SAFETY: The node is valid, and the item was given up for it: it stays so until it is
+            // run or released. It is queued only if it is bound to this queue.
+            unsafe {
+                bindings::tether_kthread_queue_work(
+                    self.worker.get(),
+                    work_of(node),
+                    self.users.as_ptr().cast(),
+                    (&raw const (*node.as_ptr()).bound).cast(),
+                    ptr::from_ref(self).cast_mut().cast(),
+                )
+            }
+        })
+        .map(|_| ())
+    }
+
+    /// Enqueues an item after a delay, in ticks; at once if that is 0.
+    ///
+    /// May be called in any context but NMI; nothing is allocated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::enqueue`].
+    #[doc(alias = "kthread_queue_delayed_work")]
+    pub fn enqueue_delayed<P, const ID: u64>(
+        &self,
+        item: P,
+        delay: Jiffies,
+    ) -> Result<(), Refused<P>>
+    where
+        P: KthreadDelayedWorkPointer<ID>,
+    {
+        self.enqueue_by(item, |node| {
+            // SAFETY: As in `enqueue`; the node is that of a delayed work.
+            unsafe {
+                bindings::tether_kthread_queue_delayed_work(
+                    self.worker.get(),
+                    delayed_work_of(node),
+                    self.users.as_ptr().cast(),
+                    (&raw const (*node.as_ptr()).bound).cast(),
+                    ptr::from_ref(self).cast_mut().cast(),
+                    delay,
+                    false,
+                )
+            }
+        })
+        .map(|_| ())
+    }
+
+    /// Enqueues an item after a delay, in ticks, or changes the delay of one that is pending; then
+    /// `item`, which is not needed, is returned. (Somebody who cancels it at the same time may have
+    /// been quicker: then it is returned as well.)
+    ///
+    /// May be called in any context but NMI; nothing is allocated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::enqueue`], but for [`EBUSY`].
+    #[doc(alias = "kthread_mod_delayed_work")]
+    pub fn modify_delayed<P, const ID: u64>(
+        &self,
+        item: P,
+        delay: Jiffies,
+    ) -> Result<Option<P>, Refused<P>>
+    where
+        P: KthreadDelayedWorkPointer<ID>,
+    {
+        let mut given = None;
+        let pending = self.enqueue_by(item, |node| {
+            given = Some(node);
+            // SAFETY: As in `enqueue_delayed`.
+            unsafe {
+                bindings::tether_kthread_queue_delayed_work(
+                    self.worker.get(),
+                    delayed_work_of(node),
+                    self.users.as_ptr().cast(),
+                    (&raw const (*node.as_ptr()).bound).cast(),
+                    ptr::from_ref(self).cast_mut().cast(),
+                    delay,
+                    true,
+                )
+            }
+        })?;
+        // SAFETY: It was pending with a pointer of its own, so that this one was not given away.
+        Ok(given
+            .filter(|_| pending)
+            .map(|node| unsafe { P::from_node(node) }))
+    }
+
+    /// Boxes `func`, and enqueues it.
+    ///
+    /// # Errors
+    ///
+    /// The closure comes back with [`ENOMEM`] if it could not be boxed, or as [`Queue::enqueue`]
+    /// says.
+    pub fn try_spawn<F>(&self, flags: Flags, func: F) -> Result<(), Refused<F>>
+    where
+        F: FnOnce(&WorkContext<'_>) + Send + 'static,
+    {
+        let Ok(memory) = KBox::<ClosureWork<F>>::new_uninit(flags) else {
+            return Err(Refused::new(func, ENOMEM));
+        };
+        let init = pin_init!(ClosureWork {
+            work <- KthreadWork::new(),
+            func: Some(func),
+        });
+        let closure = match memory.write_pin_init(init) {
+            Ok(closure) => closure,
+            Err(never) => match never {},
+        };
+        self.enqueue(closure).map_err(|refused| {
+            refused.map(|mut closure| match closure.as_mut().project().func.take() {
+                Some(func) => func,
+                // It is only taken where it is run.
+                None => unreachable!(),
+            })
+        })
+    }
+
+    /// Waits until all that is pending now has run. Delays are not waited for.
+    ///
+    /// Sleeps, not interruptibly.
+    ///
+    /// # Errors
+    ///
+    /// [`EDEADLK`] if this is called by a work of this worker; [`ESHUTDOWN`] if the worker is going.
+    #[doc(alias = "kthread_flush_worker")]
+    pub fn flush(&self) -> Result {
+        if self.is_current() {
+            return Err(EDEADLK);
+        }
+        let _user = self.enter().ok_or(ESHUTDOWN)?;
+        // SAFETY: The worker is there, with its thread, as it is not closed.
+        unsafe { bindings::kthread_flush_worker(self.worker.get()) };
+        Ok(())
+    }
+
+    /// Waits until the item is neither pending nor running. If its delay is not over, it ends now.
+    ///
+    /// Sleeps, not interruptibly. If the item enqueues itself again, or others do, it may be pending
+    /// anew when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::flush`].
+    #[doc(alias = "kthread_flush_work")]
+    pub fn flush_work<T, const ID: u64>(&self, item: &Arc<T>) -> Result
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
+        if self.is_current() {
+            return Err(EDEADLK);
+        }
+        let _user = self.enter().ok_or(ESHUTDOWN)?;
+        // SAFETY: `item` keeps the node valid.
+        let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
+        if !self.has(node) {
+            return Ok(());
+        }
+        // `kthread_flush_work()` waits for ever for a work whose delay is not over.
+        //
+        // SAFETY: The node is valid.
+        if !unsafe { node.as_ref() }.delayed {
+            // SAFETY: As above. It was given to no other worker but this one, which is there.
+            unsafe { bindings::kthread_flush_work(work_of(node)) };
+            return Ok(());
+        }
+        // SAFETY: As above, and its work is a delayed one.
+        if unsafe { bindings::kthread_cancel_delayed_work_sync(delayed_work_of(node)) } {
+            // SAFETY: It was pending, so that a reference was given up for it.
+            let item = unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) };
+            // Somebody may have enqueued it meanwhile, and then that is what is wanted.
+            let _ = self.enqueue(item);
+        }
+        // SAFETY: The worker is there, with its thread, as it is not closed.
+        unsafe { bindings::kthread_flush_worker(self.worker.get()) };
+        Ok(())
+    }
+
+    /// Takes an item back if it is pending, and waits until it is not running.
+    ///
+    /// Nobody can enqueue it while this waits. Sleeps, not interruptibly.
+    ///
+    /// # Errors
+    ///
+    /// [`EDEADLK`] if this is called by the item's own callback.
+    #[doc(alias = "kthread_cancel_work_sync")]
+    #[doc(alias = "kthread_cancel_delayed_work_sync")]
+    pub fn cancel<T, const ID: u64>(&self, item: &Arc<T>) -> Result<Option<Arc<T>>>
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
+        // SAFETY: `item` keeps the node valid.
+        let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
+        // SAFETY: The node is valid.
+        let work = unsafe { work_of(node) };
+        // What a worker runs does not change while we are what it runs.
+        //
+        // SAFETY: The worker is valid.
+        if self.is_current() && ptr::eq(unsafe { (*self.worker.get()).current_work }, work) {
+            return Err(EDEADLK);
+        }
+        // If the worker is going, then who ends it drops what is pending.
+        let Some(_user) = self.enter().filter(|_| self.has(node)) else {
+            return Ok(None);
+        };
+        // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
+        let pending = unsafe {
+            if node.as_ref().delayed {
+                bindings::kthread_cancel_delayed_work_sync(delayed_work_of(node))
+            } else {
+                bindings::kthread_cancel_work_sync(work)
+            }
+        };
+        // SAFETY: If it was pending then a reference was given up for it, and is ours.
+        Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
+    }
+
+    /// Drops what is pending, and is not waiting for its delay.
+    ///
+    /// # Safety
+    ///
+    /// The queue must be closed, with no users; if `delayed`, then what is waiting for its delay is
+    /// dropped too, for which the thread must have ended.
+    unsafe fn drop_pending(&self, delayed: bool) {
+        loop {
+            // SAFETY: The worker is valid; by the function's contract nobody else takes out of it
+            // what may be returned but the thread, under its lock.
+            let work = unsafe { bindings::tether_kthread_take_work(self.worker.get(), delayed) };
+            if work.is_null() {
+                return;
+            }
+            // SAFETY: With no users, what is queued is a node's: nobody waits in it for others.
+            let node = unsafe { Node::from_work(work) };
+            // SAFETY: It was pending, and is no more.
+            unsafe { (node.as_ref().vtable.release)(node) };
+        }
+    }
+
+    /// Stops the thread, and drops what is pending. Sleeps.
+    ///
+    /// `patient` is who tells how long the worker has been waited for, in milliseconds.
+    ///
+    /// # Safety
+    ///
+    /// The caller must have taken the worker off its owner's list, and must not be one of its works.
+    unsafe fn end(&self, mut patient: impl FnMut(u32)) {
+        self.users.fetch_add(CLOSED, Full);
+        let mut waited = 0;
+        let mut wait = || {
+            fsleep(Delta::from_millis(1));
+            waited += 1;
+            patient(waited);
+        };
+        while self.users.load(Acquire) != CLOSED {
+            wait();
+        }
+        // SAFETY: It is closed, with no users.
+        unsafe { self.drop_pending(false) };
+        // What `kthread_stop()` would wait for, but in silence.
+        //
+        // SAFETY: The worker is valid.
+        while !unsafe { bindings::tether_kthread_worker_idle(self.worker.get()) } {
+            wait();
+        }
+        // SAFETY: By the type's invariants the reference is there, and this is done once. The thread
+        // is not ours, by the function's contract.
+        unsafe { bindings::kthread_stop_put(self.task.load(Relaxed)) };
+        // SAFETY: As above, and the thread has ended.
+        unsafe { self.drop_pending(true) };
+        self.ended.store(true, Release);
+    }
+
+    /// Ends the worker, if its owner's end does not.
+    fn end_attached(&self) {
+        if self.attachment.detach() {
+            // SAFETY: It was just taken off the list, and we are not in one of its works, as the
+            // callers have seen to.
+            unsafe { self.end(|_| {}) };
+            // SAFETY: The list's reference is ours now, and the caller has another.
+            drop(unsafe { Arc::from_raw(self) });
+        }
+    }
+
+    /// The owner's end has found the worker.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::end`] says.
+    unsafe fn end_leaked(attachment: *const Attachment) {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_attachment(attachment) };
+        let pid = this.task().pid();
+        // SAFETY: The owner's end has taken it off the list.
+        unsafe {
+            this.end(|waited| {
+                if waited.is_multiple_of(10_000) {
+                    pr_warn!("a work of worker {pid} does not return: its module cannot go\n");
+                }
+            })
+        };
+    }
+
+    /// # Safety
+    ///
+    /// As [`What::release`] says.
+    unsafe fn release(attachment: *const Attachment) {
+        // SAFETY: By the function's contract the list had a reference.
+        drop(unsafe { Arc::from_raw(Self::from_attachment(attachment)) });
+    }
+}
+
+/// Serialises those who bind nodes; in any context.
+struct BindingsLock {
+    flags: c_ulong,
+    _not_send: NotThreadSafe,
+}
+
+impl BindingsLock {
+    fn new() -> Self {
+        Self {
+            // SAFETY: It is not held: nothing is called with it but what is in `Queue::bind`.
+            flags: unsafe { bindings::tether_lock_bindings() },
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for BindingsLock {
+    fn drop(&mut self) {
+        // SAFETY: It was taken when this was made.
+        unsafe { bindings::tether_unlock_bindings(self.flags) };
+    }
+}
+
+/// A closure that is enqueued.
+#[pin_data]
+struct ClosureWork<F> {
+    #[pin]
+    work: KthreadWork<ClosureWork<F>>,
+    func: Option<F>,
+}
+
+impl_has_kthread_work! {
+    impl{F} HasKthreadWork<Self> for ClosureWork<F> { self.work }
+}
+
+impl<F> KthreadWorkItem for ClosureWork<F>
+where
+    F: FnOnce(&WorkContext<'_>) + Send + 'static,
+{
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(mut this: Pin<KBox<Self>>, context: &WorkContext<'_>) {
+        if let Some(func) = this.as_mut().project().func.take() {
+            func(context);
+        }
+    }
+}
+
+/// A thread that runs works, which are enqueued on its [`Queue`].
+///
+/// Dropping it waits for the work that is running, and drops those that are pending: that may sleep.
+/// ([`Queue::flush`] lets them run first.) In one of its own works it only lets go of the worker, which
+/// is ended afterwards.
+pub struct KthreadWorker {
+    queue: Arc<Queue>,
+}
+
+impl KthreadWorker {
+    /// The worker's task.
+    pub fn task(&self) -> ARef<Task> {
+        self.queue.task().into()
+    }
+}
+
+impl Deref for KthreadWorker {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl Drop for KthreadWorker {
+    fn drop(&mut self) {
+        if self.queue.is_current() {
+            // Waiting for ourselves would be for ever. It is enqueued once: there is one worker.
+            let _ = workqueue::system_unbound().enqueue(self.queue.clone());
+        } else {
+            self.queue.end_attached();
+        }
+    }
+}
+
+impl Builder<'_, Plain> {
+    /// Starts a worker, for works whose callbacks are in `module`. When that goes, the worker is ended
+    /// if it was leaked.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::create`].
+    #[doc(alias = "kthread_run_worker")]
+    #[doc(alias = "kthread_create_worker_on_node")]
+    #[doc(alias = "kthread_create_worker_on_cpu")]
+    pub fn worker(self, module: &'static ThisModule) -> Result<KthreadWorker> {
+        self.check()?;
+        let owner = Owner::of_module(module)?;
+        let what = What {
+            kind: "worker",
+            name: "KthreadWorker",
+            end: Queue::end_leaked,
+            release: Some(Queue::release),
+        };
+        let freezable = self.freezable;
+        let queue = Arc::pin_init(
+            pin_init!(Queue {
+                attachment <- Attachment::new(owner, what),
+                worker <- Opaque::ffi_init(|slot: *mut bindings::kthread_worker| {
+                    let key = static_lock_class!();
+                    let name = c"tether::kthread::worker::Queue::worker";
+                    // SAFETY: `slot` is valid for writes, and pinned; the key and the name are
+                    // static.
+                    unsafe {
+                        bindings::__kthread_init_worker(slot, name.as_char_ptr(), key.as_ptr())
+                    };
+                    if freezable {
+                        // SAFETY: It was just initialised.
+                        unsafe { (*slot).flags = bindings::KTW_FREEZABLE };
+                    }
+                }),
+                users: Atomic::new(0),
+                task: Atomic::new(ptr::null_mut()),
+                ended: Atomic::new(false),
+                reaper <- workqueue::new_work!("tether::kthread::worker::Queue::reaper"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let create = || {
+            let worker = queue.worker.get();
+            // SAFETY: The worker is there until the thread has ended.
+            let task = unsafe { self.create_task(bindings::kthread_worker_fn, worker.cast()) }?;
+            // INVARIANT: The reference is ours.
+            queue.task.store(task.as_ptr(), Relaxed);
+            // SAFETY: The thread does not run yet, and nobody else has the worker.
+            unsafe { (*worker).task = task.as_ptr() };
+            // The list's.
+            let _ = Arc::into_raw(queue.clone());
+            queue.task().wake_up();
+            Ok(())
+        };
+        // SAFETY: A reference is given to the list, with which the queue stays valid.
+        unsafe { queue.attachment.attach(create) }?;
+        Ok(KthreadWorker { queue })
+    }
+}
