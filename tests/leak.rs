@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module that forgets what it has made: a thread, and notifiers on the process that has loaded
-//! it.
+//! A module that forgets what it has made: threads, a worker with works, and notifiers on the
+//! process that has loaded it.
 
 use kernel::{
     prelude::*,
@@ -10,6 +10,13 @@ use kernel::{
 use tether::{
     kthread::{
         self,
+        worker::{
+            impl_has_kthread_delayed_work,
+            KthreadDelayedWork,
+            KthreadWorkItem,
+            WorkContext, //
+        },
+        Builder,
         Wake, //
     },
     mm::{
@@ -56,8 +63,45 @@ impl IntervalNotifier for Notifier {
     fn invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) {}
 }
 
+#[pin_data]
+struct Work {
+    #[pin]
+    work: KthreadDelayedWork<Work>,
+}
+
+impl_has_kthread_delayed_work! {
+    impl HasKthreadDelayedWork<Self> for Work { self.work }
+}
+
+impl KthreadWorkItem for Work {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(this: Self::Pointer, context: &WorkContext<'_>) {
+        // For ever.
+        let _ = context.queue().enqueue_delayed(this, 1);
+    }
+}
+
+/// Threads that were not started, or are parked, and a worker.
+fn leak_threads(module: &'static ThisModule) -> Result {
+    core::mem::forget(Builder::new(c"leak-unstarted").create(|_| pr_info!("it runs\n"))?);
+    let parked = Builder::new(c"leak-parked")
+        .parkable()
+        .spawn(|context| while !context.sleep().is_stopped() {})?;
+    parked.park()?;
+    core::mem::forget(parked);
+    let worker = Builder::new(c"leak-worker").worker(module)?;
+    for delay in [0, 1, 1_000_000] {
+        let work = pin_init!(Work { work <- KthreadDelayedWork::new() });
+        worker.enqueue_delayed(KBox::pin_init(work, GFP_KERNEL)?, delay)?;
+    }
+    core::mem::forget(worker);
+    Ok(())
+}
+
 impl kernel::Module for Leak {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        leak_threads(module)?;
         let thread = kthread::spawn(c"leak", |context| {
             while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
             pr_info!("stopped\n");

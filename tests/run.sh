@@ -74,6 +74,11 @@ kunit_suite tether_doctests
 		echo "ok 3 it says hello and ticks" || echo "not ok 3 it says hello and ticks"
 } >"$results/readme.ktap"
 
+load test_kthread
+program kthread_test
+# Where the kernel can let an allocation fail.
+[ -e /sys/kernel/debug/failslab ] && program fault_test
+
 load tether_test
 load rust_interval_notifier
 load rust_fd_close
@@ -115,21 +120,21 @@ program mmwatch_test
 # After the last user each module can go, and nothing is left.
 {
 	echo "KTAP version 1"
-	[ -e "$kmemleak" ] && echo "1..6" || echo "1..5"
+	[ -e "$kmemleak" ] && echo "1..7" || echo "1..6"
 	number=0
-	for module in tether_test rust_interval_notifier rust_fd_close mmwatch; do
+	for module in test_kthread tether_test rust_interval_notifier rust_fd_close mmwatch; do
 		number=$((number + 1))
 		rmmod "$module" && echo "ok $number rmmod $module" || echo "not ok $number rmmod $module"
 	done
 	left=$(grep -v '^#' /sys/kernel/debug/tether/outstanding)
-	[ -z "$left" ] && echo "ok 5 nothing outstanding" || echo "not ok 5 nothing outstanding: $left"
+	[ -z "$left" ] && echo "ok 6 nothing outstanding" || echo "not ok 6 nothing outstanding: $left"
 	if [ -e "$kmemleak" ]; then
 		find_leaks
 		leaks=$(awk -v since="$cleared" 'BEGIN { RS = "unreferenced object"; ORS = "" }
 			match($0, /jiffies [0-9]+/) && substr($0, RSTART + 8, RLENGTH - 8) > since {
 				print "unreferenced object" $0
 			}' "$kmemleak")
-		[ -z "$leaks" ] && echo "ok 6 kmemleak" || echo "not ok 6 kmemleak"
+		[ -z "$leaks" ] && echo "ok 7 kmemleak" || echo "not ok 7 kmemleak"
 		[ -z "$leaks" ] || echo "$leaks" | sed 's/^/# /'
 	fi
 } >"$results/end.ktap"

@@ -3,10 +3,10 @@
 #
 # Runs in the VM, as root: the long forms of what tests/run.sh has in short.
 #
-# Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS
+# Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS THREADS SECONDS
 
 modules=$1 programs=$2 results=$3
-export TETHER_WORKS=$4 TETHER_STORM=$5
+export TETHER_WORKS=$4 TETHER_STORM=$5 TETHER_CYCLES=$6 TETHER_STORM_SECONDS=$7
 mkdir -p "$results"
 
 export TETHER_MODULES=/tmp/modules
@@ -20,5 +20,9 @@ insmod "$TETHER_MODULES/tether_test.ko" || exit 1
 echo "-- $TETHER_WORKS works on self, a tenth as many across threads that exit"
 "$programs/task_work_test" -t many_on_self -t many_across >"$results/many.ktap" 2>&1
 rmmod tether_test || exit 1
+insmod "$TETHER_MODULES/test_kthread.ko" || exit 1
+echo "-- $TETHER_CYCLES threads stopped and joined; 100 parked and unparked for $TETHER_STORM_SECONDS s"
+"$programs/kthread_test" -t cycles -t storm >"$results/threads.ktap" 2>&1
+rmmod test_kthread || exit 1
 # Nothing is left that would keep a module, or be lost.
 ! grep -v '^#' /sys/kernel/debug/tether/outstanding

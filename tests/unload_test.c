@@ -103,6 +103,7 @@ FIXTURE_SETUP(unload)
 	/* What a test that has failed may have left. */
 	unload("leak");
 	unload("rust_kthread");
+	unload("stubborn");
 	unload("tether_test");
 }
 
@@ -157,7 +158,7 @@ TEST_F(unload, leaked_registrations)
 
 	for (round = 0; round < 20; round++) {
 		ASSERT_EQ(0, load("leak"));
-		EXPECT_EQ(3, outstanding("leak "));
+		EXPECT_EQ(6, outstanding("leak "));
 		work_the_machine();
 		ASSERT_EQ(0, unload("leak"));
 		EXPECT_EQ(0, outstanding("leak "));
@@ -183,6 +184,35 @@ TEST_F(unload, leaked_registrations_on_a_process_that_ends)
 		ASSERT_EQ(0, status);
 		ASSERT_EQ(0, unload("leak"));
 	}
+}
+
+/* How often the kernel's log has said this. */
+static int said(const char *text)
+{
+	char command[256];
+	FILE *pipe;
+	int count = -1;
+
+	snprintf(command, sizeof(command), "dmesg | grep -c '%s'", text);
+	pipe = popen(command, "r");
+	if (!pipe)
+		return -1;
+	fscanf(pipe, "%d", &count);
+	pclose(pipe);
+	return count;
+}
+
+/* A thread and a worker that go on for longer than ten seconds are waited for, and named. */
+TEST_F(unload, what_does_not_stop_is_named)
+{
+	int thread = said("stubborn.* ignores the request to stop: its module cannot go");
+	int worker = said("a work of worker [0-9]* does not return: its module cannot go");
+
+	ASSERT_EQ(0, load("stubborn"));
+	ASSERT_EQ(0, unload("stubborn"));
+	EXPECT_EQ(thread + 1, said("stubborn.* ignores the request to stop: its module cannot go"));
+	EXPECT_EQ(worker + 1, said("a work of worker [0-9]* does not return: its module cannot go"));
+	work_the_machine();
 }
 
 /* The library is what the kernel calls: it stays. */

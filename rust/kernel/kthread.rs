@@ -905,7 +905,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     ///
     /// The body comes back with
     ///
-    /// * [`ENOMEM`] if there is not enough memory, [`EAGAIN`] if there are too many threads;
+    /// * [`ENOMEM`] or [`EAGAIN`] if there is not enough memory, or there are too many threads;
     /// * [`EINTR`] if the calling task was killed meanwhile;
     /// * [`EINVAL`] if there is no such CPU, node or niceness, or no CPU is preferred;
     /// * [`ENODEV`] if the module of the body is going, [`EINVAL`] if it is not known to Tether.

@@ -119,7 +119,9 @@ use crate::{
     time::{
         delay::fsleep,
         Delta,
-        Jiffies, //
+        Instant,
+        Jiffies,
+        Monotonic, //
     },
     types::{
         NotThreadSafe,
@@ -1066,18 +1068,20 @@ impl Queue {
 
     /// Stops the thread, and drops what is pending. Sleeps.
     ///
-    /// `patient` is who tells how long the worker has been waited for, in milliseconds.
+    /// `complain` is called every ten seconds while it waits for a work to return.
     ///
     /// # Safety
     ///
     /// The caller must have taken the worker off its owner's list, and must not be one of its works.
-    unsafe fn end(&self, mut patient: impl FnMut(u32)) {
+    unsafe fn end(&self, mut complain: impl FnMut()) {
         self.users.fetch_add(CLOSED, Full);
-        let mut waited = 0;
+        let mut since = Instant::<Monotonic>::now();
         let mut wait = || {
             fsleep(Delta::from_millis(1));
-            waited += 1;
-            patient(waited);
+            if since.elapsed().as_millis() >= 10_000 {
+                since = Instant::now();
+                complain();
+            }
         };
         while self.users.load(Acquire) != CLOSED {
             wait();
@@ -1103,7 +1107,7 @@ impl Queue {
         if self.attachment.detach() {
             // SAFETY: It was just taken off the list, and we are not in one of its works, as the
             // callers have seen to.
-            unsafe { self.end(|_| {}) };
+            unsafe { self.end(|| {}) };
             // SAFETY: The list's reference is ours now, and the caller has another.
             drop(unsafe { Arc::from_raw(self) });
         }
@@ -1120,11 +1124,7 @@ impl Queue {
         let pid = this.task().pid();
         // SAFETY: The owner's end has taken it off the list.
         unsafe {
-            this.end(|waited| {
-                if waited.is_multiple_of(10_000) {
-                    pr_warn!("a work of worker {pid} does not return: its module cannot go\n");
-                }
-            })
+            this.end(|| pr_warn!("a work of worker {pid} does not return: its module cannot go\n"))
         };
     }
 

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module that forgets a thread that does not listen, and a worker whose work goes on.
+
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+use tether::kthread::{
+    self,
+    Builder, //
+};
+
+module! {
+    type: Stubborn,
+    name: "stubborn",
+    authors: ["The Tether developers"],
+    description: "Test: a module whose threads do not listen",
+    license: "GPL",
+}
+
+struct Stubborn;
+
+impl kernel::Module for Stubborn {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        // They are ended one after the other, and named after ten seconds each.
+        let thread = kthread::spawn(c"stubborn-thread", |_| fsleep(Delta::from_secs(11)))?;
+        let worker = Builder::new(c"stubborn-worker").worker(module)?;
+        worker.try_spawn(GFP_KERNEL, |_| fsleep(Delta::from_secs(22)))?;
+        core::mem::forget(thread);
+        core::mem::forget(worker);
+        Ok(Self)
+    }
+}
