@@ -1,21 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust kernel thread sample.
+//! Rust kernel thread sample: a poller.
 //!
-//! A thread counts, ten times a second, until the module goes:
+//! A thread wakes up every so often and does its work: here it notes how late it was, which is what
+//! a driver that polls a device wants to know of a machine. It freezes with the system, can be parked
+//! while it is not wanted, and ends with the module:
 //!
 //! ```sh
-//! insmod rust_kthread.ko; sleep 1; rmmod rust_kthread
-//! dmesg | tail -n 1        # rust_kthread: it counted to 10
+//! insmod rust_kthread.ko
+//! cd /sys/kernel/debug/rust_kthread
+//! echo 20 > period_ms       # from now on: whoever waits is woken
+//! cat lateness              # polls 50, late by 1.874 ms, at the most by 4.002 ms
+//! echo 1 > paused           # parked: ps shows it in state P
+//! echo 0 > paused
+//! rmmod rust_kthread        # rust_kthread: it has polled 75 times
 //! ```
 
 use kernel::{
+    debugfs,
+    fmt,
+    new_mutex,
     prelude::*,
-    time::Delta, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    uaccess::UserSliceReader, //
 };
 use tether::kthread::{
-    self,
-    Exit,
+    Builder,
+    Context,
+    Parkable,
     Thread,
     Wake, //
 };
@@ -24,37 +48,165 @@ module! {
     type: KthreadModule,
     name: "rust_kthread",
     authors: ["The Tether developers"],
-    description: "Rust kernel thread sample",
+    description: "Rust kernel thread sample: a poller",
     license: "GPL",
 }
 
-struct KthreadModule {
-    thread: Option<Thread<u32>>,
+/// How late the poller was, in microseconds.
+struct Lateness {
+    polls: i64,
+    sum: i64,
+    most: i64,
 }
 
-impl kernel::Module for KthreadModule {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        let thread = kthread::spawn(c"rust_kthread", |context| {
-            let mut count = 0;
-            while context.sleep_for(Delta::from_millis(100)) != Wake::Stopped {
-                count += 1;
+/// What the poller and the files of debugfs share.
+#[pin_data]
+struct Poller {
+    #[pin]
+    lateness: Mutex<Lateness>,
+    period_ms: Atomic<i64>,
+}
+
+impl Poller {
+    /// The thread's body.
+    fn run(&self, context: &Context<'_, Parkable>) {
+        loop {
+            let period = Delta::from_millis(self.period_ms.load(Relaxed));
+            let begun = Instant::<Monotonic>::now();
+            match context.sleep_for(period) {
+                Wake::TimedOut => self.poll(begun.elapsed() - period),
+                Wake::Stopped => break,
+                // A driver would switch its device off before, and on again afterwards.
+                Wake::Park(request) => request.park(),
+                // The period has changed. (No signal was allowed.)
+                Wake::Woken | Wake::Signal(_) => {}
             }
-            count
-        })?;
-        Ok(Self {
-            thread: Some(thread),
-        })
+        }
+        pr_info!("it has polled {} times\n", self.lateness.lock().polls);
+    }
+
+    /// What is to be done each time.
+    fn poll(&self, late: Delta) {
+        let late = late.as_micros_ceil();
+        let mut lateness = self.lateness.lock();
+        lateness.polls += 1;
+        lateness.sum += late;
+        lateness.most = lateness.most.max(late);
+    }
+
+    fn show_lateness(this: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lateness = this.lateness.lock();
+        let mean = lateness.sum / lateness.polls.max(1);
+        writeln!(
+            f,
+            "polls {}, late by {}.{:03} ms, at the most by {}.{:03} ms",
+            lateness.polls,
+            mean / 1000,
+            mean % 1000,
+            lateness.most / 1000,
+            lateness.most % 1000,
+        )
     }
 }
 
-impl Drop for KthreadModule {
-    fn drop(&mut self) {
-        // Dropping the thread would stop it as well; this is how to get its result.
-        match self.thread.take().map(Thread::stop) {
-            Some(Ok(Exit::Returned(count))) => pr_info!("it counted to {count}\n"),
-            Some(Ok(Exit::NeverRan)) => pr_info!("it was stopped before it began\n"),
-            Some(Err(refused)) => pr_err!("it could not be stopped: {:?}\n", refused.error),
-            None => {}
+/// The thread, with what it shares, for the files that steer it.
+struct Control {
+    poller: Arc<Poller>,
+    // Is stopped when the module goes, with the last of the files.
+    thread: Thread<(), Parkable>,
+}
+
+impl Control {
+    fn show_period(this: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", this.poller.period_ms.load(Relaxed))
+    }
+
+    fn set_period(this: &Arc<Self>, reader: &mut UserSliceReader) -> Result {
+        let period = read_number(reader)?;
+        if !(1..=60_000).contains(&period) {
+            return Err(EINVAL);
         }
+        this.poller.period_ms.store(period, Relaxed);
+        this.thread.wake();
+        Ok(())
+    }
+
+    fn show_paused(this: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", i32::from(this.thread.is_parked()))
+    }
+
+    fn set_paused(this: &Arc<Self>, reader: &mut UserSliceReader) -> Result {
+        match read_number(reader)? {
+            0 => this.thread.unpark(),
+            // EBUSY if it is parked already.
+            1 => this.thread.park()?,
+            _ => return Err(EINVAL),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a number as `echo` writes it.
+fn read_number(reader: &mut UserSliceReader) -> Result<i64> {
+    let mut text = [0; 16];
+    let text = text.get_mut(..reader.len()).ok_or(EINVAL)?;
+    reader.read_slice(text)?;
+    let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
+    text.trim().parse().map_err(|_| EINVAL)
+}
+
+#[pin_data]
+struct KthreadModule {
+    #[pin]
+    _lateness: debugfs::File<Arc<Poller>>,
+    #[pin]
+    _period: debugfs::File<Arc<Control>>,
+    #[pin]
+    _paused: debugfs::File<Arc<Control>>,
+}
+
+impl kernel::InPlaceModule for KthreadModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            let poller = Arc::pin_init(
+                pin_init!(Poller {
+                    lateness <- new_mutex!(Lateness { polls: 0, sum: 0, most: 0 }),
+                    period_ms: Atomic::new(100),
+                }),
+                GFP_KERNEL,
+            )?;
+            let polling = poller.clone();
+            let thread = Builder::new(c"rust_kthread")
+                .freezable()
+                .parkable()
+                .spawn(move |context| polling.run(context))?;
+            let control = Arc::new(
+                Control {
+                    poller: poller.clone(),
+                    thread,
+                },
+                GFP_KERNEL,
+            )?;
+            let directory = debugfs::Dir::new(c"rust_kthread");
+            Ok(try_pin_init!(Self {
+                _lateness <- directory.read_callback_file(
+                    c"lateness",
+                    poller,
+                    &Poller::show_lateness,
+                ),
+                _period <- directory.read_write_callback_file(
+                    c"period_ms",
+                    control.clone(),
+                    &Control::show_period,
+                    &Control::set_period,
+                ),
+                _paused <- directory.read_write_callback_file(
+                    c"paused",
+                    control,
+                    &Control::show_paused,
+                    &Control::set_paused,
+                ),
+            }? Error))
+        })
     }
 }

@@ -302,6 +302,73 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_a_thread_does_not_hold_up_others() {
+        let (go, begun) = (gate(), gate());
+        let (go_, begun_) = (go.clone(), begun.clone());
+        let slow = kthread::spawn(c"tether-slow", move |_| {
+            begun_.complete_all();
+            go_.wait_for_completion();
+        })
+        .unwrap();
+        begun.wait_for_completion();
+        let stopper = kthread::spawn(c"tether-stopper", move |_| slow.stop().is_ok()).unwrap();
+        for _ in 0..10 {
+            let fast = kthread::spawn(c"tether-fast", until_stopped).unwrap();
+            assert!(fast.stop().is_ok());
+        }
+        assert!(!stopper.is_finished());
+        go.complete_all();
+        assert!(stopper.join().unwrap());
+    }
+
+    #[test]
+    fn of_two_that_wait_for_each_other_one_is_told() {
+        let own = || pin_init!(Own { thread <- new_mutex!(None) });
+        let (alive, told) = (counter(), counter());
+        for round in 0..30 {
+            let (ready, have) = (gate(), counter());
+            let member = |slot: Arc<Own>| {
+                let (ready, have, told) = (ready.clone(), have.clone(), told.clone());
+                let capture = Counted::new(&alive);
+                kthread::spawn(c"tether-circle", move |_| {
+                    let _capture = capture;
+                    ready.wait_for_completion();
+                    let other = slot.thread.lock().take().unwrap();
+                    have.fetch_add(1, Full);
+                    while have.load(Relaxed) != 2 {
+                        fsleep(Delta::from_micros(100));
+                    }
+                    let refused = match round % 3 {
+                        0 => other.stop().map(|_| ()),
+                        1 => other.join().map(|_| ()),
+                        _ => {
+                            drop(other);
+                            Ok(())
+                        }
+                    };
+                    if let Err(refused) = refused {
+                        told.fetch_add(i32::from(refused.error == EDEADLK), Full);
+                    }
+                    0
+                })
+                .unwrap()
+            };
+            let first = Arc::pin_init(own(), GFP_KERNEL).unwrap();
+            let second = Arc::pin_init(own(), GFP_KERNEL).unwrap();
+            let (one, other) = (member(first.clone()), member(second.clone()));
+            *first.thread.lock() = Some(other);
+            *second.thread.lock() = Some(one);
+            ready.complete_all();
+            while alive.load(Relaxed) != 0 {
+                fsleep(Delta::from_millis(1));
+            }
+        }
+        // One of the two, unless it has ended before the other one asked.
+        let told = told.load(Relaxed);
+        assert!((1..=20).contains(&told));
+    }
+
+    #[test]
     fn an_end_by_itself_then_stop_returns_the_result() {
         let thread = kthread::spawn(c"tether-early", |_| 9).unwrap();
         while !thread.is_finished() {

@@ -79,6 +79,40 @@ program kthread_test
 # Where the kernel can let an allocation fail.
 [ -e /sys/kernel/debug/failslab ] && program fault_test
 
+# The poller of samples/: it polls, stands still while it is paused, and says what is wrong.
+{
+	number=0
+	# check NAME COMMAND...
+	check() {
+		number=$((number + 1))
+		if "${@:2}"; then echo "ok $number $1"; else echo "not ok $number $1"; fi
+	}
+	poller=/sys/kernel/debug/rust_kthread
+	polls() {
+		sed 's/polls \([0-9]*\),.*/\1/' "$poller/lateness"
+	}
+	# refused ERROR FILE TEXT
+	refused() {
+		! said=$( (LC_ALL=C; echo "$3" >"$poller/$2") 2>&1) && [[ $said = *"$1"* ]]
+	}
+	echo "KTAP version 1"
+	echo "1..8"
+	check "insmod" load rust_kthread
+	echo 10 >"$poller/period_ms"
+	sleep 0.5
+	check "it polls" [ "$(polls)" -ge 10 ]
+	check "it is paused" sh -c "echo 1 >$poller/paused && grep -qx 1 $poller/paused"
+	before=$(polls)
+	sleep 0.2
+	check "it stands still" [ "$(polls)" = "$before" ]
+	check "it cannot be paused again" refused "busy" paused 1
+	check "a period of 0 is none" refused "Invalid argument" period_ms 0
+	echo 0 >"$poller/paused"
+	sleep 0.2
+	check "it goes on" [ "$(polls)" -gt "$before" ]
+	check "rmmod" rmmod rust_kthread
+} >"$results/kthread_sample.ktap"
+
 load tether_test
 load rust_interval_notifier
 load rust_fd_close

@@ -63,19 +63,20 @@ __rust_helper void rust_helper_kthread_init_delayed_work(struct kthread_delayed_
 	kthread_init_delayed_work(dwork, func);
 }
 
-static DEFINE_RAW_SPINLOCK(tether_bindings);
+/* For what threads, and works, have of each other; see rust/kernel/kthread/waits.rs. */
+static DEFINE_RAW_SPINLOCK(tether_kthreads);
 
-__rust_helper unsigned long rust_helper_tether_lock_bindings(void)
+__rust_helper unsigned long rust_helper_tether_kthread_lock(void)
 {
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&tether_bindings, flags);
+	raw_spin_lock_irqsave(&tether_kthreads, flags);
 	return flags;
 }
 
-__rust_helper void rust_helper_tether_unlock_bindings(unsigned long flags)
+__rust_helper void rust_helper_tether_kthread_unlock(unsigned long flags)
 {
-	raw_spin_unlock_irqrestore(&tether_bindings, flags);
+	raw_spin_unlock_irqrestore(&tether_kthreads, flags);
 }
 
 /* It was a worker's that is no more. */

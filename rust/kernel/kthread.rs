@@ -24,8 +24,9 @@
 //!   when the module goes, before its text is freed. A body that ignores the request makes that
 //!   wait, and is named in the log.
 //! * A detached thread keeps its module loaded until it is out of its text.
-//! * A thread cannot stop, join or park itself: [`EDEADLK`]. If the last handle of a thread is
-//!   dropped inside it, the thread goes on, and its module stops it as if its handle were leaked.
+//! * A thread cannot stop, join or park itself, nor one that waits for it: [`EDEADLK`]. If its handle
+//!   is dropped there, the thread is asked to stop, unless it is the current one, and is not waited
+//!   for: its module's end does that.
 //! * Who parks a thread is answered, whatever becomes of it: it parks, or it ends ([`ESRCH`]).
 //! * What is said of a thread before it runs ([`Builder`]) cannot be said afterwards.
 //!
@@ -160,6 +161,8 @@ use core::{
 // The paths are for the external build, whose root names this file by one.
 #[path = "kthread/park.rs"]
 mod park;
+#[path = "kthread/waits.rs"]
+mod waits;
 #[path = "kthread/worker.rs"]
 pub mod worker;
 pub use park::{
@@ -500,13 +503,14 @@ struct Core {
     attachment: Attachment,
     signal: Arc<Signal>,
     parking: park::Parking,
+    waits: waits::Waits,
     freezable: bool,
     /// It was woken for the first time, or never will be.
     started: Atomic<bool>,
     /// The kernel has called us, so that the thread's reference is the thread's to drop.
     began: Atomic<bool>,
     stage: Atomic<u32>,
-    /// The handle was dropped inside the thread.
+    /// The handle was dropped inside the thread, or inside one that it waits for.
     orphaned: Atomic<bool>,
     /// Completed when the body has returned and its result is there, or when it never will.
     #[pin]
@@ -516,10 +520,6 @@ struct Core {
 }
 
 impl Core {
-    fn is_current(&self) -> bool {
-        ptr::eq(Task::current_raw(), self.signal.task().as_ptr())
-    }
-
     #[inline]
     fn should_stop(&self) -> bool {
         read_once(&self.signal.should_stop)
@@ -944,6 +944,7 @@ impl<'a, M: Mode> Builder<'a, M> {
                 attachment <- Attachment::new(owner, what),
                 signal,
                 parking: park::Parking::new(),
+                waits: waits::Waits::new(),
                 freezable: self.freezable,
                 started: Atomic::new(false),
                 began: Atomic::new(false),
@@ -1069,8 +1070,8 @@ impl<'a, M: Mode> Builder<'a, M> {
                 unsafe { bindings::kthread_bind(task, cpu.as_u32()) };
                 Ok(())
             }
-            // SAFETY: The task has not run yet, and this is done once.
             Affinity::Preferred(cpus) => {
+                // SAFETY: The task has not run yet, and this is done once.
                 to_result(unsafe { bindings::kthread_affine_preferred(task, cpus.as_raw()) })
             }
         };
@@ -1175,7 +1176,7 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
 /// A kernel thread that returns `R`.
 ///
 /// Dropping it stops the thread and waits for it: that may sleep. Inside the thread itself it only
-/// lets go of it.
+/// lets go of it; inside one that it waits for, that is not waited for.
 ///
 /// # Invariants
 ///
@@ -1196,7 +1197,7 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     ///
     /// * [`EBUSY`] if it is parked already, or somebody else is about to park or unpark it;
     /// * [`ESRCH`] if its body has returned, meanwhile or before, or it is asked to stop;
-    /// * [`EDEADLK`] if this is called inside the thread.
+    /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for.
     #[doc(alias = "kthread_park")]
     pub fn park(&self) -> Result {
         self.core().park()
@@ -1209,6 +1210,11 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     #[doc(alias = "kthread_unpark")]
     pub fn unpark(&self) {
         self.core().unpark();
+    }
+
+    /// Whether the thread is parked.
+    pub fn is_parked(&self) -> bool {
+        self.core().is_parked()
     }
 }
 
@@ -1289,13 +1295,16 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`EDEADLK`] if this is called inside the thread.
+    /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or inside one that
+    /// it waits for.
     #[doc(alias = "kthread_stop")]
     pub fn stop(mut self) -> Result<Exit<R>, Refused<Self>> {
-        if self.core().is_current() {
-            return Err(Refused::new(self, EDEADLK));
-        }
+        let waiting = match self.core().wait_for() {
+            Ok(waiting) => waiting,
+            Err(error) => return Err(Refused::new(self, error)),
+        };
         self.end();
+        drop(waiting);
         // SAFETY: The thread has ended, and the handle is given up.
         let exit = unsafe { self.inner().take() };
         self.inner = None;
@@ -1309,17 +1318,20 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or with
-    /// [`ENODEV`] if its module's end was before its beginning, so that it will not run.
+    /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or inside one that
+    /// it waits for, or with [`ENODEV`] if its module's end was before its beginning, so that it will
+    /// not run.
     pub fn join(self) -> Result<R, Refused<Self>> {
-        if self.core().is_current() {
-            return Err(Refused::new(self, EDEADLK));
-        }
+        let waiting = match self.core().wait_for() {
+            Ok(waiting) => waiting,
+            Err(error) => return Err(Refused::new(self, error)),
+        };
         // Nobody else could any more.
         self.core().unpark();
         // SAFETY: The completion is initialised, and we keep it valid.
         unsafe { bindings::wait_for_completion(self.core().returned.get()) };
         self.end();
+        drop(waiting);
         // SAFETY: The thread has ended. What is taken is either returned, or was dropped before.
         match unsafe { self.inner().take() } {
             Exit::Returned(result) => Ok(result),
@@ -1380,12 +1392,17 @@ impl<R: Send + 'static, M> Drop for Thread<R, M> {
         if self.inner.is_none() {
             return;
         }
-        if self.core().is_current() {
-            // Waiting for ourselves would be for ever.
+        let Ok(waiting) = self.core().wait_for() else {
+            // Waiting for ourselves would be for ever. It has not come to its end, or it would not
+            // be waiting.
             self.core().orphaned.store(true, Relaxed);
+            if !ptr::eq(Task::current_raw(), self.core().signal.task().as_ptr()) {
+                self.core().request_stop();
+            }
             return;
-        }
+        };
         self.end();
+        drop(waiting);
         // SAFETY: The thread has ended, and the handle is given up. A body that never ran is
         // dropped here, also if something in it keeps `inner` alive.
         drop(unsafe { self.inner().take() });

@@ -15,6 +15,7 @@ use crate::{
     bindings,
     prelude::*,
     sync::atomic::{
+        Acquire,
         Atomic,
         Full,
         Relaxed,
@@ -164,9 +165,7 @@ impl Parking {
 impl Core {
     /// Parks the thread, and waits until it is.
     pub(super) fn park(&self) -> Result {
-        if self.is_current() {
-            return Err(EDEADLK);
-        }
+        let _waiting = self.wait_for()?;
         let (state, task) = (&self.parking.state, self.signal.task());
         match state.cmpxchg(RUNNING, PARKING, Full) {
             Ok(_) => {}
@@ -215,6 +214,10 @@ impl Core {
         unsafe { bindings::kthread_unpark(task.as_ptr()) };
         state.store(RUNNING, Release);
         task.wake_up();
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.parking.state.load(Acquire) == PARKED
     }
 
     /// The body has returned: answers who parks it, and lets nobody begin with that.

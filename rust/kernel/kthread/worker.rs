@@ -87,6 +87,7 @@
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
 use super::{
+    waits::Lock,
     with_mm,
     Builder,
     Plain, //
@@ -187,7 +188,7 @@ pub struct Vtable {
 ///
 /// * `vtable` is that of the pointer that the node comes from.
 /// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
-///   changes under the lock of bindings, or when nobody else has the node.
+///   changes under [`Lock`], or when nobody else has the node.
 /// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
 #[doc(hidden)]
 #[repr(C)]
@@ -775,7 +776,7 @@ impl Queue {
             return Err(EINVAL);
         }
         let before = {
-            let _lock = BindingsLock::new();
+            let _lock = Lock::new();
             let before = node.bound.load(Relaxed);
             if ptr::eq(before, self) {
                 return Ok(());
@@ -1122,10 +1123,10 @@ impl Queue {
         // SAFETY: By the function's contract.
         let this = unsafe { Self::from_attachment(attachment) };
         let pid = this.task().pid();
+        let complain =
+            || pr_warn!("a work of worker {pid} does not return: its module cannot go\n");
         // SAFETY: The owner's end has taken it off the list.
-        unsafe {
-            this.end(|| pr_warn!("a work of worker {pid} does not return: its module cannot go\n"))
-        };
+        unsafe { this.end(complain) };
     }
 
     /// # Safety
@@ -1134,29 +1135,6 @@ impl Queue {
     unsafe fn release(attachment: *const Attachment) {
         // SAFETY: By the function's contract the list had a reference.
         drop(unsafe { Arc::from_raw(Self::from_attachment(attachment)) });
-    }
-}
-
-/// Serialises those who bind nodes; in any context.
-struct BindingsLock {
-    flags: c_ulong,
-    _not_send: NotThreadSafe,
-}
-
-impl BindingsLock {
-    fn new() -> Self {
-        Self {
-            // SAFETY: It is not held: nothing is called with it but what is in `Queue::bind`.
-            flags: unsafe { bindings::tether_lock_bindings() },
-            _not_send: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for BindingsLock {
-    fn drop(&mut self) {
-        // SAFETY: It was taken when this was made.
-        unsafe { bindings::tether_unlock_bindings(self.flags) };
     }
 }
 
