@@ -4,11 +4,13 @@
  *
  * For each operation and device: the time of a call with many items less that of a call with few,
  * by their difference. That leaves out what the call itself costs. The least of several rounds
- * counts, their spread is shown.
+ * counts; by how much the median differs is shown.
  */
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -22,7 +24,6 @@
 #include "bench.h"
 
 #define FEW	16
-#define MANY	(FEW + 1000)
 #define ROUNDS	20
 
 static const char *const modules[] = {
@@ -37,13 +38,19 @@ static const char *const devices[] = { "c", "c_twin", "c_guarded", "raw", "tethe
 static const struct {
 	const char *name;
 	int operation;
+	/* How many more are done than few. */
+	int more;
 	/* In calls of their own, instead of many in one. */
 	int alone;
 } operations[] = {
-	{ "task_work: queue on self and run, embedded", BENCH_TASK_WORK_EMBEDDED },
-	{ "task_work: the same, one in a call", BENCH_TASK_WORK_EMBEDDED, 1 },
-	{ "task_work: queue on self and run, shared", BENCH_TASK_WORK_SHARED },
-	{ "task_work: allocate, queue on self, run, free", BENCH_TASK_WORK_BOXED },
+	{ "task_work: queue on self and run, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
+	{ "task_work: the same, one in a call", BENCH_TASK_WORK_EMBEDDED, 1000, 1 },
+	{ "task_work: queue on self and run, shared", BENCH_TASK_WORK_SHARED, 1000 },
+	{ "task_work: allocate, queue on self, run, free", BENCH_TASK_WORK_BOXED, 1000 },
+	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000 },
+	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK, 1000 },
+	{ "kthread: worker, queue one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000 },
+	{ "kthread: worker, a batch of 64", BENCH_WORKER_BATCH, 1000 },
 };
 
 static long now(void)
@@ -74,31 +81,59 @@ static long measure_alone(int fd, int operation, int count, int calls)
 	return now() - begun;
 }
 
-/* Instructions for one item, in tenths; and how much of them the rounds differ by. */
-static long best(int fd, int operation, int alone, long *spread)
+static int compare(const void *one, const void *other)
 {
-	long least = -1, most = 0;
+	long a = *(const long *)one, b = *(const long *)other;
+
+	return a < b ? -1 : a > b;
+}
+
+/* What a device took, in each round. */
+static struct {
+	int fd;
+	int refused;
+	long few[ROUNDS], many[ROUNDS];
+} taken[DEVICES];
+
+/*
+ * Does an operation on all devices. They take turns: what the kernel has to do besides changes with
+ * time.
+ */
+static void run(int operation, int more, int alone)
+{
+	size_t i;
 	int round;
 
-	for (round = 0; round < ROUNDS + 3; round++) {
-		long few = alone ? measure_alone(fd, operation, 0, MANY - FEW) :
-				   measure(fd, operation, FEW);
-		long many = alone ? measure_alone(fd, operation, 1, MANY - FEW) :
-				    measure(fd, operation, MANY);
-		long each;
+	/* What is cold warms up in the first rounds, which the later ones overwrite. */
+	for (round = -3; round < ROUNDS; round++) {
+		for (i = 0; i < DEVICES; i++) {
+			long *few = &taken[i].few[round < 0 ? 0 : round];
+			long *many = &taken[i].many[round < 0 ? 0 : round];
+			int fd = taken[i].fd;
 
-		if (few < 0 || many < 0)
-			return -1;
-		/* What is cold warms up first. */
-		if (round < 3)
-			continue;
-		each = (many - few) * 10 / (MANY - FEW);
-		if (least < 0 || each < least)
-			least = each;
-		if (each > most)
-			most = each;
+			*few = alone ? measure_alone(fd, operation, 0, more) :
+				       measure(fd, operation, FEW);
+			*many = alone ? measure_alone(fd, operation, 1, more) :
+					measure(fd, operation, FEW + more);
+			taken[i].refused = *few < 0 || *many < 0;
+		}
 	}
-	*spread = most - least;
+}
+
+/*
+ * Instructions for one item, in tenths: of the least that many took, and few. *spread is how much
+ * more the median has.
+ */
+static long best(size_t device, int more, long *spread)
+{
+	long *few = taken[device].few, *many = taken[device].many, least;
+
+	if (taken[device].refused)
+		return -1;
+	qsort(few, ROUNDS, sizeof(*few), compare);
+	qsort(many, ROUNDS, sizeof(*many), compare);
+	least = (many[0] - few[0]) * 10 / more;
+	*spread = labs((many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / more - least);
 	return least;
 }
 
@@ -107,7 +142,6 @@ int main(void)
 	/* What is printed is kept until the end: a console would be in the way. */
 	static char output[65536];
 	size_t length = 0, i, j;
-	int fds[DEVICES];
 
 	mkdir("/dev", 0755);
 	mkdir("/sys", 0755);
@@ -126,12 +160,15 @@ int main(void)
 	}
 	/* What the boot has left to do gets done. */
 	sleep(5);
+	/* Who is woken does not run before we wait: when he would depends on what all took so far. */
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 }))
+		printf("bench: no real-time priority\n");
 	for (j = 0; j < DEVICES; j++) {
 		char path[64];
 
 		snprintf(path, sizeof(path), "/dev/bench-%s", devices[j]);
-		fds[j] = open(path, O_RDWR);
-		if (fds[j] < 0) {
+		taken[j].fd = open(path, O_RDWR);
+		if (taken[j].fd < 0) {
 			printf("bench: cannot open %s\n", path);
 			goto out;
 		}
@@ -139,9 +176,9 @@ int main(void)
 	for (i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
 		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
 				   operations[i].name);
+		run(operations[i].operation, operations[i].more, operations[i].alone);
 		for (j = 0; j < DEVICES; j++) {
-			long spread = 0, each = best(fds[j], operations[i].operation,
-							operations[i].alone, &spread);
+			long spread = 0, each = best(j, operations[i].more, &spread);
 
 			length += snprintf(output + length, sizeof(output) - length, "|%ld:%ld",
 					   each, spread);

@@ -8,6 +8,7 @@
 
 /* How many items there are at the most. */
 #define BENCH_MAX	4096
+#define BENCH_BATCH	64
 
 /*
  * Each takes a number of items; the work is done when the call has returned to user space. A
@@ -21,6 +22,14 @@ enum bench_operation {
 	BENCH_TASK_WORK_SHARED,
 	/* Allocate, queue on oneself, run, free. */
 	BENCH_TASK_WORK_BOXED,
+	/* Make a thread, wait until its body has begun, stop it. */
+	BENCH_KTHREAD_RUN_STOP,
+	/* Park and unpark a thread that is there. */
+	BENCH_KTHREAD_PARK_UNPARK,
+	/* Queue one work on a worker that is there, and wait until it has run. */
+	BENCH_WORKER_QUEUE_FLUSH,
+	/* Queue BENCH_BATCH, and wait until they have run; so many times. */
+	BENCH_WORKER_BATCH,
 	BENCH_OPERATIONS,
 };
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The benchmark's work as a C driver does it today; or, as BENCH_GUARDED, as it should. */
 
+#include <linux/completion.h>
 #include <linux/fs.h>
+#include <linux/kthread.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/refcount.h>
@@ -112,6 +114,169 @@ static int run_boxed(unsigned long count)
 	return 0;
 }
 
+#ifdef BENCH_GUARDED
+static struct guarded_threads *threads;
+#define THREAD struct guarded_thread
+#define WORKER struct guarded_worker
+#define KTHREAD_WORK struct guarded_kthread_work
+#define THREAD_RUN(body, data) guarded_thread_run(threads, body, data)
+#define THREAD_STOP(thread) guarded_thread_stop(threads, thread)
+#define THREAD_PARK(thread) guarded_thread_park(thread)
+#define THREAD_UNPARK(thread) guarded_thread_unpark(thread)
+#define WORKER_RUN() guarded_worker_run()
+#define WORKER_QUEUE(worker, work) guarded_worker_queue(worker, work)
+#define WORKER_FLUSH(worker) guarded_worker_flush(worker)
+#define WORKER_DESTROY(worker) guarded_worker_destroy(worker)
+#define BARE(guarded) (&(guarded)->work)
+
+static void until_stopped(struct guarded_thread *thread, void *data)
+{
+	complete(data);
+	guarded_thread_sleep(thread, false);
+}
+
+static void until_stopped_or_parked(struct guarded_thread *thread, void *data)
+{
+	guarded_thread_sleep(thread, true);
+}
+#else
+#define THREAD struct task_struct
+#define WORKER struct kthread_worker
+#define KTHREAD_WORK struct kthread_work
+#define THREAD_RUN(body, data) kthread_run(body, data, "%s", "bench")
+#define THREAD_STOP(thread) kthread_stop(thread)
+#define THREAD_PARK(thread) kthread_park(thread)
+#define THREAD_UNPARK(thread) kthread_unpark(thread)
+#define WORKER_RUN() kthread_run_worker(0, "%s", "bench")
+#define WORKER_QUEUE(worker, work) (kthread_queue_work(worker, work) ? 0 : -EBUSY)
+#define WORKER_FLUSH(worker) (kthread_flush_worker(worker), 0)
+#define WORKER_DESTROY(worker) kthread_destroy_worker(worker)
+#define BARE(work) (work)
+
+static int until_stopped(void *data)
+{
+	complete(data);
+	for (;;) {
+		set_current_state(TASK_IDLE);
+		if (kthread_should_stop())
+			break;
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+	return 0;
+}
+
+static int until_stopped_or_parked(void *data)
+{
+	for (;;) {
+		set_current_state(TASK_IDLE);
+		if (kthread_should_stop())
+			break;
+		if (kthread_should_park()) {
+			__set_current_state(TASK_RUNNING);
+			kthread_parkme();
+			continue;
+		}
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+	return 0;
+}
+#endif
+
+static THREAD *parkable;
+static WORKER *worker;
+static struct bench_work {
+	unsigned long value;
+	KTHREAD_WORK work;
+} works[BENCH_BATCH];
+
+static void work_run(struct kthread_work *kthread_work)
+{
+	struct bench_work *work = container_of(kthread_work, struct bench_work,
+#ifdef BENCH_GUARDED
+					       work.work);
+#else
+					       work);
+#endif
+
+	sum += work->value;
+}
+
+static int run_stop(unsigned long count)
+{
+	while (count--) {
+		DECLARE_COMPLETION_ONSTACK(begun);
+		THREAD *thread = THREAD_RUN(until_stopped, &begun);
+
+		if (IS_ERR(thread))
+			return PTR_ERR(thread);
+		wait_for_completion(&begun);
+		THREAD_STOP(thread);
+	}
+	return 0;
+}
+
+static int park_unpark(unsigned long count)
+{
+	while (count--) {
+		int ret = THREAD_PARK(parkable);
+
+		if (ret)
+			return ret;
+		THREAD_UNPARK(parkable);
+	}
+	return 0;
+}
+
+static int queue_flush(unsigned long count)
+{
+	while (count--) {
+		int ret = WORKER_QUEUE(worker, &works[0].work);
+
+		ret = ret ?: WORKER_FLUSH(worker);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int queue_batch(unsigned long count)
+{
+	while (count--) {
+		unsigned long i;
+		int ret;
+
+		for (i = 0; i < BENCH_BATCH; i++) {
+			ret = WORKER_QUEUE(worker, &works[i].work);
+			if (ret)
+				return ret;
+		}
+		ret = WORKER_FLUSH(worker);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int prepare_threads(void)
+{
+	unsigned long i;
+
+#ifdef BENCH_GUARDED
+	threads = guarded_threads();
+	if (!threads)
+		return -ENOMEM;
+#endif
+	for (i = 0; i < BENCH_BATCH; i++)
+		kthread_init_work(BARE(&works[i].work), work_run);
+	parkable = THREAD_RUN(until_stopped_or_parked, NULL);
+	if (IS_ERR(parkable))
+		return PTR_ERR(parkable);
+	worker = WORKER_RUN();
+	return PTR_ERR_OR_ZERO(worker);
+}
+
 static long bench_ioctl(struct file *file, unsigned int command, unsigned long count)
 {
 	if (count > BENCH_MAX)
@@ -125,6 +290,14 @@ static long bench_ioctl(struct file *file, unsigned int command, unsigned long c
 		return run_shared(count);
 	case BENCH_RUN(BENCH_TASK_WORK_BOXED):
 		return run_boxed(count);
+	case BENCH_RUN(BENCH_KTHREAD_RUN_STOP):
+		return run_stop(count);
+	case BENCH_RUN(BENCH_KTHREAD_PARK_UNPARK):
+		return park_unpark(count);
+	case BENCH_RUN(BENCH_WORKER_QUEUE_FLUSH):
+		return queue_flush(count);
+	case BENCH_RUN(BENCH_WORKER_BATCH):
+		return queue_batch(count);
 	}
 	return -ENOTTY;
 }
@@ -143,6 +316,7 @@ static struct miscdevice bench_device = {
 static int __init bench_init(void)
 {
 	unsigned long i;
+	int ret;
 
 #ifdef BENCH_GUARDED
 	pins = guarded_pins(THIS_MODULE);
@@ -161,6 +335,9 @@ static int __init bench_init(void)
 		pool[pooled++] = item;
 		shared[i] = other;
 	}
+	ret = prepare_threads();
+	if (ret)
+		return ret;
 	return misc_register(&bench_device);
 }
 
@@ -169,6 +346,8 @@ static void __exit bench_exit(void)
 	unsigned long i;
 
 	misc_deregister(&bench_device);
+	THREAD_STOP(parkable);
+	WORKER_DESTROY(worker);
 	for (i = 0; i < BENCH_MAX; i++) {
 		kfree(pool[i]);
 		kfree(shared[i]);

@@ -2,10 +2,14 @@
 
 //! The benchmark's work on raw bindings, as drivers write it today; see `bench.h`.
 
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    ptr, //
+};
 use kernel::{
     bindings,
     container_of,
+    error::from_err_ptr,
     fs::File,
     ioctl::_IO,
     miscdevice::{
@@ -14,7 +18,13 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     prelude::*,
-    sync::Arc, //
+    sync::{
+        barrier::{
+            smp_mb,
+            Full, //
+        },
+        Arc, //
+    }, //
 };
 
 module! {
@@ -144,6 +154,198 @@ fn run_boxed(count: usize) -> Result {
             drop(unsafe { KBox::from_raw(item) });
             return Err(error);
         }
+    }
+    Ok(())
+}
+
+#[repr(C)]
+struct Work {
+    value: usize,
+    work: UnsafeCell<bindings::kthread_work>,
+}
+
+/// # Safety
+///
+/// Called with what was queued.
+unsafe extern "C" fn work_run(work: *mut bindings::kthread_work) {
+    let work: *mut UnsafeCell<bindings::kthread_work> = work.cast();
+    // SAFETY: By the function's contract.
+    POOL.get().sum += unsafe { (*container_of!(work, Work, work)).value };
+}
+
+/// `set_current_state()`
+fn set_current_state(state: u32) {
+    let task = kernel::task::Task::current_raw();
+    // SAFETY: The current task is valid.
+    unsafe { ptr::write_volatile(&raw mut (*task).__state, state) };
+    smp_mb(Full);
+}
+
+/// # Safety
+///
+/// Called by a thread of its own, with a [`Begun`].
+unsafe extern "C" fn until_stopped(begun: *mut c_void) -> c_int {
+    // SAFETY: By the function's contract.
+    unsafe { &*begun.cast::<Begun>() }.complete();
+    loop {
+        set_current_state(bindings::TASK_IDLE);
+        // SAFETY: This is a thread of our own.
+        if unsafe { bindings::kthread_should_stop() } {
+            break;
+        }
+        // SAFETY: As above.
+        unsafe { bindings::schedule() };
+    }
+    set_current_state(bindings::TASK_RUNNING);
+    0
+}
+
+/// # Safety
+///
+/// Called by a thread of its own.
+unsafe extern "C" fn until_stopped_or_parked(_data: *mut c_void) -> c_int {
+    loop {
+        set_current_state(bindings::TASK_IDLE);
+        // SAFETY: This is a thread of our own.
+        if unsafe { bindings::kthread_should_stop() } {
+            break;
+        }
+        // SAFETY: As above.
+        if unsafe { bindings::kthread_should_park() } {
+            set_current_state(bindings::TASK_RUNNING);
+            // SAFETY: As above.
+            unsafe { bindings::kthread_parkme() };
+            continue;
+        }
+        // SAFETY: As above.
+        unsafe { bindings::schedule() };
+    }
+    set_current_state(bindings::TASK_RUNNING);
+    0
+}
+
+fn run(
+    main: unsafe extern "C" fn(*mut c_void) -> c_int,
+    data: *const Begun,
+) -> Result<*mut bindings::task_struct> {
+    // SAFETY: The function expects the data.
+    let task = from_err_ptr(unsafe {
+        bindings::kthread_create_on_node(
+            Some(main),
+            data.cast_mut().cast(),
+            bindings::NUMA_NO_NODE,
+            c"%s".as_char_ptr(),
+            c"bench".as_char_ptr(),
+        )
+    })?;
+    // SAFETY: The task was just made.
+    unsafe { bindings::wake_up_process(task) };
+    Ok(task)
+}
+
+struct Standing {
+    parkable: *mut bindings::task_struct,
+    worker: *mut bindings::kthread_worker,
+    begun: Begun,
+    works: KVVec<KBox<Work>>,
+}
+
+impl Standing {
+    fn new(_module: &'static ThisModule) -> Result<Self> {
+        let mut works = KVVec::with_capacity(BATCH_SIZE, GFP_KERNEL)?;
+        for value in 0..BATCH_SIZE {
+            let work = UnsafeCell::new(bindings::kthread_work {
+                func: Some(work_run),
+                ..Default::default()
+            });
+            let work = KBox::new(Work { value, work }, GFP_KERNEL)?;
+            // SAFETY: The list head is valid, and does not move.
+            unsafe { bindings::INIT_LIST_HEAD(&raw mut (*work.work.get()).node) };
+            works.push(work, GFP_KERNEL)?;
+        }
+        // SAFETY: The name is one.
+        let worker = from_err_ptr(unsafe {
+            bindings::kthread_create_worker_on_node(
+                0,
+                bindings::NUMA_NO_NODE,
+                c"bench".as_char_ptr(),
+            )
+        })?;
+        // SAFETY: The worker was just made.
+        unsafe { bindings::wake_up_process((*worker).task) };
+        Ok(Self {
+            parkable: run(until_stopped_or_parked, ptr::null())?,
+            worker,
+            begun: Begun::new()?,
+            works,
+        })
+    }
+
+    #[inline(always)]
+    fn enqueue(&self, index: usize) -> Result {
+        // SAFETY: There are so many, as in C.
+        let work = unsafe { self.works.get_unchecked(index) }.work.get();
+        // SAFETY: Both are valid.
+        if unsafe { bindings::kthread_queue_work(self.worker, work) } {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    fn flush(&self) {
+        // SAFETY: The worker is valid.
+        unsafe { bindings::kthread_flush_worker(self.worker) };
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        // SAFETY: The thread is ours.
+        unsafe { bindings::kthread_stop(self.parkable) };
+        // SAFETY: The worker is ours.
+        unsafe { bindings::kthread_destroy_worker(self.worker) };
+    }
+}
+
+fn run_stop(count: usize) -> Result {
+    let begun = &standing()?.begun;
+    for _ in 0..count {
+        let task = run(until_stopped, begun)?;
+        begun.wait();
+        // SAFETY: The thread is ours, and does not end by itself.
+        unsafe { bindings::kthread_stop(task) };
+    }
+    Ok(())
+}
+
+fn park_unpark(count: usize) -> Result {
+    let standing = standing()?;
+    for _ in 0..count {
+        // SAFETY: The thread is ours, and parks if it is asked to.
+        kernel::error::to_result(unsafe { bindings::kthread_park(standing.parkable) })?;
+        // SAFETY: As above.
+        unsafe { bindings::kthread_unpark(standing.parkable) };
+    }
+    Ok(())
+}
+
+fn queue_flush(count: usize) -> Result {
+    let standing = standing()?;
+    for _ in 0..count {
+        standing.enqueue(0)?;
+        standing.flush();
+    }
+    Ok(())
+}
+
+fn queue_batch(count: usize) -> Result {
+    let standing = standing()?;
+    for _ in 0..count {
+        for index in 0..BATCH_SIZE {
+            standing.enqueue(index)?;
+        }
+        standing.flush();
     }
     Ok(())
 }

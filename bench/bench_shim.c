@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What C needs to give the guarantees that Tether gives for a task work: text that stays, which
- * calls the work's module and lets go of it afterwards, and accounts of what is pending.
+ * What C needs to give the guarantees that Tether gives. For a task work: text that stays, which
+ * calls the work's module and lets go of it afterwards, and accounts of what is pending. For a
+ * thread: a reference to its task, a list of its module's, an end that can be asked for and waited
+ * for separately, parking that is always answered, a look at who waits for whom. For a worker's works:
+ * that they are bound to one, and are not queued when that goes.
  */
 
+#include <linux/completion.h>
 #include <linux/jiffies.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/task_work.h>
 
 #include "bench_shim.h"
@@ -69,6 +78,303 @@ int guarded_add(struct task_struct *task, struct guarded_work *work,
 }
 EXPORT_SYMBOL_GPL(guarded_add);
 
+struct guarded_threads {
+	spinlock_t lock;
+	struct list_head list;
+	atomic_t entered;
+	bool closed;
+};
+
+enum { RUNNING, PARKING, PARKED, UNPARKING, OVER };
+
+struct guarded_thread {
+	struct list_head links;
+	struct guarded_threads *threads;
+	struct task_struct *task;
+	void (*body)(struct guarded_thread *thread, void *data);
+	void *data;
+	refcount_t refs;
+	struct completion returned;
+	struct guarded_thread *waits_for;
+	atomic_t parking;
+	atomic_t started;
+	bool should_stop;
+	bool woken;
+	bool began;
+	bool attached;
+	bool over;
+};
+
+static DEFINE_RAW_SPINLOCK(waits_lock);
+
+struct guarded_threads *guarded_threads(void)
+{
+	struct guarded_threads *threads = kzalloc(sizeof(*threads), GFP_KERNEL);
+
+	if (threads) {
+		spin_lock_init(&threads->lock);
+		INIT_LIST_HEAD(&threads->list);
+	}
+	return threads;
+}
+EXPORT_SYMBOL_GPL(guarded_threads);
+
+static void guarded_thread_put(struct guarded_thread *thread)
+{
+	if (refcount_dec_and_test(&thread->refs)) {
+		put_task_struct(thread->task);
+		kfree(thread);
+	}
+}
+
+static void guarded_end_parking(struct guarded_thread *thread)
+{
+	WRITE_ONCE(thread->over, true);
+	for (;;) {
+		set_current_state(TASK_IDLE);
+		if (atomic_cmpxchg(&thread->parking, RUNNING, OVER) == RUNNING)
+			break;
+		if (kthread_should_park())
+			kthread_parkme();
+		else
+			schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+}
+
+static int guarded_main(void *data)
+{
+	struct guarded_thread *thread = data;
+
+	WRITE_ONCE(thread->began, true);
+	thread->body(thread, thread->data);
+	guarded_end_parking(thread);
+	complete_all(&thread->returned);
+	guarded_thread_put(thread);
+	return 0;
+}
+
+struct guarded_thread *guarded_thread_run(struct guarded_threads *threads,
+					  void (*body)(struct guarded_thread *thread, void *data),
+					  void *data)
+{
+	struct guarded_thread *thread = kzalloc(sizeof(*thread), GFP_KERNEL);
+
+	if (!thread)
+		return ERR_PTR(-ENOMEM);
+	thread->threads = threads;
+	thread->body = body;
+	thread->data = data;
+	/* The caller's, the list's, the thread's. */
+	refcount_set(&thread->refs, 3);
+	init_completion(&thread->returned);
+	atomic_inc(&threads->entered);
+	smp_mb__after_atomic();
+	if (READ_ONCE(threads->closed))
+		goto closed;
+	thread->task = kthread_create(guarded_main, thread, "%s", "bench");
+	if (IS_ERR(thread->task))
+		goto closed;
+	get_task_struct(thread->task);
+	spin_lock(&threads->lock);
+	thread->attached = true;
+	list_add_tail(&thread->links, &threads->list);
+	spin_unlock(&threads->lock);
+	atomic_dec(&threads->entered);
+	if (!atomic_xchg(&thread->started, 1))
+		wake_up_process(thread->task);
+	return thread;
+closed:
+	atomic_dec(&threads->entered);
+	kfree(thread);
+	return ERR_PTR(-ENODEV);
+}
+EXPORT_SYMBOL_GPL(guarded_thread_run);
+
+/* Who waits for whom, if the current task is one of these. */
+static int guarded_wait_for(struct guarded_thread *thread)
+{
+	struct guarded_thread *me, *other;
+
+	if (kthread_func(current) != guarded_main)
+		return 0;
+	me = kthread_data(current);
+	guard(raw_spinlock_irqsave)(&waits_lock);
+	for (other = thread; other; other = other->waits_for)
+		if (other == me)
+			return -EDEADLK;
+	me->waits_for = thread;
+	return 0;
+}
+
+static void guarded_waited(void)
+{
+	struct guarded_thread *me;
+
+	if (kthread_func(current) != guarded_main)
+		return;
+	me = kthread_data(current);
+	guard(raw_spinlock_irqsave)(&waits_lock);
+	me->waits_for = NULL;
+}
+
+int guarded_thread_stop(struct guarded_threads *threads, struct guarded_thread *thread)
+{
+	int ret = guarded_wait_for(thread);
+	bool attached;
+
+	if (ret)
+		return ret;
+	spin_lock(&threads->lock);
+	attached = thread->attached;
+	if (attached) {
+		list_del(&thread->links);
+		thread->attached = false;
+	}
+	spin_unlock(&threads->lock);
+	if (attached) {
+		WRITE_ONCE(thread->should_stop, true);
+		guarded_thread_unpark(thread);
+		kthread_stop(thread->task);
+		if (!READ_ONCE(thread->began)) {
+			complete_all(&thread->returned);
+			guarded_thread_put(thread);
+		}
+		guarded_thread_put(thread);
+	}
+	guarded_waited();
+	guarded_thread_put(thread);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(guarded_thread_stop);
+
+void guarded_thread_sleep(struct guarded_thread *thread, bool parkable)
+{
+	for (;;) {
+		set_current_state(TASK_IDLE);
+		if (READ_ONCE(thread->should_stop))
+			break;
+		if (parkable && kthread_should_park()) {
+			__set_current_state(TASK_RUNNING);
+			kthread_parkme();
+		} else if (xchg(&thread->woken, false)) {
+			__set_current_state(TASK_RUNNING);
+		} else {
+			schedule();
+		}
+	}
+	__set_current_state(TASK_RUNNING);
+}
+EXPORT_SYMBOL_GPL(guarded_thread_sleep);
+
+int guarded_thread_park(struct guarded_thread *thread)
+{
+	int ret = guarded_wait_for(thread);
+
+	if (ret)
+		return ret;
+	ret = atomic_cmpxchg(&thread->parking, RUNNING, PARKING);
+	if (ret != RUNNING) {
+		guarded_waited();
+		return ret == OVER ? -ESRCH : -EBUSY;
+	}
+	if (!READ_ONCE(thread->should_stop)) {
+		kthread_park(thread->task);
+		if (!READ_ONCE(thread->over) &&
+		    atomic_cmpxchg(&thread->parking, PARKING, PARKED) == PARKING) {
+			guarded_waited();
+			return 0;
+		}
+		kthread_unpark(thread->task);
+	}
+	atomic_set_release(&thread->parking, RUNNING);
+	wake_up_process(thread->task);
+	guarded_waited();
+	return READ_ONCE(thread->should_stop) || READ_ONCE(thread->over) ? -ESRCH : 0;
+}
+EXPORT_SYMBOL_GPL(guarded_thread_park);
+
+void guarded_thread_unpark(struct guarded_thread *thread)
+{
+	for (;;) {
+		int state = atomic_cmpxchg(&thread->parking, PARKED, UNPARKING);
+
+		if (state == PARKED)
+			break;
+		if (state != PARKING ||
+		    atomic_cmpxchg(&thread->parking, PARKING, UNPARKING) == PARKING)
+			return;
+	}
+	kthread_unpark(thread->task);
+	atomic_set_release(&thread->parking, RUNNING);
+	wake_up_process(thread->task);
+}
+EXPORT_SYMBOL_GPL(guarded_thread_unpark);
+
+struct guarded_worker {
+	struct kthread_worker worker;
+	struct task_struct *task;
+	atomic_t users;
+};
+
+struct guarded_worker *guarded_worker_run(void)
+{
+	struct guarded_worker *worker = kzalloc(sizeof(*worker), GFP_KERNEL);
+
+	if (!worker)
+		return ERR_PTR(-ENOMEM);
+	kthread_init_worker(&worker->worker);
+	worker->task = kthread_create(kthread_worker_fn, &worker->worker, "%s", "bench");
+	if (IS_ERR(worker->task)) {
+		kfree(worker);
+		return ERR_PTR(-ENOMEM);
+	}
+	get_task_struct(worker->task);
+	worker->worker.task = worker->task;
+	wake_up_process(worker->task);
+	return worker;
+}
+EXPORT_SYMBOL_GPL(guarded_worker_run);
+
+int guarded_worker_queue(struct guarded_worker *worker, struct guarded_kthread_work *work)
+{
+	int ret;
+
+	/* One that was never queued is bound, under a lock. */
+	if (unlikely(smp_load_acquire(&work->bound) != worker)) {
+		guard(raw_spinlock_irqsave)(&waits_lock);
+		if (work->bound && work->bound != worker)
+			return -EXDEV;
+		smp_store_release(&work->bound, worker);
+	}
+	if (unlikely(!atomic_inc_unless_negative(&worker->users)))
+		return -ESHUTDOWN;
+	ret = kthread_queue_work(&worker->worker, &work->work) ? 0 : -EBUSY;
+	atomic_dec_return_release(&worker->users);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(guarded_worker_queue);
+
+int guarded_worker_flush(struct guarded_worker *worker)
+{
+	if (current == worker->task)
+		return -EDEADLK;
+	if (unlikely(!atomic_inc_unless_negative(&worker->users)))
+		return -ESHUTDOWN;
+	kthread_flush_worker(&worker->worker);
+	atomic_dec_return_release(&worker->users);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(guarded_worker_flush);
+
+/* With nothing pending. */
+void guarded_worker_destroy(struct guarded_worker *worker)
+{
+	kthread_stop_put(worker->task);
+	kfree(worker);
+}
+EXPORT_SYMBOL_GPL(guarded_worker_destroy);
+
 static int __init shim_init(void)
 {
 	return 0;
@@ -76,5 +382,5 @@ static int __init shim_init(void)
 /* No exit: it stays. */
 module_init(shim_init);
 
-MODULE_DESCRIPTION("Benchmark: guarded task works in C");
+MODULE_DESCRIPTION("Benchmark: guarded works and threads in C");
 MODULE_LICENSE("GPL");

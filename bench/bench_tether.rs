@@ -14,13 +14,28 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use tether::task_work::{
-    self,
-    impl_has_task_work,
-    Context,
-    Mode,
-    TaskWork,
-    TaskWorkItem, //
+use tether::{
+    kthread::{
+        self,
+        worker::{
+            impl_has_kthread_work,
+            KthreadWork,
+            KthreadWorkItem,
+            KthreadWorker,
+            WorkContext, //
+        },
+        Builder,
+        Parkable,
+        Thread, //
+    },
+    task_work::{
+        self,
+        impl_has_task_work,
+        Context,
+        Mode,
+        TaskWork,
+        TaskWorkItem, //
+    }, //
 };
 
 module! {
@@ -124,6 +139,117 @@ fn run_boxed(count: usize) -> Result {
             Mode::Resume,
             GFP_KERNEL,
         )?;
+    }
+    Ok(())
+}
+
+#[pin_data]
+struct Work {
+    value: usize,
+    #[pin]
+    work: KthreadWork<Work>,
+}
+
+impl_has_kthread_work! {
+    impl HasKthreadWork<Self> for Work { self.work }
+}
+
+impl KthreadWorkItem for Work {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(this: Self::Pointer, _context: &WorkContext<'_>) {
+        POOL.get().sum += this.value;
+        // It stays where it is, behind the raw pointer of `Standing`.
+        //
+        // SAFETY: It stays pinned.
+        let _ = KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) });
+    }
+}
+
+struct Standing {
+    parkable: Thread<(), Parkable>,
+    worker: KthreadWorker,
+    begun: Begun,
+    works: KVVec<*mut Work>,
+}
+
+impl Standing {
+    fn new(module: &'static ThisModule) -> Result<Self> {
+        let mut works = KVVec::with_capacity(BATCH_SIZE, GFP_KERNEL)?;
+        for value in 0..BATCH_SIZE {
+            let work = pin_init!(Work { value, work <- KthreadWork::new() });
+            let work = KBox::pin_init(work, GFP_KERNEL)?;
+            // SAFETY: It stays pinned, behind a raw pointer.
+            let work = KBox::into_raw(unsafe { Pin::into_inner_unchecked(work) });
+            works.push(work, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            parkable: Builder::new(c"bench")
+                .parkable()
+                .spawn(|context| while !context.sleep().is_stopped() {})?,
+            worker: Builder::new(c"bench").worker(module)?,
+            begun: Begun::new()?,
+            works,
+        })
+    }
+
+    #[inline(always)]
+    fn enqueue(&self, index: usize) -> Result {
+        // SAFETY: There are so many, as in C.
+        let work = unsafe { *self.works.get_unchecked(index) };
+        // SAFETY: It was a pinned box, and is not pending.
+        let work = unsafe { Pin::new_unchecked(KBox::from_raw(work)) };
+        Ok(self.worker.enqueue(work)?)
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        for work in &self.works {
+            // SAFETY: It was a pinned box, and is not pending.
+            drop(unsafe { Pin::new_unchecked(KBox::from_raw(*work)) });
+        }
+    }
+}
+
+fn run_stop(count: usize) -> Result {
+    let begun = &standing()?.begun;
+    for _ in 0..count {
+        let thread = kthread::spawn(c"bench", move |context| {
+            begun.complete();
+            while !context.sleep().is_stopped() {}
+        })?;
+        begun.wait();
+        thread.stop()?;
+    }
+    Ok(())
+}
+
+fn park_unpark(count: usize) -> Result {
+    let standing = standing()?;
+    for _ in 0..count {
+        standing.parkable.park()?;
+        standing.parkable.unpark();
+    }
+    Ok(())
+}
+
+fn queue_flush(count: usize) -> Result {
+    let standing = standing()?;
+    for _ in 0..count {
+        standing.enqueue(0)?;
+        standing.worker.flush()?;
+    }
+    Ok(())
+}
+
+fn queue_batch(count: usize) -> Result {
+    let standing = standing()?;
+    for _ in 0..count {
+        for index in 0..BATCH_SIZE {
+            standing.enqueue(index)?;
+        }
+        standing.worker.flush()?;
     }
     Ok(())
 }

@@ -4,10 +4,15 @@
 // their items from.
 
 const MAX: usize = 4096;
+const BATCH_SIZE: usize = 64;
 const NOTHING: u32 = _IO(0xBA, 0);
 const EMBEDDED: u32 = _IO(0xBA, 1);
 const SHARED: u32 = _IO(0xBA, 2);
 const BOXED: u32 = _IO(0xBA, 3);
+const RUN_STOP: u32 = _IO(0xBA, 4);
+const PARK_UNPARK: u32 = _IO(0xBA, 5);
+const QUEUE_FLUSH: u32 = _IO(0xBA, 6);
+const BATCH: u32 = _IO(0xBA, 7);
 
 /// What is used by one program, from one thread: no lock, as in C.
 struct Alone<T>(UnsafeCell<T>);
@@ -52,20 +57,73 @@ impl Pool {
     }
 }
 
+/// A completion that is used again and again: the kernel crate's is completed for good.
+struct Begun(KBox<UnsafeCell<kernel::bindings::completion>>);
+
+// SAFETY: A completion is made to be shared.
+unsafe impl Send for Begun {}
+// SAFETY: As above.
+unsafe impl Sync for Begun {}
+
+impl Begun {
+    fn new() -> Result<Self> {
+        let this = Self(KBox::new(UnsafeCell::new(Default::default()), GFP_KERNEL)?);
+        // SAFETY: It is valid, and does not move.
+        unsafe { kernel::bindings::init_completion(this.0.get()) };
+        Ok(this)
+    }
+
+    fn complete(&self) {
+        // SAFETY: It is initialised.
+        unsafe { kernel::bindings::complete(self.0.get()) };
+    }
+
+    fn wait(&self) {
+        // SAFETY: As above.
+        unsafe { kernel::bindings::wait_for_completion(self.0.get()) };
+    }
+}
+
+/// Threads and works that are there for as long as the module.
+static STANDING: Alone<Option<Standing>> = Alone(UnsafeCell::new(None));
+
+fn standing() -> Result<&'static Standing> {
+    STANDING.get().as_ref().ok_or(EINVAL)
+}
+
+/// Ends them with the module, behind the device.
+struct Threads;
+
+impl Threads {
+    fn new(module: &'static ThisModule) -> Result<Self> {
+        *STANDING.get() = Some(Standing::new(module)?);
+        Ok(Self)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        *STANDING.get() = None;
+    }
+}
+
 #[pin_data]
 struct Bench {
     #[pin]
     _device: MiscDeviceRegistration<Device>,
+    _threads: Threads,
 }
 
 impl kernel::InPlaceModule for Bench {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(|| {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
             prepare()?;
+            let threads = Threads::new(module)?;
             Ok(try_pin_init!(Self {
                 _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
                     name: NAME,
                 }),
+                _threads: threads,
             }? Error))
         })
     }
@@ -90,6 +148,10 @@ impl MiscDevice for Device {
             EMBEDDED => run_embedded(count)?,
             SHARED => run_shared(count)?,
             BOXED => run_boxed(count)?,
+            RUN_STOP => run_stop(count)?,
+            PARK_UNPARK => park_unpark(count)?,
+            QUEUE_FLUSH => queue_flush(count)?,
+            BATCH => queue_batch(count)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

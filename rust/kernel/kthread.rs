@@ -128,6 +128,7 @@ use crate::{
     tether::{
         as_jiffies,
         read_once,
+        write_once,
         Attachment,
         Owner,
         Refused,
@@ -458,7 +459,7 @@ impl Signal {
     fn task(&self) -> &Task {
         // SAFETY: By the type's invariants this is a task that we hold a reference to. `Task` is
         // transparent.
-        unsafe { &*self.task.load(Acquire).cast() }
+        unsafe { &*read_once(&self.task).cast() }
     }
 
     fn wake(&self) {
@@ -547,12 +548,12 @@ impl Core {
     /// The caller must have taken the thread off its owner's list, and call this once: the
     /// kernel's own completion is used up by it. Nobody may be about to park it.
     unsafe fn reap(&self) {
-        self.signal.should_stop.store(true, Relaxed);
+        write_once(&self.signal.should_stop, true);
         self.unpark();
         // SAFETY: The task is a kernel thread that we hold a reference to, and nobody else stops
         // it, by the function's contract.
         unsafe { bindings::kthread_stop(self.signal.task().as_ptr()) };
-        if !self.began.load(Relaxed) {
+        if !read_once(&self.began) {
             // SAFETY: The completion is initialised and valid.
             unsafe { bindings::complete_all(self.returned.get()) };
             // It was stopped before the kernel had called it: its reference is left to us.
@@ -1102,7 +1103,7 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: As above.
     let this = unsafe { core.as_ref() };
     let (owner, put) = (this.attachment.owner(), this.put);
-    this.began.store(true, Relaxed);
+    write_once(&this.began, true);
     if this.freezable {
         // SAFETY: This is a kernel thread, where it may sleep.
         unsafe { bindings::set_freezable() };
@@ -1118,7 +1119,7 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // Nobody will take an orphan off its owner's list, so it does so itself; from then on it is
     // this guard that makes the owner's end wait. If the owner's end is at it already, then that
     // waits for the thread.
-    let _entered = this.orphaned.load(Relaxed).then(|| {
+    let _entered = read_once(&this.orphaned).then(|| {
         let entered = owner.hold();
         if this.attachment.try_detach() {
             // SAFETY: The list's reference is ours now, and the thread has its own.

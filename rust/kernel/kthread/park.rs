@@ -21,6 +21,10 @@ use crate::{
         Relaxed,
         Release, //
     },
+    tether::{
+        read_once,
+        write_once, //
+    },
     types::NotThreadSafe, //
 };
 use core::convert::Infallible;
@@ -178,7 +182,7 @@ impl Core {
             // SAFETY: The task is valid. It does not end while we are parking, nor is it unparked,
             // by the invariants of `Parking`.
             unsafe { bindings::kthread_park(task.as_ptr()) };
-            if !self.parking.returned.load(Relaxed) && state.cmpxchg(PARKING, PARKED, Full).is_ok()
+            if !read_once(&self.parking.returned) && state.cmpxchg(PARKING, PARKED, Full).is_ok()
             {
                 return Ok(());
             }
@@ -188,7 +192,7 @@ impl Core {
         state.store(RUNNING, Release);
         // It may wait for that.
         task.wake_up();
-        if self.should_stop() || self.parking.returned.load(Relaxed) {
+        if self.should_stop() || read_once(&self.parking.returned) {
             return Err(ESRCH);
         }
         // It was parked, and somebody has unparked it since.
@@ -226,7 +230,11 @@ impl Core {
     ///
     /// Must be called in the thread.
     pub(super) unsafe fn end_parking(&self) {
-        self.parking.returned.store(true, Relaxed);
+        write_once(&self.parking.returned, true);
+        // Mostly nobody asks.
+        if self.parking.state.cmpxchg(RUNNING, OVER, Full).is_ok() {
+            return;
+        }
         loop {
             // Before the state is read: who changes it afterwards wakes us.
             //

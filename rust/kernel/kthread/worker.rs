@@ -131,6 +131,7 @@ use crate::{
     workqueue, //
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
     ops::Deref,
     ptr::{
@@ -741,29 +742,48 @@ impl Queue {
         (self.users.fetch_add(1, Full) >= 0).then_some(user)
     }
 
-    /// Gives `item` up for its work, and gives that to `queue`; or takes it back.
+    /// Gives `item` up for its node, and gives that to `queue`; or takes it back. Returns what `queue`
+    /// does, if that is no error.
     #[inline]
     fn enqueue_by<P, const ID: u64>(
         &self,
         item: P,
-        mut queue: impl FnMut(NonNull<Node>) -> c_int,
-    ) -> Result<bool, Refused<P>>
+        queue: impl Fn(&Self, NonNull<Node>) -> c_int,
+    ) -> Result<c_int, Refused<P>>
     where
         P: KthreadWorkPointer<ID>,
     {
         let node = item.into_node();
-        let mut ret = queue(node);
+        let ret = queue(self, node);
+        if ret >= 0 {
+            return Ok(ret);
+        }
+        self.enqueue_failed(node, ret, queue)
+    }
+
+    /// The node was not queued. Perhaps it is not bound yet.
+    #[cold]
+    #[inline(never)]
+    fn enqueue_failed<P, const ID: u64>(
+        &self,
+        node: NonNull<Node>,
+        mut ret: c_int,
+        queue: impl Fn(&Self, NonNull<Node>) -> c_int,
+    ) -> Result<c_int, Refused<P>>
+    where
+        P: KthreadWorkPointer<ID>,
+    {
         if ret == EXDEV.to_errno() {
             // SAFETY: The node is valid, as it was not queued.
             ret = match self.bind(unsafe { node.as_ref() }) {
-                Ok(()) => queue(node),
+                Ok(()) => queue(self, node),
                 Err(error) => error.to_errno(),
             };
+            if ret >= 0 {
+                return Ok(ret);
+            }
         }
-        if ret >= 0 {
-            return Ok(ret != 0);
-        }
-        // SAFETY: It was not queued.
+        // SAFETY: It was given up for its node by the caller, and was not queued.
         let item = unsafe { P::from_node(node) };
         Err(Refused::new(item, Error::from_errno(ret)))
     }
@@ -826,16 +846,16 @@ impl Queue {
     where
         P: KthreadWorkPointer<ID>,
     {
-        self.enqueue_by(item, |node| {
+        self.enqueue_by(item, |this, node| {
             // SAFETY: The node is valid, and the item was given up for it: it stays so until it is
             // run or released. It is queued only if it is bound to this queue.
             unsafe {
                 bindings::tether_kthread_queue_work(
-                    self.worker.get(),
+                    this.worker.get(),
                     work_of(node),
-                    self.users.as_ptr().cast(),
+                    this.users.as_ptr().cast(),
                     (&raw const (*node.as_ptr()).bound).cast(),
-                    ptr::from_ref(self).cast_mut().cast(),
+                    ptr::from_ref(this).cast_mut().cast(),
                 )
             }
         })
@@ -858,21 +878,33 @@ impl Queue {
     where
         P: KthreadDelayedWorkPointer<ID>,
     {
-        self.enqueue_by(item, |node| {
-            // SAFETY: As in `enqueue`; the node is that of a delayed work.
-            unsafe {
-                bindings::tether_kthread_queue_delayed_work(
-                    self.worker.get(),
-                    delayed_work_of(node),
-                    self.users.as_ptr().cast(),
-                    (&raw const (*node.as_ptr()).bound).cast(),
-                    ptr::from_ref(self).cast_mut().cast(),
-                    delay,
-                    false,
-                )
-            }
+        self.enqueue_by(item, |this, node| {
+            // SAFETY: The node is that of a delayed work, and was just given up.
+            unsafe { this.queue_delayed(node, delay, false) }
         })
         .map(|_| ())
+    }
+
+    /// Queues a delayed work, or modifies it.
+    ///
+    /// # Safety
+    ///
+    /// `node` must be that of a [`DelayedNode`] which was given up; if this succeeds with 0, it is
+    /// given away.
+    unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies, modify: bool) -> c_int {
+        // SAFETY: The node is valid, and stays so until it is run or released. It is queued only if it
+        // is bound to this queue.
+        unsafe {
+            bindings::tether_kthread_queue_delayed_work(
+                self.worker.get(),
+                delayed_work_of(node),
+                self.users.as_ptr().cast(),
+                (&raw const (*node.as_ptr()).bound).cast(),
+                ptr::from_ref(self).cast_mut().cast(),
+                delay,
+                modify,
+            )
+        }
     }
 
     /// Enqueues an item after a delay, in ticks, or changes the delay of one that is pending; then
@@ -893,26 +925,14 @@ impl Queue {
     where
         P: KthreadDelayedWorkPointer<ID>,
     {
-        let mut given = None;
-        let pending = self.enqueue_by(item, |node| {
-            given = Some(node);
-            // SAFETY: As in `enqueue_delayed`.
-            unsafe {
-                bindings::tether_kthread_queue_delayed_work(
-                    self.worker.get(),
-                    delayed_work_of(node),
-                    self.users.as_ptr().cast(),
-                    (&raw const (*node.as_ptr()).bound).cast(),
-                    ptr::from_ref(self).cast_mut().cast(),
-                    delay,
-                    true,
-                )
-            }
+        let given = Cell::new(None);
+        let pending = self.enqueue_by(item, |this, node| {
+            given.set(Some(node));
+            // SAFETY: The node is that of a delayed work, and was just given up.
+            unsafe { this.queue_delayed(node, delay, true) }
         })?;
         // SAFETY: It was pending with a pointer of its own, so that this one was not given away.
-        Ok(given
-            .filter(|_| pending)
-            .map(|node| unsafe { P::from_node(node) }))
+        Ok(given.take().filter(|_| pending != 0).map(|node| unsafe { P::from_node(node) }))
     }
 
     /// Boxes `func`, and enqueues it.
