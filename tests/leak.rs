@@ -4,8 +4,17 @@
 //! process that has loaded it.
 
 use kernel::{
+    new_mutex,
     prelude::*,
-    time::Delta, //
+    sync::{
+        Arc,
+        Completion,
+        Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 use tether::{
     kthread::{
@@ -14,9 +23,11 @@ use tether::{
             impl_has_kthread_delayed_work,
             KthreadDelayedWork,
             KthreadWorkItem,
+            KthreadWorker,
             WorkContext, //
         },
         Builder,
+        Unstarted,
         Wake, //
     },
     mm::{
@@ -99,9 +110,46 @@ fn leak_threads(module: &'static ThisModule) -> Result {
     Ok(())
 }
 
+/// What holds itself.
+#[pin_data]
+struct Circle<T> {
+    #[pin]
+    own: Mutex<Option<T>>,
+}
+
+fn circle<T>() -> Result<Arc<Circle<T>>> {
+    Arc::pin_init(pin_init!(Circle { own <- new_mutex!(None) }), GFP_KERNEL)
+}
+
+/// A thread whose body has its own handle, and a worker whose work has it: they are dropped by who
+/// ends them.
+fn leak_circles(module: &'static ThisModule) -> Result {
+    let own = circle::<Unstarted<()>>()?;
+    let captured = own.clone();
+    *own.own.lock() = Some(Builder::new(c"leak-circle").create(move |_| drop(captured))?);
+    let own = circle::<KthreadWorker>()?;
+    let captured = own.clone();
+    let worker = Builder::new(c"leak-circle").worker(module)?;
+    let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+    let gate = go.clone();
+    // Until it is sure that the other one is pending.
+    worker.try_spawn(GFP_KERNEL, move |context| {
+        gate.wait_for_completion();
+        // As long as the worker is not closed.
+        while context.queue().try_spawn(GFP_KERNEL, |_| ()).is_ok() {
+            fsleep(Delta::from_millis(1));
+        }
+    })?;
+    worker.try_spawn(GFP_KERNEL, move |_| drop(captured))?;
+    *own.own.lock() = Some(worker);
+    go.complete_all();
+    Ok(())
+}
+
 impl kernel::Module for Leak {
     fn init(module: &'static ThisModule) -> Result<Self> {
         leak_threads(module)?;
+        leak_circles(module)?;
         let thread = kthread::spawn(c"leak", |context| {
             while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
             pr_info!("stopped\n");

@@ -158,7 +158,7 @@ TEST_F(unload, leaked_registrations)
 
 	for (round = 0; round < 20; round++) {
 		ASSERT_EQ(0, load("leak"));
-		EXPECT_EQ(6, outstanding("leak "));
+		EXPECT_EQ(8, outstanding("leak "));
 		work_the_machine();
 		ASSERT_EQ(0, unload("leak"));
 		EXPECT_EQ(0, outstanding("leak "));

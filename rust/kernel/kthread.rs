@@ -120,9 +120,7 @@ use crate::{
             Full,
             Relaxed,
             Release, //
-        },
-        Arc,
-        UniqueArc, //
+        }, //
     },
     task::Task,
     tether::{
@@ -152,7 +150,11 @@ use core::{
     },
     convert::Infallible,
     marker::PhantomData,
-    ops::RangeInclusive,
+    mem::MaybeUninit,
+    ops::{
+        Deref,
+        RangeInclusive, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -344,7 +346,7 @@ impl<M: Mode> Context<'_, M> {
             if let Some(request) = M::request(self) {
                 break Wake::Park(request);
             }
-            if self.core.signal.woken.xchg(false, Acquire) {
+            if self.core.woken.xchg(false, Acquire) {
                 break Wake::Woken;
             }
             // A thread takes no signals but those that it has allowed. That it is asked to stop
@@ -443,19 +445,131 @@ const DETACHED: u32 = 1;
 /// Its body has returned: it is too late to detach it.
 const RETURNED: u32 = 2;
 
-/// How a thread is spoken to. On its own, so that a [`Waker`] does not keep a result alive.
+/// Wakes a thread from where its [`Thread`] is not at hand. It keeps the thread's memory, but neither
+/// the thread nor its result.
+#[derive(Clone)]
+pub struct Waker {
+    core: CoreRef,
+}
+
+impl Waker {
+    /// As [`Thread::wake`]. Does nothing when the thread has ended.
+    pub fn wake(&self) {
+        self.core.wake();
+    }
+}
+
+/// Nothing, in [`Core::payload`].
+const EMPTY: u32 = 0;
+/// The body, which was not called yet.
+const BODY: u32 = 1;
+/// What it has returned.
+const RESULT: u32 = 2;
+
+/// The part of a thread that does not depend on the types of its body.
+///
+/// It is at the beginning of an [`Inner`], in an allocation by `kmalloc`, which is freed with the last
+/// [`CoreRef`]: by Tether, without a call into the body's module, which may be gone. So what is in
+/// there besides is dropped before, by those who know that the module is there.
 ///
 /// # Invariants
 ///
-/// `task` is null until the thread is created, and then a task that a reference is held to until
-/// this is dropped. Nobody but [`Builder::create`] has this before.
-struct Signal {
+/// * `task` is null until the thread is created, and then a task that a reference is held to. Nobody
+///   but [`Builder::create`] has this before.
+/// * `run`, `discard` and the functions in `attachment` are those of the [`Inner`] that this is in.
+/// * `payload`, and what it tells of, belongs to the thread from its first wake-up until its body has
+///   returned, which `returned` tells, or until it is known that it will never begin; before that to
+///   [`Builder::create`], afterwards to who has the handle.
+#[pin_data]
+#[repr(C)]
+struct Core {
+    #[pin]
+    attachment: Attachment,
+    refs: Atomic<u32>,
+    payload: Atomic<u32>,
     task: Atomic<*mut bindings::task_struct>,
     should_stop: Atomic<bool>,
     woken: Atomic<bool>,
+    freezable: bool,
+    /// It was woken for the first time, or never will be.
+    started: Atomic<bool>,
+    /// The kernel has called us, so that the thread's reference is the thread's to drop.
+    began: Atomic<bool>,
+    /// The handle was dropped inside the thread, or inside one that it waits for.
+    orphaned: Atomic<bool>,
+    stage: Atomic<u32>,
+    parking: park::Parking,
+    waits: waits::Waits,
+    /// Completed when the body has returned and its result is there, or when it never will.
+    #[pin]
+    returned: Opaque<bindings::completion>,
+    run: unsafe fn(NonNull<Core>),
+    discard: unsafe fn(NonNull<Core>),
 }
 
-impl Signal {
+// SAFETY: What is inside is atomic, or its own lock.
+unsafe impl Send for Core {}
+// SAFETY: As above.
+unsafe impl Sync for Core {}
+
+/// A reference to a [`Core`].
+///
+/// # Invariants
+///
+/// It is counted in `refs`.
+struct CoreRef(NonNull<Core>);
+
+// SAFETY: It is used through shared references, and freed by whoever is the last.
+unsafe impl Send for CoreRef {}
+// SAFETY: As above.
+unsafe impl Sync for CoreRef {}
+
+impl Deref for CoreRef {
+    type Target = Core;
+
+    #[inline]
+    fn deref(&self) -> &Core {
+        // SAFETY: It is valid while it is counted.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for CoreRef {
+    fn clone(&self) -> Self {
+        self.refs.fetch_add(1u32, Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for CoreRef {
+    fn drop(&mut self) {
+        // SAFETY: It is ours.
+        unsafe { Core::put(self.0) };
+    }
+}
+
+impl Core {
+    /// Drops a reference.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own one.
+    unsafe fn put(this: NonNull<Self>) {
+        // SAFETY: The reference keeps it valid.
+        let core = unsafe { this.as_ref() };
+        let task = read_once(&core.task);
+        if core.refs.fetch_sub(1u32, Full) != 1 {
+            return;
+        }
+        if !task.is_null() {
+            // SAFETY: The reference is ours by the type's invariants.
+            unsafe { bindings::put_task_struct(task) };
+        }
+        // SAFETY: It was allocated by `kmalloc`, and nobody has it any more. What is in it needs not
+        // be dropped.
+        unsafe { bindings::kfree(this.as_ptr().cast()) };
+    }
+
     fn task(&self) -> &Task {
         // SAFETY: By the type's invariants this is a task that we hold a reference to. `Task` is
         // transparent.
@@ -466,131 +580,70 @@ impl Signal {
         self.woken.store(true, Release);
         self.task().wake_up();
     }
-}
 
-impl Drop for Signal {
-    fn drop(&mut self) {
-        let task = self.task.load(Relaxed);
-        if !task.is_null() {
-            // SAFETY: The reference is ours by the type's invariants.
-            unsafe { bindings::put_task_struct(task) };
-        }
-    }
-}
-
-/// Wakes a thread from where its [`Thread`] is not at hand. It keeps the thread's task structure,
-/// but not the thread.
-#[derive(Clone)]
-pub struct Waker {
-    signal: Arc<Signal>,
-}
-
-impl Waker {
-    /// As [`Thread::wake`]. Does nothing when the thread has ended.
-    pub fn wake(&self) {
-        self.signal.wake();
-    }
-}
-
-/// The part of a thread that does not depend on the types of its body.
-///
-/// # Invariants
-///
-/// `run`, `put` and the functions in `attachment` are those of the [`Inner`] that this is in.
-#[pin_data]
-#[repr(C)]
-struct Core {
-    #[pin]
-    attachment: Attachment,
-    signal: Arc<Signal>,
-    parking: park::Parking,
-    waits: waits::Waits,
-    freezable: bool,
-    /// It was woken for the first time, or never will be.
-    started: Atomic<bool>,
-    /// The kernel has called us, so that the thread's reference is the thread's to drop.
-    began: Atomic<bool>,
-    stage: Atomic<u32>,
-    /// The handle was dropped inside the thread, or inside one that it waits for.
-    orphaned: Atomic<bool>,
-    /// Completed when the body has returned and its result is there, or when it never will.
-    #[pin]
-    returned: Opaque<bindings::completion>,
-    run: unsafe fn(NonNull<Core>),
-    put: unsafe fn(*const Core),
-}
-
-impl Core {
     #[inline]
     fn should_stop(&self) -> bool {
-        read_once(&self.signal.should_stop)
+        read_once(&self.should_stop)
     }
 
     fn start(&self) {
         // Unless its owner's end was earlier, which does not let it run.
         if !self.started.xchg(true, Full) {
-            self.signal.task().wake_up();
+            self.task().wake_up();
         }
     }
 
     fn request_stop(&self) {
-        self.signal.should_stop.xchg(true, Full);
+        self.should_stop.xchg(true, Full);
         self.unpark();
         // SAFETY: The task is valid. Waking it is a full barrier if it sleeps, so that it sees the
         // flag.
-        unsafe { bindings::tether_kthread_interrupt(self.signal.task().as_ptr()) };
+        unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
     }
 
-    /// Waits for the thread to be gone from the module's text and from ours.
+    /// Waits for the thread to be gone from the module's text and from ours. If it has not begun, its
+    /// body is dropped.
     ///
     /// # Safety
     ///
-    /// The caller must have taken the thread off its owner's list, and call this once: the
-    /// kernel's own completion is used up by it. Nobody may be about to park it.
+    /// The caller must have taken the thread off its owner's list, whose text must stay, and call this
+    /// once: the kernel's own completion is used up by it. Nobody may be about to park it.
     unsafe fn reap(&self) {
-        write_once(&self.signal.should_stop, true);
+        write_once(&self.should_stop, true);
         self.unpark();
         // SAFETY: The task is a kernel thread that we hold a reference to, and nobody else stops
         // it, by the function's contract.
-        unsafe { bindings::kthread_stop(self.signal.task().as_ptr()) };
+        unsafe { bindings::kthread_stop(self.task().as_ptr()) };
         if !read_once(&self.began) {
+            // SAFETY: It was stopped before the kernel had called it, so that its body is there, and
+            // the text to drop it.
+            unsafe { (self.discard)(NonNull::from(self)) };
             // SAFETY: The completion is initialised and valid.
             unsafe { bindings::complete_all(self.returned.get()) };
-            // It was stopped before the kernel had called it: its reference is left to us.
-            //
-            // SAFETY: It was given to the thread by `create`, and the thread is gone.
-            unsafe { (self.put)(self) };
+            // SAFETY: The thread has not come to drop its reference, and is gone.
+            unsafe { Self::put(NonNull::from(self)) };
         }
     }
 }
 
-/// What the body leaves when it is called.
-enum Payload<F, R> {
-    Body(F),
-    Result(R),
-    Empty,
+/// What a handle knows of a thread.
+#[pin_data]
+#[repr(C)]
+struct WithResult<R> {
+    #[pin]
+    core: Core,
+    result: UnsafeCell<MaybeUninit<R>>,
 }
 
 /// A thread: shared by its handle, the thread itself, and its owner's list.
-///
-/// # Invariants
-///
-/// `payload` belongs to the thread from its first wake-up until its body has returned, which
-/// `returned` tells, or until it is known that it will never begin; before that to
-/// [`Builder::create`], afterwards to who has the handle.
 #[pin_data]
 #[repr(C)]
 struct Inner<F, R, M> {
     #[pin]
-    core: Core,
-    payload: UnsafeCell<Payload<F, R>>,
+    known: WithResult<R>,
+    body: UnsafeCell<MaybeUninit<F>>,
     _mode: PhantomData<M>,
 }
-
-// SAFETY: What is inside is `Send`, and by the type's invariants is used by one at a time.
-unsafe impl<F: Send, R: Send, M> Send for Inner<F, R, M> {}
-// SAFETY: As above; `core` is `Sync`.
-unsafe impl<F: Send, R: Send, M> Sync for Inner<F, R, M> {}
 
 impl<F, R, M> Inner<F, R, M>
 where
@@ -598,43 +651,62 @@ where
     R: Send + 'static,
     M: Mode,
 {
+    /// Takes the body out.
+    ///
+    /// # Safety
+    ///
+    /// `core` must be that of an `Inner<F, R, M>`, and its payload the caller's, and a body.
+    unsafe fn take_body(core: NonNull<Core>) -> F {
+        // SAFETY: By the function's contract; `core` is at the beginning.
+        let this = unsafe { core.cast::<Self>().as_ref() };
+        write_once(&this.known.core.payload, EMPTY);
+        // SAFETY: It is there, by the function's contract, and is not used again.
+        unsafe { (*this.body.get()).assume_init_read() }
+    }
+
     /// Calls the body.
     ///
     /// # Safety
     ///
     /// Called once, in the thread, with the `core` of an `Inner<F, R, M>`.
     unsafe fn run(core: NonNull<Core>) {
+        // SAFETY: By the function's contract; the payload is the thread's, and a body until this.
+        let body = unsafe { Self::take_body(core) };
         // SAFETY: By the function's contract; `core` is at the beginning.
-        let this = unsafe { core.cast::<Self>().as_ref() };
-        // SAFETY: By the type's invariants the payload is the thread's.
-        let payload = unsafe { &mut *this.payload.get() };
-        if let Payload::Body(body) = core::mem::replace(payload, Payload::Empty) {
-            let freezable = if this.core.freezable {
-                bindings::TASK_FREEZABLE
-            } else {
-                0
-            };
-            // INVARIANT: A context is not `Send`, and borrowed by the body.
-            let context = Context {
-                core: &this.core,
-                // Being asked to stop ends every interruptible sleep at once from then on, and
-                // signals are of no interest until one is allowed.
-                sleep_state: Cell::new(bindings::TASK_IDLE | freezable),
-                _mode: PhantomData,
-                _not_send: NotThreadSafe,
-            };
-            *payload = Payload::Result(body(&context));
-        }
+        let this = unsafe { core.cast::<WithResult<R>>().as_ref() };
+        let freezable = if this.core.freezable {
+            bindings::TASK_FREEZABLE
+        } else {
+            0
+        };
+        // INVARIANT: A context is not `Send`, and borrowed by the body.
+        let context = Context {
+            core: &this.core,
+            // Being asked to stop ends every interruptible sleep at once from then on, and signals
+            // are of no interest until one is allowed.
+            sleep_state: Cell::new(bindings::TASK_IDLE | freezable),
+            _mode: PhantomData,
+            _not_send: NotThreadSafe,
+        };
+        let result = body(&context);
+        // SAFETY: The payload is the thread's, and there is none.
+        unsafe { (*this.result.get()).write(result) };
+        write_once(&this.core.payload, RESULT);
     }
 
-    /// Drops a reference.
+    /// Drops what there is of a payload.
     ///
     /// # Safety
     ///
-    /// The caller must own one, to the `Inner<F, R, M>` that `core` is in.
-    unsafe fn put(core: *const Core) {
-        // SAFETY: By the function's contract; `core` is at the beginning.
-        drop(unsafe { Arc::from_raw(core.cast::<Self>()) });
+    /// `core` must be that of an `Inner<F, R, M>`, and its payload the caller's.
+    unsafe fn discard(core: NonNull<Core>) {
+        // SAFETY: By the function's contract.
+        match read_once(unsafe { &core.as_ref().payload }) {
+            // SAFETY: As above.
+            BODY => drop(unsafe { Self::take_body(core) }),
+            // SAFETY: As above.
+            _ => drop(unsafe { take_result::<R>(core) }),
+        }
     }
 
     /// The owner's end has found the thread.
@@ -645,6 +717,7 @@ where
     unsafe fn end(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
         let core = unsafe { &*attachment.cast::<Core>() };
+        let pid = core.task().pid();
         if core.started.xchg(true, Full) {
             core.request_stop();
             loop {
@@ -659,8 +732,7 @@ where
                     break;
                 }
                 pr_warn!(
-                    "thread {} ({}) ignores the request to stop: its module cannot go\n",
-                    core.signal.task().pid(),
+                    "thread {pid} ({}) ignores the request to stop: its module cannot go\n",
                     type_name::<F>()
                 );
             }
@@ -677,35 +749,24 @@ where
     /// As [`What::release`] says.
     unsafe fn release(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of a `Core`, and the list had a reference.
-        unsafe { Self::put(attachment.cast()) };
+        unsafe { Core::put(NonNull::new_unchecked(attachment.cast_mut().cast())) };
     }
 }
 
-/// A thread that will return `R`, whatever its body is.
-trait Returns<R>: Send + Sync {
-    fn core(&self) -> &Core;
-
-    /// Takes the result, or drops the body if there is none.
-    ///
-    /// # Safety
-    ///
-    /// The payload must be the caller's, by the invariants of [`Inner`].
-    unsafe fn take(&self) -> Exit<R>;
-}
-
-impl<F: Send, R: Send, M> Returns<R> for Inner<F, R, M> {
-    fn core(&self) -> &Core {
-        &self.core
+/// Takes the result of a thread out, if it has one.
+///
+/// # Safety
+///
+/// `core` must be that of a [`WithResult<R>`], and its payload the caller's, and no body.
+unsafe fn take_result<R>(core: NonNull<Core>) -> Exit<R> {
+    // SAFETY: By the function's contract; `core` is at the beginning.
+    let this = unsafe { core.cast::<WithResult<R>>().as_ref() };
+    if read_once(&this.core.payload) != RESULT {
+        return Exit::NeverRan;
     }
-
-    unsafe fn take(&self) -> Exit<R> {
-        // SAFETY: It is ours by the function's contract.
-        let payload = unsafe { &mut *self.payload.get() };
-        match core::mem::replace(payload, Payload::Empty) {
-            Payload::Result(result) => Exit::Returned(result),
-            Payload::Body(_) | Payload::Empty => Exit::NeverRan,
-        }
-    }
+    write_once(&this.core.payload, EMPTY);
+    // SAFETY: It is there, as its payload tells, and is not used again.
+    Exit::Returned(unsafe { (*this.result.get()).assume_init_read() })
 }
 
 /// How the scheduler treats a thread.
@@ -923,15 +984,7 @@ impl<'a, M: Mode> Builder<'a, M> {
             Ok(owner) => owner,
             Err(error) => return Err(Refused::new(body, error)),
         };
-        let signal = Signal {
-            task: Atomic::new(ptr::null_mut()),
-            should_stop: Atomic::new(false),
-            woken: Atomic::new(false),
-        };
-        let (Ok(signal), Ok(memory)) = (
-            Arc::new(signal, GFP_KERNEL),
-            UniqueArc::<Inner<F, R, M>>::new_uninit(GFP_KERNEL),
-        ) else {
+        let Ok(memory) = KBox::<Inner<F, R, M>>::new_uninit(GFP_KERNEL) else {
             return Err(Refused::new(body, ENOMEM));
         };
         let what = What {
@@ -941,75 +994,75 @@ impl<'a, M: Mode> Builder<'a, M> {
             release: Some(Inner::<F, R, M>::release),
         };
         let init = pin_init!(Inner {
-            core <- pin_init!(Core {
-                attachment <- Attachment::new(owner, what),
-                signal,
-                parking: park::Parking::new(),
-                waits: waits::Waits::new(),
-                freezable: self.freezable,
-                started: Atomic::new(false),
-                began: Atomic::new(false),
-                stage: Atomic::new(ATTACHED),
-                orphaned: Atomic::new(false),
-                returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
-                    unsafe { bindings::init_completion(slot) };
+            known <- pin_init!(WithResult {
+                core <- pin_init!(Core {
+                    attachment <- Attachment::new(owner, what),
+                    // The handle's, the thread's and the list's.
+                    refs: Atomic::new(3),
+                    payload: Atomic::new(BODY),
+                    task: Atomic::new(ptr::null_mut()),
+                    should_stop: Atomic::new(false),
+                    woken: Atomic::new(false),
+                    freezable: self.freezable,
+                    started: Atomic::new(false),
+                    began: Atomic::new(false),
+                    orphaned: Atomic::new(false),
+                    stage: Atomic::new(ATTACHED),
+                    parking: park::Parking::new(),
+                    waits: waits::Waits::new(),
+                    returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                        // SAFETY: `slot` is valid for writes, and pinned.
+                        unsafe { bindings::init_completion(slot) };
+                    }),
+                    run: Inner::<F, R, M>::run,
+                    discard: Inner::<F, R, M>::discard,
                 }),
-                run: Inner::<F, R, M>::run,
-                put: Inner::<F, R, M>::put,
+                result: UnsafeCell::new(MaybeUninit::uninit()),
             }),
-            payload: UnsafeCell::new(Payload::Body(body)),
+            body: UnsafeCell::new(MaybeUninit::new(body)),
             _mode: PhantomData,
         });
-        let inner: Arc<Inner<F, R, M>> = match memory.write_pin_init(init) {
-            Ok(inner) => inner.into(),
+        let inner: Pin<KBox<Inner<F, R, M>>> = match memory.write_pin_init(init) {
+            Ok(inner) => inner,
             Err(never) => match never {},
         };
+        // SAFETY: It stays pinned, behind a raw pointer.
+        let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
+        let core = NonNull::from(inner).cast::<Core>();
 
-        // SAFETY: The core stays valid, because a reference is given to the thread and another one
-        // to its owner's list.
-        let created = unsafe {
-            self.create_core(&inner.core, || {
-                let _ = Arc::into_raw(inner.clone());
-            })
-        };
-        match created {
+        // SAFETY: It is valid; if this succeeds, the list and the thread have a reference each.
+        match unsafe { self.create_core(core.as_ref()) } {
             Ok(()) => Ok(Unstarted(Thread {
-                inner: Some(inner),
-                _mode: PhantomData,
+                // INVARIANT: This one is the handle's.
+                core: Some(CoreRef(core)),
+                _types: PhantomData,
             })),
             Err(error) => {
                 // SAFETY: The thread was not started, so the payload is still ours.
-                let payload = unsafe { &mut *inner.payload.get() };
-                match core::mem::replace(payload, Payload::Empty) {
-                    Payload::Body(body) => Err(Refused::new(body, error)),
-                    // Only the thread takes the body.
-                    _ => unreachable!(),
-                }
+                let body = unsafe { Inner::<F, R, M>::take_body(core) };
+                // SAFETY: It was just allocated, and was given to nobody.
+                unsafe { bindings::kfree(core.as_ptr().cast()) };
+                Err(Refused::new(body, error))
             }
         }
     }
 
-    /// Creates and attaches the thread of `core`; calls `give` for each reference that it gives
-    /// away.
+    /// Creates and attaches the thread of `core`.
     ///
     /// # Safety
     ///
-    /// `give` must give up a reference that keeps `core` valid, which its `put` drops.
-    unsafe fn create_core(&self, core: &Core, give: impl Fn()) -> Result {
+    /// If this succeeds, `core` must stay valid until the references of the thread and of the owner's
+    /// list are dropped.
+    unsafe fn create_core(&self, core: &Core) -> Result {
         let create = || {
             // SAFETY: `main` expects a core; it is called only after the thread is woken, by
             // `Core::start`.
             let task = unsafe { self.create_task(main, ptr::from_ref(core).cast_mut().cast()) }?;
             // INVARIANT: The reference is ours.
-            core.signal.task.store(task.as_ptr(), Release);
-            // The thread's.
-            give();
-            // The list's.
-            give();
+            core.task.store(task.as_ptr(), Release);
             Ok(())
         };
-        // SAFETY: The core is valid until it is released, as a reference is given for.
+        // SAFETY: The core is valid until it is released, by the function's contract.
         unsafe { core.attachment.attach(create) }
     }
 
@@ -1102,7 +1155,7 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     let core = unsafe { NonNull::new_unchecked(data.cast::<Core>()) };
     // SAFETY: As above.
     let this = unsafe { core.as_ref() };
-    let (owner, put) = (this.attachment.owner(), this.put);
+    let owner = this.attachment.owner();
     write_once(&this.began, true);
     if this.freezable {
         // SAFETY: This is a kernel thread, where it may sleep.
@@ -1117,18 +1170,22 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: The completion is initialised and valid.
     unsafe { bindings::complete_all(this.returned.get()) };
     // Nobody will take an orphan off its owner's list, so it does so itself; from then on it is
-    // this guard that makes the owner's end wait. If the owner's end is at it already, then that
-    // waits for the thread.
-    let _entered = read_once(&this.orphaned).then(|| {
-        let entered = owner.hold();
-        if this.attachment.try_detach() {
+    // what this returns that makes the owner's end wait. If the owner's end is at it already, then
+    // that waits for the thread.
+    let orphaned = read_once(&this.orphaned);
+    let _entered = orphaned.then(|| {
+        this.attachment.try_detach().inspect(|_| {
             // SAFETY: The list's reference is ours now, and the thread has its own.
-            unsafe { put(core.as_ptr()) };
-        }
-        entered
+            unsafe { Core::put(core) };
+        })
     });
+    if detached || orphaned {
+        // SAFETY: There is no handle, so that the payload is ours; the owner's text is there: it is
+        // pinned, or its end waits for us.
+        unsafe { (this.discard)(core) };
+    }
     // SAFETY: The thread's reference is ours, and is not used again.
-    unsafe { put(core.as_ptr()) };
+    unsafe { Core::put(core) };
     if detached {
         // SAFETY: The pin is that of `Thread::detach`, and this text is permanent.
         unsafe { owner.unpin() };
@@ -1170,7 +1227,7 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
 
     /// The thread's task.
     pub fn task(&self) -> ARef<Task> {
-        self.0.core().signal.task().into()
+        self.0.core().task().into()
     }
 }
 
@@ -1181,11 +1238,10 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
 ///
 /// # Invariants
 ///
-/// Nobody has taken the thread's payload.
+/// `core` is that of a [`WithResult<R>`]. It is `None` only while it is being given up.
 pub struct Thread<R: Send + 'static, M = Plain> {
-    /// None only while it is being given up.
-    inner: Option<Arc<dyn Returns<R>>>,
-    _mode: PhantomData<fn() -> M>,
+    core: Option<CoreRef>,
+    _types: PhantomData<fn() -> (R, M)>,
 }
 
 impl<R: Send + 'static> Thread<R, Parkable> {
@@ -1220,21 +1276,17 @@ impl<R: Send + 'static> Thread<R, Parkable> {
 }
 
 impl<R: Send + 'static, M> Thread<R, M> {
-    fn inner(&self) -> &dyn Returns<R> {
-        match &self.inner {
-            Some(inner) => &**inner,
+    fn core(&self) -> &CoreRef {
+        match &self.core {
+            Some(core) => core,
             // It is only taken by those who consume the handle.
             None => unreachable!(),
         }
     }
 
-    fn core(&self) -> &Core {
-        self.inner().core()
-    }
-
     /// The thread's task.
     pub fn task(&self) -> ARef<Task> {
-        self.core().signal.task().into()
+        self.core().task().into()
     }
 
     /// Changes how the thread is scheduled. May sleep.
@@ -1246,7 +1298,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
     #[doc(alias = "sched_set_fifo")]
     pub fn set_policy(&self, policy: Policy) -> Result {
         policy.check()?;
-        policy.apply(self.core().signal.task());
+        policy.apply(self.core().task());
         Ok(())
     }
 
@@ -1255,13 +1307,13 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// May be called in any context but NMI.
     #[doc(alias = "wake_up_process")]
     pub fn wake(&self) {
-        self.core().signal.wake();
+        self.core().wake();
     }
 
     /// Returns something that wakes the thread, to be kept where the handle is not.
     pub fn waker(&self) -> Waker {
         Waker {
-            signal: self.core().signal.clone(),
+            core: self.core().clone(),
         }
     }
 
@@ -1278,16 +1330,19 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.core().stage.load(Acquire) == RETURNED
     }
 
-    /// Ends what is left of the thread, of which we are not a part.
-    fn end(&self) {
+    /// Ends what is left of the thread, of which we are not a part, and takes its result.
+    fn end(&self) -> Exit<R> {
+        let core = self.core();
         // If it is not ours to end then its owner's end has done so.
-        if self.core().attachment.detach() {
+        if let Some(_entered) = core.attachment.detach() {
             // SAFETY: We have just taken it off its owner's list. The handle is ours alone, so that
             // nobody parks it.
-            unsafe { self.core().reap() };
+            unsafe { core.reap() };
             // SAFETY: The list's reference is ours now, and the handle has its own.
-            unsafe { (self.core().put)(self.core()) };
+            unsafe { Core::put(core.0) };
         }
+        // SAFETY: The thread has ended; a body that was not called was dropped.
+        unsafe { take_result(core.0) }
     }
 
     /// Asks the thread to stop, waits until it has ended, and returns its result.
@@ -1304,11 +1359,9 @@ impl<R: Send + 'static, M> Thread<R, M> {
             Ok(waiting) => waiting,
             Err(error) => return Err(Refused::new(self, error)),
         };
-        self.end();
+        let exit = self.end();
         drop(waiting);
-        // SAFETY: The thread has ended, and the handle is given up.
-        let exit = unsafe { self.inner().take() };
-        self.inner = None;
+        self.core = None;
         Ok(exit)
     }
 
@@ -1331,10 +1384,9 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.core().unpark();
         // SAFETY: The completion is initialised, and we keep it valid.
         unsafe { bindings::wait_for_completion(self.core().returned.get()) };
-        self.end();
+        let exit = self.end();
         drop(waiting);
-        // SAFETY: The thread has ended. What is taken is either returned, or was dropped before.
-        match unsafe { self.inner().take() } {
+        match exit {
             Exit::Returned(result) => Ok(result),
             Exit::NeverRan => Err(Refused::new(self, ENODEV)),
         }
@@ -1366,11 +1418,11 @@ impl<R: Send + 'static, M> Thread<R, M> {
         if let Err(error) = owner.pin() {
             return Err(Refused::new(self, error));
         }
-        if !self.core().attachment.try_detach() {
+        let Some(_entered) = self.core().attachment.try_detach() else {
             // SAFETY: The pin is ours, and nobody was told of it.
             unsafe { owner.unpin() };
             return Err(Refused::new(self, ENODEV));
-        }
+        };
         self.core().unpark();
         let stage = &self.core().stage;
         if stage.cmpxchg(ATTACHED, DETACHED, Full).is_err() {
@@ -1378,34 +1430,34 @@ impl<R: Send + 'static, M> Thread<R, M> {
             //
             // SAFETY: We have just taken it off its owner's list. It has returned.
             unsafe { self.core().reap() };
+            // SAFETY: The thread has ended.
+            drop(unsafe { take_result::<R>(self.core().0) });
             // SAFETY: The pin is ours, and nobody was told of it.
             unsafe { owner.unpin() };
         }
         // SAFETY: The list's reference is ours now, and the handle has its own.
-        unsafe { (self.core().put)(self.core()) };
-        self.inner = None;
+        unsafe { Core::put(self.core().0) };
+        self.core = None;
         Ok(())
     }
 }
 
 impl<R: Send + 'static, M> Drop for Thread<R, M> {
     fn drop(&mut self) {
-        if self.inner.is_none() {
+        if self.core.is_none() {
             return;
         }
         let Ok(waiting) = self.core().wait_for() else {
             // Waiting for ourselves would be for ever. It has not come to its end, or it would not
             // be waiting.
             self.core().orphaned.store(true, Relaxed);
-            if !ptr::eq(Task::current_raw(), self.core().signal.task().as_ptr()) {
+            if !ptr::eq(Task::current_raw(), self.core().task().as_ptr()) {
                 self.core().request_stop();
             }
             return;
         };
-        self.end();
+        let exit = self.end();
         drop(waiting);
-        // SAFETY: The thread has ended, and the handle is given up. A body that never ran is
-        // dropped here, also if something in it keeps `inner` alive.
-        drop(unsafe { self.inner().take() });
+        drop(exit);
     }
 }

@@ -74,6 +74,7 @@ use crate::{
         SetOnce,
         SpinLock, //
     },
+    task::Task,
     task_work,
     time::{
         delay::fsleep,
@@ -182,6 +183,8 @@ pub(crate) struct Owner {
     size: Atomic<usize>,
     entered: Atomic<usize>,
     closed: Atomic<bool>,
+    /// Who ends what is attached. What it drops may be a handle of that.
+    ender: Atomic<*mut bindings::task_struct>,
     /// A `struct tether_pins` of `rust/helpers/tether.c`, for good.
     pins: *mut c_void,
     #[pin]
@@ -231,6 +234,7 @@ impl Owner {
                 size: Atomic::new(0),
                 entered: Atomic::new(0),
                 closed: Atomic::new(false),
+                ender: Atomic::new(ptr::null_mut()),
                 pins,
                 lock <- new_spinlock!((), "tether::Owner::lock"),
                 attached <- list_head(),
@@ -430,6 +434,7 @@ impl Owner {
         // counted below.
         smp_mb(Full);
 
+        self.ender.store(Task::current_raw(), Relaxed);
         for pass in 1u32.. {
             let disarmed = task_work::disarm(self);
             if disarmed != 0 {
@@ -596,7 +601,7 @@ impl Attachment {
     /// # Safety
     ///
     /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`] or
-    /// [`Attachment::try_detach`] has returned true, or `detach` false, or until it was released as
+    /// [`Attachment::try_detach`] has returned something, or `detach` nothing, or until it was released as
     /// [`What::release`] says.
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
         let _entered = self.owner.enter()?;
@@ -608,34 +613,37 @@ impl Attachment {
         Ok(())
     }
 
-    /// Takes it off its owner's list, so that the caller ends it.
+    /// Takes it off its owner's list, so that the caller ends it; the owner's text stays until he
+    /// drops what is returned, also if he is somebody else.
     ///
-    /// Returns whether it is the caller's to end. If not, then its owner's end has ended it, which
-    /// this has waited for.
+    /// If it is not the caller's to end, then its owner's end has ended it, which this has waited
+    /// for; or that is at it, and has called this by dropping something.
     ///
     /// May sleep. The caller must not be what the owner's end waits for.
-    pub(crate) fn detach(&self) -> bool {
+    pub(crate) fn detach(&self) -> Option<Entered> {
         let mut guard = self.owner.lock.lock();
-        loop {
-            match self.state.get() {
-                State::Attached => {
-                    self.take(State::Free);
-                    return true;
-                }
-                State::Ending => self.owner.ended.wait(&mut guard),
-                State::Free | State::Ended => return false,
-            }
+        let ender = self.owner.ender.load(Relaxed);
+        while self.state.get() == State::Ending && !ptr::eq(ender, Task::current_raw()) {
+            self.owner.ended.wait(&mut guard);
         }
+        self.detach_locked()
     }
 
     /// Like [`Attachment::detach`], but never waits.
-    pub(crate) fn try_detach(&self) -> bool {
+    pub(crate) fn try_detach(&self) -> Option<Entered> {
         let _guard = self.owner.lock.lock();
-        let attached = self.state.get() == State::Attached;
-        if attached {
-            self.take(State::Free);
+        self.detach_locked()
+    }
+
+    /// The lock must be held.
+    fn detach_locked(&self) -> Option<Entered> {
+        if self.state.get() != State::Attached {
+            return None;
         }
-        attached
+        // As long as it is on the list the owner's end waits.
+        let entered = self.owner.hold();
+        self.take(State::Free);
+        Some(entered)
     }
 }
 

@@ -170,7 +170,7 @@ impl Core {
     /// Parks the thread, and waits until it is.
     pub(super) fn park(&self) -> Result {
         let _waiting = self.wait_for()?;
-        let (state, task) = (&self.parking.state, self.signal.task());
+        let (state, task) = (&self.parking.state, self.task());
         match state.cmpxchg(RUNNING, PARKING, Full) {
             Ok(_) => {}
             Err(OVER) => return Err(ESRCH),
@@ -182,8 +182,7 @@ impl Core {
             // SAFETY: The task is valid. It does not end while we are parking, nor is it unparked,
             // by the invariants of `Parking`.
             unsafe { bindings::kthread_park(task.as_ptr()) };
-            if !read_once(&self.parking.returned) && state.cmpxchg(PARKING, PARKED, Full).is_ok()
-            {
+            if !read_once(&self.parking.returned) && state.cmpxchg(PARKING, PARKED, Full).is_ok() {
                 return Ok(());
             }
             // SAFETY: As above: it is for us to unpark it.
@@ -201,7 +200,7 @@ impl Core {
 
     /// Unparks the thread, if it is parked or is about to be. Does not wait.
     pub(super) fn unpark(&self) {
-        let (state, task) = (&self.parking.state, self.signal.task());
+        let (state, task) = (&self.parking.state, self.task());
         loop {
             match state.cmpxchg(PARKED, UNPARKING, Full) {
                 Ok(_) => break,

@@ -932,7 +932,10 @@ impl Queue {
             unsafe { this.queue_delayed(node, delay, true) }
         })?;
         // SAFETY: It was pending with a pointer of its own, so that this one was not given away.
-        Ok(given.take().filter(|_| pending != 0).map(|node| unsafe { P::from_node(node) }))
+        Ok(given
+            .take()
+            .filter(|_| pending != 0)
+            .map(|node| unsafe { P::from_node(node) }))
     }
 
     /// Boxes `func`, and enqueues it.
@@ -1125,7 +1128,7 @@ impl Queue {
 
     /// Ends the worker, if its owner's end does not.
     fn end_attached(&self) {
-        if self.attachment.detach() {
+        if let Some(_entered) = self.attachment.detach() {
             // SAFETY: It was just taken off the list, and we are not in one of its works, as the
             // callers have seen to.
             unsafe { self.end(|| {}) };

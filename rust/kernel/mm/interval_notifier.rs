@@ -331,7 +331,7 @@ impl<T: IntervalNotifier> Registration<T> {
 impl<T: IntervalNotifier> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // It is not attached if inserting has failed.
-        if self.attachment.detach() {
+        if let Some(_entered) = self.attachment.detach() {
             // SAFETY: It is inserted, by the type's invariants: we have taken the attachment off
             // its owner's list just now.
             unsafe { bindings::mmu_interval_notifier_remove(self.subscription.get()) };

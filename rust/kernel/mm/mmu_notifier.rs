@@ -441,7 +441,7 @@ impl<T: MmuNotifier> Registration<T> {
 impl<T: MmuNotifier> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // It is not attached if registering has failed.
-        if self.attachment.detach() {
+        if let Some(_entered) = self.attachment.detach() {
             // SAFETY: We have just taken it off its owner's list.
             unsafe { self.unregister() };
         }
