@@ -3,8 +3,8 @@
  * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds.
  *
  * For each operation and device: the time of a call with many items less that of a call with few,
- * by their difference. That leaves out what the call itself costs. The least of several rounds
- * counts; by how much the median differs is shown.
+ * by their difference. That leaves out what the call itself costs. The median of several
+ * rounds counts, and half of them differ by no more than is shown.
  */
 
 #include <fcntl.h>
@@ -121,20 +121,19 @@ static void run(int operation, int more, int alone)
 }
 
 /*
- * Instructions for one item, in tenths: of the least that many took, and few. *spread is how much
- * more the median has.
+ * Instructions for one item, in tenths: by the medians of what many took, and few. *spread is what the
+ * rounds around the median differ by.
  */
-static long best(size_t device, int more, long *spread)
+static long median(size_t device, int more, long *spread)
 {
-	long *few = taken[device].few, *many = taken[device].many, least;
+	long *few = taken[device].few, *many = taken[device].many;
 
 	if (taken[device].refused)
 		return -1;
 	qsort(few, ROUNDS, sizeof(*few), compare);
 	qsort(many, ROUNDS, sizeof(*many), compare);
-	least = (many[0] - few[0]) * 10 / more;
-	*spread = labs((many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / more - least);
-	return least;
+	*spread = (many[ROUNDS * 3 / 4] - many[ROUNDS / 4]) * 10 / more;
+	return (many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / more;
 }
 
 int main(void)
@@ -178,7 +177,7 @@ int main(void)
 				   operations[i].name);
 		run(operations[i].operation, operations[i].more, operations[i].alone);
 		for (j = 0; j < DEVICES; j++) {
-			long spread = 0, each = best(j, operations[i].more, &spread);
+			long spread = 0, each = median(j, operations[i].more, &spread);
 
 			length += snprintf(output + length, sizeof(output) - length, "|%ld:%ld",
 					   each, spread);

@@ -107,8 +107,11 @@ mod tests {
         let thread = kthread::spawn(c"tether-stop", move |context| {
             told.complete_all();
             until_stopped(context);
-            assert!(context.should_stop());
-            42
+            if context.should_stop() {
+                42
+            } else {
+                0
+            }
         })
         .unwrap();
         begun.wait_for_completion();
@@ -881,6 +884,37 @@ mod tests {
         assert_eq!(ran.load(Relaxed), 2);
         drop(second);
         drop(item);
+        assert_eq!(alive.load(Relaxed), 0);
+    }
+
+    /// Two enqueue what was never enqueued, each on a worker of its own: one of them may.
+    #[test]
+    fn of_two_workers_one_gets_a_work() {
+        let (alive, ran) = (counter(), counter());
+        for _ in 0..200 {
+            let item = item(&alive, &ran, None);
+            let enqueued = counter();
+            let racer = || {
+                let (worker, item, enqueued) = (worker(), item.clone(), enqueued.clone());
+                kthread::spawn(c"tether-racer", move |_| {
+                    let error = match worker.enqueue(item) {
+                        Ok(()) => enqueued.fetch_add(1, Full),
+                        Err(refused) if refused.error == EXDEV => 0,
+                        Err(_) => 100,
+                    };
+                    // Said here, it would not be heard.
+                    let fine = error == 0 && worker.flush() == Ok(());
+                    (worker, fine)
+                })
+                .unwrap()
+            };
+            let (first, second) = (racer(), racer());
+            let workers = (first.join().unwrap(), second.join().unwrap());
+            assert_eq!(enqueued.load(Relaxed), 1);
+            assert!(workers.0 .1 && workers.1 .1);
+            drop(workers);
+        }
+        assert_eq!(ran.load(Relaxed), 200);
         assert_eq!(alive.load(Relaxed), 0);
     }
 

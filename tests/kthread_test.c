@@ -130,6 +130,11 @@ TEST_F(kthread, cpus)
 	pid = make(self->fd, argument);
 	ASSERT_LT(0, pid);
 	EXPECT_STREQ("0-1", proc(pid, "status", "Cpus_allowed_list:"));
+	argument.cpu = 1;
+	argument.flags = KTHREAD_TEST_ON_WORKER;
+	pid = make(self->fd, argument);
+	ASSERT_LT(0, pid);
+	EXPECT_STREQ("1", proc(pid, "status", "Cpus_allowed_list:"));
 	argument.cpu = 4095;
 	EXPECT_EQ(-EINVAL, make(self->fd, argument));
 }
@@ -231,16 +236,18 @@ static int freeze_all(void)
 	return ret ?: write_file("/sys/power/state", "freeze");
 }
 
-/* A freezable thread stands still while the system is suspended; another one does not. */
-TEST_F(kthread, freezer)
+/* What is freezable stands still while the system is suspended; another one does not. */
+static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *self,
+		      unsigned int flags)
 {
 	struct kthread_test_make argument = any;
 	int other = open("/dev/test-kthread", O_RDWR | O_CLOEXEC);
 	int stood, ran;
 
 	ASSERT_LE(0, other);
+	argument.flags = flags;
 	ASSERT_LT(0, make(other, argument));
-	argument.flags = KTHREAD_TEST_FREEZABLE;
+	argument.flags |= KTHREAD_TEST_FREEZABLE;
 	ASSERT_LT(0, make(self->fd, argument));
 	usleep(100000);
 	ASSERT_EQ(0, freeze_all());
@@ -250,6 +257,16 @@ TEST_F(kthread, freezer)
 	EXPECT_LE(900, stood);
 	EXPECT_LT(ran, stood / 2);
 	close(other);
+}
+
+TEST_F(kthread, freezer)
+{
+	freezable(_metadata, self, 0);
+}
+
+TEST_F(kthread, freezer_of_a_worker)
+{
+	freezable(_metadata, self, KTHREAD_TEST_ON_WORKER);
 }
 
 /* Who is parked cannot freeze: a suspend would fail. */

@@ -17,6 +17,8 @@ enum kthread_test_flags {
 	KTHREAD_TEST_FREEZABLE = 1,
 	KTHREAD_TEST_PARKABLE = 2,
 	KTHREAD_TEST_LONG_NAME = 4,
+	/* A worker, whose work ticks. */
+	KTHREAD_TEST_ON_WORKER = 8,
 };
 
 struct kthread_test_make {

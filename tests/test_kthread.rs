@@ -45,9 +45,12 @@ use kernel::{
 use tether::kthread::{
     self,
     worker::{
+        impl_has_kthread_delayed_work,
         impl_has_kthread_work,
+        KthreadDelayedWork,
         KthreadWork,
         KthreadWorkItem,
+        KthreadWorker,
         WorkContext, //
     },
     Builder,
@@ -173,10 +176,40 @@ fn ticker<M: Mode>(context: &Context<'_, M>) -> i64 {
     longest
 }
 
+/// A work that ticks.
+#[pin_data]
+struct Ticker {
+    #[pin]
+    last: Mutex<Instant<Monotonic>>,
+    longest: Atomic<i64>,
+    #[pin]
+    work: KthreadDelayedWork<Ticker>,
+    _counted: Counted,
+}
+
+impl_has_kthread_delayed_work! {
+    impl HasKthreadDelayedWork<Self> for Ticker { self.work }
+}
+
+impl KthreadWorkItem for Ticker {
+    type Pointer = Arc<Ticker>;
+
+    fn run(this: Arc<Ticker>, context: &WorkContext<'_>) {
+        let mut last = this.last.lock();
+        let longest = this.longest.load(Relaxed).max(last.elapsed().as_millis());
+        this.longest.store(longest, Relaxed);
+        *last = Instant::now();
+        drop(last);
+        // Until the worker goes.
+        let _ = context.queue().enqueue_delayed(this, 1);
+    }
+}
+
 /// What a file keeps.
 enum Kept {
     Plain(Thread<i64>),
     Parkable(Thread<i64, Parkable>),
+    Worker(KthreadWorker, Arc<Ticker>),
 }
 
 impl Kept {
@@ -184,6 +217,7 @@ impl Kept {
         let task = match self {
             Kept::Plain(thread) => thread.task(),
             Kept::Parkable(thread) => thread.task(),
+            Kept::Worker(worker, _) => worker.task(),
         };
         task.pid() as isize
     }
@@ -192,6 +226,10 @@ impl Kept {
         let exit = match self {
             Kept::Plain(thread) => thread.stop()?,
             Kept::Parkable(thread) => thread.stop()?,
+            Kept::Worker(worker, ticker) => {
+                drop(worker);
+                return Ok(ticker.longest.load(Relaxed) as isize);
+            }
         };
         exit.returned().map(|result| result as isize).ok_or(EINTR)
     }
@@ -200,13 +238,14 @@ impl Kept {
         Ok(match self {
             Kept::Plain(thread) => thread.join()?,
             Kept::Parkable(thread) => thread.join()?,
+            Kept::Worker(..) => return Err(EOPNOTSUPP),
         } as isize)
     }
 
     fn parkable(&self) -> Result<&Thread<i64, Parkable>> {
         match self {
-            Kept::Plain(_) => Err(EOPNOTSUPP),
             Kept::Parkable(thread) => Ok(thread),
+            _ => Err(EOPNOTSUPP),
         }
     }
 }
@@ -244,6 +283,20 @@ fn make(number: usize) -> Result<Kept> {
         100 => builder,
         nice => builder.policy(Policy::Normal { nice }),
     };
+    if flags & 8 != 0 {
+        let worker = builder.worker(this_module::<TestKthread>())?;
+        let ticker = Arc::pin_init(
+            pin_init!(Ticker {
+                last <- new_mutex!(Instant::now()),
+                longest: Atomic::new(0),
+                work <- KthreadDelayedWork::new(),
+                _counted: Counted::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        worker.enqueue(ticker.clone())?;
+        return Ok(Kept::Worker(worker, ticker));
+    }
     Ok(if flags & 2 != 0 {
         Kept::Parkable(builder.parkable().spawn(body::<Parkable>(kind)?)?)
     } else {

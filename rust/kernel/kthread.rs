@@ -346,7 +346,7 @@ impl<M: Mode> Context<'_, M> {
             if let Some(request) = M::request(self) {
                 break Wake::Park(request);
             }
-            if self.core.woken.xchg(false, Acquire) {
+            if read_once(&self.core.woken) && self.core.woken.xchg(false, Acquire) {
                 break Wake::Woken;
             }
             // A thread takes no signals but those that it has allowed. That it is asked to stop

@@ -303,7 +303,7 @@ impl Owner {
                 let sequence = owner.sequence.load(Acquire);
                 let holds = owner.holds(address);
                 smp_mb(Read);
-                if holds && sequence & 1 == 0 && owner.sequence.load(Relaxed) == sequence {
+                if holds && sequence & 1 == 0 && read_once(&owner.sequence) == sequence {
                     return Ok(owner);
                 }
             }
@@ -369,7 +369,7 @@ impl Owner {
     pub(crate) fn enter(&'static self) -> Result<Entered> {
         // Fully ordered: either the end of the module sees this count, or we see it closed.
         let entered = self.hold();
-        if self.closed.load(Relaxed) {
+        if read_once(&self.closed) {
             return Err(ENODEV);
         }
         Ok(entered)
@@ -622,8 +622,9 @@ impl Attachment {
     /// May sleep. The caller must not be what the owner's end waits for.
     pub(crate) fn detach(&self) -> Option<Entered> {
         let mut guard = self.owner.lock.lock();
-        let ender = self.owner.ender.load(Relaxed);
-        while self.state.get() == State::Ending && !ptr::eq(ender, Task::current_raw()) {
+        while self.state.get() == State::Ending
+            && read_once(&self.owner.ender) != Task::current_raw()
+        {
             self.owner.ended.wait(&mut guard);
         }
         self.detach_locked()

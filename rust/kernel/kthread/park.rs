@@ -202,15 +202,16 @@ impl Core {
     pub(super) fn unpark(&self) {
         let (state, task) = (&self.parking.state, self.task());
         loop {
-            match state.cmpxchg(PARKED, UNPARKING, Full) {
-                Ok(_) => break,
-                Err(PARKING) => {
-                    // Who parks it will do this.
-                    if state.cmpxchg(PARKING, UNPARKING, Full).is_ok() {
-                        return;
-                    }
+            let from = read_once(state);
+            if from != PARKED && from != PARKING {
+                return;
+            }
+            if state.cmpxchg(from, UNPARKING, Full).is_ok() {
+                if from == PARKED {
+                    break;
                 }
-                Err(_) => return,
+                // Who parks it will do this.
+                return;
             }
         }
         // SAFETY: The task is valid. It does not end before the state is changed below.
