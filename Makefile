@@ -44,7 +44,7 @@ modules: ## build the modules; with KDIR= against your own kernel tree
 
 tools: ## build the programs of user space
 	@scripts/setup modules
-	@cargo build --release --manifest-path tools/mmwatch/Cargo.toml --target-dir build/tools
+	@scripts/tools
 	@echo "mmwatch is build/tools/release/mmwatch"
 
 install: ## install the modules of KDIR= for its kernel (as root)

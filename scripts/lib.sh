@@ -97,6 +97,28 @@ lines() {
 	wc -l <"$1" 2>/dev/null || echo 0
 }
 
+# saved_command FILE: how Kbuild has compiled a Rust object, by its .cmd file; without what is to be
+# written.
+saved_command() {
+	local command
+	command=$(sed -n 's/^savedcmd_[^ ]* := //p' "$1" 2>/dev/null | sed 's/ ; .*//')
+	[ -n "$command" ] || die "$1 is not there, or empty" "run: make modules"
+	sed -E 's#--emit=(obj|dep-info|metadata)=[^ ]*##g; s#--out-dir [^ ]*##' <<<"$command"
+}
+
+# source_of KDIR: the source of a kernel tree that was built.
+source_of() {
+	local source=$1
+	[ -e "$1/source" ] && source=$1/source
+	(cd "$source" && pwd -P)
+}
+
+# test_programs SOURCE: builds them, in build/tests.
+test_programs() {
+	long "test programs" "$CACHE/logs/test-programs.log" 'lines "$log"' \
+		make -C "$TETHER/tests" KSRC="$1" OUT="$TETHER/build/tests"
+}
+
 # The tool chain, where set-up put it. PATH first: what the machine has of its own is used
 # when it is good enough, and setup says so.
 tool_paths() {

@@ -94,6 +94,40 @@ static pid_t sleeper(void)
 	return child;
 }
 
+/*
+ * Loads tether_test, and queues something of it on a process that sleeps; returns that. *device, if
+ * wanted, is what it was queued by, and still open.
+ */
+static pid_t load_and_queue(struct __test_metadata *_metadata, unsigned int kind, int *device)
+{
+	struct tether_test_add argument = {
+		.mode = TETHER_TEST_RESUME,
+		.kind = kind,
+		.count = 3,
+	};
+	int fd;
+
+	argument.tid = sleeper();
+	ASSERT_EQ(0, load("tether_test"));
+	fd = open_device();
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
+	if (device)
+		*device = fd;
+	else
+		close(fd);
+	return argument.tid;
+}
+
+/* Its works run then. */
+static void end(struct __test_metadata *_metadata, pid_t child)
+{
+	int status;
+
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+}
+
 FIXTURE(unload)
 {
 };
@@ -114,26 +148,14 @@ FIXTURE_TEARDOWN(unload)
 /* Pending work makes rmmod fail, and is listed; once it has run, rmmod works. */
 TEST_F(unload, pending_work_is_in_use)
 {
-	int round, status;
+	int round;
 
 	for (round = 0; round < 10; round++) {
-		struct tether_test_add argument = {
-			.mode = TETHER_TEST_RESUME,
-			.kind = round % 3,
-		};
-		pid_t child = sleeper();
-		int fd;
+		pid_t child = load_and_queue(_metadata, round % 3, NULL);
 
-		ASSERT_EQ(0, load("tether_test"));
-		fd = open_device();
-		ASSERT_LE(0, fd);
-		argument.tid = child;
-		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
-		close(fd);
 		EXPECT_EQ(-EAGAIN, unload("tether_test"));
 		EXPECT_EQ(1, outstanding("tether_test task_work"));
-		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
+		end(_metadata, child);
 		EXPECT_EQ(0, outstanding("tether_test"));
 		ASSERT_EQ(0, unload("tether_test"));
 	}
@@ -224,21 +246,12 @@ TEST_F(unload, tether_stays)
 /* Cancelled closures let their module go, though their nodes are linked still. */
 TEST_F(unload, cancelled_closure)
 {
-	int round, status;
+	int round;
 
 	for (round = 0; round < 10; round++) {
-		struct tether_test_add argument = {
-			.mode = TETHER_TEST_RESUME,
-			.kind = TETHER_TEST_KEEP_CLOSURE,
-		};
-		pid_t child = sleeper();
 		int fd;
+		pid_t child = load_and_queue(_metadata, TETHER_TEST_KEEP_CLOSURE, &fd);
 
-		ASSERT_EQ(0, load("tether_test"));
-		fd = open_device();
-		ASSERT_LE(0, fd);
-		argument.tid = child;
-		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
 		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_CANCEL, 0));
 		close(fd);
 		EXPECT_EQ(0, unload("tether_test"));
@@ -249,36 +262,22 @@ TEST_F(unload, cancelled_closure)
 		 */
 		EXPECT_EQ(-EUCLEAN, load("fail_init"));
 		EXPECT_EQ(0, outstanding("tether_test"));
-		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
+		end(_metadata, child);
 	}
 }
 
 /* load, queue on a sleeper, rmmod (in use), release, rmmod (works). */
 TEST_F(unload, storm)
 {
-	int rounds = getenv("TETHER_STORM") ? atoi(getenv("TETHER_STORM")) : 20, round, status;
+	static const unsigned int kinds[] = { TETHER_TEST_BOX, TETHER_TEST_ARC, TETHER_TEST_CLOSURE,
+					      TETHER_TEST_ORDERED };
+	int rounds = getenv("TETHER_STORM") ? atoi(getenv("TETHER_STORM")) : 20, round;
 
 	for (round = 0; round < rounds; round++) {
-		unsigned int kinds[] = { TETHER_TEST_BOX, TETHER_TEST_ARC, TETHER_TEST_CLOSURE,
-					 TETHER_TEST_ORDERED };
-		struct tether_test_add argument = {
-			.mode = TETHER_TEST_RESUME,
-			.kind = kinds[round % 4],
-			.count = 3,
-		};
-		pid_t child = sleeper();
-		int fd;
+		pid_t child = load_and_queue(_metadata, kinds[round % 4], NULL);
 
-		ASSERT_EQ(0, load("tether_test"));
-		fd = open_device();
-		ASSERT_LE(0, fd);
-		argument.tid = child;
-		ASSERT_EQ(0, ioctl(fd, TETHER_TEST_ADD, &argument));
-		close(fd);
 		ASSERT_EQ(-EAGAIN, unload("tether_test"));
-		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
+		end(_metadata, child);
 		ASSERT_EQ(0, unload("tether_test"));
 	}
 }

@@ -2,40 +2,7 @@
 
 //! A box that could be moved cannot be linked.
 
-use kernel::prelude::*;
-use tether::task_work::{
-    self,
-    impl_has_task_work,
-    Context,
-    Mode,
-    TaskWork,
-    TaskWorkItem, //
-};
-
-#[pin_data]
-struct Item {
-    value: u32,
-    #[pin]
-    work: TaskWork<Item>,
-}
-
-impl_has_task_work! {
-    impl HasTaskWork<Self> for Item { self.work }
-}
-
-impl TaskWorkItem for Item {
-    type Pointer = Pin<KBox<Item>>;
-
-    fn run(_this: Pin<KBox<Item>>, _context: &Context<'_>) {}
-}
-
-/// Makes one.
-pub fn item() -> Result<Pin<KBox<Item>>> {
-    KBox::pin_init(
-        pin_init!(Item { value: 1, work <- TaskWork::new() }),
-        GFP_KERNEL,
-    )
-}
+include!("common/item.rs");
 
 /// Adds it.
 pub fn add(item: Pin<KBox<Item>>, movable: KBox<Item>) -> Result {
