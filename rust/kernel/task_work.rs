@@ -327,18 +327,26 @@ pub struct Vtable {
     kind: Kind,
     /// Runs the item, in a callback. The node is the callee's.
     run: unsafe fn(NonNull<Node>),
-    /// Drops the pointer of a node that was cancelled. The node is the callee's.
-    release: unsafe fn(NonNull<Node>),
-    /// Drops the item of a node that was disarmed, but not the memory that the node is in, and
-    /// returns where that begins.
-    discard: unsafe fn(NonNull<Node>) -> *mut c_void,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a node is in, and what is done with it there besides being run.
+#[derive(Clone, Copy)]
 enum Kind {
-    Box,
-    Arc,
-    Closure,
+    Box {
+        /// Drops the item of a node that was disarmed, but not the memory that the node is in, and
+        /// returns where that begins.
+        discard: unsafe fn(NonNull<Node>) -> *mut c_void,
+    },
+    Arc {
+        /// Drops the pointer of a node that was cancelled. The node is the callee's.
+        release: unsafe fn(NonNull<Node>),
+    },
+    Closure {
+        /// Drops the closure of a node that was disarmed.
+        discard: unsafe fn(NonNull<Node>),
+    },
+    /// An [`Ordered`], which is Tether's own: it is neither cancelled nor disarmed.
+    Queue,
 }
 
 /// A state in which the item is pending or running.
@@ -377,8 +385,8 @@ impl Node {
             head: bindings::callback_head {
                 next: ptr::null_mut(),
                 func: Some(match vtable.kind {
-                    Kind::Box => run_box,
-                    Kind::Arc | Kind::Closure => run_work,
+                    Kind::Box { .. } | Kind::Queue => run_box,
+                    Kind::Arc { .. } | Kind::Closure { .. } => run_work,
                 }),
             },
             run: vtable.run,
@@ -483,7 +491,7 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
         let vtable = T::Pointer::VTABLE;
         // What is in a box is queued by whoever has that, and so is always ready for it.
         let state = match vtable.kind {
-            Kind::Box => PENDING,
+            Kind::Box { .. } => PENDING,
             _ => IDLE,
         };
         // INVARIANT: By what `VTABLE` promises.
@@ -656,10 +664,10 @@ where
 {
     const VTABLE: Vtable = Vtable {
         name: type_name::<T>,
-        kind: Kind::Box,
+        kind: Kind::Box {
+            discard: Self::discard,
+        },
         run: Self::run,
-        release: Self::release,
-        discard: Self::discard,
     };
 
     /// # Safety
@@ -679,14 +687,6 @@ where
         // SAFETY: By the function's contract; this is a callback.
         T::run(unsafe { Self::into_box(node) }, unsafe { Context::new() });
         write_once(slot, ptr::null_mut());
-    }
-
-    /// # Safety
-    ///
-    /// As [`Self::into_box`].
-    unsafe fn release(node: NonNull<Node>) {
-        // SAFETY: By the function's contract.
-        drop(unsafe { Self::into_box(node) });
     }
 
     /// # Safety
@@ -738,10 +738,10 @@ where
 {
     const VTABLE: Vtable = Vtable {
         name: type_name::<T>,
-        kind: Kind::Arc,
+        kind: Kind::Arc {
+            release: Self::release,
+        },
         run: Self::run,
-        release: Self::release,
-        discard: Self::discard,
     };
 
     /// # Safety
@@ -777,13 +777,6 @@ where
         // SAFETY: `this` keeps the object valid.
         unsafe { node.as_ref().finish(IDLE) };
         drop(this);
-    }
-
-    /// # Safety
-    ///
-    /// None: an item that is shared is leaked instead.
-    unsafe fn discard(_node: NonNull<Node>) -> *mut c_void {
-        ptr::null_mut()
     }
 }
 
@@ -842,7 +835,7 @@ where
 {
     add_by(item, |node| {
         // Nobody asks of a box whom it was added to.
-        if P::VTABLE.kind != Kind::Box {
+        if !matches!(P::VTABLE.kind, Kind::Box { .. }) {
             // SAFETY: The node is valid and ours.
             write_once(&unsafe { node.as_ref() }.target, task.as_ptr());
         }
@@ -1011,12 +1004,13 @@ unsafe fn pass_by(node: NonNull<Node>) {
     loop {
         match this.state.load(Acquire) {
             CANCELLED => {
-                // SAFETY: The reference and the pin are the node's, of the one who has cancelled
-                // it; so the owner's text is there.
-                unsafe {
-                    (this.vtable.release)(node);
-                    owner.unpin();
+                if let Kind::Arc { release } = this.vtable.kind {
+                    // SAFETY: The reference is the node's, of the one who has cancelled it; the
+                    // owner's text is there, as it is pinned.
+                    unsafe { release(node) };
                 }
+                // SAFETY: So is the pin.
+                unsafe { owner.unpin() };
                 return;
             }
             // SAFETY: It is that of a closure, and the reference of the list is ours.
@@ -1187,9 +1181,11 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
         }
         // The module's constants are still there.
         let new = match node.vtable.kind {
-            Kind::Box => DISARMED,
-            Kind::Arc => LEAKED,
-            Kind::Closure => {
+            Kind::Box { .. } => DISARMED,
+            Kind::Arc { .. } => LEAKED,
+            // Its owner does not go.
+            Kind::Queue => return,
+            Kind::Closure { .. } => {
                 // For what is done with it below.
                 //
                 // SAFETY: Closures have such a head, with a reference while the node is linked.
@@ -1215,7 +1211,7 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
             unsafe { owner.unpin_disarmed() };
             node.target.store(disarmed.cast(), Relaxed);
             disarmed = ptr::from_ref(node).cast_mut();
-        } else if node.vtable.kind == Kind::Closure {
+        } else if matches!(node.vtable.kind, Kind::Closure { .. }) {
             // SAFETY: The reference is that from above. It is not the last: the node is linked.
             unsafe { ClosureHead::put(NonNull::from(node).cast()) };
         }
@@ -1229,19 +1225,23 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
         let this = unsafe { node.as_ref() };
         disarmed = this.target.load(Relaxed).cast();
         this.wake();
-        // SAFETY: The item is ours, and the module's text is still there.
-        let memory = unsafe { (this.vtable.discard)(node) };
         match this.vtable.kind {
-            Kind::Box => {
+            Kind::Box { discard } => {
+                // SAFETY: The item is ours, and the module's text is still there.
+                let memory = unsafe { discard(node) };
                 this.target.store(memory.cast(), Relaxed);
                 if this.state.cmpxchg(DISARMED, FREEABLE, Full).is_err() {
                     // SAFETY: The target came by before us, and left the box's memory to us.
                     unsafe { bindings::kfree(memory) };
                 }
             }
-            // SAFETY: The reference is that from above.
-            Kind::Closure => unsafe { ClosureHead::put(node.cast()) },
-            Kind::Arc => {}
+            Kind::Closure { discard } => {
+                // SAFETY: As above.
+                unsafe { discard(node) };
+                // SAFETY: The reference is that from above.
+                unsafe { ClosureHead::put(node.cast()) };
+            }
+            Kind::Arc { .. } | Kind::Queue => {}
         }
     }
     count
@@ -1333,10 +1333,10 @@ where
 {
     const VTABLE: Vtable = Vtable {
         name: type_name::<F>,
-        kind: Kind::Closure,
+        kind: Kind::Closure {
+            discard: Self::discard,
+        },
         run: Self::run,
-        release: Self::release,
-        discard: Self::discard,
     };
 
     /// Takes the closure out.
@@ -1367,16 +1367,10 @@ where
 
     /// # Safety
     ///
-    /// None: a closure that was cancelled needs nothing of its owner's.
-    unsafe fn release(_node: NonNull<Node>) {}
-
-    /// # Safety
-    ///
     /// The node must be that of a `Closure<F>` that was disarmed.
-    unsafe fn discard(node: NonNull<Node>) -> *mut c_void {
+    unsafe fn discard(node: NonNull<Node>) {
         // SAFETY: By the function's contract; the node is at the beginning.
         drop(unsafe { node.cast::<Self>().as_ref().take() });
-        ptr::null_mut()
     }
 }
 

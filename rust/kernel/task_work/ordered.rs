@@ -138,10 +138,8 @@ pub(crate) fn init() -> Result {
 impl Ordered {
     const VTABLE: Vtable = Vtable {
         name: core::any::type_name::<Self>,
-        kind: Kind::Box,
+        kind: Kind::Queue,
         run: Self::run,
-        release: Self::release,
-        discard: Self::discard,
     };
 
     /// Makes a queue to `task`, which will be told in the way of `mode` when there is something in
@@ -288,18 +286,6 @@ impl Ordered {
                 }
             }
         }
-    }
-
-    /// # Safety
-    ///
-    /// None: a queue is not cancelled.
-    unsafe fn release(_node: NonNull<Node>) {}
-
-    /// # Safety
-    ///
-    /// None: its owner does not go.
-    unsafe fn discard(_node: NonNull<Node>) -> *mut c_void {
-        ptr::null_mut()
     }
 }
 
