@@ -35,7 +35,13 @@ __rust_helper void rust_helper_allow_signal(int sig)
 	allow_signal(sig);
 }
 
-/* The opposite of set_freezable(). Nobody waits for a thread to freeze that needs not. */
+/* Inline where nothing freezes. */
+__rust_helper void rust_helper_tether_set_freezable(void)
+{
+	set_freezable();
+}
+
+/* The opposite. Nobody waits for a thread to freeze that needs not. */
 __rust_helper void rust_helper_tether_set_nofreeze(void)
 {
 	current->flags |= PF_NOFREEZE;

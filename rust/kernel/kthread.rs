@@ -1159,7 +1159,7 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     write_once(&this.began, true);
     if this.freezable {
         // SAFETY: This is a kernel thread, where it may sleep.
-        unsafe { bindings::set_freezable() };
+        unsafe { bindings::tether_set_freezable() };
     }
     // SAFETY: Called once, in the thread. The owner's text is there: it waits for an attached
     // thread to end, and is pinned for a detached one.

@@ -241,7 +241,11 @@ impl Owner {
                 ended <- new_condvar!("tether::Owner::ended"),
             }),
             GFP_KERNEL,
-        )?;
+        )
+        .inspect_err(|_| {
+            // SAFETY: They were just allocated by `kmalloc`, and are used by nobody.
+            unsafe { bindings::kfree(pins) }
+        })?;
         // SAFETY: The record is never moved again, nor freed: it is leaked, as the type says.
         Ok(KBox::leak(unsafe { Pin::into_inner_unchecked(owner) }))
     }

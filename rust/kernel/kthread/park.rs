@@ -116,25 +116,18 @@ impl ParkRequest<'_> {
 
 impl Drop for ParkRequest<'_> {
     fn drop(&mut self) {
-        // Who is parked cannot freeze, and would make a suspend fail; he does not run either.
-        //
-        // SAFETY: This is a kernel thread, whose flags nobody else changes.
-        let _thaw = self.core.freezable.then(|| unsafe {
-            bindings::tether_set_nofreeze();
-            Refreeze
-        });
+        if self.core.freezable {
+            // Who is parked cannot freeze, and would make a suspend fail; it does not run either.
+            //
+            // SAFETY: This is a kernel thread, whose flags nobody else changes.
+            unsafe { bindings::tether_set_nofreeze() };
+        }
         // SAFETY: This is a kernel thread, in its body, where it may sleep.
         unsafe { bindings::kthread_parkme() };
-    }
-}
-
-/// Makes the current thread freezable again.
-struct Refreeze;
-
-impl Drop for Refreeze {
-    fn drop(&mut self) {
-        // SAFETY: This is a kernel thread, where it may sleep.
-        unsafe { bindings::set_freezable() };
+        if self.core.freezable {
+            // SAFETY: As above.
+            unsafe { bindings::tether_set_freezable() };
+        }
     }
 }
 

@@ -656,9 +656,9 @@ unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Arc<T> where
 ///
 /// * `users` counts those who use `worker`, each from before it has looked whether the queue is
 ///   closed until it does not touch it any more; it is negative once that is closed.
-/// * `task` is the worker's thread. A reference is held to it until it is stopped, once.
+/// * `task` is the worker's thread, to which a reference is held, or null if it could not be made.
 /// * When `ended` is set nobody uses `worker` any more, and there is nothing in it.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub struct Queue {
     #[pin]
     attachment: Attachment,
@@ -685,8 +685,6 @@ impl workqueue::WorkItem for Queue {
     type Pointer = Arc<Queue>;
 
     fn run(this: Arc<Queue>) {
-        // If the owner's end has not come by until here then it waits for this.
-        let _entered = this.attachment.owner().hold();
         this.end_attached();
     }
 }
@@ -726,8 +724,8 @@ impl Queue {
     }
 
     fn task(&self) -> &Task {
-        // SAFETY: By the type's invariants it is valid until the worker is ended, before which
-        // nobody has lost the queue. `Task` is transparent.
+        // SAFETY: By the type's invariants it is valid: nobody else has a queue without one. `Task` is
+        // transparent.
         unsafe { &*self.task.load(Relaxed).cast() }
     }
 
@@ -1118,9 +1116,9 @@ impl Queue {
         while !unsafe { bindings::tether_kthread_worker_idle(self.worker.get()) } {
             wait();
         }
-        // SAFETY: By the type's invariants the reference is there, and this is done once. The thread
-        // is not ours, by the function's contract.
-        unsafe { bindings::kthread_stop_put(self.task.load(Relaxed)) };
+        // SAFETY: The thread is a kernel thread, and is stopped once; it is not ours, by the
+        // function's contract.
+        unsafe { bindings::kthread_stop(self.task.load(Relaxed)) };
         // SAFETY: As above, and the thread has ended.
         unsafe { self.drop_pending(true) };
         self.ended.store(true, Release);
@@ -1158,6 +1156,17 @@ impl Queue {
     unsafe fn release(attachment: *const Attachment) {
         // SAFETY: By the function's contract the list had a reference.
         drop(unsafe { Arc::from_raw(Self::from_attachment(attachment)) });
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Queue {
+    fn drop(self: Pin<&mut Self>) {
+        let task = self.task.load(Relaxed);
+        if !task.is_null() {
+            // SAFETY: The reference is ours, by the type's invariants.
+            unsafe { bindings::put_task_struct(task) };
+        }
     }
 }
 
