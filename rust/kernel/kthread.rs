@@ -120,7 +120,8 @@ use crate::{
             Full,
             Relaxed,
             Release, //
-        }, //
+        },
+        Refcount, //
     },
     task::Task,
     tether::{
@@ -485,7 +486,7 @@ const RESULT: u32 = 2;
 struct Core {
     #[pin]
     attachment: Attachment,
-    refs: Atomic<u32>,
+    refs: Refcount,
     payload: Atomic<u32>,
     task: Atomic<*mut bindings::task_struct>,
     should_stop: Atomic<bool>,
@@ -536,7 +537,7 @@ impl Deref for CoreRef {
 
 impl Clone for CoreRef {
     fn clone(&self) -> Self {
-        self.refs.fetch_add(1u32, Relaxed);
+        self.refs.inc();
         Self(self.0)
     }
 }
@@ -558,7 +559,7 @@ impl Core {
         // SAFETY: The reference keeps it valid.
         let core = unsafe { this.as_ref() };
         let task = read_once(&core.task);
-        if core.refs.fetch_sub(1u32, Full) != 1 {
+        if !core.refs.dec_and_test() {
             return;
         }
         if !task.is_null() {
@@ -998,7 +999,7 @@ impl<'a, M: Mode> Builder<'a, M> {
                 core <- pin_init!(Core {
                     attachment <- Attachment::new(owner, what),
                     // The handle's, the thread's and the list's.
-                    refs: Atomic::new(3),
+                    refs: Refcount::new(3),
                     payload: Atomic::new(BODY),
                     task: Atomic::new(ptr::null_mut()),
                     should_stop: Atomic::new(false),
