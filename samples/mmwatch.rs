@@ -7,7 +7,7 @@
 //! ```text
 //!    who changes the address space            the watch's thread          reader
 //!
-//!    MmuNotifier::invalidate_range_start
+//!    InvalidateRanges::invalidate_range_start
 //!      notes the event in a ring -----------> moves it to the queue ----> read(), poll()
 //!      counts it                              (woken once for a batch)
 //!      adds the watch to the watched task
@@ -85,8 +85,10 @@ use tether::{
     },
     mm::mmu_notifier::{
         Event as MmuEvent,
+        InvalidateRanges,
         MmuNotifier,
         Range,
+        Ranges,
         Registration, //
     },
     ptrace,
@@ -443,7 +445,7 @@ struct Recorder {
 }
 
 #[vtable]
-impl MmuNotifier for Recorder {
+impl InvalidateRanges for Recorder {
     fn invalidate_range_start(&self, range: &Range<'_>) {
         let kind = match range.event() {
             MmuEvent::Unmap => 0,
@@ -469,6 +471,10 @@ impl MmuNotifier for Recorder {
         // to publish it to.
         let _ = task_work::add(&watch.target, watch.clone(), Mode::Resume);
     }
+}
+
+impl MmuNotifier for Recorder {
+    type Callbacks = Ranges;
 
     fn release(&self, _mm: &Mm) {
         let task = current!();

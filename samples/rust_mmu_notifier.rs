@@ -28,8 +28,10 @@ use kernel::{
     }, //
 };
 use tether::mm::mmu_notifier::{
+    InvalidateRanges,
     MmuNotifier,
     Range,
+    Ranges,
     Registration, //
 };
 
@@ -61,8 +63,12 @@ struct Counter {
     bytes: Atomic<usize>,
 }
 
-#[vtable]
 impl MmuNotifier for Counter {
+    type Callbacks = Ranges;
+}
+
+#[vtable]
+impl InvalidateRanges for Counter {
     fn invalidate_range_start(&self, range: &Range<'_>) {
         self.bytes.fetch_add(range.end() - range.start(), Relaxed);
     }

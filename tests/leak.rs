@@ -37,8 +37,10 @@ use tether::{
             Registration as IntervalRegistration, //
         },
         mmu_notifier::{
+            InvalidateRanges,
             MmuNotifier,
             Range,
+            Ranges,
             Registration, //
         },
         Mm, //
@@ -58,10 +60,14 @@ struct Leak;
 struct Notifier;
 
 #[vtable]
-impl MmuNotifier for Notifier {
+impl InvalidateRanges for Notifier {
     fn invalidate_range_start(&self, _range: &Range<'_>) {}
 
     fn invalidate_range_end(&self, _range: &Range<'_>) {}
+}
+
+impl MmuNotifier for Notifier {
+    type Callbacks = Ranges;
 
     fn release(&self, _mm: &Mm) {
         pr_info!("released\n");

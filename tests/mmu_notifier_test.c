@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Notifiers, as processes see them. Needs tether, tether_test and rust_interval_notifier. */
+/*
+ * Notifiers, as processes see them. Needs tether, tether_test, test_mmu_notifier and
+ * rust_interval_notifier.
+ */
 
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
+#include "test_mmu_notifier.h"
 #include "tether_test.h"
 
 static struct tether_test_counts counts_of(int fd)
@@ -154,6 +163,173 @@ TEST_F(notifier, exec)
 	ASSERT_EQ(0, status);
 	EXPECT_EQ(1, counts_of(fd).releases);
 	close(fd);
+}
+
+/* All kinds of notifiers, which test_mmu_notifier has. */
+FIXTURE(kinds)
+{
+	int fd;
+	size_t size;
+	char *memory;
+};
+
+FIXTURE_SETUP(kinds)
+{
+	self->fd = open("/dev/test-mmu-notifier", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->size = 16 * sysconf(_SC_PAGESIZE);
+	self->memory = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->memory);
+}
+
+static struct mmu_test_counts heard(int fd)
+{
+	struct mmu_test_counts counts;
+
+	if (ioctl(fd, MMU_TEST_COUNTS, &counts))
+		_exit(99);
+	return counts;
+}
+
+FIXTURE_TEARDOWN(kinds)
+{
+	struct mmu_test_counts counts;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	counts = heard(self->fd);
+	EXPECT_EQ(counts.starts, counts.ends);
+	EXPECT_EQ(0, counts.elsewhere);
+	close(self->fd);
+}
+
+static int write_number(const char *path, long number)
+{
+	FILE *file = fopen(path, "w");
+	int ret;
+
+	if (!file)
+		return -errno;
+	fprintf(file, "%ld", number);
+	ret = fclose(file) ? -errno : 0;
+	return ret;
+}
+
+/* What each hears when memory goes. */
+TEST_F(kinds, munmap)
+{
+	struct mmu_test_counts counts;
+	int kind;
+
+	for (kind = 0; kind < MMU_TEST_KINDS; kind++)
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, kind));
+	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_KINDS));
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	counts = heard(self->fd);
+	/* Two hear of ranges: one of them ages as well. */
+	EXPECT_LE(2, counts.starts);
+	EXPECT_LE(1, counts.blockable);
+	EXPECT_EQ(0, counts.tried);
+	EXPECT_LE(1, counts.tlbs);
+	EXPECT_EQ(0, counts.releases);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	EXPECT_EQ(MMU_TEST_KINDS, heard(self->fd).releases);
+}
+
+#define CGROUP "/tmp/cgroup"
+
+/* Reclaim asks which pages were used, and leaves those alone. */
+TEST_F(kinds, age)
+{
+	char *memory;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_AGE));
+	/* Somewhere to go, and a group that is made to. */
+	ASSERT_EQ(0, system("mkswap /dev/ram0 >/dev/null && swapon /dev/ram0 && mkdir -p " CGROUP
+			    " && mount -t cgroup2 none " CGROUP " && echo +memory >" CGROUP
+			    "/cgroup.subtree_control && mkdir -p " CGROUP "/age"));
+	ASSERT_EQ(0, write_number(CGROUP "/age/cgroup.procs", getpid()));
+	memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, memory);
+	/* It may find nothing to take. */
+	write_number(CGROUP "/age/memory.reclaim", 1 << 20);
+	EXPECT_LE(1, heard(self->fd).aged);
+	munmap(memory, 1 << 20);
+	ASSERT_EQ(0, write_number(CGROUP "/cgroup.procs", getpid()));
+	ASSERT_EQ(0, system("rmdir " CGROUP "/age && umount " CGROUP " && swapoff /dev/ram0"));
+}
+
+/*
+ * A process that has begun to exit, but has its memory still; with notifiers of the file, of these two
+ * kinds. It goes when it is continued.
+ */
+static pid_t exiting(struct __test_metadata *_metadata, int fd, int first, int second)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) || ioctl(fd, MMU_TEST_REGISTER, first) ||
+		    ioctl(fd, MMU_TEST_REGISTER, second))
+			_exit(1);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	ASSERT_LT(0, child);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	ASSERT_EQ(0, ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACEEXIT));
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXIT << 8, status >> 8);
+	return child;
+}
+
+/*
+ * process_mrelease() does what the OOM reaper does: it must not sleep. One of two notifiers says that it
+ * would have to; the other one hears of the end of what it has heard the beginning of.
+ */
+TEST_F(kinds, reaping)
+{
+	pid_t child = exiting(_metadata, self->fd, MMU_TEST_RANGES, MMU_TEST_TRY_RANGES);
+	int status, pidfd = syscall(SYS_pidfd_open, child, 0);
+	struct mmu_test_counts counts;
+
+	ASSERT_LE(0, pidfd);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REFUSE, 1000000));
+	EXPECT_EQ(-1, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	counts = heard(self->fd);
+	EXPECT_LE(1, counts.tried);
+	EXPECT_EQ(counts.tried, counts.refused);
+	EXPECT_EQ(counts.starts, counts.ends);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REFUSE, 0));
+	EXPECT_EQ(0, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_LT(counts.tried, heard(self->fd).tried);
+	EXPECT_EQ(counts.refused, heard(self->fd).refused);
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(2, heard(self->fd).releases);
+	close(pidfd);
+}
+
+/* An address space that has no users any more, but notifiers. */
+TEST_F(kinds, unregistered_after_the_end)
+{
+	int status, round;
+
+	for (round = 0; round < 20; round++) {
+		pid_t child = exiting(_metadata, self->fd, MMU_TEST_RANGES, MMU_TEST_SECONDARY_TLBS);
+
+		ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
+		/* The one races with the other. */
+		if (round % 2)
+			ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+		EXPECT_EQ(2 * (round + 1), heard(self->fd).releases);
+	}
 }
 
 FIXTURE(interval)

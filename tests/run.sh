@@ -113,6 +113,7 @@ program kthread_test
 } >"$results/kthread_sample.ktap"
 
 load tether_test
+load test_mmu_notifier
 load rust_interval_notifier
 load rust_fd_close
 load mmwatch
@@ -153,21 +154,21 @@ program mmwatch_test
 # After the last user each module can go, and nothing is left.
 {
 	echo "KTAP version 1"
-	[ -e "$kmemleak" ] && echo "1..7" || echo "1..6"
+	[ -e "$kmemleak" ] && echo "1..8" || echo "1..7"
 	number=0
-	for module in test_kthread tether_test rust_interval_notifier rust_fd_close mmwatch; do
+	for module in test_kthread test_mmu_notifier tether_test rust_interval_notifier rust_fd_close mmwatch; do
 		number=$((number + 1))
 		rmmod "$module" && echo "ok $number rmmod $module" || echo "not ok $number rmmod $module"
 	done
 	left=$(grep -v '^#' /sys/kernel/debug/tether/outstanding)
-	[ -z "$left" ] && echo "ok 6 nothing outstanding" || echo "not ok 6 nothing outstanding: $left"
+	[ -z "$left" ] && echo "ok 7 nothing outstanding" || echo "not ok 7 nothing outstanding: $left"
 	if [ -e "$kmemleak" ]; then
 		find_leaks
 		leaks=$(awk -v since="$unloaded" 'BEGIN { RS = "unreferenced object"; ORS = "" }
 			match($0, /jiffies [0-9]+/) && substr($0, RSTART + 8, RLENGTH - 8) > since {
 				print "unreferenced object" $0
 			}' "$kmemleak")
-		[ -z "$leaks" ] && echo "ok 7 kmemleak" || echo "not ok 7 kmemleak"
+		[ -z "$leaks" ] && echo "ok 8 kmemleak" || echo "not ok 8 kmemleak"
 		[ -z "$leaks" ] || echo "$leaks" | sed 's/^/# /'
 	fi
 } >"$results/end.ktap"

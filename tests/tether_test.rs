@@ -34,8 +34,10 @@ use tether::{
     fd,
     mm::{
         mmu_notifier::{
+            InvalidateRanges,
             MmuNotifier,
             Range,
+            Ranges,
             Registration, //
         },
         Mm, //
@@ -384,7 +386,7 @@ struct Notifier {
 }
 
 #[vtable]
-impl MmuNotifier for Notifier {
+impl InvalidateRanges for Notifier {
     fn invalidate_range_start(&self, _range: &Range<'_>) {
         self.starts.fetch_add(1, Full);
     }
@@ -392,6 +394,10 @@ impl MmuNotifier for Notifier {
     fn invalidate_range_end(&self, _range: &Range<'_>) {
         self.ends.fetch_add(1, Full);
     }
+}
+
+impl MmuNotifier for Notifier {
+    type Callbacks = Ranges;
 
     fn release(&self, _mm: &Mm) {
         self.releases.fetch_add(1, Full);

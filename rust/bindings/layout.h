@@ -52,6 +52,13 @@ enum {
 		offsetof(struct mmu_notifier_ops, invalidate_range_start),
 	TETHER_OFFSET_mmu_notifier_ops_invalidate_range_end =
 		offsetof(struct mmu_notifier_ops, invalidate_range_end),
+	TETHER_OFFSET_mmu_notifier_ops_clear_flush_young =
+		offsetof(struct mmu_notifier_ops, clear_flush_young),
+	TETHER_OFFSET_mmu_notifier_ops_clear_young =
+		offsetof(struct mmu_notifier_ops, clear_young),
+	TETHER_OFFSET_mmu_notifier_ops_test_young = offsetof(struct mmu_notifier_ops, test_young),
+	TETHER_OFFSET_mmu_notifier_ops_arch_invalidate_secondary_tlbs =
+		offsetof(struct mmu_notifier_ops, arch_invalidate_secondary_tlbs),
 
 	TETHER_SIZE_mmu_notifier_range = sizeof(struct mmu_notifier_range),
 	TETHER_OFFSET_mmu_notifier_range_mm = offsetof(struct mmu_notifier_range, mm),
@@ -59,6 +66,7 @@ enum {
 	TETHER_OFFSET_mmu_notifier_range_end = offsetof(struct mmu_notifier_range, end),
 	TETHER_OFFSET_mmu_notifier_range_flags = offsetof(struct mmu_notifier_range, flags),
 	TETHER_OFFSET_mmu_notifier_range_event = offsetof(struct mmu_notifier_range, event),
+	TETHER_OFFSET_mmu_notifier_range_owner = offsetof(struct mmu_notifier_range, owner),
 
 	TETHER_SIZE_mmu_interval_notifier = sizeof(struct mmu_interval_notifier),
 	TETHER_SIZE_mmu_interval_notifier_ops = sizeof(struct mmu_interval_notifier_ops),

@@ -99,12 +99,17 @@ mod layout {
         offset mmu_notifier_ops release;
         offset mmu_notifier_ops invalidate_range_start;
         offset mmu_notifier_ops invalidate_range_end;
+        offset mmu_notifier_ops clear_flush_young;
+        offset mmu_notifier_ops clear_young;
+        offset mmu_notifier_ops test_young;
+        offset mmu_notifier_ops arch_invalidate_secondary_tlbs;
         size mmu_notifier_range;
         offset mmu_notifier_range mm;
         offset mmu_notifier_range start;
         offset mmu_notifier_range end;
         offset mmu_notifier_range flags;
         offset mmu_notifier_range event;
+        offset mmu_notifier_range owner;
         size mmu_interval_notifier;
         size mmu_interval_notifier_ops;
         offset mmu_interval_notifier_ops invalidate;

@@ -3,8 +3,10 @@
 //! A notifier is called by several tasks at once.
 
 use core::cell::Cell;
-use kernel::prelude::*;
-use tether::mm::mmu_notifier::MmuNotifier;
+use tether::mm::mmu_notifier::{
+    MmuNotifier,
+    ReleaseOnly, //
+};
 
 /// One that has what it has.
 pub struct Notifier<T>(pub T);
@@ -12,17 +14,9 @@ pub struct Notifier<T>(pub T);
 /// Takes any notifier.
 pub fn take<T: MmuNotifier>(_: T) {}
 
-/// In place of a module.
-pub struct LocalModule;
-
-impl kernel::ModuleMetadata for LocalModule {
-    const NAME: &'static CStr = c"compile_fail";
-    // SAFETY: Null is allowed.
-    const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
+impl<T: Send + Sync + 'static> MmuNotifier for Notifier<T> {
+    type Callbacks = ReleaseOnly;
 }
-
-#[vtable]
-impl<T: Send + Sync + 'static> MmuNotifier for Notifier<T> {}
 
 /// Takes two.
 pub fn take_two() {

@@ -6,6 +6,20 @@
 //! are about to be unmapped, moved or changed, and of the end of that address space. To watch some
 //! ranges only, and to build page tables of one's own for them, see [`interval_notifier`].
 //!
+//! # What a notifier may hear
+//!
+//! | [`MmuNotifier::Callbacks`] | trait | hears of |
+//! |---|---|---|
+//! | [`ReleaseOnly`] | | the end of the address space |
+//! | [`Ranges`] | [`InvalidateRanges`] | ranges, before and after they change; cannot object |
+//! | [`TryRanges`] | [`TryInvalidateRanges`] | ranges, before they change; may ask for a retry where it must not sleep |
+//! | [`SecondaryTlbs`] | [`InvalidateSecondaryTlbs`] | flushes of the TLB, for a device that uses the CPU's page tables |
+//! | [`WithAge<C>`] | [`Age`], and that of `C` | which pages were used, besides |
+//!
+//! These are the combinations that the kernel allows: a notifier that could fail in `start` would
+//! not know of which `end` it is to hear, and one for secondary TLBs hears of the same things a
+//! second time.
+//!
 //! # What is called when
 //!
 //! ```text
@@ -37,8 +51,10 @@
 //! use kernel::{
 //!     mm::{
 //!         mmu_notifier::{
+//!             InvalidateRanges,
 //!             MmuNotifier,
 //!             Range,
+//!             Ranges,
 //!             Registration, //
 //!         },
 //!         Mm,
@@ -54,8 +70,12 @@
 //!     invalidated: Atomic<usize>,
 //! }
 //!
-//! #[vtable]
 //! impl MmuNotifier for Counter {
+//!     type Callbacks = Ranges;
+//! }
+//!
+//! #[vtable]
+//! impl InvalidateRanges for Counter {
 //!     fn invalidate_range_start(&self, range: &Range<'_>) {
 //!         self.invalidated.fetch_add(range.end() - range.start(), Relaxed);
 //!     }
@@ -191,6 +211,14 @@ impl<'a> Range<'a> {
         Event::from_raw(self.raw().event)
     }
 
+    /// Who invalidates, for those who want to know their own doing
+    /// ([`Event::Migrate`], [`Event::Exclusive`]): what was passed to the kernel as the owner, or null.
+    /// It is only to be compared.
+    #[inline]
+    pub fn owner(&self) -> *const c_void {
+        self.raw().owner
+    }
+
     /// Whether the one who invalidates lets the callback sleep (`mmu_notifier_range_blockable()`).
     #[inline]
     pub fn is_blockable(&self) -> bool {
@@ -214,32 +242,162 @@ pub(super) fn without_blocking(f: impl FnOnce()) {
     unsafe { bindings::non_block_end() };
 }
 
-/// What hears of invalidations.
+/// What hears of what happens to an address space.
+pub trait MmuNotifier: Sized + Send + Sync + 'static {
+    /// What it hears of, besides the end of the address space.
+    type Callbacks: Callbacks<Self>;
+
+    /// The address space ends, or the registration is being dropped. Called once. May sleep.
+    fn release(&self, _mm: &Mm) {}
+}
+
+/// A combination of callbacks that the kernel allows; see [`MmuNotifier::Callbacks`].
+#[diagnostic::on_unimplemented(
+    message = "`{T}` does not have the callbacks that `{Self}` stands for",
+    label = "the trait of these callbacks is to be implemented for `{T}`"
+)]
+pub trait Callbacks<T>: private::Sealed {
+    /// The callbacks, for the kernel.
+    #[doc(hidden)]
+    const OPS: Ops;
+}
+
+/// The kernel's table of callbacks.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Ops(bindings::mmu_notifier_ops);
+
+mod private {
+    pub trait Sealed {}
+}
+
+/// Nothing but [`MmuNotifier::release`].
+pub struct ReleaseOnly;
+/// [`InvalidateRanges`].
+pub struct Ranges;
+/// [`TryInvalidateRanges`].
+pub struct TryRanges;
+/// [`InvalidateSecondaryTlbs`].
+pub struct SecondaryTlbs;
+/// [`Age`], and what `C` stands for.
+pub struct WithAge<C>(PhantomData<C>);
+
+impl private::Sealed for ReleaseOnly {}
+impl private::Sealed for Ranges {}
+impl private::Sealed for TryRanges {}
+impl private::Sealed for SecondaryTlbs {}
+impl<C: private::Sealed> private::Sealed for WithAge<C> {}
+
+/// Hears of ranges, and cannot object.
 ///
 /// # Context
 ///
-/// `invalidate_range_start` and `invalidate_range_end` are called with locks of the memory
-/// management held, by any task that changes the address space, and several times at once. They
-/// must not sleep: the range may not be blockable, as when the OOM killer reaps a process. Nor may
-/// they wait for memory, also where a lock that they take is held elsewhere (`GFP_KERNEL` is
-/// reported by lockdep).
+/// Both are called with locks of the memory management held, by any task that changes the address
+/// space, and several times at once. They must not sleep: the range may not be blockable, as when the
+/// OOM killer reaps a process. (A kernel with `DEBUG_ATOMIC_SLEEP` says so if they do.) Nor may they
+/// wait for memory, also where a lock that they take is held elsewhere: `GFP_KERNEL` is reported by
+/// lockdep.
 #[vtable]
-pub trait MmuNotifier: Sized + Send + Sync + 'static {
+pub trait InvalidateRanges {
     /// Pages in `range` are about to change. Must not sleep.
     fn invalidate_range_start(&self, _range: &Range<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
     /// Pages in `range` have changed. Must not sleep. Called once for each
-    /// [`MmuNotifier::invalidate_range_start`] on which this was registered already.
+    /// [`InvalidateRanges::invalidate_range_start`] on which this was registered already.
     fn invalidate_range_end(&self, _range: &Range<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
+}
 
-    /// The address space ends, or the registration is being dropped. Called once. May sleep.
-    fn release(&self, _mm: &Mm) {
-        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
-    }
+/// A callback that must not sleep would have to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WouldSleep;
+
+/// Hears of ranges before they change, and may ask for a retry where it must not sleep. It does not
+/// hear of the end.
+///
+/// # Context
+///
+/// As [`InvalidateRanges`], but for what each says of sleeping.
+pub trait TryInvalidateRanges {
+    /// Pages in `range`, which is blockable, are about to change. May sleep.
+    fn invalidate_range(&self, range: &Range<'_>);
+
+    /// Pages in `range`, which is not blockable, are about to change. Must not sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldSleep`]: the caller in the kernel does without this range for now, or tries again
+    /// (`-EAGAIN`).
+    fn try_invalidate_range(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
+}
+
+/// Keeps a TLB of a device that uses the CPU's page tables.
+pub trait InvalidateSecondaryTlbs {
+    /// Translations from `start` to `end` are to be forgotten.
+    ///
+    /// Called under a spinlock of the page tables, several times at once. Must not sleep.
+    fn invalidate_secondary_tlbs(&self, mm: &Mm, start: usize, end: usize);
+}
+
+/// Says, and forgets, which pages were used by way of page tables of one's own.
+///
+/// Called under spinlocks of the page tables. None of these may sleep.
+pub trait Age {
+    /// Whether a page from `start` to `end` was used since this was last asked; it is not used by way
+    /// of old translations from then on. They are forgotten.
+    fn clear_flush_young(&self, mm: &Mm, start: usize, end: usize) -> bool;
+
+    /// As [`Age::clear_flush_young`], but old translations may go on being used.
+    fn clear_young(&self, mm: &Mm, start: usize, end: usize) -> bool;
+
+    /// Whether the page at `address` was used.
+    fn test_young(&self, mm: &Mm, address: usize) -> bool;
+}
+
+impl<T: MmuNotifier> Callbacks<T> for ReleaseOnly {
+    const OPS: Ops = Ops(pin_init::zeroed());
+}
+
+impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {
+    const OPS: Ops = Ops(bindings::mmu_notifier_ops {
+        invalidate_range_start: if T::HAS_INVALIDATE_RANGE_START {
+            Some(Registration::<T>::invalidate_range_start_callback)
+        } else {
+            None
+        },
+        invalidate_range_end: if T::HAS_INVALIDATE_RANGE_END {
+            Some(Registration::<T>::invalidate_range_end_callback)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    });
+}
+
+impl<T: MmuNotifier + TryInvalidateRanges> Callbacks<T> for TryRanges {
+    const OPS: Ops = Ops(bindings::mmu_notifier_ops {
+        invalidate_range_start: Some(Registration::<T>::try_invalidate_range_callback),
+        ..pin_init::zeroed()
+    });
+}
+
+impl<T: MmuNotifier + InvalidateSecondaryTlbs> Callbacks<T> for SecondaryTlbs {
+    const OPS: Ops = Ops(bindings::mmu_notifier_ops {
+        arch_invalidate_secondary_tlbs: Some(Registration::<T>::invalidate_secondary_tlbs_callback),
+        ..pin_init::zeroed()
+    });
+}
+
+impl<T: MmuNotifier + Age, C: Callbacks<T>> Callbacks<T> for WithAge<C> {
+    const OPS: Ops = Ops(bindings::mmu_notifier_ops {
+        clear_flush_young: Some(Registration::<T>::clear_flush_young_callback),
+        clear_young: Some(Registration::<T>::clear_young_callback),
+        test_young: Some(Registration::<T>::test_young_callback),
+        ..C::OPS.0
+    });
 }
 
 /// An [`MmuNotifier`] that is registered on an address space.
@@ -270,22 +428,8 @@ unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
 
 impl<T: MmuNotifier> Registration<T> {
     const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
-        invalidate_range_start: if T::HAS_INVALIDATE_RANGE_START {
-            Some(Self::invalidate_range_start_callback)
-        } else {
-            None
-        },
-        invalidate_range_end: if T::HAS_INVALIDATE_RANGE_END {
-            Some(Self::invalidate_range_end_callback)
-        } else {
-            None
-        },
-        release: if T::HAS_RELEASE {
-            Some(Self::release_callback)
-        } else {
-            None
-        },
-        ..pin_init::zeroed()
+        release: Some(Self::release_callback),
+        ..<T::Callbacks as Callbacks<T>>::OPS.0
     };
 
     /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing.
@@ -351,6 +495,19 @@ impl<T: MmuNotifier> Registration<T> {
         &self.notifier
     }
 
+    /// The address space that it is registered on. A child of its process, and a program that this
+    /// executes, have others.
+    pub fn mm(&self) -> &Mm {
+        // SAFETY: By the type's invariants it is registered, so that it has grabbed this; and was
+        // registered before it could be borrowed.
+        unsafe { Mm::from_raw((*self.subscription.get()).mm) }
+    }
+
+    /// Whether `mm` is the address space that it is registered on.
+    pub fn is_on(&self, mm: &Mm) -> bool {
+        core::ptr::eq(self.mm().as_raw(), mm.as_raw())
+    }
+
     /// The registration that a subscription is in.
     ///
     /// # Safety
@@ -360,42 +517,6 @@ impl<T: MmuNotifier> Registration<T> {
         let subscription = Opaque::cast_from(subscription).cast_mut();
         // SAFETY: By the function's contract.
         unsafe { &*container_of!(subscription, Self, subscription) }
-    }
-
-    /// # Safety
-    ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
-    unsafe extern "C" fn invalidate_range_start_callback(
-        subscription: *mut bindings::mmu_notifier,
-        range: *const bindings::mmu_notifier_range,
-    ) -> c_int {
-        // SAFETY: The kernel calls this for a subscription that is registered, so the registration
-        // is valid, and with a valid range.
-        let (this, range) = unsafe {
-            (
-                Self::from_subscription(subscription),
-                Range::from_raw(range),
-            )
-        };
-        without_blocking(|| this.notifier.invalidate_range_start(&range));
-        0
-    }
-
-    /// # Safety
-    ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
-    unsafe extern "C" fn invalidate_range_end_callback(
-        subscription: *mut bindings::mmu_notifier,
-        range: *const bindings::mmu_notifier_range,
-    ) {
-        // SAFETY: As for `invalidate_range_start_callback`.
-        let (this, range) = unsafe {
-            (
-                Self::from_subscription(subscription),
-                Range::from_raw(range),
-            )
-        };
-        without_blocking(|| this.notifier.invalidate_range_end(&range));
     }
 
     /// # Safety
@@ -434,6 +555,142 @@ impl<T: MmuNotifier> Registration<T> {
         let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
         // SAFETY: The owner's end has taken it off its list.
         unsafe { this.unregister() };
+    }
+}
+
+// The kernel calls these for a subscription that is registered, so that the registration is valid, and
+// with what is valid meanwhile.
+
+impl<T: MmuNotifier + InvalidateRanges> Registration<T> {
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
+    unsafe extern "C" fn invalidate_range_start_callback(
+        subscription: *mut bindings::mmu_notifier,
+        range: *const bindings::mmu_notifier_range,
+    ) -> c_int {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let range = unsafe { Range::from_raw(range) };
+        checked(|| this.notifier.invalidate_range_start(&range));
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
+    unsafe extern "C" fn invalidate_range_end_callback(
+        subscription: *mut bindings::mmu_notifier,
+        range: *const bindings::mmu_notifier_range,
+    ) {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let range = unsafe { Range::from_raw(range) };
+        checked(|| this.notifier.invalidate_range_end(&range));
+    }
+}
+
+/// Calls what must not sleep. The core checks that where the range is not blockable; where it is, only
+/// kernels that look for such things do.
+#[inline(always)]
+fn checked(f: impl FnOnce()) {
+    if cfg!(CONFIG_DEBUG_ATOMIC_SLEEP) {
+        without_blocking(f);
+    } else {
+        f();
+    }
+}
+
+impl<T: MmuNotifier + TryInvalidateRanges> Registration<T> {
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
+    unsafe extern "C" fn try_invalidate_range_callback(
+        subscription: *mut bindings::mmu_notifier,
+        range: *const bindings::mmu_notifier_range,
+    ) -> c_int {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let range = unsafe { Range::from_raw(range) };
+        if range.is_blockable() {
+            this.notifier.invalidate_range(&range);
+            return 0;
+        }
+        // That this does not sleep is checked by the core.
+        match this.notifier.try_invalidate_range(&range) {
+            Ok(()) => 0,
+            Err(WouldSleep) => EAGAIN.to_errno(),
+        }
+    }
+}
+
+impl<T: MmuNotifier + InvalidateSecondaryTlbs> Registration<T> {
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `mm` valid.
+    unsafe extern "C" fn invalidate_secondary_tlbs_callback(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+        start: usize,
+        end: usize,
+    ) {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let mm = unsafe { Mm::from_raw(mm) };
+        this.notifier.invalidate_secondary_tlbs(mm, start, end);
+    }
+}
+
+impl<T: MmuNotifier + Age> Registration<T> {
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Registration<T>`, registered, and `mm` valid.
+    unsafe extern "C" fn clear_flush_young_callback(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+        start: usize,
+        end: usize,
+    ) -> bool {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let mm = unsafe { Mm::from_raw(mm) };
+        this.notifier.clear_flush_young(mm, start, end)
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::clear_flush_young_callback`].
+    unsafe extern "C" fn clear_young_callback(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+        start: usize,
+        end: usize,
+    ) -> bool {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let mm = unsafe { Mm::from_raw(mm) };
+        this.notifier.clear_young(mm, start, end)
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::clear_flush_young_callback`].
+    unsafe extern "C" fn test_young_callback(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+        address: usize,
+    ) -> bool {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_subscription(subscription) };
+        // SAFETY: As above.
+        let mm = unsafe { Mm::from_raw(mm) };
+        this.notifier.test_young(mm, address)
     }
 }
 

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's lists go through a registration: it does not move.
+
+use kernel::prelude::*;
+use tether::mm::mmu_notifier::{
+    MmuNotifier,
+    Registration, //
+};
+
+/// Moves one.
+pub fn take_out<T: MmuNotifier>(registration: Pin<KBox<Registration<T>>>) -> bool {
+    let mm = registration.mm();
+    let same = registration.is_on(mm);
+    drop(Pin::into_inner(registration)); // misuse: E0277
+    same
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* /dev/test-mmu-notifier: notifiers of all kinds, and what they have heard. */
+#ifndef _TEST_MMU_NOTIFIER_H
+#define _TEST_MMU_NOTIFIER_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+enum mmu_test_kind {
+	MMU_TEST_RELEASE_ONLY,
+	MMU_TEST_RANGES,
+	/* Refuses as often as MMU_TEST_REFUSE has said. */
+	MMU_TEST_TRY_RANGES,
+	MMU_TEST_SECONDARY_TLBS,
+	/* Says that all was used. */
+	MMU_TEST_AGE,
+	MMU_TEST_KINDS,
+};
+
+/* Of all notifiers of a file. */
+struct mmu_test_counts {
+	__s64 starts;		/* of MMU_TEST_RANGES */
+	__s64 ends;
+	__s64 blockable;	/* of MMU_TEST_TRY_RANGES */
+	__s64 tried;		/* likewise, what was not blockable */
+	__s64 refused;		/* likewise */
+	__s64 tlbs;
+	__s64 aged;
+	__s64 releases;
+	__s64 elsewhere;	/* callbacks for another address space than was registered on */
+};
+
+/* A notifier of this kind on the caller's address space. A file may have many. */
+#define MMU_TEST_REGISTER	_IO(0xBC, 1)
+/* Unregisters all that the file has. */
+#define MMU_TEST_UNREGISTER	_IO(0xBC, 2)
+#define MMU_TEST_REFUSE		_IO(0xBC, 3)
+#define MMU_TEST_COUNTS		_IOR(0xBC, 4, struct mmu_test_counts)
+
+#endif

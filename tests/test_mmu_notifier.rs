@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/test-mmu-notifier`: notifiers of all kinds, and what they have heard; see
+//! `test_mmu_notifier.h`.
+
+use kernel::{
+    fs::File,
+    ioctl::{
+        _IO,
+        _IOR, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+use tether::mm::{
+    mmu_notifier::{
+        Age,
+        InvalidateRanges,
+        InvalidateSecondaryTlbs,
+        MmuNotifier,
+        Range,
+        Ranges,
+        Registration,
+        ReleaseOnly,
+        SecondaryTlbs,
+        TryInvalidateRanges,
+        TryRanges,
+        WithAge,
+        WouldSleep, //
+    },
+    Mm, //
+};
+
+module! {
+    type: TestMmuNotifier,
+    name: "test_mmu_notifier",
+    authors: ["The Tether developers"],
+    description: "Test: notifiers of all kinds",
+    license: "GPL",
+}
+
+#[pin_data]
+struct TestMmuNotifier {
+    #[pin]
+    _device: MiscDeviceRegistration<Device>,
+}
+
+impl kernel::InPlaceModule for TestMmuNotifier {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
+                name: c"test-mmu-notifier",
+            }),
+        })
+    }
+}
+
+/// What the notifiers of a file have heard; as in `struct mmu_test_counts`.
+#[derive(Clone, Copy)]
+enum Count {
+    Starts,
+    Ends,
+    Blockable,
+    Tried,
+    Refused,
+    Tlbs,
+    Aged,
+    Releases,
+    Elsewhere,
+}
+
+const COUNTS: usize = Count::Elsewhere as usize + 1;
+
+struct Heard {
+    counts: [Atomic<i64>; COUNTS],
+    refuse: Atomic<i64>,
+}
+
+impl Heard {
+    fn note(&self, count: Count) {
+        self.counts[count as usize].fetch_add(1, Full);
+    }
+}
+
+/// What each notifier has; `KIND` tells them apart.
+struct Notifier<const KIND: usize> {
+    heard: Arc<Heard>,
+    /// The address of the address space that it is registered on, to be compared only.
+    mm: usize,
+}
+
+impl<const KIND: usize> Notifier<KIND> {
+    fn heard(&self, count: Count, mm: &Mm) {
+        self.heard.note(count);
+        if mm.as_raw() as usize != self.mm {
+            self.heard.note(Count::Elsewhere);
+        }
+    }
+}
+
+macro_rules! notifiers {
+    ($($kind:literal: $callbacks:ty,)*) => {$(
+        impl MmuNotifier for Notifier<$kind> {
+            type Callbacks = $callbacks;
+
+            fn release(&self, mm: &Mm) {
+                self.heard(Count::Releases, mm);
+            }
+        }
+    )*};
+}
+
+notifiers! {
+    0: ReleaseOnly,
+    1: Ranges,
+    2: TryRanges,
+    3: SecondaryTlbs,
+    4: WithAge<Ranges>,
+}
+
+#[vtable]
+impl<const KIND: usize> InvalidateRanges for Notifier<KIND> {
+    fn invalidate_range_start(&self, range: &Range<'_>) {
+        self.heard(Count::Starts, range.mm());
+    }
+
+    fn invalidate_range_end(&self, range: &Range<'_>) {
+        self.heard(Count::Ends, range.mm());
+    }
+}
+
+impl TryInvalidateRanges for Notifier<2> {
+    fn invalidate_range(&self, range: &Range<'_>) {
+        self.heard(Count::Blockable, range.mm());
+    }
+
+    fn try_invalidate_range(&self, range: &Range<'_>) -> Result<(), WouldSleep> {
+        self.heard(Count::Tried, range.mm());
+        if self.heard.refuse.fetch_sub(1, Full) <= 0 {
+            self.heard.refuse.store(0, Relaxed);
+            return Ok(());
+        }
+        self.heard(Count::Refused, range.mm());
+        Err(WouldSleep)
+    }
+}
+
+impl InvalidateSecondaryTlbs for Notifier<3> {
+    fn invalidate_secondary_tlbs(&self, mm: &Mm, _start: usize, _end: usize) {
+        self.heard(Count::Tlbs, mm);
+    }
+}
+
+impl Age for Notifier<4> {
+    fn clear_flush_young(&self, mm: &Mm, _start: usize, _end: usize) -> bool {
+        self.heard(Count::Aged, mm);
+        true
+    }
+
+    fn clear_young(&self, mm: &Mm, _start: usize, _end: usize) -> bool {
+        self.heard(Count::Aged, mm);
+        true
+    }
+
+    fn test_young(&self, mm: &Mm, _address: usize) -> bool {
+        self.heard(Count::Aged, mm);
+        true
+    }
+}
+
+/// A registration of any kind.
+trait Registered: Send {}
+
+impl<const KIND: usize> Registered for Pin<KBox<Registration<Notifier<KIND>>>> where
+    Notifier<KIND>: MmuNotifier
+{
+}
+
+/// An open file.
+#[pin_data]
+struct Device {
+    heard: Arc<Heard>,
+    #[pin]
+    registered: Mutex<KVec<KBox<dyn Registered>>>,
+}
+
+impl Device {
+    fn register<const KIND: usize>(&self) -> Result
+    where
+        Notifier<KIND>: MmuNotifier,
+    {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        let notifier = Notifier::<KIND> {
+            heard: self.heard.clone(),
+            mm: mm.as_raw() as usize,
+        };
+        let registration = KBox::pin_init(Registration::new(mm, notifier), GFP_KERNEL)?;
+        if !registration.is_on(mm) {
+            return Err(EUCLEAN);
+        }
+        let registration: KBox<dyn Registered> = KBox::new(registration, GFP_KERNEL)?;
+        Ok(self.registered.lock().push(registration, GFP_KERNEL)?)
+    }
+}
+
+const REGISTER: u32 = _IO(0xBC, 1);
+const UNREGISTER: u32 = _IO(0xBC, 2);
+const REFUSE: u32 = _IO(0xBC, 3);
+const GET_COUNTS: u32 = _IOR::<[i64; COUNTS]>(0xBC, 4);
+
+#[vtable]
+impl MiscDevice for Device {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        let heard = Heard {
+            counts: core::array::from_fn(|_| Atomic::new(0)),
+            refuse: Atomic::new(0),
+        };
+        let heard = Arc::new(heard, GFP_KERNEL)?;
+        KBox::pin_init(
+            pin_init!(Self {
+                heard,
+                registered <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn ioctl(me: Pin<&Self>, _file: &File, command: u32, number: usize) -> Result<isize> {
+        match command {
+            REGISTER => match number {
+                0 => me.register::<0>()?,
+                1 => me.register::<1>()?,
+                2 => me.register::<2>()?,
+                3 => me.register::<3>()?,
+                4 => me.register::<4>()?,
+                _ => return Err(EINVAL),
+            },
+            UNREGISTER => {
+                let all = core::mem::replace(&mut *me.registered.lock(), KVec::new());
+                drop(all);
+            }
+            REFUSE => me.heard.refuse.store(number as i64, Relaxed),
+            GET_COUNTS => {
+                let mut writer = UserSlice::new(UserPtr::from_addr(number), 8 * COUNTS).writer();
+                for count in &me.heard.counts {
+                    writer.write(&count.load(Relaxed))?;
+                }
+            }
+            _ => return Err(ENOTTY),
+        }
+        Ok(0)
+    }
+}
