@@ -4,7 +4,8 @@
 //!
 //! * [`task_work`]: run this in that task's own context.
 //! * [`kthread`]: a kernel thread that can be stopped, joined and parked, and one that runs works.
-//! * [`mm::mmu_notifier`], [`mm::interval_notifier`]: tell me when these pages go away.
+//! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: tell me when these
+//!   pages go away.
 //! * [`tether`]: what they share: who owns the code that is called back.
 //!
 //! This is the root of the external build. It does what `rust/kernel/lib.rs` does in a kernel
@@ -66,4 +67,5 @@ pub mod mm {
 
     pub mod interval_notifier;
     pub mod mmu_notifier;
+    pub mod shared_notifier;
 }

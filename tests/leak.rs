@@ -43,7 +43,12 @@ use tether::{
             Ranges,
             Registration, //
         },
-        Mm, //
+        shared_notifier::{
+            Shared,
+            SharedNotifier, //
+        },
+        Mm,
+        MmWithUser, //
     }, //
 };
 
@@ -71,6 +76,12 @@ impl MmuNotifier for Notifier {
 
     fn release(&self, _mm: &Mm) {
         pr_info!("released\n");
+    }
+}
+
+impl SharedNotifier for Notifier {
+    fn new(_mm: &MmWithUser) -> Result<Self> {
+        Ok(Self)
     }
 }
 
@@ -169,6 +180,7 @@ impl kernel::Module for Leak {
             GFP_KERNEL,
         )?;
         core::mem::forget(interval);
+        core::mem::forget(Shared::<Notifier>::get(mm)?);
         Ok(Self)
     }
 }

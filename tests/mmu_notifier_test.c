@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -234,6 +235,96 @@ TEST_F(kinds, munmap)
 	EXPECT_EQ(0, counts.releases);
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
 	EXPECT_EQ(MMU_TEST_KINDS, heard(self->fd).releases);
+}
+
+/* Waits until so many shared notifiers were dropped: that is done later. */
+static __s64 wait_for_drops(int fd, __s64 count)
+{
+	int tries;
+
+	for (tries = 0; tries < 1000 && heard(fd).shared_dropped < count; tries++)
+		usleep(10000);
+	return heard(fd).shared_dropped;
+}
+
+/* All files of a process share one; it goes with the last reference. */
+TEST_F(kinds, shared)
+{
+	struct mmu_test_counts before = heard(self->fd);
+	int other = open("/dev/test-mmu-notifier", O_RDWR | O_CLOEXEC), status;
+	pid_t child;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
+	ASSERT_EQ(0, ioctl(other, MMU_TEST_GET));
+	EXPECT_EQ(before.shared_made + 1, heard(self->fd).shared_made);
+	/* A child has an address space of its own. */
+	child = fork();
+	if (child == 0)
+		_exit(ioctl(other, MMU_TEST_GET) || ioctl(other, MMU_TEST_PUT));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_EQ(0, status);
+	EXPECT_EQ(before.shared_made + 2, heard(self->fd).shared_made);
+	EXPECT_EQ(before.shared_dropped + 1, wait_for_drops(self->fd, before.shared_dropped + 1));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_PUT));
+	close(other);
+	usleep(100000);
+	EXPECT_EQ(before.shared_dropped + 1, heard(self->fd).shared_dropped);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_PUT));
+	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_PUT));
+	EXPECT_EQ(ENOENT, errno);
+	EXPECT_EQ(before.shared_dropped + 2, wait_for_drops(self->fd, before.shared_dropped + 2));
+	/* And another one is made, if one is wanted. */
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
+	EXPECT_EQ(before.shared_made + 3, heard(self->fd).shared_made);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_PUT));
+	EXPECT_EQ(before.shared_dropped + 3, wait_for_drops(self->fd, before.shared_dropped + 3));
+}
+
+/* What has the life of an address space lets go of itself when that ends. */
+TEST_F(kinds, shared_by_itself)
+{
+	struct mmu_test_counts before = heard(self->fd);
+	int round, status;
+
+	for (round = 0; round < 20; round++) {
+		pid_t child = fork();
+
+		if (child == 0)
+			_exit(ioctl(self->fd, MMU_TEST_GET_SELF) ? 1 : 0);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, status);
+	}
+	EXPECT_EQ(before.shared_made + 20, heard(self->fd).shared_made);
+	EXPECT_EQ(before.shared_dropped + 20, wait_for_drops(self->fd, before.shared_dropped + 20));
+}
+
+static void *get_and_put(void *fd)
+{
+	int round;
+
+	for (round = 0; round < 200; round++)
+		if (ioctl(*(int *)fd, MMU_TEST_GET) || ioctl(*(int *)fd, MMU_TEST_PUT))
+			return "an error";
+	return NULL;
+}
+
+/* Threads that get and put at once: one is there, or none. */
+TEST_F(kinds, shared_race)
+{
+	pthread_t threads[4];
+	void *error;
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, get_and_put, &self->fd));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &error));
+		EXPECT_EQ(NULL, error);
+	}
+	EXPECT_EQ(heard(self->fd).shared_made,
+		  wait_for_drops(self->fd, heard(self->fd).shared_made));
 }
 
 #define CGROUP "/tmp/cgroup"

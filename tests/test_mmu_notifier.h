@@ -28,6 +28,9 @@ struct mmu_test_counts {
 	__s64 aged;
 	__s64 releases;
 	__s64 elsewhere;	/* callbacks for another address space than was registered on */
+	/* Of all files, since the module was loaded: shared notifiers. */
+	__s64 shared_made;
+	__s64 shared_dropped;
 };
 
 /* A notifier of this kind on the caller's address space. A file may have many. */
@@ -36,5 +39,11 @@ struct mmu_test_counts {
 #define MMU_TEST_UNREGISTER	_IO(0xBC, 2)
 #define MMU_TEST_REFUSE		_IO(0xBC, 3)
 #define MMU_TEST_COUNTS		_IOR(0xBC, 4, struct mmu_test_counts)
+/* A reference to the shared notifier of the caller's address space. A file may have many. */
+#define MMU_TEST_GET		_IO(0xBC, 5)
+/* Drops one of them. */
+#define MMU_TEST_PUT		_IO(0xBC, 6)
+/* A reference that the shared notifier has itself, and drops in its release. */
+#define MMU_TEST_GET_SELF	_IO(0xBC, 7)
 
 #endif

@@ -25,6 +25,10 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -46,7 +50,12 @@ use tether::mm::{
         WithAge,
         WouldSleep, //
     },
-    Mm, //
+    shared_notifier::{
+        Shared,
+        SharedNotifier, //
+    },
+    Mm,
+    MmWithUser, //
 };
 
 module! {
@@ -186,6 +195,45 @@ impl Age for Notifier<4> {
     }
 }
 
+static SHARED_MADE: Atomic<i64> = Atomic::new(0);
+static SHARED_DROPPED: Atomic<i64> = Atomic::new(0);
+
+/// What all files of a process share.
+struct Common {
+    /// A reference to this, until the address space ends.
+    own: Pin<KBox<Mutex<Option<Shared<Common>>>>>,
+}
+
+impl MmuNotifier for Common {
+    type Callbacks = Ranges;
+
+    fn release(&self, _mm: &Mm) {
+        let own = self.own.lock().take();
+        drop(own);
+    }
+}
+
+#[vtable]
+impl InvalidateRanges for Common {
+    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+}
+
+impl SharedNotifier for Common {
+    fn new(_mm: &MmWithUser) -> Result<Self> {
+        let own = KBox::pin_init(new_mutex!(None), GFP_KERNEL)?;
+        SHARED_MADE.fetch_add(1, Full);
+        Ok(Self { own })
+    }
+}
+
+impl Drop for Common {
+    fn drop(&mut self) {
+        // This may sleep.
+        fsleep(Delta::from_millis(1));
+        SHARED_DROPPED.fetch_add(1, Full);
+    }
+}
+
 /// A registration of any kind.
 trait Registered: Send {}
 
@@ -200,6 +248,8 @@ struct Device {
     heard: Arc<Heard>,
     #[pin]
     registered: Mutex<KVec<KBox<dyn Registered>>>,
+    #[pin]
+    shared: Mutex<KVec<Shared<Common>>>,
 }
 
 impl Device {
@@ -225,7 +275,10 @@ impl Device {
 const REGISTER: u32 = _IO(0xBC, 1);
 const UNREGISTER: u32 = _IO(0xBC, 2);
 const REFUSE: u32 = _IO(0xBC, 3);
-const GET_COUNTS: u32 = _IOR::<[i64; COUNTS]>(0xBC, 4);
+const GET_COUNTS: u32 = _IOR::<[i64; COUNTS + 2]>(0xBC, 4);
+const GET: u32 = _IO(0xBC, 5);
+const PUT: u32 = _IO(0xBC, 6);
+const GET_SELF: u32 = _IO(0xBC, 7);
 
 #[vtable]
 impl MiscDevice for Device {
@@ -241,6 +294,7 @@ impl MiscDevice for Device {
             pin_init!(Self {
                 heard,
                 registered <- new_mutex!(KVec::new()),
+                shared <- new_mutex!(KVec::new()),
             }),
             GFP_KERNEL,
         )
@@ -260,12 +314,34 @@ impl MiscDevice for Device {
                 let all = core::mem::replace(&mut *me.registered.lock(), KVec::new());
                 drop(all);
             }
+            GET | GET_SELF => {
+                let task = current!();
+                let mm = task.mm().ok_or(EINVAL)?;
+                let shared = Shared::<Common>::get(mm)?;
+                if !shared.is_on(mm) {
+                    return Err(EUCLEAN);
+                }
+                if command == GET_SELF {
+                    let own = Shared::<Common>::get(mm)?;
+                    let old = shared.own.lock().replace(own);
+                    drop(old);
+                } else {
+                    me.shared.lock().push(shared, GFP_KERNEL)?;
+                }
+            }
+            PUT => {
+                let shared = me.shared.lock().pop();
+                drop(shared.ok_or(ENOENT)?);
+            }
             REFUSE => me.heard.refuse.store(number as i64, Relaxed),
             GET_COUNTS => {
-                let mut writer = UserSlice::new(UserPtr::from_addr(number), 8 * COUNTS).writer();
+                let length = 8 * (COUNTS + 2);
+                let mut writer = UserSlice::new(UserPtr::from_addr(number), length).writer();
                 for count in &me.heard.counts {
                     writer.write(&count.load(Relaxed))?;
                 }
+                writer.write(&SHARED_MADE.load(Relaxed))?;
+                writer.write(&SHARED_DROPPED.load(Relaxed))?;
             }
             _ => return Err(ENOTTY),
         }

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "test_mmu_notifier.h"
 #include "tether_test.h"
 
 static int load(const char *name)
@@ -138,6 +140,7 @@ FIXTURE_SETUP(unload)
 	unload("leak");
 	unload("rust_kthread");
 	unload("stubborn");
+	unload("test_mmu_notifier");
 	unload("tether_test");
 }
 
@@ -180,7 +183,7 @@ TEST_F(unload, leaked_registrations)
 
 	for (round = 0; round < 20; round++) {
 		ASSERT_EQ(0, load("leak"));
-		EXPECT_EQ(8, outstanding("leak "));
+		EXPECT_EQ(9, outstanding("leak "));
 		work_the_machine();
 		ASSERT_EQ(0, unload("leak"));
 		EXPECT_EQ(0, outstanding("leak "));
@@ -235,6 +238,50 @@ TEST_F(unload, what_does_not_stop_is_named)
 	EXPECT_EQ(thread + 1, said("stubborn.* ignores the request to stop: its module cannot go"));
 	EXPECT_EQ(worker + 1, said("a work of worker [0-9]* does not return: its module cannot go"));
 	work_the_machine();
+}
+
+static void stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+/*
+ * A shared notifier is freed later, by a callback on the CPU that has dropped it. Its module goes on
+ * another one meanwhile, where waiting for a grace period is not waiting for that.
+ */
+TEST_F(unload, shared_notifier_dropped_elsewhere)
+{
+	int round, status;
+
+	for (round = 0; round < 50; round++) {
+		pid_t child;
+		int i, fd;
+
+		ASSERT_EQ(0, load("test_mmu_notifier"));
+		child = fork();
+		if (child == 0) {
+			stay_on(0);
+			for (i = 0; i < 100; i++) {
+				fd = open("/dev/test-mmu-notifier", O_RDWR);
+				if (fd >= 0)
+					break;
+				usleep(10000);
+			}
+			for (i = 0; i < 5; i++)
+				if (ioctl(fd, MMU_TEST_GET) || ioctl(fd, MMU_TEST_PUT))
+					_exit(1);
+			_exit(0);
+		}
+		stay_on(1);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, status);
+		ASSERT_EQ(0, unload("test_mmu_notifier"));
+		work_the_machine();
+	}
 }
 
 /* The library is what the kernel calls: it stays. */

@@ -2,6 +2,7 @@
 
 #include <linux/kernel.h>
 #include <linux/mmu_notifier.h>
+#include <linux/workqueue.h>
 
 __rust_helper void rust_helper_mmu_interval_set_seq(struct mmu_interval_notifier *interval_sub,
 						    unsigned long cur_seq)
@@ -23,4 +24,14 @@ __rust_helper void rust_helper_non_block_start(void)
 __rust_helper void rust_helper_non_block_end(void)
 {
 	non_block_end();
+}
+
+__rust_helper void rust_helper_tether_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+__rust_helper bool rust_helper_tether_queue_unbound_work(struct work_struct *work)
+{
+	return queue_work(system_unbound_wq, work);
 }

@@ -431,6 +431,29 @@ impl Owner {
         unsafe { bindings::tether_unpin_disarmed(self.pins) };
     }
 
+    /// Looks through what is attached, oldest first, until `f` returns something. `f` is called under a
+    /// spinlock.
+    pub(crate) fn find_attached<R>(
+        &'static self,
+        mut f: impl FnMut(*const Attachment, &What) -> Option<R>,
+    ) -> Option<R> {
+        let _guard = self.lock.lock();
+        let head = self.attached.get();
+        // SAFETY: The head is initialised, and the lock is held.
+        let mut links = unsafe { (*head).next };
+        while !ptr::eq(links, head) {
+            // SAFETY: By the type's invariants this is the `links` of a valid attachment.
+            let attachment = unsafe { Attachment::from_links(links) };
+            // SAFETY: As above.
+            if let Some(found) = f(attachment, unsafe { &(*attachment).what }) {
+                return Some(found);
+            }
+            // SAFETY: As above.
+            links = unsafe { (*links).next };
+        }
+        None
+    }
+
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
         self.close();
@@ -636,7 +659,16 @@ impl Attachment {
 
     /// Like [`Attachment::detach`], but never waits.
     pub(crate) fn try_detach(&self) -> Option<Entered> {
+        self.detach_if(|| true)
+    }
+
+    /// Like [`Attachment::try_detach`], if `condition` holds, which is tested once, under the lock of
+    /// the list.
+    pub(crate) fn detach_if(&self, condition: impl FnOnce() -> bool) -> Option<Entered> {
         let _guard = self.owner.lock.lock();
+        if !condition() {
+            return None;
+        }
         self.detach_locked()
     }
 
@@ -663,16 +695,12 @@ impl Outstanding {
             let Ok(_entered) = owner.enter() else {
                 continue;
             };
-            let _guard = owner.lock.lock();
-            let head = owner.attached.get();
-            // SAFETY: The head is initialised, and the lock is held.
-            let mut links = unsafe { (*head).next };
-            while !ptr::eq(links, head) {
-                // SAFETY: By the owner's invariants this is a valid attachment's.
-                let what = unsafe { &*Attachment::from_links(links) }.what;
-                f.write_fmt(fmt!("{} {} - - {}\n", owner.name(), what.kind, what.name))?;
-                // SAFETY: As above.
-                links = unsafe { (*links).next };
+            let failed = owner.find_attached(|_, what| {
+                f.write_fmt(fmt!("{} {} - - {}\n", owner.name(), what.kind, what.name))
+                    .err()
+            });
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
         task_work::show_outstanding(f)

@@ -364,12 +364,12 @@ impl<T: MmuNotifier> Callbacks<T> for ReleaseOnly {
 impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         invalidate_range_start: if T::HAS_INVALIDATE_RANGE_START {
-            Some(Registration::<T>::invalidate_range_start_callback)
+            Some(Subscribed::<T>::invalidate_range_start_callback)
         } else {
             None
         },
         invalidate_range_end: if T::HAS_INVALIDATE_RANGE_END {
-            Some(Registration::<T>::invalidate_range_end_callback)
+            Some(Subscribed::<T>::invalidate_range_end_callback)
         } else {
             None
         },
@@ -379,25 +379,135 @@ impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {
 
 impl<T: MmuNotifier + TryInvalidateRanges> Callbacks<T> for TryRanges {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
-        invalidate_range_start: Some(Registration::<T>::try_invalidate_range_callback),
+        invalidate_range_start: Some(Subscribed::<T>::try_invalidate_range_callback),
         ..pin_init::zeroed()
     });
 }
 
 impl<T: MmuNotifier + InvalidateSecondaryTlbs> Callbacks<T> for SecondaryTlbs {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
-        arch_invalidate_secondary_tlbs: Some(Registration::<T>::invalidate_secondary_tlbs_callback),
+        arch_invalidate_secondary_tlbs: Some(Subscribed::<T>::invalidate_secondary_tlbs_callback),
         ..pin_init::zeroed()
     });
 }
 
 impl<T: MmuNotifier + Age, C: Callbacks<T>> Callbacks<T> for WithAge<C> {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
-        clear_flush_young: Some(Registration::<T>::clear_flush_young_callback),
-        clear_young: Some(Registration::<T>::clear_young_callback),
-        test_young: Some(Registration::<T>::test_young_callback),
+        clear_flush_young: Some(Subscribed::<T>::clear_flush_young_callback),
+        clear_young: Some(Subscribed::<T>::clear_young_callback),
+        test_young: Some(Subscribed::<T>::test_young_callback),
         ..C::OPS.0
     });
+}
+
+/// A notifier, and what the kernel knows it by, at the beginning.
+#[pin_data]
+#[repr(C)]
+pub(super) struct Subscribed<T> {
+    #[pin]
+    subscription: Opaque<bindings::mmu_notifier>,
+    released: Atomic<bool>,
+    #[pin]
+    pub(super) notifier: T,
+}
+
+impl<T: MmuNotifier> Subscribed<T> {
+    pub(super) const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
+        release: Some(Self::release_callback),
+        ..<T::Callbacks as Callbacks<T>>::OPS.0
+    };
+
+    /// One that is not registered.
+    pub(super) fn new<E>(
+        notifier: impl PinInit<T, E>,
+        ops: &'static bindings::mmu_notifier_ops,
+    ) -> impl PinInit<Self, Error>
+    where
+        Error: From<E>,
+    {
+        try_pin_init!(Self {
+            notifier <- notifier,
+            released: Atomic::new(false),
+            subscription <- Opaque::ffi_init(|slot: *mut bindings::mmu_notifier| {
+                // SAFETY: `slot` is valid for writes. All zero but for the functions is how C
+                // starts one.
+                unsafe {
+                    slot.write(pin_init::zeroed());
+                    (*slot).ops = ops;
+                }
+            }),
+        }? Error)
+    }
+
+    /// Registers it.
+    ///
+    /// # Safety
+    ///
+    /// It must be pinned, not be registered, and stay valid until it was unregistered.
+    pub(super) unsafe fn register(&self, mm: &MmWithUser) -> Result {
+        // SAFETY: By the function's contract; it has its functions. The address space has users, for
+        // as long as the borrow.
+        to_result(unsafe { bindings::mmu_notifier_register(self.subscription.get(), mm.as_raw()) })
+    }
+
+    /// Unregisters it, and waits for what is running.
+    ///
+    /// # Safety
+    ///
+    /// It must be registered, and this not be called inside a callback.
+    pub(super) unsafe fn unregister(&self) {
+        let subscription = self.subscription.get();
+        // SAFETY: By the function's contract; it has grabbed its `mm`.
+        unsafe { bindings::mmu_notifier_unregister(subscription, (*subscription).mm) };
+    }
+
+    /// Unregisters it, and does not wait: `free_notifier` is called when nothing is running any more.
+    ///
+    /// # Safety
+    ///
+    /// It must be registered, and have a `free_notifier`, until which it must stay valid.
+    pub(super) unsafe fn put(&self) {
+        // SAFETY: By the function's contract. It has one user, as it was registered.
+        unsafe { bindings::mmu_notifier_put(self.subscription.get()) };
+    }
+
+    /// The address space that it is registered on.
+    ///
+    /// # Safety
+    ///
+    /// It must have been registered, and not be unregistered for as long as the borrow.
+    pub(super) unsafe fn mm(&self) -> &Mm {
+        // SAFETY: By the function's contract it has grabbed this.
+        unsafe { Mm::from_raw((*self.subscription.get()).mm) }
+    }
+
+    /// The subscription that the kernel knows.
+    ///
+    /// # Safety
+    ///
+    /// `subscription` must be that of a valid `Subscribed<T>`.
+    unsafe fn from_subscription<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Self {
+        let subscription = Opaque::cast_from(subscription).cast_mut();
+        // SAFETY: By the function's contract.
+        unsafe { &*container_of!(subscription, Self, subscription) }
+    }
+
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Subscribed<T>`, registered, and `mm` valid.
+    unsafe extern "C" fn release_callback(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+    ) {
+        // SAFETY: The kernel calls this for a subscription that is registered; the `mm` is valid
+        // meanwhile.
+        let (this, mm) = unsafe { (Self::from_subscription(subscription), Mm::from_raw(mm)) };
+        // The end of the address space and that of the registration may both come here, even at
+        // once.
+        if !this.released.xchg(true, Relaxed) {
+            this.notifier.release(mm);
+        }
+    }
 }
 
 /// An [`MmuNotifier`] that is registered on an address space.
@@ -408,15 +518,12 @@ impl<T: MmuNotifier + Age, C: Callbacks<T>> Callbacks<T> for WithAge<C> {
 ///
 /// # Invariants
 ///
-/// `subscription` is registered on its `mm` from the end of its initialisation until `attachment`
-/// is taken off its owner's list.
+/// `inner` is registered on its `mm` from the end of its initialisation until `attachment` is taken off
+/// its owner's list.
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: MmuNotifier> {
     #[pin]
-    notifier: T,
-    released: Atomic<bool>,
-    #[pin]
-    subscription: Opaque<bindings::mmu_notifier>,
+    inner: Subscribed<T>,
     #[pin]
     attachment: Attachment,
 }
@@ -427,11 +534,6 @@ unsafe impl<T: MmuNotifier> Send for Registration<T> {}
 unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
 
 impl<T: MmuNotifier> Registration<T> {
-    const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
-        release: Some(Self::release_callback),
-        ..<T::Callbacks as Callbacks<T>>::OPS.0
-    };
-
     /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing.
     ///
     /// Callbacks may come before this has returned.
@@ -463,26 +565,12 @@ impl<T: MmuNotifier> Registration<T> {
             let owner = Owner::of(Self::end as *const ())?;
             Ok::<_, Error>(
                 try_pin_init!(Self {
-                    notifier <- notifier,
-                    released: Atomic::new(false),
-                    subscription <- Opaque::ffi_init(|slot: *mut bindings::mmu_notifier| {
-                        // SAFETY: `slot` is valid for writes. All zero but for the functions is
-                        // how C starts one.
-                        unsafe {
-                            slot.write(pin_init::zeroed());
-                            (*slot).ops = &Self::OPS;
-                        }
-                    }),
+                    inner <- Subscribed::new(notifier, &Subscribed::<T>::OPS),
                     attachment <- Attachment::new(owner, what),
                 }? Error)
                 .pin_chain(move |this| {
-                    let register = || {
-                        // SAFETY: The subscription is pinned in `this`, and has its functions. The
-                        // address space has users, for as long as the borrow.
-                        to_result(unsafe {
-                            bindings::mmu_notifier_register(this.subscription.get(), mm.as_raw())
-                        })
-                    };
+                    // SAFETY: It is pinned in `this`, and unregistered before that goes.
+                    let register = || unsafe { this.inner.register(mm) };
                     // SAFETY: Its drop detaches it first, and it is pinned.
                     unsafe { this.attachment.attach(register) }
                 }),
@@ -492,47 +580,19 @@ impl<T: MmuNotifier> Registration<T> {
 
     /// The notifier.
     pub fn notifier(&self) -> &T {
-        &self.notifier
+        &self.inner.notifier
     }
 
     /// The address space that it is registered on. A child of its process, and a program that this
     /// executes, have others.
     pub fn mm(&self) -> &Mm {
-        // SAFETY: By the type's invariants it is registered, so that it has grabbed this; and was
-        // registered before it could be borrowed.
-        unsafe { Mm::from_raw((*self.subscription.get()).mm) }
+        // SAFETY: By the type's invariants: it was registered before it could be borrowed.
+        unsafe { self.inner.mm() }
     }
 
     /// Whether `mm` is the address space that it is registered on.
     pub fn is_on(&self, mm: &Mm) -> bool {
         core::ptr::eq(self.mm().as_raw(), mm.as_raw())
-    }
-
-    /// The registration that a subscription is in.
-    ///
-    /// # Safety
-    ///
-    /// `subscription` must be that of a valid `Registration<T>`.
-    unsafe fn from_subscription<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Self {
-        let subscription = Opaque::cast_from(subscription).cast_mut();
-        // SAFETY: By the function's contract.
-        unsafe { &*container_of!(subscription, Self, subscription) }
-    }
-
-    /// # Safety
-    ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `mm` valid.
-    unsafe extern "C" fn release_callback(
-        subscription: *mut bindings::mmu_notifier,
-        mm: *mut bindings::mm_struct,
-    ) {
-        // SAFETY: As for `invalidate_range_start_callback`; the `mm` is valid meanwhile.
-        let (this, mm) = unsafe { (Self::from_subscription(subscription), Mm::from_raw(mm)) };
-        // The end of the address space and that of the registration may both come here, even at
-        // once.
-        if !this.released.xchg(true, Relaxed) {
-            this.notifier.release(mm);
-        }
     }
 
     /// Unregisters.
@@ -541,10 +601,9 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// The attachment must have been taken off its owner's list, just now.
     unsafe fn unregister(&self) {
-        let subscription = self.subscription.get();
-        // SAFETY: It is registered by the type's invariants, on an `mm` that it has grabbed. This
-        // is not called inside a callback, as the type's documentation asks, which would hang.
-        unsafe { bindings::mmu_notifier_unregister(subscription, (*subscription).mm) };
+        // SAFETY: It is registered, by the type's invariants. This is not called inside a callback, as
+        // the type's documentation asks, which would hang.
+        unsafe { self.inner.unregister() };
     }
 
     /// # Safety
@@ -558,13 +617,13 @@ impl<T: MmuNotifier> Registration<T> {
     }
 }
 
-// The kernel calls these for a subscription that is registered, so that the registration is valid, and
+// The kernel calls these for a subscription that is registered, so that it is valid, and
 // with what is valid meanwhile.
 
-impl<T: MmuNotifier + InvalidateRanges> Registration<T> {
+impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
+    /// `subscription` must be that of a `Subscribed<T>`, registered, and `range` valid.
     unsafe extern "C" fn invalidate_range_start_callback(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -579,7 +638,7 @@ impl<T: MmuNotifier + InvalidateRanges> Registration<T> {
 
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
+    /// `subscription` must be that of a `Subscribed<T>`, registered, and `range` valid.
     unsafe extern "C" fn invalidate_range_end_callback(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -603,10 +662,10 @@ fn checked(f: impl FnOnce()) {
     }
 }
 
-impl<T: MmuNotifier + TryInvalidateRanges> Registration<T> {
+impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `range` valid.
+    /// `subscription` must be that of a `Subscribed<T>`, registered, and `range` valid.
     unsafe extern "C" fn try_invalidate_range_callback(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -627,10 +686,10 @@ impl<T: MmuNotifier + TryInvalidateRanges> Registration<T> {
     }
 }
 
-impl<T: MmuNotifier + InvalidateSecondaryTlbs> Registration<T> {
+impl<T: MmuNotifier + InvalidateSecondaryTlbs> Subscribed<T> {
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `mm` valid.
+    /// `subscription` must be that of a `Subscribed<T>`, registered, and `mm` valid.
     unsafe extern "C" fn invalidate_secondary_tlbs_callback(
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
@@ -645,10 +704,10 @@ impl<T: MmuNotifier + InvalidateSecondaryTlbs> Registration<T> {
     }
 }
 
-impl<T: MmuNotifier + Age> Registration<T> {
+impl<T: MmuNotifier + Age> Subscribed<T> {
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, registered, and `mm` valid.
+    /// `subscription` must be that of a `Subscribed<T>`, registered, and `mm` valid.
     unsafe extern "C" fn clear_flush_young_callback(
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
