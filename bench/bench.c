@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -40,17 +41,27 @@ static const struct {
 	int operation;
 	/* How many more are done than few. */
 	int more;
-	/* In calls of their own, instead of many in one. */
-	int alone;
+	/* How they are done, if not all in one call. */
+	enum { IN_ONE, ALONE, DISPATCHED } how;
+	/* What there is besides, made by this operation. */
+	int besides;
 } operations[] = {
 	{ "task_work: queue on self and run, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
-	{ "task_work: the same, one in a call", BENCH_TASK_WORK_EMBEDDED, 1000, 1 },
+	{ "task_work: the same, one in a call", BENCH_TASK_WORK_EMBEDDED, 1000, ALONE },
 	{ "task_work: queue on self and run, shared", BENCH_TASK_WORK_SHARED, 1000 },
 	{ "task_work: allocate, queue on self, run, free", BENCH_TASK_WORK_BOXED, 1000 },
 	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000 },
 	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK, 1000 },
 	{ "kthread: worker, queue one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000 },
 	{ "kthread: worker, a batch of 64", BENCH_WORKER_BATCH, 1000 },
+	{ "mmu_notifier: start and end, 1 registered", BENCH_NOTIFIERS, 1, DISPATCHED },
+	{ "mmu_notifier: start and end, each of 16", BENCH_NOTIFIERS, 16, DISPATCHED },
+	{ "interval: invalidate, 1 inserted", BENCH_INTERVALS, 1, DISPATCHED },
+	{ "interval: invalidate, each of 16", BENCH_INTERVALS, 16, DISPATCHED },
+	{ "interval: read", BENCH_INTERVAL_READ, 1000, IN_ONE, BENCH_INTERVALS },
+	{ "interval: insert and remove", BENCH_INTERVAL_INSERT_REMOVE, 1000, IN_ONE,
+	  BENCH_INTERVALS },
+	{ "mmu_notifier: get and put, shared", BENCH_SHARED_GET_PUT, 1000 },
 };
 
 static long now(void)
@@ -81,6 +92,25 @@ static long measure_alone(int fd, int operation, int count, int calls)
 	return now() - begun;
 }
 
+#define INVALIDATIONS	1000
+
+/* What so many invalidations of a page take, with this many notifiers. */
+static long measure_invalidations(int fd, int operation, int notifiers)
+{
+	static char page[4096] __attribute__((aligned(4096)));
+	long begun;
+	int i;
+
+	if (ioctl(fd, BENCH_RUN(operation), notifiers))
+		return -1;
+	begun = now();
+	for (i = 0; i < INVALIDATIONS; i++)
+		madvise(page, sizeof(page), MADV_DONTNEED);
+	begun = now() - begun;
+	ioctl(fd, BENCH_RUN(operation), 0);
+	return begun / INVALIDATIONS;
+}
+
 static int compare(const void *one, const void *other)
 {
 	long a = *(const long *)one, b = *(const long *)other;
@@ -99,10 +129,14 @@ static struct {
  * Does an operation on all devices. They take turns: what the kernel has to do besides changes with
  * time.
  */
-static void run(int operation, int more, int alone)
+static void run(int number)
 {
+	int operation = operations[number].operation, more = operations[number].more;
+	int besides = operations[number].besides, round;
 	size_t i;
-	int round;
+
+	for (i = 0; besides && i < DEVICES; i++)
+		ioctl(taken[i].fd, BENCH_RUN(besides), 1);
 
 	/* What is cold warms up in the first rounds, which the later ones overwrite. */
 	for (round = -3; round < ROUNDS; round++) {
@@ -111,13 +145,25 @@ static void run(int operation, int more, int alone)
 			long *many = &taken[i].many[round < 0 ? 0 : round];
 			int fd = taken[i].fd;
 
-			*few = alone ? measure_alone(fd, operation, 0, more) :
-				       measure(fd, operation, FEW);
-			*many = alone ? measure_alone(fd, operation, 1, more) :
-					measure(fd, operation, FEW + more);
+			switch (operations[number].how) {
+			case IN_ONE:
+				*few = measure(fd, operation, FEW);
+				*many = measure(fd, operation, FEW + more);
+				break;
+			case ALONE:
+				*few = measure_alone(fd, operation, 0, more);
+				*many = measure_alone(fd, operation, 1, more);
+				break;
+			case DISPATCHED:
+				*few = measure_invalidations(fd, operation, 0);
+				*many = measure_invalidations(fd, operation, more);
+				break;
+			}
 			taken[i].refused = *few < 0 || *many < 0;
 		}
 	}
+	for (i = 0; besides && i < DEVICES; i++)
+		ioctl(taken[i].fd, BENCH_RUN(besides), 0);
 }
 
 /*
@@ -175,7 +221,7 @@ int main(void)
 	for (i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
 		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
 				   operations[i].name);
-		run(operations[i].operation, operations[i].more, operations[i].alone);
+		run(i);
 		for (j = 0; j < DEVICES; j++) {
 			long spread = 0, each = median(j, operations[i].more, &spread);
 

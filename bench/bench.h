@@ -9,6 +9,7 @@
 /* How many items there are at the most. */
 #define BENCH_MAX	4096
 #define BENCH_BATCH	64
+#define BENCH_NOTIFIERS_MAX	16
 
 /*
  * Each takes a number of items; the work is done when the call has returned to user space. A
@@ -30,6 +31,16 @@ enum bench_operation {
 	BENCH_WORKER_QUEUE_FLUSH,
 	/* Queue BENCH_BATCH, and wait until they have run; so many times. */
 	BENCH_WORKER_BATCH,
+	/* Have so many notifiers on the caller's address space, from none or to none. */
+	BENCH_NOTIFIERS,
+	/* Likewise interval notifiers, on all of it. */
+	BENCH_INTERVALS,
+	/* Begin a read section and see that nothing was invalidated; with one interval notifier. */
+	BENCH_INTERVAL_READ,
+	/* Insert an interval notifier and remove it; with another one. */
+	BENCH_INTERVAL_INSERT_REMOVE,
+	/* Get a shared notifier that is there, and put it. */
+	BENCH_SHARED_GET_PUT,
 	BENCH_OPERATIONS,
 };
 

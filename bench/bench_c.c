@@ -5,7 +5,9 @@
 #include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -277,6 +279,202 @@ static int prepare_threads(void)
 	return PTR_ERR_OR_ZERO(worker);
 }
 
+#ifdef BENCH_GUARDED
+#define ATTACHMENT struct guarded_attachment attachment
+#define ENTER() guarded_enter(threads)
+#define LEAVE() guarded_leave(threads)
+#define ATTACH(it) guarded_attach(threads, &(it)->attachment)
+#define DETACH(it) guarded_detach(threads, &(it)->attachment)
+#else
+#define ATTACHMENT struct { } attachment
+#define ENTER() 0
+#define LEAVE() do { } while (0)
+#define ATTACH(it) do { } while (0)
+#define DETACH(it) true
+#endif
+
+static struct notifier {
+	struct mmu_notifier notifier;
+	unsigned long starts, ends;
+	ATTACHMENT;
+} notifiers[BENCH_NOTIFIERS_MAX];
+
+static int notifier_start(struct mmu_notifier *mmu_notifier, const struct mmu_notifier_range *range)
+{
+	struct notifier *notifier = container_of(mmu_notifier, struct notifier, notifier);
+
+	notifier->starts += range->end - range->start;
+	return 0;
+}
+
+static void notifier_end(struct mmu_notifier *mmu_notifier, const struct mmu_notifier_range *range)
+{
+	struct notifier *notifier = container_of(mmu_notifier, struct notifier, notifier);
+
+	notifier->ends += range->end - range->start;
+}
+
+static const struct mmu_notifier_ops notifier_ops = {
+	.invalidate_range_start = notifier_start,
+	.invalidate_range_end = notifier_end,
+};
+
+static int have_notifiers(unsigned long count)
+{
+	static unsigned long have;
+	int ret;
+
+	for (; have < count; have++) {
+		struct notifier *it = &notifiers[have];
+
+		ret = ENTER();
+		if (ret)
+			return ret;
+		memset(it, 0, sizeof(*it));
+		it->notifier.ops = &notifier_ops;
+		ret = mmu_notifier_register(&it->notifier, current->mm);
+		if (!ret)
+			ATTACH(it);
+		LEAVE();
+		if (ret)
+			return ret;
+	}
+	for (; have > count; have--) {
+		struct notifier *it = &notifiers[have - 1];
+
+		if (DETACH(it)) {
+			mmu_notifier_unregister(&it->notifier, current->mm);
+			LEAVE();
+		}
+	}
+	return 0;
+}
+
+static struct interval {
+	struct mmu_interval_notifier notifier;
+	struct mutex lock;
+	unsigned long shadow;
+	ATTACHMENT;
+} intervals[BENCH_NOTIFIERS_MAX + 1];
+
+static bool interval_invalidate(struct mmu_interval_notifier *interval_notifier,
+				const struct mmu_notifier_range *range, unsigned long sequence)
+{
+	struct interval *interval = container_of(interval_notifier, struct interval, notifier);
+
+	if (mmu_notifier_range_blockable(range))
+		mutex_lock(&interval->lock);
+	else if (!mutex_trylock(&interval->lock))
+		return false;
+	mmu_interval_set_seq(interval_notifier, sequence);
+	interval->shadow += range->end - range->start;
+	mutex_unlock(&interval->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops interval_ops = {
+	.invalidate = interval_invalidate,
+};
+
+static int interval_insert(struct interval *it)
+{
+	int ret = ENTER();
+
+	if (ret)
+		return ret;
+	mutex_init(&it->lock);
+	ret = mmu_interval_notifier_insert(&it->notifier, current->mm, 0, 1UL << 46, &interval_ops);
+	if (!ret)
+		ATTACH(it);
+	LEAVE();
+	return ret;
+}
+
+static void interval_remove(struct interval *it)
+{
+	if (DETACH(it)) {
+		mmu_interval_notifier_remove(&it->notifier);
+		LEAVE();
+	}
+}
+
+static int have_intervals(unsigned long count)
+{
+	static unsigned long have;
+
+	for (; have < count; have++) {
+		int ret = interval_insert(&intervals[have]);
+
+		if (ret)
+			return ret;
+	}
+	for (; have > count; have--)
+		interval_remove(&intervals[have - 1]);
+	return 0;
+}
+
+static int interval_read(unsigned long count)
+{
+	struct interval *it = &intervals[0];
+
+	while (count--) {
+		unsigned long sequence = mmu_interval_read_begin(&it->notifier);
+
+		mutex_lock(&it->lock);
+		if (!mmu_interval_read_retry(&it->notifier, sequence))
+			it->shadow += count;
+		mutex_unlock(&it->lock);
+	}
+	return 0;
+}
+
+static int interval_insert_remove(unsigned long count)
+{
+	while (count--) {
+		int ret = interval_insert(&intervals[BENCH_NOTIFIERS_MAX]);
+
+		if (ret)
+			return ret;
+		interval_remove(&intervals[BENCH_NOTIFIERS_MAX]);
+	}
+	return 0;
+}
+
+static struct mmu_notifier *shared_alloc(struct mm_struct *mm)
+{
+	struct mmu_notifier *shared = kzalloc(sizeof(*shared), GFP_KERNEL);
+
+	return shared ?: ERR_PTR(-ENOMEM);
+}
+
+static void shared_free(struct mmu_notifier *shared)
+{
+	kfree(shared);
+}
+
+static const struct mmu_notifier_ops shared_ops = {
+	.alloc_notifier = shared_alloc,
+	.free_notifier = shared_free,
+	.invalidate_range_start = NULL,
+};
+
+static int shared_get_put(unsigned long count)
+{
+	struct mmu_notifier *held = mmu_notifier_get(&shared_ops, current->mm);
+
+	if (IS_ERR(held))
+		return PTR_ERR(held);
+	while (count--) {
+		struct mmu_notifier *shared = mmu_notifier_get(&shared_ops, current->mm);
+
+		if (IS_ERR(shared))
+			return PTR_ERR(shared);
+		mmu_notifier_put(shared);
+	}
+	mmu_notifier_put(held);
+	return 0;
+}
+
 static long bench_ioctl(struct file *file, unsigned int command, unsigned long count)
 {
 	if (count > BENCH_MAX)
@@ -298,6 +496,16 @@ static long bench_ioctl(struct file *file, unsigned int command, unsigned long c
 		return queue_flush(count);
 	case BENCH_RUN(BENCH_WORKER_BATCH):
 		return queue_batch(count);
+	case BENCH_RUN(BENCH_NOTIFIERS):
+		return have_notifiers(min(count, BENCH_NOTIFIERS_MAX));
+	case BENCH_RUN(BENCH_INTERVALS):
+		return have_intervals(min(count, BENCH_NOTIFIERS_MAX));
+	case BENCH_RUN(BENCH_INTERVAL_READ):
+		return interval_read(count);
+	case BENCH_RUN(BENCH_INTERVAL_INSERT_REMOVE):
+		return interval_insert_remove(count);
+	case BENCH_RUN(BENCH_SHARED_GET_PUT):
+		return shared_get_put(count);
 	}
 	return -ENOTTY;
 }
@@ -348,6 +556,7 @@ static void __exit bench_exit(void)
 	misc_deregister(&bench_device);
 	THREAD_STOP(parkable);
 	WORKER_DESTROY(worker);
+	mmu_notifier_synchronize();
 	for (i = 0; i < BENCH_MAX; i++) {
 		kfree(pool[i]);
 		kfree(shared[i]);

@@ -311,6 +311,49 @@ void guarded_thread_unpark(struct guarded_thread *thread)
 }
 EXPORT_SYMBOL_GPL(guarded_thread_unpark);
 
+int guarded_enter(struct guarded_threads *threads)
+{
+	atomic_inc(&threads->entered);
+	smp_mb__after_atomic();
+	if (!READ_ONCE(threads->closed))
+		return 0;
+	atomic_dec(&threads->entered);
+	return -ENODEV;
+}
+EXPORT_SYMBOL_GPL(guarded_enter);
+
+void guarded_leave(struct guarded_threads *threads)
+{
+	atomic_dec_return_release(&threads->entered);
+}
+EXPORT_SYMBOL_GPL(guarded_leave);
+
+void guarded_attach(struct guarded_threads *threads, struct guarded_attachment *attachment)
+{
+	spin_lock(&threads->lock);
+	attachment->attached = true;
+	list_add_tail(&attachment->links, &threads->list);
+	spin_unlock(&threads->lock);
+}
+EXPORT_SYMBOL_GPL(guarded_attach);
+
+/* The module's end waits until guarded_leave(). */
+bool guarded_detach(struct guarded_threads *threads, struct guarded_attachment *attachment)
+{
+	bool attached;
+
+	spin_lock(&threads->lock);
+	attached = attachment->attached;
+	if (attached) {
+		atomic_inc(&threads->entered);
+		list_del(&attachment->links);
+		attachment->attached = false;
+	}
+	spin_unlock(&threads->lock);
+	return attached;
+}
+EXPORT_SYMBOL_GPL(guarded_detach);
+
 struct guarded_worker {
 	struct kthread_worker worker;
 	struct task_struct *task;

@@ -38,6 +38,17 @@ void guarded_thread_sleep(struct guarded_thread *thread, bool parkable);
 int guarded_thread_park(struct guarded_thread *thread);
 void guarded_thread_unpark(struct guarded_thread *thread);
 
+/* What else is to be ended with a module. */
+struct guarded_attachment {
+	struct list_head links;
+	bool attached;
+};
+
+int guarded_enter(struct guarded_threads *threads);
+void guarded_leave(struct guarded_threads *threads);
+void guarded_attach(struct guarded_threads *threads, struct guarded_attachment *attachment);
+bool guarded_detach(struct guarded_threads *threads, struct guarded_attachment *attachment);
+
 struct guarded_worker *guarded_worker_run(void);
 int guarded_worker_queue(struct guarded_worker *worker, struct guarded_kthread_work *work);
 int guarded_worker_flush(struct guarded_worker *worker);

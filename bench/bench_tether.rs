@@ -28,6 +28,25 @@ use tether::{
         Parkable,
         Thread, //
     },
+    mm::{
+        interval_notifier::{
+            new_interval_notifier,
+            IntervalNotifier,
+            Registration as IntervalRegistration, //
+        },
+        mmu_notifier::{
+            InvalidateRanges,
+            MmuNotifier,
+            Range,
+            Ranges,
+            Registration, //
+        },
+        shared_notifier::{
+            Shared as SharedRef,
+            SharedNotifier, //
+        },
+        MmWithUser, //
+    },
     task_work::{
         self,
         impl_has_task_work,
@@ -250,6 +269,122 @@ fn queue_batch(count: usize) -> Result {
             standing.enqueue(index)?;
         }
         standing.worker.flush()?;
+    }
+    Ok(())
+}
+
+struct Notifier {
+    starts: UnsafeCell<usize>,
+    ends: UnsafeCell<usize>,
+}
+
+// SAFETY: It is called by one thread, as in C.
+unsafe impl Send for Notifier {}
+// SAFETY: As above.
+unsafe impl Sync for Notifier {}
+
+impl MmuNotifier for Notifier {
+    type Callbacks = Ranges;
+}
+
+#[vtable]
+impl InvalidateRanges for Notifier {
+    fn invalidate_range_start(&self, range: &Range<'_>) {
+        // SAFETY: By what the type is for.
+        unsafe { *self.starts.get() += range.end() - range.start() };
+    }
+
+    fn invalidate_range_end(&self, range: &Range<'_>) {
+        // SAFETY: By what the type is for.
+        unsafe { *self.ends.get() += range.end() - range.start() };
+    }
+}
+
+impl IntervalNotifier for Notifier {
+    type Shadow = usize;
+
+    fn invalidate(&self, range: &Range<'_>, shadow: &mut usize) {
+        *shadow += range.end() - range.start();
+    }
+}
+
+impl SharedNotifier for Notifier {
+    fn new(_mm: &MmWithUser) -> Result<Self> {
+        Ok(notifier())
+    }
+}
+
+fn notifier() -> Notifier {
+    Notifier {
+        starts: UnsafeCell::new(0),
+        ends: UnsafeCell::new(0),
+    }
+}
+
+type Interval = IntervalRegistration<Notifier>;
+
+struct Notifiers {
+    registered: KVec<Pin<KBox<Registration<Notifier>>>>,
+    intervals: KVec<Pin<KBox<Interval>>>,
+}
+
+static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
+    registered: KVec::new(),
+    intervals: KVec::new(),
+}));
+
+fn have_notifiers(count: usize) -> Result {
+    let there = &mut NOTIFIERS_THERE.get().registered;
+    let task = current!();
+    let mm = task.mm().ok_or(EINVAL)?;
+    while there.len() < count.min(16) {
+        let registration = KBox::pin_init(Registration::new(mm, notifier()), GFP_KERNEL)?;
+        there.push(registration, GFP_KERNEL)?;
+    }
+    there.truncate(count);
+    Ok(())
+}
+
+fn interval(mm: &MmWithUser) -> impl PinInit<Interval, Error> + '_ {
+    new_interval_notifier!(mm, 0, 1 << 46, notifier(), 0)
+}
+
+fn have_intervals(count: usize) -> Result {
+    let there = &mut NOTIFIERS_THERE.get().intervals;
+    let task = current!();
+    let mm = task.mm().ok_or(EINVAL)?;
+    while there.len() < count.min(16) {
+        there.push(KBox::pin_init(interval(mm), GFP_KERNEL)?, GFP_KERNEL)?;
+    }
+    there.truncate(count);
+    Ok(())
+}
+
+fn interval_read(mut count: usize) -> Result {
+    let it = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?;
+    while count != 0 {
+        count -= 1;
+        it.read(|| Ok(count), |count, shadow| *shadow += count)?;
+    }
+    Ok(())
+}
+
+fn interval_insert_remove(count: usize) -> Result {
+    let task = current!();
+    let mm = task.mm().ok_or(EINVAL)?;
+    // In memory that is there, as in C.
+    for _ in 0..count {
+        pin_init::stack_try_pin_init!(let _it =? interval(mm));
+    }
+    Ok(())
+}
+
+fn shared_get_put(count: usize) -> Result {
+    let task = current!();
+    let mm = task.mm().ok_or(EINVAL)?;
+    let _held = SharedRef::<Notifier>::get(mm)?;
+    for _ in 0..count {
+        let _shared = SharedRef::<Notifier>::get(mm)?;
     }
     Ok(())
 }

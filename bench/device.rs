@@ -13,6 +13,11 @@ const RUN_STOP: u32 = _IO(0xBA, 4);
 const PARK_UNPARK: u32 = _IO(0xBA, 5);
 const QUEUE_FLUSH: u32 = _IO(0xBA, 6);
 const BATCH: u32 = _IO(0xBA, 7);
+const NOTIFIERS: u32 = _IO(0xBA, 8);
+const INTERVALS: u32 = _IO(0xBA, 9);
+const INTERVAL_READ: u32 = _IO(0xBA, 10);
+const INTERVAL_INSERT_REMOVE: u32 = _IO(0xBA, 11);
+const SHARED_GET_PUT: u32 = _IO(0xBA, 12);
 
 /// What is used by one program, from one thread: no lock, as in C.
 struct Alone<T>(UnsafeCell<T>);
@@ -152,6 +157,11 @@ impl MiscDevice for Device {
             PARK_UNPARK => park_unpark(count)?,
             QUEUE_FLUSH => queue_flush(count)?,
             BATCH => queue_batch(count)?,
+            NOTIFIERS => have_notifiers(count)?,
+            INTERVALS => have_intervals(count)?,
+            INTERVAL_READ => interval_read(count)?,
+            INTERVAL_INSERT_REMOVE => interval_insert_remove(count)?,
+            SHARED_GET_PUT => shared_get_put(count)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

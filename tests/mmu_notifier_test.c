@@ -237,6 +237,147 @@ TEST_F(kinds, munmap)
 	EXPECT_EQ(MMU_TEST_KINDS, heard(self->fd).releases);
 }
 
+/*
+ * What is delivered when: the rows of the table in Documentation/mmu_notifier.rst. Each test does one
+ * thing, and knows of all that the notifier hears.
+ */
+FIXTURE(delivered)
+{
+	int fd;
+	size_t size;
+	char *memory;
+	struct mmu_test_counts before;
+};
+
+FIXTURE_SETUP(delivered)
+{
+	self->fd = open("/dev/test-mmu-notifier", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->size = 16 * sysconf(_SC_PAGESIZE);
+	self->memory = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->memory);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_RANGES));
+	self->before = heard(self->fd);
+}
+
+FIXTURE_TEARDOWN(delivered)
+{
+	struct mmu_test_counts counts;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	counts = heard(self->fd);
+	EXPECT_EQ(counts.starts, counts.ends);
+	EXPECT_EQ(0, counts.elsewhere);
+	close(self->fd);
+}
+
+/* Heard of @event since the setup, of nothing else, and always blockable. */
+#define EXPECT_ONLY(event) do {							\
+	struct mmu_test_counts now = heard(self->fd);				\
+	EXPECT_LT(self->before.event, now.event);				\
+	EXPECT_EQ(now.event - self->before.event,				\
+		  now.starts - self->before.starts);				\
+	EXPECT_EQ(0, now.nonblockable);						\
+	EXPECT_EQ(0, now.releases);						\
+} while (0)
+
+TEST_F(delivered, munmap)
+{
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	EXPECT_ONLY(unmap);
+}
+
+TEST_F(delivered, mremap)
+{
+	ASSERT_NE(MAP_FAILED, mremap(self->memory, self->size, 2 * self->size, MREMAP_MAYMOVE));
+	EXPECT_ONLY(unmap);
+}
+
+TEST_F(delivered, madvise)
+{
+	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
+	EXPECT_ONLY(clear);
+}
+
+TEST_F(delivered, mprotect)
+{
+	ASSERT_EQ(0, mprotect(self->memory, self->size, PROT_READ));
+	EXPECT_ONLY(protection_vma);
+}
+
+/* Pages become read-only here; the child is not heard of. */
+TEST_F(delivered, fork)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		munmap(self->memory, self->size);
+		_exit(0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, heard(self->fd).unmap);
+	EXPECT_LT(self->before.protection_page, heard(self->fd).protection_page);
+	EXPECT_EQ(0, heard(self->fd).releases);
+}
+
+TEST_F(delivered, copy_on_write)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	self->before = heard(self->fd);
+	*self->memory = 1;
+	EXPECT_LT(self->before.clear, heard(self->fd).clear);
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+}
+
+/* A process that ends, or executes another program: its address space is released, once. */
+static void end_of(struct __test_metadata *_metadata, int fd, int execute)
+{
+	__s64 before = heard(fd).releases;
+	int status, tries;
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (ioctl(fd, MMU_TEST_REGISTER, MMU_TEST_RANGES))
+			_exit(1);
+		raise(SIGSTOP);
+		if (execute)
+			execl("/bin/sleep", "sleep", "60", NULL);
+		_exit(0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, WUNTRACED));
+	EXPECT_EQ(before, heard(fd).releases);
+	kill(child, SIGCONT);
+	for (tries = 0; tries < 500 && heard(fd).releases == before; tries++)
+		usleep(10000);
+	EXPECT_EQ(before + 1, heard(fd).releases);
+	/* The program that was executed has another address space. */
+	EXPECT_EQ(!execute, waitpid(child, &status, WNOHANG) == child);
+	if (execute) {
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+	}
+	EXPECT_EQ(before + 1, heard(fd).releases);
+}
+
+TEST_F(delivered, exit)
+{
+	end_of(_metadata, self->fd, 0);
+}
+
+TEST_F(delivered, exec)
+{
+	end_of(_metadata, self->fd, 1);
+}
+
 /* Waits until so many shared notifiers were dropped: that is done later. */
 static __s64 wait_for_drops(int fd, __s64 count)
 {

@@ -19,8 +19,14 @@ enum mmu_test_kind {
 
 /* Of all notifiers of a file. */
 struct mmu_test_counts {
-	__s64 starts;		/* of MMU_TEST_RANGES */
+	__s64 starts;		/* of MMU_TEST_RANGES, and of MMU_TEST_AGE */
 	__s64 ends;
+	__s64 unmap;		/* starts by their event */
+	__s64 clear;
+	__s64 protection_vma;
+	__s64 protection_page;
+	__s64 other;
+	__s64 nonblockable;	/* starts that were not blockable */
 	__s64 blockable;	/* of MMU_TEST_TRY_RANGES */
 	__s64 tried;		/* likewise, what was not blockable */
 	__s64 refused;		/* likewise */

@@ -37,6 +37,7 @@ use kernel::{
 use tether::mm::{
     mmu_notifier::{
         Age,
+        Event,
         InvalidateRanges,
         InvalidateSecondaryTlbs,
         MmuNotifier,
@@ -87,6 +88,12 @@ impl kernel::InPlaceModule for TestMmuNotifier {
 enum Count {
     Starts,
     Ends,
+    Unmap,
+    Clear,
+    ProtectionVma,
+    ProtectionPage,
+    Other,
+    Nonblockable,
     Blockable,
     Tried,
     Refused,
@@ -149,6 +156,16 @@ notifiers! {
 impl<const KIND: usize> InvalidateRanges for Notifier<KIND> {
     fn invalidate_range_start(&self, range: &Range<'_>) {
         self.heard(Count::Starts, range.mm());
+        self.heard.note(match range.event() {
+            Event::Unmap => Count::Unmap,
+            Event::Clear => Count::Clear,
+            Event::ProtectionVma => Count::ProtectionVma,
+            Event::ProtectionPage => Count::ProtectionPage,
+            _ => Count::Other,
+        });
+        if !range.is_blockable() {
+            self.heard.note(Count::Nonblockable);
+        }
     }
 
     fn invalidate_range_end(&self, range: &Range<'_>) {
