@@ -69,6 +69,8 @@ enum {
 	TETHER_OFFSET_mmu_notifier_range_owner = offsetof(struct mmu_notifier_range, owner),
 
 	TETHER_SIZE_mmu_interval_notifier = sizeof(struct mmu_interval_notifier),
+	TETHER_OFFSET_mmu_interval_notifier_invalidate_seq =
+		offsetof(struct mmu_interval_notifier, invalidate_seq),
 	TETHER_SIZE_mmu_interval_notifier_ops = sizeof(struct mmu_interval_notifier_ops),
 	TETHER_OFFSET_mmu_interval_notifier_ops_invalidate =
 		offsetof(struct mmu_interval_notifier_ops, invalidate),

@@ -111,6 +111,7 @@ mod layout {
         offset mmu_notifier_range event;
         offset mmu_notifier_range owner;
         size mmu_interval_notifier;
+        offset mmu_interval_notifier invalidate_seq;
         size mmu_interval_notifier_ops;
         offset mmu_interval_notifier_ops invalidate;
         size miscdevice;

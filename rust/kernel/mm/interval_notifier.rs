@@ -114,7 +114,10 @@ use crate::{
     },
     types::Opaque, //
 };
-use core::any::type_name;
+use core::{
+    any::type_name,
+    ptr, //
+};
 
 /// Creates a [`Registration`] initialiser, with a lock class of its own.
 #[macro_export]
@@ -265,8 +268,10 @@ impl<T: IntervalNotifier> Registration<T> {
             let sequence = unsafe { bindings::mmu_interval_read_begin(subscription) };
             let value = look_up()?;
             let mut shadow = self.shadow.lock();
-            // SAFETY: As above; the lock is held under which the sequence is written.
-            if !unsafe { bindings::mmu_interval_read_retry(subscription, sequence) } {
+            // What `mmu_interval_read_retry()` does, which is inline.
+            //
+            // SAFETY: As above; the lock is held under which it is written.
+            if unsafe { (*subscription).invalidate_seq } == sequence {
                 return Ok(commit(value, &mut shadow));
             }
         }
@@ -294,24 +299,25 @@ impl<T: IntervalNotifier> Registration<T> {
                 Range::from_raw(range),
             )
         };
-        // The lock may be held by who sleeps: then, where that is not allowed, the kernel is told
-        // that this cannot be done now.
-        let shadow = if range.is_blockable() {
-            Some(this.shadow.lock())
-        } else {
-            this.shadow.try_lock()
+        let set_sequence = || {
+            // What `mmu_interval_set_seq()` does, which is inline: others look at it without the lock.
+            //
+            // SAFETY: The subscription is inserted, and the lock is held where this is called.
+            unsafe { ptr::write_volatile(&raw mut (*subscription).invalidate_seq, sequence) };
         };
-        let Some(mut shadow) = shadow else {
+        if range.is_blockable() {
+            let mut shadow = this.shadow.lock();
+            set_sequence();
+            this.notifier.invalidate(&range, &mut shadow);
+            return true;
+        }
+        // The lock may be held by who sleeps: then the kernel is told that this cannot be done now.
+        let Some(mut shadow) = this.shadow.try_lock() else {
             return false;
         };
-        // SAFETY: The subscription is inserted, and the lock is held.
-        unsafe { bindings::mmu_interval_set_seq(subscription, sequence) };
-        if range.is_blockable() {
-            this.notifier.invalidate(&range, &mut shadow);
-        } else {
-            // The core checks this for notifiers of a whole address space only.
-            without_blocking(|| this.notifier.invalidate(&range, &mut shadow));
-        }
+        set_sequence();
+        // The core checks this for notifiers of a whole address space only.
+        without_blocking(|| this.notifier.invalidate(&range, &mut shadow));
         true
     }
 
