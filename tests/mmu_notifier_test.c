@@ -290,7 +290,10 @@ TEST_F(delivered, munmap)
 
 TEST_F(delivered, mremap)
 {
-	ASSERT_NE(MAP_FAILED, mremap(self->memory, self->size, 2 * self->size, MREMAP_MAYMOVE));
+	void *elsewhere = mmap(NULL, self->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, mremap(self->memory, self->size, self->size,
+				     MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere));
 	EXPECT_ONLY(unmap);
 }
 
