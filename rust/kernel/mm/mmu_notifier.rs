@@ -471,16 +471,6 @@ impl<T: MmuNotifier> Subscribed<T> {
         unsafe { bindings::mmu_notifier_put(self.subscription.get()) };
     }
 
-    /// The address space that it is registered on.
-    ///
-    /// # Safety
-    ///
-    /// It must have been registered, and not be unregistered for as long as the borrow.
-    pub(super) unsafe fn mm(&self) -> &Mm {
-        // SAFETY: By the function's contract it has grabbed this.
-        unsafe { Mm::from_raw((*self.subscription.get()).mm) }
-    }
-
     /// The subscription that the kernel knows.
     ///
     /// # Safety
@@ -583,16 +573,12 @@ impl<T: MmuNotifier> Registration<T> {
         &self.inner.notifier
     }
 
-    /// The address space that it is registered on. A child of its process, and a program that this
-    /// executes, have others.
-    pub fn mm(&self) -> &Mm {
-        // SAFETY: By the type's invariants: it was registered before it could be borrowed.
-        unsafe { self.inner.mm() }
-    }
-
-    /// Whether `mm` is the address space that it is registered on.
+    /// Whether `mm` is the address space that it is registered on. A child of its process, and a
+    /// program that this executes, have others.
     pub fn is_on(&self, mm: &Mm) -> bool {
-        core::ptr::eq(self.mm().as_raw(), mm.as_raw())
+        // SAFETY: The subscription is valid. Its `mm` was set before this could be borrowed.
+        let own = unsafe { (*self.inner.subscription.get()).mm };
+        core::ptr::eq(own, mm.as_raw())
     }
 
     /// Unregisters.

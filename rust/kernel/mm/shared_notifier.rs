@@ -128,6 +128,7 @@ pub trait SharedNotifier: MmuNotifier {
 /// * `refs` changes under the lock of its owner's list. It is not zero as long as `attachment` is in
 ///   there.
 /// * `entered` is set by who has dropped the last reference, and taken by who frees the memory.
+/// * `mm` is only compared.
 #[pin_data]
 #[repr(C)]
 struct Head {
@@ -262,12 +263,10 @@ impl<T: SharedNotifier> Shared<T> {
         let register = || unsafe { made.subscribed.register(mm) };
         // SAFETY: From here on it is freed by who has taken it off the list, or not at all.
         unsafe { made.head.attachment.attach(register) }?;
-        // INVARIANT: The reference that it was made with.
-        //
         // SAFETY: It stays pinned, behind the pointer.
-        let made = Self {
-            inner: NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) })),
-        };
+        let inner = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) }));
+        // INVARIANT: The reference that it was made with.
+        let made = Self { inner };
         // Somebody may have made another one meanwhile: the oldest counts, for all.
         Ok(Self::find(owner, mm).unwrap_or(made))
     }
@@ -296,13 +295,6 @@ impl<T: SharedNotifier> Shared<T> {
     fn inner(&self) -> &Inner<T> {
         // SAFETY: It is valid while there is a reference.
         unsafe { self.inner.as_ref() }
-    }
-
-    /// The address space that it is registered on.
-    pub fn mm(&self) -> &Mm {
-        // SAFETY: It was registered, and is until the last reference is dropped; or was, by its
-        // module's end, which keeps the caller from going on.
-        unsafe { Mm::from_raw(self.inner().head.mm) }
     }
 
     /// Whether `mm` is the address space that it is registered on.
