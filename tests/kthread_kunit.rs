@@ -660,6 +660,8 @@ mod tests {
             let error = loop {
                 match thread.park() {
                     Ok(()) => parked += 1,
+                    // The asker is about to unpark it.
+                    Err(EBUSY) => continue,
                     Err(error) => break error,
                 }
                 if parked % 3 != 0 {

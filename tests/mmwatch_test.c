@@ -113,18 +113,22 @@ TEST_F(watch, mprotect)
 /* The count is up to date when the system call returns. */
 TEST_F(watch, published_count)
 {
+	uint64_t before, count;
 	int round;
 
 	ASSERT_EQ(0, watch(self->fd, 0, &published));
 	for (round = 0; round < 200; round++) {
-		uint64_t before = *(volatile uint64_t *)&published;
-
+		before = *(volatile uint64_t *)&published;
 		ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
 		ASSERT_LT(before, *(volatile uint64_t *)&published);
 		self->memory[0] = 1;
 	}
-	EXPECT_EQ(status_of(self->fd).count, *(volatile uint64_t *)&published);
-	EXPECT_LE(200, published);
+	before = *(volatile uint64_t *)&published;
+	count = status_of(self->fd).count;
+	EXPECT_LE(200, before);
+	/* Something may have come in between. */
+	EXPECT_LE(before, count);
+	EXPECT_LE(count, *(volatile uint64_t *)&published);
 }
 
 TEST_F(watch, bad_input)

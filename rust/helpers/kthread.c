@@ -8,6 +8,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/spinlock.h>
+#include <linux/timer.h>
 
 __rust_helper void rust_helper_set_current_state(unsigned int state)
 {
@@ -124,24 +125,78 @@ __rust_helper int rust_helper_tether_kthread_queue_work(struct kthread_worker *w
 	return ret;
 }
 
-/* Likewise; if it is to be modified then 1 means that it was pending. */
+/* Likewise. */
 __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_worker *worker,
 								struct kthread_delayed_work *dwork,
 								void *users, void *const *bound,
-								void *queue, unsigned long delay,
-								bool modify)
+								void *queue, unsigned long delay)
 {
 	int ret = tether_kthread_enter(users, bound, queue);
 
 	if (ret)
 		return ret;
 	delay = min(delay, MAX_JIFFY_OFFSET);
-	if (modify)
-		ret = kthread_mod_delayed_work(worker, dwork, delay);
-	else
-		ret = kthread_queue_delayed_work(worker, dwork, delay) ? 0 : -EBUSY;
+	ret = kthread_queue_delayed_work(worker, dwork, delay) ? 0 : -EBUSY;
 	tether_kthread_leave(users);
 	return ret;
+}
+
+/*
+ * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether it was
+ * in one, with the worker's lock held.
+ *
+ * Not by kthread_cancel_delayed_work_sync() or kthread_mod_delayed_work(): if the timer fires meanwhile
+ * it finds that the work is being cancelled, and drops it; and then they say that it was not pending, so
+ * that whoever owned it is lost.
+ */
+static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
+				   bool delayed, unsigned long *flags)
+{
+	struct kthread_delayed_work *dwork = container_of(work, struct kthread_delayed_work, work);
+	bool pending;
+
+	for (;;) {
+		raw_spin_lock_irqsave(&worker->lock, *flags);
+		/* If it is running, it is about to move the work, and waits for the lock. */
+		if (!delayed || timer_delete_sync_try(&dwork->timer) >= 0)
+			break;
+		raw_spin_unlock_irqrestore(&worker->lock, *flags);
+		cpu_relax();
+	}
+	pending = !list_empty(&work->node);
+	list_del_init(&work->node);
+	return pending;
+}
+
+/* Whether it was pending; -EBUSY if it is being cancelled. */
+__rust_helper int rust_helper_tether_kthread_take_delayed_work(struct kthread_worker *worker,
+							       struct kthread_delayed_work *dwork)
+{
+	unsigned long flags;
+	int ret = tether_kthread_dequeue(worker, &dwork->work, true, &flags);
+
+	if (dwork->work.canceling)
+		ret = -EBUSY;
+	raw_spin_unlock_irqrestore(&worker->lock, flags);
+	return ret;
+}
+
+/* Whether it was pending. Waits until it is not running; meanwhile nobody can queue it. */
+__rust_helper bool rust_helper_tether_kthread_cancel_work(struct kthread_worker *worker,
+							  struct kthread_work *work, bool delayed)
+{
+	unsigned long flags;
+	bool pending = tether_kthread_dequeue(worker, work, delayed, &flags);
+
+	if (worker->current_work == work) {
+		work->canceling++;
+		raw_spin_unlock_irqrestore(&worker->lock, flags);
+		kthread_flush_work(work);
+		raw_spin_lock_irqsave(&worker->lock, flags);
+		work->canceling--;
+	}
+	raw_spin_unlock_irqrestore(&worker->lock, flags);
+	return pending;
 }
 
 /* Whether it runs nothing, and has nothing to run. */
@@ -159,6 +214,7 @@ __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct k
 									bool delayed)
 {
 	struct kthread_work *work;
+	unsigned long flags;
 
 	for (;;) {
 		scoped_guard(raw_spinlock_irq, &worker->lock) {
@@ -174,8 +230,10 @@ __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct k
 		if (!work || !delayed)
 			return NULL;
 		/* The timer may be about to put it into the other list: then it is taken from there. */
-		if (kthread_cancel_delayed_work_sync(container_of(work, struct kthread_delayed_work,
-								  work)))
+		if (tether_kthread_dequeue(worker, work, true, &flags)) {
+			raw_spin_unlock_irqrestore(&worker->lock, flags);
 			return work;
+		}
+		raw_spin_unlock_irqrestore(&worker->lock, flags);
 	}
 }

@@ -131,7 +131,6 @@ use crate::{
     workqueue, //
 };
 use core::{
-    cell::Cell,
     marker::PhantomData,
     ops::Deref,
     ptr::{
@@ -233,6 +232,29 @@ impl Node {
     }
 }
 
+/// Initialises what is before the work in a node, and returns what runs that.
+///
+/// # Safety
+///
+/// `slot` must be valid for writes of what is before the work.
+unsafe fn init_node<P, const ID: u64>(
+    slot: *mut Node,
+    delayed: bool,
+) -> unsafe extern "C" fn(*mut bindings::kthread_work)
+where
+    P: KthreadWorkPointer<ID>,
+{
+    // INVARIANT: It is bound to nothing, and the vtable is that of its pointer.
+    //
+    // SAFETY: By the function's contract.
+    unsafe {
+        (&raw mut (*slot).bound).write(Atomic::new(ptr::null()));
+        (&raw mut (*slot).vtable).write(P::VTABLE);
+        (&raw mut (*slot).delayed).write(delayed);
+    }
+    P::VTABLE.run
+}
+
 /// The work of a node.
 ///
 /// # Safety
@@ -277,15 +299,10 @@ impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
     {
         pin_init!(Self {
             node <- Opaque::ffi_init(|slot: *mut Node| {
-                let vtable = T::Pointer::VTABLE;
                 // SAFETY: `slot` is valid for writes.
-                unsafe { (&raw mut (*slot).bound).write(Atomic::new(ptr::null())) };
-                // SAFETY: As above.
-                unsafe { (&raw mut (*slot).vtable).write(vtable) };
-                // SAFETY: As above.
-                unsafe { (&raw mut (*slot).delayed).write(false) };
+                let run = unsafe { init_node::<T::Pointer, ID>(slot, false) };
                 // SAFETY: As above, and it is pinned.
-                unsafe { bindings::kthread_init_work(&raw mut (*slot).work, Some(vtable.run)) };
+                unsafe { bindings::kthread_init_work(&raw mut (*slot).work, Some(run)) };
             }),
             _item: PhantomData,
         })
@@ -324,17 +341,10 @@ impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
     {
         pin_init!(Self {
             node <- Opaque::ffi_init(|slot: *mut DelayedNode| {
-                let vtable = T::Pointer::VTABLE;
-                // SAFETY: `slot` is valid for writes.
-                unsafe { (&raw mut (*slot).bound).write(Atomic::new(ptr::null())) };
-                // SAFETY: As above.
-                unsafe { (&raw mut (*slot).vtable).write(vtable) };
-                // SAFETY: As above.
-                unsafe { (&raw mut (*slot).delayed).write(true) };
+                // SAFETY: `slot` is valid for writes, and begins as a `Node` does.
+                let run = unsafe { init_node::<T::Pointer, ID>(slot.cast(), true) };
                 // SAFETY: As above, and it is pinned.
-                unsafe {
-                    bindings::kthread_init_delayed_work(&raw mut (*slot).work, Some(vtable.run))
-                };
+                unsafe { bindings::kthread_init_delayed_work(&raw mut (*slot).work, Some(run)) };
             }),
             _item: PhantomData,
         })
@@ -878,18 +888,18 @@ impl Queue {
     {
         self.enqueue_by(item, |this, node| {
             // SAFETY: The node is that of a delayed work, and was just given up.
-            unsafe { this.queue_delayed(node, delay, false) }
+            unsafe { this.queue_delayed(node, delay) }
         })
         .map(|_| ())
     }
 
-    /// Queues a delayed work, or modifies it.
+    /// Queues a delayed work.
     ///
     /// # Safety
     ///
     /// `node` must be that of a [`DelayedNode`] which was given up; if this succeeds with 0, it is
     /// given away.
-    unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies, modify: bool) -> c_int {
+    unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies) -> c_int {
         // SAFETY: The node is valid, and stays so until it is run or released. It is queued only if it
         // is bound to this queue.
         unsafe {
@@ -900,7 +910,6 @@ impl Queue {
                 (&raw const (*node.as_ptr()).bound).cast(),
                 ptr::from_ref(self).cast_mut().cast(),
                 delay,
-                modify,
             )
         }
     }
@@ -923,17 +932,28 @@ impl Queue {
     where
         P: KthreadDelayedWorkPointer<ID>,
     {
-        let given = Cell::new(None);
-        let pending = self.enqueue_by(item, |this, node| {
-            given.set(Some(node));
-            // SAFETY: The node is that of a delayed work, and was just given up.
-            unsafe { this.queue_delayed(node, delay, true) }
-        })?;
-        // SAFETY: It was pending with a pointer of its own, so that this one was not given away.
-        Ok(given
-            .take()
-            .filter(|_| pending != 0)
-            .map(|node| unsafe { P::from_node(node) }))
+        let node = item.into_node();
+        let pending = match self.enter() {
+            // SAFETY: The node is that of a delayed work, and valid. It was given to no other worker
+            // but this one, which is there.
+            Some(_user) if self.has(node) => unsafe {
+                bindings::tether_kthread_take_delayed_work(self.worker.get(), delayed_work_of(node))
+            },
+            _ => 0,
+        };
+        // SAFETY: It was given up above.
+        let item = unsafe { P::from_node(node) };
+        if pending < 0 {
+            return Ok(Some(item));
+        }
+        // SAFETY: If it was pending then another pointer was given up for that, which is ours now.
+        let own = (pending > 0).then(|| unsafe { P::from_node(node) });
+        match self.enqueue_delayed(item, delay) {
+            Ok(()) => Ok(own),
+            // Somebody has been quicker.
+            Err(refused) if refused.error == EBUSY => Ok(Some(refused.item)),
+            Err(refused) => Err(refused),
+        }
     }
 
     /// Boxes `func`, and enqueues it.
@@ -1016,7 +1036,7 @@ impl Queue {
             return Ok(());
         }
         // SAFETY: As above, and its work is a delayed one.
-        if unsafe { bindings::kthread_cancel_delayed_work_sync(delayed_work_of(node)) } {
+        if unsafe { bindings::tether_kthread_cancel_work(self.worker.get(), work_of(node), true) } {
             // SAFETY: It was pending, so that a reference was given up for it.
             let item = unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) };
             // Somebody may have enqueued it meanwhile, and then that is what is wanted.
@@ -1057,11 +1077,7 @@ impl Queue {
         };
         // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
         let pending = unsafe {
-            if node.as_ref().delayed {
-                bindings::kthread_cancel_delayed_work_sync(delayed_work_of(node))
-            } else {
-                bindings::kthread_cancel_work_sync(work)
-            }
+            bindings::tether_kthread_cancel_work(self.worker.get(), work, node.as_ref().delayed)
         };
         // SAFETY: If it was pending then a reference was given up for it, and is ours.
         Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
