@@ -241,6 +241,8 @@ static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *
 	ASSERT_LT(0, make(self->fd, argument));
 	usleep(100000);
 	ASSERT_EQ(0, freeze_all());
+	/* It has to tick once more to know how long it stood. */
+	usleep(100000);
 	stood = ioctl(self->fd, KTHREAD_TEST_STOP);
 	ran = ioctl(other, KTHREAD_TEST_STOP);
 	TH_LOG("longest pause: freezable %d ms, not freezable %d ms", stood, ran);
@@ -276,6 +278,7 @@ TEST_F(kthread, freezer_with_a_parked_thread)
 	usleep(100000);
 	/* And is freezable afterwards. */
 	EXPECT_EQ(0, freeze_all());
+	usleep(100000);
 	EXPECT_LE(900, ioctl(self->fd, KTHREAD_TEST_STOP));
 }
 
