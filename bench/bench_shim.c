@@ -88,7 +88,7 @@ struct guarded_threads {
 enum { RUNNING, PARKING, PARKED, UNPARKING, OVER };
 
 struct guarded_thread {
-	struct list_head links;
+	struct guarded_attachment attachment;
 	struct guarded_threads *threads;
 	struct task_struct *task;
 	void (*body)(struct guarded_thread *thread, void *data);
@@ -101,7 +101,6 @@ struct guarded_thread {
 	bool should_stop;
 	bool woken;
 	bool began;
-	bool attached;
 	bool over;
 };
 
@@ -118,6 +117,49 @@ struct guarded_threads *guarded_threads(void)
 	return threads;
 }
 EXPORT_SYMBOL_GPL(guarded_threads);
+
+int guarded_enter(struct guarded_threads *threads)
+{
+	atomic_inc(&threads->entered);
+	smp_mb__after_atomic();
+	if (!READ_ONCE(threads->closed))
+		return 0;
+	atomic_dec(&threads->entered);
+	return -ENODEV;
+}
+EXPORT_SYMBOL_GPL(guarded_enter);
+
+void guarded_leave(struct guarded_threads *threads)
+{
+	atomic_dec_return_release(&threads->entered);
+}
+EXPORT_SYMBOL_GPL(guarded_leave);
+
+void guarded_attach(struct guarded_threads *threads, struct guarded_attachment *attachment)
+{
+	spin_lock(&threads->lock);
+	attachment->attached = true;
+	list_add_tail(&attachment->links, &threads->list);
+	spin_unlock(&threads->lock);
+}
+EXPORT_SYMBOL_GPL(guarded_attach);
+
+/* The module's end waits until guarded_leave(). */
+bool guarded_detach(struct guarded_threads *threads, struct guarded_attachment *attachment)
+{
+	bool attached;
+
+	spin_lock(&threads->lock);
+	attached = attachment->attached;
+	if (attached) {
+		atomic_inc(&threads->entered);
+		list_del(&attachment->links);
+		attachment->attached = false;
+	}
+	spin_unlock(&threads->lock);
+	return attached;
+}
+EXPORT_SYMBOL_GPL(guarded_detach);
 
 static void guarded_thread_put(struct guarded_thread *thread)
 {
@@ -168,24 +210,20 @@ struct guarded_thread *guarded_thread_run(struct guarded_threads *threads,
 	/* The caller's, the list's, the thread's. */
 	refcount_set(&thread->refs, 3);
 	init_completion(&thread->returned);
-	atomic_inc(&threads->entered);
-	smp_mb__after_atomic();
-	if (READ_ONCE(threads->closed))
+	if (guarded_enter(threads))
 		goto closed;
 	thread->task = kthread_create(guarded_main, thread, "%s", "bench");
-	if (IS_ERR(thread->task))
+	if (IS_ERR(thread->task)) {
+		guarded_leave(threads);
 		goto closed;
+	}
 	get_task_struct(thread->task);
-	spin_lock(&threads->lock);
-	thread->attached = true;
-	list_add_tail(&thread->links, &threads->list);
-	spin_unlock(&threads->lock);
-	atomic_dec(&threads->entered);
+	guarded_attach(threads, &thread->attachment);
+	guarded_leave(threads);
 	if (!atomic_xchg(&thread->started, 1))
 		wake_up_process(thread->task);
 	return thread;
 closed:
-	atomic_dec(&threads->entered);
 	kfree(thread);
 	return ERR_PTR(-ENODEV);
 }
@@ -221,18 +259,10 @@ static void guarded_waited(void)
 int guarded_thread_stop(struct guarded_threads *threads, struct guarded_thread *thread)
 {
 	int ret = guarded_wait_for(thread);
-	bool attached;
 
 	if (ret)
 		return ret;
-	spin_lock(&threads->lock);
-	attached = thread->attached;
-	if (attached) {
-		list_del(&thread->links);
-		thread->attached = false;
-	}
-	spin_unlock(&threads->lock);
-	if (attached) {
+	if (guarded_detach(threads, &thread->attachment)) {
 		WRITE_ONCE(thread->should_stop, true);
 		guarded_thread_unpark(thread);
 		kthread_stop(thread->task);
@@ -241,6 +271,7 @@ int guarded_thread_stop(struct guarded_threads *threads, struct guarded_thread *
 			guarded_thread_put(thread);
 		}
 		guarded_thread_put(thread);
+		guarded_leave(threads);
 	}
 	guarded_waited();
 	guarded_thread_put(thread);
@@ -310,49 +341,6 @@ void guarded_thread_unpark(struct guarded_thread *thread)
 	wake_up_process(thread->task);
 }
 EXPORT_SYMBOL_GPL(guarded_thread_unpark);
-
-int guarded_enter(struct guarded_threads *threads)
-{
-	atomic_inc(&threads->entered);
-	smp_mb__after_atomic();
-	if (!READ_ONCE(threads->closed))
-		return 0;
-	atomic_dec(&threads->entered);
-	return -ENODEV;
-}
-EXPORT_SYMBOL_GPL(guarded_enter);
-
-void guarded_leave(struct guarded_threads *threads)
-{
-	atomic_dec_return_release(&threads->entered);
-}
-EXPORT_SYMBOL_GPL(guarded_leave);
-
-void guarded_attach(struct guarded_threads *threads, struct guarded_attachment *attachment)
-{
-	spin_lock(&threads->lock);
-	attachment->attached = true;
-	list_add_tail(&attachment->links, &threads->list);
-	spin_unlock(&threads->lock);
-}
-EXPORT_SYMBOL_GPL(guarded_attach);
-
-/* The module's end waits until guarded_leave(). */
-bool guarded_detach(struct guarded_threads *threads, struct guarded_attachment *attachment)
-{
-	bool attached;
-
-	spin_lock(&threads->lock);
-	attached = attachment->attached;
-	if (attached) {
-		atomic_inc(&threads->entered);
-		list_del(&attachment->links);
-		attachment->attached = false;
-	}
-	spin_unlock(&threads->lock);
-	return attached;
-}
-EXPORT_SYMBOL_GPL(guarded_detach);
 
 struct guarded_worker {
 	struct kthread_worker worker;

@@ -482,6 +482,38 @@ impl<T: MmuNotifier> Subscribed<T> {
         unsafe { &*container_of!(subscription, Self, subscription) }
     }
 
+    /// What a callback is for: the kernel calls it for a subscription that is registered, so that it is
+    /// valid, and with an address space that is.
+    ///
+    /// # Safety
+    ///
+    /// `subscription` must be that of a `Subscribed<T>`, and both be valid for `'a`.
+    unsafe fn called_on<'a>(
+        subscription: *mut bindings::mmu_notifier,
+        mm: *mut bindings::mm_struct,
+    ) -> (&'a Self, &'a Mm) {
+        // SAFETY: By the function's contract.
+        unsafe { (Self::from_subscription(subscription), Mm::from_raw(mm)) }
+    }
+
+    /// Likewise, with a range.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::called_on`].
+    unsafe fn called_for<'a>(
+        subscription: *mut bindings::mmu_notifier,
+        range: *const bindings::mmu_notifier_range,
+    ) -> (&'a Self, Range<'a>) {
+        // SAFETY: By the function's contract.
+        unsafe {
+            (
+                Self::from_subscription(subscription),
+                Range::from_raw(range),
+            )
+        }
+    }
+
     /// # Safety
     ///
     /// `subscription` must be that of a `Subscribed<T>`, registered, and `mm` valid.
@@ -489,9 +521,8 @@ impl<T: MmuNotifier> Subscribed<T> {
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
     ) {
-        // SAFETY: The kernel calls this for a subscription that is registered; the `mm` is valid
-        // meanwhile.
-        let (this, mm) = unsafe { (Self::from_subscription(subscription), Mm::from_raw(mm)) };
+        // SAFETY: By the function's contract.
+        let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         // The end of the address space and that of the registration may both come here, even at
         // once.
         if !this.released.xchg(true, Relaxed) {
@@ -603,9 +634,6 @@ impl<T: MmuNotifier> Registration<T> {
     }
 }
 
-// The kernel calls these for a subscription that is registered, so that it is valid, and
-// with what is valid meanwhile.
-
 impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
     /// # Safety
     ///
@@ -615,9 +643,7 @@ impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
         range: *const bindings::mmu_notifier_range,
     ) -> c_int {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let range = unsafe { Range::from_raw(range) };
+        let (this, range) = unsafe { Self::called_for(subscription, range) };
         checked(|| this.notifier.invalidate_range_start(&range));
         0
     }
@@ -630,9 +656,7 @@ impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
         range: *const bindings::mmu_notifier_range,
     ) {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let range = unsafe { Range::from_raw(range) };
+        let (this, range) = unsafe { Self::called_for(subscription, range) };
         checked(|| this.notifier.invalidate_range_end(&range));
     }
 }
@@ -657,9 +681,7 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
         range: *const bindings::mmu_notifier_range,
     ) -> c_int {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let range = unsafe { Range::from_raw(range) };
+        let (this, range) = unsafe { Self::called_for(subscription, range) };
         if range.is_blockable() {
             this.notifier.invalidate_range(&range);
             return 0;
@@ -683,9 +705,7 @@ impl<T: MmuNotifier + InvalidateSecondaryTlbs> Subscribed<T> {
         end: usize,
     ) {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let mm = unsafe { Mm::from_raw(mm) };
+        let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.invalidate_secondary_tlbs(mm, start, end);
     }
 }
@@ -701,9 +721,7 @@ impl<T: MmuNotifier + Age> Subscribed<T> {
         end: usize,
     ) -> bool {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let mm = unsafe { Mm::from_raw(mm) };
+        let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.clear_flush_young(mm, start, end)
     }
 
@@ -717,9 +735,7 @@ impl<T: MmuNotifier + Age> Subscribed<T> {
         end: usize,
     ) -> bool {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let mm = unsafe { Mm::from_raw(mm) };
+        let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.clear_young(mm, start, end)
     }
 
@@ -732,9 +748,7 @@ impl<T: MmuNotifier + Age> Subscribed<T> {
         address: usize,
     ) -> bool {
         // SAFETY: By the function's contract.
-        let this = unsafe { Self::from_subscription(subscription) };
-        // SAFETY: As above.
-        let mm = unsafe { Mm::from_raw(mm) };
+        let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.test_young(mm, address)
     }
 }
