@@ -46,10 +46,10 @@ static noinline void guarded_run(struct callback_head *head)
 
 void *guarded_pins(struct module *module)
 {
-	void *pins = rust_helper_tether_pins_new();
+	void *pins = rust_helper_tether_owner_new();
 
 	if (pins)
-		rust_helper_tether_pins_open(pins, module);
+		rust_helper_tether_owner_open(pins, module);
 	return pins;
 }
 EXPORT_SYMBOL_GPL(guarded_pins);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pins: what holds a module while somebody may call into it that nobody can wait for.
+ * What changes often in the record of a module: its pins, which hold it while somebody may call into
+ * it that nobody can wait for, and its attachments, which are ended with it.
  *
- * In C because atomic operations are inline functions here, and calls in Rust: a task work is
- * pinned and unpinned each time that it is queued.
+ * In C because atomic operations and locks are inline functions here, and calls in Rust: a task work
+ * is pinned and unpinned each time that it is queued, an interval notifier attached and detached.
  */
 
 #include <linux/atomic.h>
+#include <linux/list.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -18,43 +20,168 @@
  *	TETHER_CLOSED is added to it once there can be no more.
  * @held: a reference to @module is held. It is while there are pins; it changes under @lock.
  */
-struct tether_pins {
+struct tether_owner {
 	atomic_long_t count;
 	struct module *module;
 	bool held;
 	raw_spinlock_t lock;
+	/*
+	 * @lock: under which @list changes. It is the first one, as rust/kernel/tether.rs knows.
+	 * @entered: how many are ending something of the module's, or need it for another reason; its
+	 *	end waits for them.
+	 * @list: what is attached.
+	 * @closed: the module goes: nothing more can be made.
+	 */
+	struct tether_attached {
+		spinlock_t lock;
+		atomic_t entered;
+		struct list_head list;
+		bool closed;
+	} attached;
 };
+
+/* What an attachment begins with, in rust/kernel/tether.rs; and the states that are known here. */
+struct tether_attachment {
+	struct list_head links;
+	unsigned int state;
+};
+
+enum { TETHER_FREE, TETHER_MAKING, TETHER_ATTACHED };
 
 #define TETHER_NONE (-1L)
 #define TETHER_CLOSED (LONG_MIN / 2)
 
-__rust_helper void *rust_helper_tether_pins_new(void)
+__rust_helper void *rust_helper_tether_owner_new(void)
 {
-	struct tether_pins *pins = kzalloc(sizeof(*pins), GFP_KERNEL);
+	struct tether_owner *owner = kzalloc(sizeof(*owner), GFP_KERNEL);
 
-	if (pins) {
-		atomic_long_set(&pins->count, TETHER_NONE);
-		raw_spin_lock_init(&pins->lock);
+	if (owner) {
+		atomic_long_set(&owner->count, TETHER_NONE);
+		raw_spin_lock_init(&owner->lock);
+		spin_lock_init(&owner->attached.lock);
+		INIT_LIST_HEAD(&owner->attached.list);
 	}
-	return pins;
+	return owner;
+}
+
+__rust_helper void *rust_helper_tether_owner_attached(void *data)
+{
+	struct tether_owner *owner = data;
+
+	return &owner->attached;
+}
+
+__rust_helper struct list_head *rust_helper_tether_attached_list(void *data)
+{
+	struct tether_attached *attached = data;
+
+	return &attached->list;
 }
 
 /* Opens them, for a module that comes. */
-__rust_helper void rust_helper_tether_pins_open(void *data, struct module *module)
+__rust_helper void rust_helper_tether_owner_open(void *data, struct module *module)
 {
-	struct tether_pins *pins = data;
+	struct tether_owner *owner = data;
 
-	pins->module = module;
-	atomic_long_set_release(&pins->count, TETHER_NONE);
+	owner->module = module;
+	WRITE_ONCE(owner->attached.closed, false);
+	atomic_long_set_release(&owner->count, TETHER_NONE);
 }
 
-/* There are no more from here on. */
-__rust_helper void rust_helper_tether_pins_close(void *data)
+/* There are no more pins from here on, and who enters afterwards is refused. */
+__rust_helper void rust_helper_tether_owner_close(void *data)
 {
-	struct tether_pins *pins = data;
+	struct tether_owner *owner = data;
 
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	atomic_long_add(TETHER_CLOSED, &pins->count);
+	WRITE_ONCE(owner->attached.closed, true);
+	scoped_guard(raw_spinlock_irqsave, &owner->lock)
+		atomic_long_add(TETHER_CLOSED, &owner->count);
+	/* Who does not see it closed is seen by rust_helper_tether_entered(). */
+	smp_mb();
+}
+
+__rust_helper bool rust_helper_tether_entered(void *data)
+{
+	struct tether_attached *attached = data;
+
+	return atomic_read_acquire(&attached->entered);
+}
+
+static __always_inline void tether_leave(struct tether_attached *attached)
+{
+	/* What was done before is done when the module's end sees this. */
+	smp_mb__before_atomic();
+	atomic_dec(&attached->entered);
+}
+
+__rust_helper void rust_helper_tether_leave(void *attached)
+{
+	tether_leave(attached);
+}
+
+/* Makes the module's end wait until rust_helper_tether_leave(), unless it has begun. */
+__rust_helper bool rust_helper_tether_enter(void *data)
+{
+	struct tether_attached *attached = data;
+
+	atomic_inc(&attached->entered);
+	smp_mb__after_atomic();
+	if (likely(!READ_ONCE(attached->closed)))
+		return true;
+	tether_leave(attached);
+	return false;
+}
+
+/*
+ * Makes the module's end wait until it is TETHER_ATTACHED, or withdrawn, and end it then, unless that
+ * end has begun.
+ */
+__rust_helper bool rust_helper_tether_attach(void *data, void *which)
+{
+	struct tether_attachment *attachment = which;
+	struct tether_attached *attached = data;
+	bool open;
+
+	spin_lock(&attached->lock);
+	open = !attached->closed;
+	if (likely(open)) {
+		attachment->state = TETHER_MAKING;
+		list_add_tail(&attachment->links, &attached->list);
+	}
+	spin_unlock(&attached->lock);
+	return open;
+}
+
+/* It was not made after all. */
+__rust_helper void rust_helper_tether_withdraw(void *data, void *which)
+{
+	struct tether_attachment *attachment = which;
+	struct tether_attached *attached = data;
+
+	guard(spinlock)(&attached->lock);
+	list_del(&attachment->links);
+	attachment->state = TETHER_FREE;
+}
+
+/*
+ * Takes it off the list, and enters, if it is TETHER_ATTACHED. Returns the state that it was in.
+ */
+__rust_helper unsigned int rust_helper_tether_detach(void *data, void *which)
+{
+	struct tether_attachment *attachment = which;
+	struct tether_attached *attached = data;
+	unsigned int state;
+
+	spin_lock(&attached->lock);
+	state = attachment->state;
+	if (likely(state == TETHER_ATTACHED)) {
+		/* As long as it is in the list the module's end goes on. */
+		atomic_inc(&attached->entered);
+		list_del(&attachment->links);
+		attachment->state = TETHER_FREE;
+	}
+	spin_unlock(&attached->lock);
+	return state;
 }
 
 /*
@@ -63,52 +190,52 @@ __rust_helper void rust_helper_tether_pins_close(void *data)
  */
 __rust_helper long rust_helper_tether_pinned(void *data)
 {
-	struct tether_pins *pins = data;
+	struct tether_owner *owner = data;
 	long count;
 
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	count = atomic_long_read(&pins->count);
+	guard(raw_spinlock_irqsave)(&owner->lock);
+	count = atomic_long_read(&owner->count);
 	if (count < TETHER_NONE)
 		count -= TETHER_CLOSED;
 	/* Who has dropped the last one may be about to put the reference. */
-	return count - TETHER_NONE ?: pins->held;
+	return count - TETHER_NONE ?: owner->held;
 }
 
-static noinline bool tether_pin_first(struct tether_pins *pins)
+static noinline bool tether_pin_first(struct tether_owner *owner)
 {
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	if (atomic_long_read(&pins->count) < TETHER_NONE)
+	guard(raw_spinlock_irqsave)(&owner->lock);
+	if (atomic_long_read(&owner->count) < TETHER_NONE)
 		return false;
-	if (!pins->held && !try_module_get(pins->module))
+	if (!owner->held && !try_module_get(owner->module))
 		return false;
-	pins->held = true;
-	atomic_long_inc(&pins->count);
+	owner->held = true;
+	atomic_long_inc(&owner->count);
 	return true;
 }
 
-static noinline void tether_unpinned_last(struct tether_pins *pins)
+static noinline void tether_unpinned_last(struct tether_owner *owner)
 {
 	long count;
 
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	count = atomic_long_read(&pins->count);
-	if (pins->held && (count == TETHER_NONE || count == TETHER_NONE + TETHER_CLOSED)) {
-		pins->held = false;
-		module_put(pins->module);
+	guard(raw_spinlock_irqsave)(&owner->lock);
+	count = atomic_long_read(&owner->count);
+	if (owner->held && (count == TETHER_NONE || count == TETHER_NONE + TETHER_CLOSED)) {
+		owner->held = false;
+		module_put(owner->module);
 	}
 }
 
-static __always_inline void tether_unpin(struct tether_pins *pins)
+static __always_inline void tether_unpin(struct tether_owner *owner)
 {
 	/* That was the last one, or the module goes. */
-	if (unlikely(atomic_long_add_negative(-1, &pins->count)))
-		tether_unpinned_last(pins);
+	if (unlikely(atomic_long_add_negative(-1, &owner->count)))
+		tether_unpinned_last(owner);
 }
 
 /* One more, where there is one. */
-static __always_inline bool tether_pin_more(struct tether_pins *pins)
+static __always_inline bool tether_pin_more(struct tether_owner *owner)
 {
-	return likely(atomic_long_inc_unless_negative(&pins->count));
+	return likely(atomic_long_inc_unless_negative(&owner->count));
 }
 
 __rust_helper bool rust_helper_tether_pin(void *pins)
@@ -124,11 +251,11 @@ __rust_helper void rust_helper_tether_unpin(void *pins)
 /* For a module that goes although it is pinned: its reference count is not looked at any more. */
 __rust_helper void rust_helper_tether_unpin_disarmed(void *data)
 {
-	struct tether_pins *pins = data;
+	struct tether_owner *owner = data;
 
-	guard(raw_spinlock_irqsave)(&pins->lock);
-	atomic_long_dec(&pins->count);
-	pins->held = false;
+	guard(raw_spinlock_irqsave)(&owner->lock);
+	atomic_long_dec(&owner->count);
+	owner->held = false;
 }
 
 static noinline int tether_add_first(struct task_struct *task, struct callback_head *work,

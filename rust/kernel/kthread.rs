@@ -652,6 +652,13 @@ where
     R: Send + 'static,
     M: Mode,
 {
+    const WHAT: &'static What = &What {
+        kind: "thread",
+        name: type_name::<F>,
+        end: Self::end,
+        release: Some(Self::release),
+    };
+
     /// Takes the body out.
     ///
     /// # Safety
@@ -988,16 +995,10 @@ impl<'a, M: Mode> Builder<'a, M> {
         let Ok(memory) = KBox::<Inner<F, R, M>>::new_uninit(GFP_KERNEL) else {
             return Err(Refused::new(body, ENOMEM));
         };
-        let what = What {
-            kind: "thread",
-            name: type_name::<F>(),
-            end: Inner::<F, R, M>::end,
-            release: Some(Inner::<F, R, M>::release),
-        };
         let init = pin_init!(Inner {
             known <- pin_init!(WithResult {
                 core <- pin_init!(Core {
-                    attachment <- Attachment::new(owner, what),
+                    attachment <- Attachment::new(owner, Inner::<F, R, M>::WHAT),
                     // The handle's, the thread's and the list's.
                     refs: Refcount::new(3),
                     payload: Atomic::new(BODY),

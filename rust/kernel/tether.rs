@@ -53,7 +53,6 @@ use crate::{
     fmt,
     new_condvar,
     new_mutex,
-    new_spinlock,
     prelude::*,
     str::CStr,
     sync::{
@@ -86,7 +85,11 @@ use crate::{
 };
 use core::{
     cell::Cell,
-    ptr, //
+    ptr,
+    sync::atomic::{
+        compiler_fence,
+        Ordering::SeqCst, //
+    }, //
 };
 
 /// What was refused comes back, with the reason.
@@ -144,6 +147,28 @@ pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
     unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
 }
 
+/// `smp_store_release()`: what `store(_, Release)` does, without a call where only the compiler has to
+/// be told.
+#[inline(always)]
+fn store_release(atomic: &Atomic<u32>, value: u32) {
+    if cfg!(CONFIG_X86) {
+        compiler_fence(SeqCst);
+        write_once(atomic, value);
+    } else {
+        atomic.store(value, Release);
+    }
+}
+
+/// `smp_rmb()`: what `smp_mb(Read)` does, without a call where only the compiler has to be told.
+#[inline(always)]
+fn smp_rmb() {
+    if cfg!(CONFIG_X86) {
+        compiler_fence(SeqCst);
+    } else {
+        smp_mb(Read);
+    }
+}
+
 /// Initialises a list, or an entry that is in none.
 pub(crate) fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     Opaque::ffi_init(|slot: *mut bindings::list_head| {
@@ -167,10 +192,12 @@ pub(crate) fn as_jiffies(time: Delta) -> Jiffies {
 ///
 /// * While a module is loaded, from before its first instruction until after its last, exactly one
 ///   record has its address in `module`, its text in `start` and `size`, and is not to be reused.
-/// * `attached` is a list of the `links` of [`Attachment`]s, each valid and pinned for as long as
-///   it is in the list, and only touched under `lock`.
-/// * `entered` counts the creations that are under way, each from before it looked at `closed` until
-///   after it has touched the module for the last time; `pins` likewise what pins the module.
+/// * `pins` is a `struct tether_owner` of `rust/helpers/tether.c`, and `attached` the
+///   `struct tether_attached` in it, for good.
+/// * The list in `attached` is one of the `links` of [`Attachment`]s, each valid and pinned for as long
+///   as it is in the list, and only touched under the lock that is in there too.
+/// * What has entered is counted in there, from before it looks whether the module goes until after it
+///   has touched the module for the last time; likewise what pins the module.
 #[pin_data]
 pub(crate) struct Owner {
     /// The record made before this one. Set before the record is published, never changed.
@@ -181,16 +208,10 @@ pub(crate) struct Owner {
     module: Atomic<*mut bindings::module>,
     start: Atomic<usize>,
     size: Atomic<usize>,
-    entered: Atomic<usize>,
-    closed: Atomic<bool>,
     /// Who ends what is attached. What it drops may be a handle of that.
     ender: Atomic<*mut bindings::task_struct>,
-    /// A `struct tether_pins` of `rust/helpers/tether.c`, for good.
     pins: *mut c_void,
-    #[pin]
-    lock: SpinLock<()>,
-    #[pin]
-    attached: Opaque<bindings::list_head>,
+    attached: *mut c_void,
     /// Told when an attachment that was being ended by [`Owner::end`] is at its end.
     #[pin]
     ended: CondVar,
@@ -217,14 +238,35 @@ static COMING: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
 /// What shows `tether/outstanding`, for as long as the machine runs.
 static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::new();
 
+/// A function that [`Owner::of`] has found the owner of.
+///
+/// # Invariants
+///
+/// If `function` is not zero then its text is that of `owner`. It is zero before `owner` is set, and
+/// again before that is taken away, which is done when nobody of the function's module runs any more.
+struct Found {
+    function: Atomic<usize>,
+    owner: Atomic<*const Owner>,
+}
+
+/// They are kept by their address, the first one that comes.
+static FOUND: [Found; 128] = [const {
+    Found {
+        function: Atomic::new(0),
+        owner: Atomic::new(ptr::null()),
+    }
+}; 128];
+
 impl Owner {
     /// Makes a record, for good.
     fn new() -> Result<&'static Self> {
         // SAFETY: The function has no requirements.
-        let pins = unsafe { bindings::tether_pins_new() };
+        let pins = unsafe { bindings::tether_owner_new() };
         if pins.is_null() {
             return Err(ENOMEM);
         }
+        // SAFETY: It was just made.
+        let attached = unsafe { bindings::tether_owner_attached(pins) };
         let owner = KBox::pin_init(
             pin_init!(Self {
                 next: Cell::new(ptr::null()),
@@ -232,18 +274,15 @@ impl Owner {
                 module: Atomic::new(ptr::null_mut()),
                 start: Atomic::new(0),
                 size: Atomic::new(0),
-                entered: Atomic::new(0),
-                closed: Atomic::new(false),
                 ender: Atomic::new(ptr::null_mut()),
                 pins,
-                lock <- new_spinlock!((), "tether::Owner::lock"),
-                attached <- list_head(),
+                attached,
                 ended <- new_condvar!("tether::Owner::ended"),
             }),
             GFP_KERNEL,
         )
         .inspect_err(|_| {
-            // SAFETY: They were just allocated by `kmalloc`, and are used by nobody.
+            // SAFETY: It was just allocated by `kmalloc`, and is used by nobody.
             unsafe { bindings::kfree(pins) }
         })?;
         // SAFETY: The record is never moved again, nor freed: it is leaked, as the type says.
@@ -251,11 +290,12 @@ impl Owner {
     }
 
     /// The records of modules, newest first.
+    #[inline(always)]
     fn records() -> impl Iterator<Item = &'static Owner> {
-        let mut next = RECORDS.load(Acquire);
+        let mut next = read_once(&RECORDS);
         core::iter::from_fn(move || {
             // SAFETY: The pointer is null or that of a record, which is never freed; it was
-            // published by a release store that the load above pairs with.
+            // published by a release store, which this depends on by its address.
             let owner = unsafe { next.as_ref() }?;
             next = owner.next.get();
             Some(owner)
@@ -264,16 +304,14 @@ impl Owner {
 
     /// Opens it, for a module that comes.
     fn open(&self, module: *mut bindings::module) {
-        self.closed.store(false, Relaxed);
-        // SAFETY: They are pins, and there are none.
-        unsafe { bindings::tether_pins_open(self.pins, module) };
+        // SAFETY: By the type's invariants; nothing pins it.
+        unsafe { bindings::tether_owner_open(self.pins, module) };
     }
 
     /// Closes it: from here on nothing is made that calls into the module.
     fn close(&self) {
-        self.closed.store(true, Relaxed);
-        // SAFETY: They are pins, and open.
-        unsafe { bindings::tether_pins_close(self.pins) };
+        // SAFETY: By the type's invariants; it is open.
+        unsafe { bindings::tether_owner_close(self.pins) };
     }
 
     /// Makes the record that of `module`, or of none.
@@ -286,6 +324,7 @@ impl Owner {
     }
 
     /// Whether the address is in what the record has for its module's text.
+    #[inline(always)]
     fn holds(&self, address: usize) -> bool {
         address.wrapping_sub(read_once(&self.start)) < read_once(&self.size)
     }
@@ -298,25 +337,70 @@ impl Owner {
     ///
     /// [`EINVAL`] if the function is in no module that came after Tether: it is not known then how
     /// long its text stays.
+    #[inline]
     pub(crate) fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
+        // Functions begin at multiples of 16.
+        let found = &FOUND[address / 16 % FOUND.len()];
+        // Anything else each time that something is made would show.
+        if read_once(&found.function) == address {
+            smp_rmb();
+            // SAFETY: By the type's invariants: the caller, of whose text it is, runs. Records are
+            // never freed.
+            return Ok(unsafe { &*read_once(&found.owner) });
+        }
+        Self::find_and_keep(address, found).ok_or(EINVAL)
+    }
+
+    /// Looks the owner of a function up, and keeps it, if there is room.
+    #[cold]
+    fn find_and_keep(address: usize, found: &Found) -> Option<&'static Owner> {
+        let owner = Self::find(address)?;
+        if found.owner.cmpxchg(ptr::null(), owner, Relaxed).is_ok() {
+            // INVARIANT: The owner is set. Nobody else sets this, nor takes it away while the caller
+            // runs.
+            found.function.store(address, Release);
+        }
+        Some(owner)
+    }
+
+    /// Forgets whose text functions are that it was found for.
+    fn forget(&self) {
+        for found in &FOUND {
+            if ptr::eq(found.owner.load(Relaxed), self) {
+                // INVARIANT: In this order.
+                found.function.store(0, Relaxed);
+                found.owner.store(ptr::null(), Release);
+            }
+        }
+    }
+
+    /// Looks the owner of a function up in the records.
+    fn find(address: usize) -> Option<&'static Owner> {
         for owner in Self::records() {
             // The record of the caller's module, which is loaded, does not change. Others may:
             // what looks like it is looked at again.
             if owner.holds(address) {
-                let sequence = owner.sequence.load(Acquire);
+                let sequence = read_once(&owner.sequence);
+                smp_rmb();
                 let holds = owner.holds(address);
-                smp_mb(Read);
+                smp_rmb();
                 if holds && sequence & 1 == 0 && read_once(&owner.sequence) == sequence {
-                    return Ok(owner);
+                    return Some(owner);
                 }
             }
         }
+        Self::find_permanent(address)
+    }
+
+    #[cold]
+    fn find_permanent(address: usize) -> Option<&'static Owner> {
         // SAFETY: The function has no requirements.
         if unsafe { bindings::tether_permanent_text(address) } {
-            return PERMANENT.copy().ok_or(ENODEV);
+            PERMANENT.copy()
+        } else {
+            None
         }
-        Err(EINVAL)
     }
 
     /// The record of a module. Who names another one than its own gets that one's end.
@@ -370,21 +454,14 @@ impl Owner {
     /// # Errors
     ///
     /// [`ENODEV`] if the module is going.
+    #[inline]
     pub(crate) fn enter(&'static self) -> Result<Entered> {
-        // Fully ordered: either the end of the module sees this count, or we see it closed.
-        let entered = self.hold();
-        if read_once(&self.closed) {
-            return Err(ENODEV);
+        // SAFETY: By the type's invariants.
+        if unsafe { bindings::tether_enter(self.attached) } {
+            Ok(Entered(self))
+        } else {
+            Err(ENODEV)
         }
-        Ok(entered)
-    }
-
-    /// Makes the module's end wait for the guard, also if that has begun.
-    ///
-    /// Something else must make it wait until this has returned.
-    pub(crate) fn hold(&'static self) -> Entered {
-        self.entered.fetch_add(1usize, Full);
-        Entered(self)
     }
 
     /// Holds the module, so that it cannot be removed: `rmmod` fails with `EAGAIN`.
@@ -395,7 +472,7 @@ impl Owner {
     ///
     /// [`ENODEV`] if the module is going.
     pub(crate) fn pin(&'static self) -> Result {
-        // SAFETY: They are pins.
+        // SAFETY: By the type's invariants.
         if unsafe { bindings::tether_pin(self.pins) } {
             Ok(())
         } else {
@@ -403,7 +480,7 @@ impl Owner {
         }
     }
 
-    /// What is pinned by; for C.
+    /// What C pins it by.
     #[inline]
     pub(crate) fn pins(&'static self) -> *mut c_void {
         self.pins
@@ -417,7 +494,7 @@ impl Owner {
     /// something else must keep that there for as long as it is.
     #[inline]
     pub(crate) unsafe fn unpin(&'static self) {
-        // SAFETY: They are pins, and one of them is the caller's.
+        // SAFETY: By the type's invariants; one of the pins is the caller's.
         unsafe { bindings::tether_unpin(self.pins) };
     }
 
@@ -427,25 +504,37 @@ impl Owner {
     ///
     /// The caller must own a success of [`Owner::pin`] on this record, which is closed.
     pub(crate) unsafe fn unpin_disarmed(&'static self) {
-        // SAFETY: They are pins, and one of them is the caller's.
+        // SAFETY: By the type's invariants; one of the pins is the caller's.
         unsafe { bindings::tether_unpin_disarmed(self.pins) };
+    }
+
+    /// The lock of what is attached.
+    fn lock(&self) -> &SpinLock<()> {
+        // SAFETY: By the type's invariants; it is at the beginning, and stays.
+        unsafe { SpinLock::from_raw(self.attached.cast()) }
+    }
+
+    /// The list of what is attached.
+    fn list(&self) -> *mut bindings::list_head {
+        // SAFETY: By the type's invariants.
+        unsafe { bindings::tether_attached_list(self.attached) }
     }
 
     /// Looks through what is attached, oldest first, until `f` returns something. `f` is called under a
     /// spinlock.
     pub(crate) fn find_attached<R>(
         &'static self,
-        mut f: impl FnMut(*const Attachment, &What) -> Option<R>,
+        mut f: impl FnMut(&What) -> Option<R>,
     ) -> Option<R> {
-        let _guard = self.lock.lock();
-        let head = self.attached.get();
+        let _guard = self.lock().lock();
+        let head = self.list();
         // SAFETY: The head is initialised, and the lock is held.
         let mut links = unsafe { (*head).next };
         while !ptr::eq(links, head) {
             // SAFETY: By the type's invariants this is the `links` of a valid attachment.
             let attachment = unsafe { Attachment::from_links(links) };
             // SAFETY: As above.
-            if let Some(found) = f(attachment, unsafe { &(*attachment).what }) {
+            if let Some(found) = f(unsafe { &*(*attachment).what }) {
                 return Some(found);
             }
             // SAFETY: As above.
@@ -457,10 +546,6 @@ impl Owner {
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
         self.close();
-        // Pairs with the fully ordered increment of who enters: who does not see the owner closed is
-        // counted below.
-        smp_mb(Full);
-
         self.ender.store(Task::current_raw(), Relaxed);
         for pass in 1u32.. {
             let disarmed = task_work::disarm(self);
@@ -472,9 +557,11 @@ impl Owner {
                 );
             }
             let ended = self.end_attached();
-            // SAFETY: They are pins.
+            // SAFETY: By the type's invariants.
             let pinned = unsafe { bindings::tether_pinned(self.pins) };
-            if !ended && pinned == 0 && self.entered.load(Acquire) == 0 {
+            // SAFETY: By the type's invariants.
+            let entered = unsafe { bindings::tether_entered(self.attached) };
+            if !ended && pinned == 0 && !entered {
                 return;
             }
             fsleep(Delta::from_millis(1));
@@ -488,36 +575,56 @@ impl Owner {
         }
     }
 
+    /// The first thing that is attached, not counting what is still being made; and whether there is
+    /// anything at all. The lock must be held.
+    fn first_attached(&self) -> (Option<&Attachment>, bool) {
+        let list = self.list();
+        // SAFETY: The head is initialised, and the lock is held.
+        let mut links = unsafe { (*list).next };
+        let empty = ptr::eq(links, list);
+        while !ptr::eq(links, list) {
+            // SAFETY: By the type's invariants this is the `links` of a valid attachment.
+            let attachment = unsafe { &*Attachment::from_links(links) };
+            if attachment.state.load(Acquire) == ATTACHED {
+                return (Some(attachment), !empty);
+            }
+            // SAFETY: As above.
+            links = unsafe { (*links).next };
+        }
+        (None, !empty)
+    }
+
     /// Ends what is attached, oldest first. Returns whether there was anything.
     fn end_attached(&'static self) -> bool {
-        let mut any = false;
+        let mut ended = false;
         loop {
-            let guard = self.lock.lock();
-            // SAFETY: The head is initialised, and the lock is held.
-            let first = unsafe { (*self.attached.get()).next };
-            if ptr::eq(first, self.attached.get()) {
-                return any;
-            }
-            any = true;
-            // SAFETY: By the type's invariants this is the `links` of a valid attachment.
-            let attachment = unsafe { Attachment::from_links(first) };
-            // SAFETY: As above, and it is not freed before its state says that it was ended:
-            // whoever would do so waits for that in `detach`.
-            let what = unsafe { &*attachment }.take(State::Ending);
+            let guard = self.lock().lock();
+            let (first, any) = self.first_attached();
+            let Some(first) = first else {
+                return ended || any;
+            };
+            ended = true;
+            // SAFETY: It is in the list, and the lock is held.
+            unsafe { bindings::tether_list_del_init(first.links.get()) };
+            first.state.store(ENDING, Relaxed);
+            // SAFETY: It was in the list until now, and this module is still there.
+            let what = unsafe { &*first.what };
+            let attachment = ptr::from_ref(first);
             drop(guard);
 
             pr_warn!(
                 "{}: leaked {} ({}): ended now\n",
                 self.name(),
                 what.kind,
-                what.name
+                (what.name)()
             );
             // SAFETY: The state says that the attachment is ours to end.
             unsafe { (what.end)(attachment) };
 
-            let guard = self.lock.lock();
-            // SAFETY: It is still there, as above.
-            unsafe { &*attachment }.state.set(State::Ended);
+            let guard = self.lock().lock();
+            // SAFETY: It is not freed before its state says that it was ended: whoever would do so
+            // waits for that in `detach`.
+            unsafe { &*attachment }.state.store(ENDED, Relaxed);
             self.ended.notify_all();
             drop(guard);
             if let Some(release) = what.release {
@@ -532,18 +639,19 @@ impl Owner {
 pub(crate) struct Entered(&'static Owner);
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
-        self.0.entered.fetch_sub(1usize, Release);
+        // SAFETY: By the type's invariants; it was entered.
+        unsafe { bindings::tether_leave(self.0.attached) };
     }
 }
 
-/// What an attachment is, and how it is ended when it was leaked.
-#[derive(Clone, Copy)]
+/// What an attachment is, and how it is ended when it was leaked: a constant of who makes it.
 pub(crate) struct What {
     /// A word or two for messages: "thread", "mmu notifier".
     pub(crate) kind: &'static str,
     /// The type that is called back, or another name that its author will know.
-    pub(crate) name: &'static str,
+    pub(crate) name: fn() -> &'static str,
     /// Ends it: called once, in process context, where it may sleep. After it has returned the
     /// kernel does not call the module through this attachment.
     pub(crate) end: unsafe fn(*const Attachment),
@@ -552,29 +660,33 @@ pub(crate) struct What {
     pub(crate) release: Option<unsafe fn(*const Attachment)>,
 }
 
-/// Where an [`Attachment`] is in its life.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Not attached yet, or taken off by who ends it.
-    Free,
-    Attached,
-    /// Being ended by [`Owner::end`].
-    Ending,
-    /// Ended by it.
-    Ended,
-}
+// Where an `Attachment` is in its life. The first three are in `rust/helpers/tether.c`, too.
+
+/// Not attached yet, or taken off by who ends it.
+const FREE: u32 = 0;
+/// Attached, and being made: its owner's end waits, and does not end it.
+const MAKING: u32 = 1;
+const ATTACHED: u32 = 2;
+/// Being ended by [`Owner::end`].
+const ENDING: u32 = 3;
+/// Ended by it.
+const ENDED: u32 = 4;
 
 /// Something of a module's that the kernel calls, and that can be waited for.
 ///
 /// # Invariants
 ///
-/// `state` and `links` are only touched under the lock of `owner`, or before `attach`.
+/// * It begins with what `struct tether_attachment` of `rust/helpers/tether.c` has.
+/// * `state` and `links` only change under the lock of `owner`, but for who makes it: from `MAKING` to
+///   `ATTACHED`. It is in the list in these two states; `links` are initialised while it is.
+/// * `what` is valid while it is in the list. After that the module may be gone, and it with it.
 #[pin_data]
+#[repr(C)]
 pub(crate) struct Attachment {
     #[pin]
     links: Opaque<bindings::list_head>,
-    state: Cell<State>,
-    what: What,
+    state: Atomic<u32>,
+    what: *const What,
     owner: &'static Owner,
 }
 
@@ -584,11 +696,12 @@ unsafe impl Send for Attachment {}
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
-    /// An attachment that is not attached yet.
-    pub(crate) fn new(owner: &'static Owner, what: What) -> impl PinInit<Self> {
+    /// An attachment that is not attached yet. `what` must be a constant of what calls this.
+    #[inline]
+    pub(crate) fn new(owner: &'static Owner, what: &'static What) -> impl PinInit<Self> {
         pin_init!(Self {
-            links <- list_head(),
-            state: Cell::new(State::Free),
+            links: Opaque::uninit(),
+            state: Atomic::new(FREE),
             what,
             owner,
         })
@@ -610,14 +723,6 @@ impl Attachment {
         self.owner
     }
 
-    /// Takes it off the list. The lock must be held, and it must be in the list.
-    fn take(&self, state: State) -> What {
-        // SAFETY: It is in the list, and the lock is held.
-        unsafe { bindings::tether_list_del_init(self.links.get()) };
-        self.state.set(state);
-        self.what
-    }
-
     /// Calls `make`, which makes what the kernel calls, and attaches it to its owner, who will end it
     /// if nobody else does. Meanwhile the owner's end waits.
     ///
@@ -630,14 +735,30 @@ impl Attachment {
     /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`] or
     /// [`Attachment::try_detach`] has returned something, or `detach` nothing, or until it was released as
     /// [`What::release`] says.
+    #[inline]
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
-        let _entered = self.owner.enter()?;
-        make()?;
-        let _guard = self.owner.lock.lock();
-        self.state.set(State::Attached);
-        // SAFETY: Both are initialised, this one is in no list, and the lock is held.
-        unsafe { bindings::list_add_tail(self.links.get(), self.owner.attached.get()) };
+        // SAFETY: By the type's invariants. It is in no list.
+        if !unsafe { bindings::tether_attach(self.owner.attached, self.as_raw()) } {
+            return Err(ENODEV);
+        }
+        make().inspect_err(|_| self.withdraw())?;
+        debug_assert_eq!(read_once(&self.state), MAKING);
+        // From here on it may be ended.
+        store_release(&self.state, ATTACHED);
         Ok(())
+    }
+
+    /// It was not made after all.
+    #[cold]
+    fn withdraw(&self) {
+        // SAFETY: By the type's invariants. It is in the list, and nobody else takes it off.
+        unsafe { bindings::tether_withdraw(self.owner.attached, self.as_raw()) };
+    }
+
+    /// A `struct tether_attachment` of `rust/helpers/tether.c`.
+    #[inline]
+    fn as_raw(&self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
     }
 
     /// Takes it off its owner's list, so that the caller ends it; the owner's text stays until he
@@ -647,40 +768,33 @@ impl Attachment {
     /// for; or that is at it, and has called this by dropping something.
     ///
     /// May sleep. The caller must not be what the owner's end waits for.
+    #[inline]
     pub(crate) fn detach(&self) -> Option<Entered> {
-        let mut guard = self.owner.lock.lock();
-        while self.state.get() == State::Ending
+        let detached = self.try_detach();
+        if detached.is_none() {
+            self.wait_until_ended();
+        }
+        detached
+    }
+
+    /// Like [`Attachment::detach`], but never waits.
+    #[inline]
+    pub(crate) fn try_detach(&self) -> Option<Entered> {
+        // SAFETY: By the type's invariants.
+        let state = unsafe { bindings::tether_detach(self.owner.attached, self.as_raw()) };
+        (state == ATTACHED).then(|| Entered(self.owner))
+    }
+
+    /// It was not attached: if its owner's end is at it, then waits for that.
+    #[cold]
+    #[inline(never)]
+    fn wait_until_ended(&self) {
+        let mut guard = self.owner.lock().lock();
+        while self.state.load(Relaxed) == ENDING
             && read_once(&self.owner.ender) != Task::current_raw()
         {
             self.owner.ended.wait(&mut guard);
         }
-        self.detach_locked()
-    }
-
-    /// Like [`Attachment::detach`], but never waits.
-    pub(crate) fn try_detach(&self) -> Option<Entered> {
-        self.detach_if(|| true)
-    }
-
-    /// Like [`Attachment::try_detach`], if `condition` holds, which is tested once, under the lock of
-    /// the list.
-    pub(crate) fn detach_if(&self, condition: impl FnOnce() -> bool) -> Option<Entered> {
-        let _guard = self.owner.lock.lock();
-        if !condition() {
-            return None;
-        }
-        self.detach_locked()
-    }
-
-    /// The lock must be held.
-    fn detach_locked(&self) -> Option<Entered> {
-        if self.state.get() != State::Attached {
-            return None;
-        }
-        // As long as it is on the list the owner's end waits.
-        let entered = self.owner.hold();
-        self.take(State::Free);
-        Some(entered)
     }
 }
 
@@ -695,8 +809,9 @@ impl Outstanding {
             let Ok(_entered) = owner.enter() else {
                 continue;
             };
-            let failed = owner.find_attached(|_, what| {
-                f.write_fmt(fmt!("{} {} - - {}\n", owner.name(), what.kind, what.name))
+            let failed = owner.find_attached(|what| {
+                let name = (what.name)();
+                f.write_fmt(fmt!("{} {} - - {name}\n", owner.name(), what.kind))
                     .err()
             });
             if let Some(error) = failed {
@@ -743,6 +858,7 @@ extern "C" fn tether_module_going(module: *mut bindings::module) {
     for owner in Owner::records() {
         if ptr::eq(owner.module.load(Relaxed), module) {
             owner.end();
+            owner.forget();
             owner.set(ptr::null_mut(), 0, 0);
             return;
         }
@@ -762,6 +878,8 @@ extern "C" fn tether_init() -> c_int {
             GFP_KERNEL,
         )?);
         task_work::init()?;
+        #[cfg(CONFIG_MMU_NOTIFIER)]
+        crate::mm::shared_notifier::init()?;
         let directory = debugfs::Dir::new(c"tether");
         OUTSTANDING.populate(KBox::pin_init(
             directory.read_callback_file(c"outstanding", Outstanding, &Outstanding::show),

@@ -712,6 +712,13 @@ impl Drop for User<'_> {
 }
 
 impl Queue {
+    const WHAT: &'static What = &What {
+        kind: "worker",
+        name: || "KthreadWorker",
+        end: Self::end_leaked,
+        release: Some(Self::release),
+    };
+
     /// The queue of a worker.
     ///
     /// # Safety
@@ -1261,16 +1268,10 @@ impl Builder<'_, Plain> {
     pub fn worker(self, module: &'static ThisModule) -> Result<KthreadWorker> {
         self.check()?;
         let owner = Owner::of_module(module)?;
-        let what = What {
-            kind: "worker",
-            name: "KthreadWorker",
-            end: Queue::end_leaked,
-            release: Some(Queue::release),
-        };
         let freezable = self.freezable;
         let queue = Arc::pin_init(
             pin_init!(Queue {
-                attachment <- Attachment::new(owner, what),
+                attachment <- Attachment::new(owner, Queue::WHAT),
                 worker <- Opaque::ffi_init(|slot: *mut bindings::kthread_worker| {
                     let key = static_lock_class!();
                     let name = c"tether::kthread::worker::Queue::worker";

@@ -234,12 +234,13 @@ impl<'a> Range<'a> {
 }
 
 /// Calls `f` where it must not sleep: with `DEBUG_ATOMIC_SLEEP` the kernel says so if it does.
-pub(super) fn without_blocking(f: impl FnOnce()) {
+pub(super) fn without_blocking<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: The section ends below, in the same task.
     unsafe { bindings::non_block_start() };
-    f();
+    let result = f();
     // SAFETY: It was begun above.
     unsafe { bindings::non_block_end() };
+    result
 }
 
 /// What hears of what happens to an address space.
@@ -555,6 +556,13 @@ unsafe impl<T: MmuNotifier> Send for Registration<T> {}
 unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
 
 impl<T: MmuNotifier> Registration<T> {
+    const WHAT: &'static What = &What {
+        kind: "mmu_notifier",
+        name: type_name::<T>,
+        end: Self::end,
+        release: None,
+    };
+
     /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing.
     ///
     /// Callbacks may come before this has returned.
@@ -576,18 +584,12 @@ impl<T: MmuNotifier> Registration<T> {
         Error: From<E>,
         E: 'a,
     {
-        let what = What {
-            kind: "mmu_notifier",
-            name: type_name::<T>(),
-            end: Self::end,
-            release: None,
-        };
         pin_init::pin_init_scope(move || {
             let owner = Owner::of(Self::end as *const ())?;
             Ok::<_, Error>(
                 try_pin_init!(Self {
                     inner <- Subscribed::new(notifier, &Subscribed::<T>::OPS),
-                    attachment <- Attachment::new(owner, what),
+                    attachment <- Attachment::new(owner, Self::WHAT),
                 }? Error)
                 .pin_chain(move |this| {
                     // SAFETY: It is pinned in `this`, and unregistered before that goes.

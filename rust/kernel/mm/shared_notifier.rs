@@ -84,8 +84,14 @@ use super::{
 use crate::{
     bindings,
     container_of,
+    new_spinlock,
     prelude::*,
+    sync::{
+        SetOnce,
+        SpinLock, //
+    },
     tether::{
+        list_head,
         Attachment,
         Entered,
         Owner,
@@ -109,9 +115,6 @@ use core::{
     }, //
 };
 
-/// What attachments of shared notifiers, and no others, are called.
-const KIND: &str = "shared_notifier";
-
 /// A notifier that is made for an address space when the first one asks for it.
 pub trait SharedNotifier: MmuNotifier {
     /// Makes it. May sleep.
@@ -120,28 +123,157 @@ pub trait SharedNotifier: MmuNotifier {
     fn new(mm: &MmWithUser) -> Result<Self>;
 }
 
+/// What a shared notifier is found by. It is only compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    mm: *const bindings::mm_struct,
+    owner: *const Owner,
+    type_id: TypeId,
+}
+
+/// The shared notifiers of some address spaces.
+///
+/// # Invariants
+///
+/// `list` is a list of the `links` of [`Head`]s that are valid as long as they are in there, and only
+/// touched under `lock`.
+#[pin_data]
+struct Bucket {
+    #[pin]
+    lock: SpinLock<()>,
+    #[pin]
+    list: Opaque<bindings::list_head>,
+}
+
+// SAFETY: By the type's invariants what changes is touched under a lock.
+unsafe impl Send for Bucket {}
+// SAFETY: As above.
+unsafe impl Sync for Bucket {}
+
+const BUCKETS: usize = 64;
+
+/// All of them, by address space.
+static TABLE: SetOnce<Pin<KBox<[Bucket; BUCKETS]>>> = SetOnce::new();
+
+/// Makes the table, once, before anybody can call into this crate.
+pub(crate) fn init() -> Result {
+    let table = KBox::pin_init(
+        pin_init::pin_init_array_from_fn(|_| {
+            pin_init!(Bucket {
+                lock <- new_spinlock!((), "tether::shared_notifier"),
+                list <- list_head(),
+            })
+        }),
+        GFP_KERNEL,
+    )?;
+    TABLE.populate(table);
+    Ok(())
+}
+
+impl Bucket {
+    fn of(mm: *const bindings::mm_struct) -> &'static Self {
+        match TABLE.as_ref() {
+            Some(table) => &table[mm as usize / size_of::<bindings::mm_struct>() % BUCKETS],
+            // It is there, see `init`.
+            None => unreachable!(),
+        }
+    }
+
+    /// Looks for the one with this key, and takes a reference to it. The lock must be held.
+    fn find(&self, key: &Key) -> Option<NonNull<Head>> {
+        let list = self.list.get();
+        // SAFETY: The head is initialised, and the lock is held.
+        let mut links = unsafe { (*list).next };
+        while !ptr::eq(links, list) {
+            let field = Opaque::cast_from(links).cast_mut();
+            // SAFETY: By the type's invariants it is in a `Head`, which is valid.
+            let head = unsafe { &*container_of!(field, Head, links) };
+            if head.key == *key {
+                // INVARIANT: The lock is held.
+                head.refs.set(head.refs.get().checked_add(1)?);
+                return Some(NonNull::from(head));
+            }
+            // SAFETY: As above.
+            links = unsafe { (*links).next };
+        }
+        None
+    }
+}
+
 /// The part of a shared notifier that does not depend on its type.
 ///
 /// # Invariants
 ///
 /// * It is at the beginning of an [`Inner`], and `free` is that one's. Its subscription follows.
-/// * `refs` changes under the lock of its owner's list. It is not zero as long as `attachment` is in
-///   there.
+/// * `refs`, `ended` and `links` change under the lock of `bucket`. `refs` is not zero as long as
+///   `links` are in its list, which they are not if it was `ended`.
 /// * `entered` is set by who has dropped the last reference, and taken by who frees the memory.
-/// * `mm` is only compared.
 #[pin_data]
 #[repr(C)]
 struct Head {
     #[pin]
     attachment: Attachment,
+    bucket: &'static Bucket,
+    #[pin]
+    links: Opaque<bindings::list_head>,
+    key: Key,
     refs: Cell<u32>,
-    type_id: TypeId,
-    mm: *const bindings::mm_struct,
+    /// Its module goes.
+    ended: Cell<bool>,
     entered: UnsafeCell<Option<Entered>>,
     /// Frees it, where that may sleep.
     #[pin]
     reaper: Opaque<bindings::work_struct>,
     free: unsafe fn(NonNull<Head>),
+}
+
+impl Head {
+    /// Looks for the one with this key, and takes a reference to it.
+    fn find(key: &Key) -> Option<NonNull<Self>> {
+        let bucket = Bucket::of(key.mm);
+        let _guard = bucket.lock.lock();
+        bucket.find(key)
+    }
+
+    /// Lets others find it; but if there is one with its key already, then takes a reference to that,
+    /// and returns it.
+    fn publish(&self) -> Option<NonNull<Self>> {
+        let _guard = self.bucket.lock.lock();
+        if let Some(other) = self.bucket.find(&self.key) {
+            return Some(other);
+        }
+        if !self.ended.get() {
+            // SAFETY: Both are initialised, this one is in no list, and the lock is held.
+            unsafe { bindings::list_add_tail(self.links.get(), self.bucket.list.get()) };
+        }
+        None
+    }
+
+    /// Takes it off the list. The lock must be held.
+    fn withdraw(&self) {
+        // SAFETY: The links are initialised, and the lock is held.
+        unsafe { bindings::tether_list_del_init(self.links.get()) };
+    }
+
+    /// Drops a reference. Returns whether it was the last one.
+    fn put(&self) -> bool {
+        let _guard = self.bucket.lock.lock();
+        // INVARIANT: The lock is held.
+        self.refs.set(self.refs.get() - 1);
+        let last = self.refs.get() == 0;
+        if last {
+            self.withdraw();
+        }
+        last
+    }
+
+    /// Nobody finds it any more.
+    fn end(&self) {
+        let _guard = self.bucket.lock.lock();
+        // INVARIANT: It is withdrawn below.
+        self.ended.set(true);
+        self.withdraw();
+    }
 }
 
 /// A shared notifier.
@@ -205,6 +337,13 @@ unsafe impl<T: SharedNotifier> Send for Shared<T> {}
 unsafe impl<T: SharedNotifier> Sync for Shared<T> {}
 
 impl<T: SharedNotifier> Shared<T> {
+    const WHAT: &'static What = &What {
+        kind: "shared_notifier",
+        name: type_name::<T>,
+        end: Self::end,
+        release: None,
+    };
+
     const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
         free_notifier: Some(free_later),
         ..Subscribed::<T>::OPS
@@ -232,22 +371,31 @@ impl<T: SharedNotifier> Shared<T> {
             )
         };
         let owner = Owner::of(Self::free as *const ())?;
-        if let Some(found) = Self::find(owner, mm) {
-            return Ok(found);
-        }
-        let what = What {
-            kind: KIND,
-            name: type_name::<T>(),
-            end: Self::end,
-            release: None,
+        let key = Key {
+            mm: mm.as_raw(),
+            owner,
+            type_id: TypeId::of::<T>(),
         };
+        match Head::find(&key) {
+            // SAFETY: By its key it is that of an `Inner<T>`; the reference is ours.
+            Some(head) => Ok(unsafe { Self::from_head(head) }),
+            None => Self::make(mm, owner, key),
+        }
+    }
+
+    /// Makes one, unless somebody else is quicker.
+    #[cold]
+    fn make(mm: &MmWithUser, owner: &'static Owner, key: Key) -> Result<Self> {
+        let bucket = Bucket::of(key.mm);
         let made = KBox::pin_init(
             try_pin_init!(Inner {
                 head <- pin_init!(Head {
-                    attachment <- Attachment::new(owner, what),
+                    attachment <- Attachment::new(owner, Self::WHAT),
+                    bucket,
+                    links <- list_head(),
+                    key,
                     refs: Cell::new(1),
-                    type_id: TypeId::of::<T>(),
-                    mm: mm.as_raw(),
+                    ended: Cell::new(false),
                     entered: UnsafeCell::new(None),
                     reaper <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
                         // SAFETY: `slot` is valid for writes, and pinned.
@@ -267,29 +415,20 @@ impl<T: SharedNotifier> Shared<T> {
         let inner = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) }));
         // INVARIANT: The reference that it was made with.
         let made = Self { inner };
-        // Somebody may have made another one meanwhile: the oldest counts, for all.
-        Ok(Self::find(owner, mm).unwrap_or(made))
+        // Somebody may have made another one meanwhile: the one that is found counts, for all.
+        Ok(match made.inner().head.publish() {
+            // SAFETY: As in `get`.
+            Some(head) => unsafe { Self::from_head(head) },
+            None => made,
+        })
     }
 
-    /// Looks for one that is there.
-    fn find(owner: &'static Owner, mm: &Mm) -> Option<Self> {
-        owner.find_attached(|attachment, what| {
-            if what.kind != KIND {
-                return None;
-            }
-            // SAFETY: It is the attachment of a shared notifier, as its kind shows, which is valid
-            // while it is in the list.
-            let head = unsafe { &*attachment.cast::<Head>() };
-            if head.type_id != TypeId::of::<T>() || !ptr::eq(head.mm, mm.as_raw()) {
-                return None;
-            }
-            // INVARIANT: The lock of the list is held.
-            head.refs.set(head.refs.get().checked_add(1)?);
-            // The type is `T`, in this module: it is the beginning of an `Inner<T>`.
-            Some(Self {
-                inner: NonNull::from(head).cast(),
-            })
-        })
+    /// # Safety
+    ///
+    /// `head` must be that of an `Inner<T>`, and the caller own a reference to it.
+    unsafe fn from_head(head: NonNull<Head>) -> Self {
+        // INVARIANT: The reference is that of the caller.
+        Self { inner: head.cast() }
     }
 
     fn inner(&self) -> &Inner<T> {
@@ -299,7 +438,7 @@ impl<T: SharedNotifier> Shared<T> {
 
     /// Whether `mm` is the address space that it is registered on.
     pub fn is_on(&self, mm: &Mm) -> bool {
-        ptr::eq(self.inner().head.mm, mm.as_raw())
+        ptr::eq(self.inner().head.key.mm, mm.as_raw())
     }
 
     /// Drops the notifier, and frees it.
@@ -320,6 +459,7 @@ impl<T: SharedNotifier> Shared<T> {
     unsafe fn end(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of an `Inner<T>`.
         let this = unsafe { &*attachment.cast::<Inner<T>>() };
+        this.head.end();
         // SAFETY: It is registered, as its attachment was in the list until now; this is no callback.
         unsafe { this.subscribed.unregister() };
     }
@@ -337,13 +477,11 @@ impl<T: SharedNotifier> Drop for Shared<T> {
     fn drop(&mut self) {
         let inner = self.inner();
         let head = &inner.head;
-        let last = || {
-            // INVARIANT: The lock of the list is held.
-            head.refs.set(head.refs.get() - 1);
-            head.refs.get() == 0
-        };
+        if !head.put() {
+            return;
+        }
         // If its owner's end was earlier, then it is leaked.
-        if let Some(entered) = head.attachment.detach_if(last) {
+        if let Some(entered) = head.attachment.try_detach() {
             // SAFETY: Nobody else has it any more.
             unsafe { *head.entered.get() = Some(entered) };
             // SAFETY: It is registered, as it was in the list until now, and stays valid until it is
