@@ -5,7 +5,7 @@
 //! * [`task_work`]: run this in that task's own context.
 //! * [`kthread`]: a kernel thread that can be stopped, joined and parked, and one that runs works.
 //! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: tell me when these
-//!   pages go away.
+//!   pages go away; [`mm::hmm`]: which pages there are.
 //! * [`tether`]: what they share: who owns the code that is called back.
 //!
 //! This is the root of the external build. It does what `rust/kernel/lib.rs` does in a kernel
@@ -26,6 +26,7 @@ pub(crate) use kernel::{
     new_condvar,
     new_mutex,
     new_spinlock,
+    page,
     prelude,
     str,
     sync,
@@ -65,6 +66,7 @@ pub mod tether;
 pub mod mm {
     pub use kernel::mm::*;
 
+    pub mod hmm;
     pub mod interval_notifier;
     pub mod mmu_notifier;
     pub mod shared_notifier;

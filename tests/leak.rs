@@ -34,14 +34,18 @@ use tether::{
         interval_notifier::{
             new_interval_notifier,
             IntervalNotifier,
-            Registration as IntervalRegistration, //
+            InvalidateInTwoPasses,
+            Registration as IntervalRegistration,
+            Shadow,
+            TwoPasses, //
         },
         mmu_notifier::{
             InvalidateRanges,
             MmuNotifier,
             Range,
             Ranges,
-            Registration, //
+            Registration,
+            WouldSleep, //
         },
         shared_notifier::{
             Shared,
@@ -87,8 +91,21 @@ impl SharedNotifier for Notifier {
 
 impl IntervalNotifier for Notifier {
     type Shadow = ();
+    type Passes = TwoPasses;
 
-    fn invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) {}
+    fn try_invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+
+impl InvalidateInTwoPasses for Notifier {
+    type Begun = ();
+
+    fn begin(&self, _range: &Range<'_>, _shadow: &mut ()) -> Option<()> {
+        Some(())
+    }
+
+    fn finish(&self, _begun: (), _shadow: &Shadow<()>) {}
 }
 
 #[pin_data]

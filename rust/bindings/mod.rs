@@ -25,6 +25,26 @@ mod helpers {
 }
 pub(crate) use helpers::*;
 
+mod missing {
+    #![allow(
+        clippy::all,
+        dead_code,
+        missing_docs,
+        non_camel_case_types,
+        non_upper_case_globals,
+        improper_ctypes,
+        unreachable_pub,
+        unsafe_op_in_unsafe_fn
+    )]
+    use kernel::{
+        bindings::*,
+        ffi, //
+    };
+
+    include!(concat!(env!("TETHER_BINDINGS"), "/missing_generated.rs"));
+}
+pub(crate) use missing::*;
+
 mod layout {
     //! Fails to compile where the bindings and C do not agree; see `layout.h`.
     #![allow(

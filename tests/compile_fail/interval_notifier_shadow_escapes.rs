@@ -10,7 +10,7 @@ use tether::mm::interval_notifier::{
 /// Looks at it, and keeps it.
 pub fn keep<T: IntervalNotifier>(registration: &Registration<T>) {
     let mut kept = None;
-    registration.with_shadow(|shadow| {
+    registration.shadow().with(|shadow| {
         let _ = &shadow;
         kept = Some(shadow); // misuse: E0521
     });

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking up which pages a process has, for page tables of one's own.
+//!
+//! A device that works on a process's memory asks for a page when it needs it. [`Registration::fault`]
+//! finds the pages of a range, brings them in if that is wanted, and gives them to a function that
+//! notes them in the shadow of an [`interval_notifier`](super::interval_notifier), if they are still
+//! there.
+//!
+//! * A *request* says what a page is wanted for: [`Request::Snapshot`] takes it as it is, also if it is
+//!   not there; [`Request::Read`] and [`Request::Write`] bring it in.
+//! * A [`Pfn`] says what was found: whether there is a page (*valid*), which one, whether the device may
+//!   write to it; or that there cannot be one (*error*).
+//!
+//! # What holds
+//!
+//! * What is found is noted under the lock of the shadow, and only if nothing in the registered range
+//!   was invalidated since it was looked up. It is looked up again until this is so, or time is up.
+//! * Requests are the same each time that it is looked up. In C they are in the array that results are
+//!   written to, so that a second look takes what the first one has found for what is wanted; here they
+//!   are apart.
+//! * No reference to a page is held: it may be used under the lock of the shadow only. A [`Pfn`] is a
+//!   number, and nothing can be done to the page by it.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::{
+//!     mm::{
+//!         hmm::{
+//!             HmmRange,
+//!             Pfn,
+//!             Request, //
+//!         },
+//!         interval_notifier::{
+//!             IntervalNotifier,
+//!             Registration, //
+//!         },
+//!         MmWithUser, //
+//!     },
+//!     page::PAGE_SIZE,
+//!     prelude::*, //
+//! };
+//!
+//! /// A device wants to write to a page. Where it is mirrored from `start`, `table` has all of it.
+//! fn fault<T: IntervalNotifier<Shadow = KVec<Pfn>>>(
+//!     mirror: &Registration<T>,
+//!     mm: &MmWithUser,
+//!     start: usize,
+//!     index: usize,
+//! ) -> Result {
+//!     let mut pfns = [Pfn::default()];
+//!     let range = HmmRange::new(start + index * PAGE_SIZE, &mut pfns).request(Request::Write);
+//!     mirror.fault(mm, range, |pfns, table| table[index] = pfns[0])
+//! }
+//! # struct No;
+//! # impl IntervalNotifier for No {
+//! #     type Shadow = KVec<Pfn>;
+//! #     type Passes = kernel::mm::interval_notifier::OnePass;
+//! #     fn try_invalidate(
+//! #         &self,
+//! #         _: &kernel::mm::mmu_notifier::Range<'_>,
+//! #         _: &mut KVec<Pfn>,
+//! #     ) -> Result<(), kernel::mm::mmu_notifier::WouldSleep> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # impl kernel::mm::interval_notifier::Invalidate for No {
+//! #     fn invalidate(&self, _: &kernel::mm::mmu_notifier::Range<'_>, _: &mut KVec<Pfn>) {}
+//! # }
+//! # let _ = fault::<No>;
+//! ```
+//!
+//! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
+
+#![cfg(CONFIG_HMM_MIRROR)]
+
+use super::{
+    interval_notifier::{
+        IntervalNotifier,
+        Registration, //
+    },
+    MmWithUser, //
+};
+use crate::{
+    bindings,
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    tether::as_jiffies,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+use core::ptr;
+
+const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID as usize;
+const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE as usize;
+const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR as usize;
+const ORDER_SHIFT: usize = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT as usize;
+const REQ_FAULT: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT as usize;
+const REQ_WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE as usize;
+/// Above it there are flags.
+const NUMBER: usize = (1 << ORDER_SHIFT) - 1;
+
+/// What a page is wanted for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Request {
+    /// Nothing: it is taken as it is.
+    #[default]
+    Snapshot,
+    /// To be read: it is brought in, if it is not there (`HMM_PFN_REQ_FAULT`).
+    Read,
+    /// To be written: it is brought in, and made a page of the process's own (`HMM_PFN_REQ_WRITE`).
+    Write,
+}
+
+impl Request {
+    fn flags(self) -> usize {
+        match self {
+            Request::Snapshot => 0,
+            Request::Read => REQ_FAULT,
+            Request::Write => REQ_FAULT | REQ_WRITE,
+        }
+    }
+}
+
+/// What was found at an address: an entry of `hmm_range.hmm_pfns`.
+///
+/// The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Pfn(usize);
+
+impl Pfn {
+    /// Whether there is a page, which may be read (`HMM_PFN_VALID`).
+    #[inline]
+    pub fn is_valid(self) -> bool {
+        self.0 & VALID != 0
+    }
+
+    /// Whether there is a page that may be written (`HMM_PFN_WRITE`).
+    #[inline]
+    pub fn is_writable(self) -> bool {
+        self.0 & (VALID | WRITE) == VALID | WRITE
+    }
+
+    /// Whether there cannot be a page that a device may use: no mapping, a special one, broken memory
+    /// (`HMM_PFN_ERROR`).
+    #[inline]
+    pub fn is_error(self) -> bool {
+        self.0 & ERROR != 0
+    }
+
+    /// The number of the page's frame, if there is one. It is that page's only under the lock of the
+    /// shadow, until it is invalidated.
+    #[inline]
+    pub fn number(self) -> Option<usize> {
+        self.is_valid().then_some(self.0 & NUMBER)
+    }
+
+    /// The page is a part of `1 << order` pages that the process has mapped as one, and that begin at
+    /// a multiple of their size (`hmm_pfn_to_map_order()`). They may go beyond the range.
+    #[inline]
+    pub fn order(self) -> u32 {
+        (self.0 >> ORDER_SHIFT) as u32 & 0x1f
+    }
+}
+
+/// What marks the doings of a device as its own: its private pages, and its invalidations
+/// ([`Range::owner`](super::mmu_notifier::Range::owner)). Each is another one.
+#[derive(Default)]
+pub struct DeviceOwner(
+    /// So that it has an address of its own.
+    #[allow(dead_code)]
+    u8,
+);
+
+impl DeviceOwner {
+    /// A new one.
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
+    /// What [`Range::owner`](super::mmu_notifier::Range::owner) is compared to.
+    pub fn as_ptr(&self) -> *const c_void {
+        ptr::from_ref(self).cast()
+    }
+}
+
+/// What is to be looked up: `struct hmm_range`.
+#[must_use]
+pub struct HmmRange<'a> {
+    start: usize,
+    pfns: &'a mut [Pfn],
+    request: Request,
+    requests: Option<&'a [Request]>,
+    owner: Option<&'a DeviceOwner>,
+    timeout: Option<Delta>,
+}
+
+impl<'a> HmmRange<'a> {
+    /// A page for each of `pfns`, from `start`; as they are, and for as long as it takes.
+    pub fn new(start: usize, pfns: &'a mut [Pfn]) -> Self {
+        Self {
+            start,
+            pfns,
+            request: Request::Snapshot,
+            requests: None,
+            owner: None,
+            timeout: None,
+        }
+    }
+
+    /// What all of them are wanted for (`default_flags`).
+    pub fn request(mut self, request: Request) -> Self {
+        self.request = request;
+        self
+    }
+
+    /// What each of them is wanted for, instead.
+    pub fn requests(mut self, requests: &'a [Request]) -> Self {
+        self.requests = Some(requests);
+        self
+    }
+
+    /// Private pages of this device are taken as they are (`dev_private_owner`); others, and all of
+    /// them without this, are brought back to where the CPU can use them, if a page is wanted.
+    pub fn owner(mut self, owner: &'a DeviceOwner) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// When to give up if the range is invalidated again and again. Bringing pages in is not cut
+    /// short.
+    pub fn timeout(mut self, timeout: Delta) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The pages from `index` on that are wanted for the same thing: how many, and for what.
+    fn run(&self, index: usize) -> (usize, Request) {
+        let Some(requests) = self.requests.and_then(|all| all.get(index..)) else {
+            return (self.pfns.len() - index, self.request);
+        };
+        let first = requests.first().copied().unwrap_or_default();
+        let count = requests.iter().take_while(|&&it| it == first).count();
+        (count, first)
+    }
+}
+
+impl<T: IntervalNotifier> Registration<T> {
+    /// Looks the pages of `range` up, and notes them in the shadow, if they are still there.
+    ///
+    /// `commit` gets what was found, and the shadow, which is locked: nothing in the registered range
+    /// is invalidated until it returns.
+    ///
+    /// Sleeps, and takes the `mmap_lock` of `mm` for reading, which must not be held; nor may this be
+    /// called inside a callback.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`] if `mm` is not the address space that is registered on, if the range is empty, not
+    ///   aligned to pages, or not in the registered one, or if there are not as many requests as pages;
+    /// * [`EFAULT`] if a page that is wanted cannot be there;
+    /// * [`EPERM`] if one is to be written in a mapping that is read-only;
+    /// * [`ENOMEM`] if there is not enough memory; [`EHWPOISON`] if it is broken;
+    /// * [`EBUSY`] if time is up;
+    /// * [`EINTR`] if the task is being killed.
+    ///
+    /// C: `hmm_range_fault_unlocked_timeout()` in [`mm/hmm.c`](srctree/mm/hmm.c), with
+    /// `mmu_interval_read_retry()`.
+    #[doc(alias = "hmm_range_fault")]
+    #[doc(alias = "hmm_range_fault_unlocked_timeout")]
+    pub fn fault<R>(
+        &self,
+        mm: &MmWithUser,
+        mut range: HmmRange<'_>,
+        commit: impl FnOnce(&[Pfn], &mut T::Shadow) -> R,
+    ) -> Result<R> {
+        let inside = range
+            .pfns
+            .len()
+            .checked_mul(PAGE_SIZE)
+            .is_some_and(|length| self.contains(range.start, length));
+        let as_many = range
+            .requests
+            .is_none_or(|all| all.len() == range.pfns.len());
+        if !inside || !as_many || range.start % PAGE_SIZE != 0 || !self.is_on(mm) {
+            return Err(EINVAL);
+        }
+        let begun = Instant::<Monotonic>::now();
+        loop {
+            // SAFETY: The address space has users, and the range is in what is registered.
+            if let Some(sequence) = unsafe { look_up(self.as_raw(), &mut range)? } {
+                if let Some(mut shadow) = self.lock_if_quiet(sequence) {
+                    return Ok(commit(range.pfns, &mut shadow));
+                }
+            }
+            if range
+                .timeout
+                .is_some_and(|timeout| begun.elapsed() > timeout)
+            {
+                return Err(EBUSY);
+            }
+        }
+    }
+}
+
+/// Looks all of a range up, once. Returns since when nothing must have been invalidated; or nothing, if
+/// something was while this looked.
+///
+/// # Safety
+///
+/// `subscription` must be inserted, on an address space that has users, and `range` be in its range and
+/// not empty.
+unsafe fn look_up(
+    subscription: *mut bindings::mmu_interval_notifier,
+    range: &mut HmmRange<'_>,
+) -> Result<Option<usize>> {
+    // Some flags are taken over from what is in there.
+    range.pfns.fill(Pfn::default());
+    let pfns = range.pfns.as_mut_ptr().cast::<usize>();
+    let timeout = range.timeout.map_or(0, |it| as_jiffies(it).max(1));
+    let (mut index, mut since) = (0, None);
+    while index < range.pfns.len() {
+        let (count, request) = range.run(index);
+        let start = range.start + index * PAGE_SIZE;
+        let mut raw = bindings::hmm_range {
+            notifier: subscription,
+            notifier_seq: 0,
+            start,
+            end: start + count * PAGE_SIZE,
+            // SAFETY: It is in the slice.
+            hmm_pfns: unsafe { pfns.add(index) },
+            default_flags: request.flags(),
+            // What the array has is not looked at.
+            pfn_flags_mask: 0,
+            dev_private_owner: range
+                .owner
+                .map_or(ptr::null_mut(), |it| it.as_ptr().cast_mut().cast()),
+        };
+        // SAFETY: By the function's contract; the array is as large as the range says.
+        to_result(unsafe { bindings::hmm_range_fault_unlocked_timeout(&mut raw, timeout) })?;
+        if *since.get_or_insert(raw.notifier_seq) != raw.notifier_seq {
+            return Ok(None);
+        }
+        index += count;
+    }
+    Ok(since)
+}
