@@ -18,6 +18,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -223,7 +224,7 @@ TEST_F(kinds, munmap)
 
 	for (kind = 0; kind < MMU_TEST_KINDS; kind++)
 		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, kind));
-	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_KINDS));
+	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_ALL_KINDS));
 	ASSERT_EQ(0, munmap(self->memory, self->size));
 	counts = heard(self->fd);
 	/* Two hear of ranges: one of them ages as well. */
@@ -440,6 +441,21 @@ TEST_F(kinds, shared_by_itself)
 	EXPECT_EQ(before.shared_dropped + 20, wait_for_drops(self->fd, before.shared_dropped + 20));
 }
 
+/* Two types have one each, also if they are the same but for their names. */
+TEST_F(kinds, shared_by_type)
+{
+	struct mmu_test_counts before = heard(self->fd);
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET_OTHER));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET_OTHER));
+	EXPECT_EQ(before.shared_made + 2, heard(self->fd).shared_made);
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_PUT));
+	EXPECT_EQ(before.shared_dropped + 1, wait_for_drops(self->fd, before.shared_dropped + 1));
+	usleep(100000);
+	EXPECT_EQ(before.shared_dropped + 1, heard(self->fd).shared_dropped);
+}
+
 static void *get_and_put(void *fd)
 {
 	int round;
@@ -545,6 +561,177 @@ TEST_F(kinds, reaping)
 	close(pidfd);
 }
 
+/*
+ * All that have the range have begun before one of them is waited for; what was begun is finished
+ * before the memory is gone.
+ */
+TEST_F(kinds, two_passes)
+{
+	struct mmu_test_counts counts;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_TWO_PASSES));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
+	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
+	counts = heard(self->fd);
+	EXPECT_LE(4, counts.begun);
+	EXPECT_EQ(counts.begun, counts.finished);
+	EXPECT_EQ(4, counts.most_begun);
+	EXPECT_LE(1, counts.invalidated);
+	EXPECT_EQ(0, counts.tried);
+}
+
+static int discard_over;
+
+static void *discard(void *memory)
+{
+	while (!__atomic_load_n(&discard_over, __ATOMIC_RELAXED)) {
+		madvise(memory, 4096, MADV_DONTNEED);
+		*(volatile char *)memory = 1;
+	}
+	return NULL;
+}
+
+/* Two invalidations of one range at once: each finishes what it has begun. */
+TEST_F(kinds, two_passes_at_once)
+{
+	struct mmu_test_counts counts;
+	pthread_t threads[2];
+	int i;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_TWO_PASSES));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, discard, self->memory + i * 4096));
+	for (i = 0; i < 1000 && heard(self->fd).most_begun < 2; i++)
+		usleep(10000);
+	__atomic_store_n(&discard_over, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	counts = heard(self->fd);
+	EXPECT_EQ(2, counts.most_begun);
+	EXPECT_EQ(counts.begun, counts.finished);
+}
+
+/* Registered and removed, while its range is invalidated all the time. */
+TEST_F(kinds, removed_while_invalidated)
+{
+	struct mmu_test_counts counts;
+	pthread_t thread;
+	int round;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, discard, self->memory));
+	for (round = 0; round < 200; round++) {
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_TWO_PASSES));
+		if (round % 2)
+			usleep(100);
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+		counts = heard(self->fd);
+		EXPECT_EQ(counts.begun, counts.finished);
+	}
+	EXPECT_LT(0, counts.invalidated);
+	EXPECT_LT(0, counts.begun);
+	__atomic_store_n(&discard_over, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	/* Nothing was heard after it was removed. */
+	EXPECT_EQ(counts.invalidated, heard(self->fd).invalidated);
+}
+
+static void *hold(void *fd)
+{
+	return (void *)(intptr_t)ioctl(*(int *)fd, MMU_TEST_HOLD, 1000);
+}
+
+/* What must not sleep does not wait for a lock either; and may be refused. */
+TEST_F(kinds, interval_reaping)
+{
+	pid_t child = exiting(_metadata, self->fd, MMU_TEST_INTERVAL, MMU_TEST_RELEASE_ONLY);
+	int status, pidfd = syscall(SYS_pidfd_open, child, 0);
+	struct mmu_test_counts counts;
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_LE(0, pidfd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, hold, &self->fd));
+	usleep(200000);
+	EXPECT_EQ(-1, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	/* It was not even asked: its lock was held. */
+	EXPECT_EQ(0, heard(self->fd).tried);
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	ASSERT_EQ(NULL, ret);
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REFUSE, 1000000));
+	counts = heard(self->fd);
+	EXPECT_EQ(-1, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_LT(0, heard(self->fd).refused);
+	EXPECT_EQ(counts.invalidated, heard(self->fd).invalidated);
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REFUSE, 0));
+	EXPECT_EQ(0, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_LT(counts.invalidated, heard(self->fd).invalidated);
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	close(pidfd);
+}
+
+/* The end of an address space: all of it is invalidated, in two passes too, and blockably. */
+TEST_F(kinds, interval_exit)
+{
+	pid_t child = exiting(_metadata, self->fd, MMU_TEST_INTERVAL, MMU_TEST_TWO_PASSES);
+	struct mmu_test_counts before = heard(self->fd), after;
+	int status;
+
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	after = heard(self->fd);
+	/* There may be one more after the first. */
+	EXPECT_LE(before.invalidated + 1, after.invalidated);
+	EXPECT_LE(before.begun + 1, after.begun);
+	EXPECT_EQ(after.begun, after.finished);
+	EXPECT_EQ(0, after.tried);
+}
+
+/* The last close of the file races with the end of the process that it has notifiers of. */
+TEST_F(kinds, closed_while_exiting)
+{
+	int round, status;
+
+	for (round = 0; round < 50; round++) {
+		int fd = open("/dev/test-mmu-notifier", O_RDWR | O_CLOEXEC), ready[2];
+		char byte;
+		pid_t child;
+
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, pipe(ready));
+		child = fork();
+		if (child == 0) {
+			int kind;
+
+			for (kind = 0; kind < MMU_TEST_ALL_KINDS; kind++)
+				if (ioctl(fd, MMU_TEST_REGISTER, kind))
+					_exit(1);
+			if (ioctl(fd, MMU_TEST_GET_SELF))
+				_exit(2);
+			write(ready[1], "", 1);
+			/* Not by close: the file goes with the process. */
+			_exit(0);
+		}
+		ASSERT_EQ(1, read(ready[0], &byte, 1));
+		if (round % 2)
+			usleep(round * 20);
+		close(fd);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, status);
+		close(ready[0]);
+		close(ready[1]);
+	}
+	EXPECT_EQ(heard(self->fd).shared_made,
+		  wait_for_drops(self->fd, heard(self->fd).shared_made));
+}
+
 /* An address space that has no users any more, but notifiers. */
 TEST_F(kinds, unregistered_after_the_end)
 {
@@ -563,79 +750,441 @@ TEST_F(kinds, unregistered_after_the_end)
 	}
 }
 
+/* The sample's shadow: what it has of a page. */
+struct entry {
+	uint64_t page;
+	uint64_t changes;
+};
+
+#define PRESENT		1
+#define WRITABLE	2
+
 FIXTURE(interval)
 {
 	int fd;
+	int pagemap;
 	size_t page;
+	/* 16 pages, of which the shadow has 4, from the one with this index. */
 	char *memory;
+	int first;
 };
+
+static int begin(int fd, const void *start, size_t length)
+{
+	uint64_t range[2] = { (uintptr_t)start, length };
+
+	return write(fd, range, sizeof(range)) == sizeof(range) ? 0 : -1;
+}
 
 FIXTURE_SETUP(interval)
 {
-	uint64_t range[2];
-
 	self->fd = open("/dev/rust-interval-notifier", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd);
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, self->pagemap);
 	self->page = sysconf(_SC_PAGESIZE);
-	self->memory = populated(16 * self->page);
+	self->memory = mmap(NULL, 16 * self->page, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->memory);
-	range[0] = (uintptr_t)self->memory + 4 * self->page;
-	range[1] = 4 * self->page;
-	ASSERT_EQ(sizeof(range), write(self->fd, range, sizeof(range)));
+	madvise(self->memory, 16 * self->page, MADV_NOHUGEPAGE);
+	memset(self->memory, 1, 16 * self->page);
+	self->first = 4;
+	ASSERT_EQ(0, begin(self->fd, self->memory + 4 * self->page, 4 * self->page));
 }
 
 FIXTURE_TEARDOWN(interval)
 {
 	close(self->fd);
+	close(self->pagemap);
 }
 
-static char valid(int fd)
+static int entry_of(int fd, int index, struct entry *entry)
 {
-	char text[2] = "?";
-
-	return pread(fd, text, 2, 0) == 2 ? text[0] : '!';
+	return pread(fd, entry, sizeof(*entry), index * sizeof(*entry)) == sizeof(*entry) ? 0 : -1;
 }
+
+/* Where the kernel says that the page is, or 0. */
+static uint64_t page_of(int pagemap, const void *address)
+{
+	uint64_t entry;
+
+	if (pread(pagemap, &entry, sizeof(entry), (uintptr_t)address / 4096 * 8) != sizeof(entry))
+		return UINT64_MAX;
+	return entry >> 63 ? (entry & ((1ULL << 55) - 1)) << 12 : 0;
+}
+
+#define ENTRY(index) ({							\
+	struct entry entry;						\
+	ASSERT_EQ(0, entry_of(self->fd, (index) - self->first, &entry));	\
+	entry;								\
+})
+
+/* What the shadow has is what the kernel has. */
+#define EXPECT_SHADOW(index, flags) do {					\
+	uint64_t page = page_of(self->pagemap, self->memory + (index) * self->page); \
+									\
+	ASSERT_NE(0, page);						\
+	EXPECT_EQ(page | (flags), ENTRY(index).page);			\
+} while (0)
 
 TEST_F(interval, inside)
 {
-	EXPECT_EQ('1', valid(self->fd));
+	struct entry before = ENTRY(5);
+
+	EXPECT_SHADOW(5, PRESENT | WRITABLE);
+	EXPECT_SHADOW(6, PRESENT | WRITABLE);
 	ASSERT_EQ(0, madvise(self->memory + 5 * self->page, self->page, MADV_DONTNEED));
-	EXPECT_EQ('0', valid(self->fd));
+	EXPECT_EQ(0, ENTRY(5).page);
+	EXPECT_EQ(before.changes + 1, ENTRY(5).changes);
+	EXPECT_SHADOW(6, PRESENT | WRITABLE);
+	EXPECT_EQ(0, ENTRY(6).changes);
+	/* One that comes is not told of. */
+	self->memory[5 * self->page] = 1;
+	EXPECT_SHADOW(5, PRESENT | WRITABLE);
+	EXPECT_EQ(before.changes + 1, ENTRY(5).changes);
 }
 
 TEST_F(interval, outside)
 {
+	ENTRY(4);
+	ENTRY(7);
 	ASSERT_EQ(0, munmap(self->memory, 4 * self->page));
 	ASSERT_EQ(0, munmap(self->memory + 8 * self->page, 8 * self->page));
-	EXPECT_EQ('1', valid(self->fd));
+	EXPECT_EQ(0, ENTRY(4).changes);
+	EXPECT_EQ(0, ENTRY(7).changes);
 	ASSERT_EQ(0, munmap(self->memory + 7 * self->page, self->page));
-	EXPECT_EQ('0', valid(self->fd));
+	EXPECT_EQ(0, ENTRY(7).page);
+	EXPECT_EQ(1, ENTRY(7).changes);
+	EXPECT_SHADOW(6, PRESENT | WRITABLE);
+}
+
+TEST_F(interval, protection)
+{
+	EXPECT_SHADOW(4, PRESENT | WRITABLE);
+	ASSERT_EQ(0, mprotect(self->memory, 16 * self->page, PROT_READ));
+	EXPECT_SHADOW(4, PRESENT);
+	EXPECT_LE(1, ENTRY(4).changes);
+	ASSERT_EQ(0, mprotect(self->memory, 16 * self->page, PROT_NONE));
+	/* A device could not use it. */
+	EXPECT_EQ(0, ENTRY(4).page);
+}
+
+TEST_F(interval, moved)
+{
+	char *elsewhere = mmap(NULL, 16 * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	EXPECT_SHADOW(4, PRESENT | WRITABLE);
+	ASSERT_EQ(elsewhere, mremap(self->memory + 4 * self->page, 4 * self->page, 4 * self->page,
+				    MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere));
+	EXPECT_EQ(0, ENTRY(4).page);
+	EXPECT_LE(1, ENTRY(4).changes);
+}
+
+/* A page that is shared with a child is read-only, and copied when it is written. */
+TEST_F(interval, copied)
+{
+	uint64_t before = ENTRY(4).page;
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	EXPECT_EQ((before | WRITABLE) ^ WRITABLE, ENTRY(4).page);
+	self->memory[4 * self->page] = 2;
+	EXPECT_SHADOW(4, PRESENT | WRITABLE);
+	EXPECT_NE(before, ENTRY(4).page);
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+}
+
+/* A child has another address space; it may have a shadow of that, of its own. */
+TEST_F(interval, child)
+{
+	struct entry entry;
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		int own = open("/dev/rust-interval-notifier", O_RDWR | O_CLOEXEC);
+
+		if (entry_of(self->fd, 0, &entry) != -1 || errno != EPERM)
+			_exit(1);
+		if (begin(own, self->memory, 16 * self->page) || entry_of(own, 0, &entry))
+			_exit(2);
+		_exit(entry.page & PRESENT ? 0 : 3);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_SHADOW(4, PRESENT);
 }
 
 TEST_F(interval, again)
 {
-	uint64_t range[2] = { (uintptr_t)self->memory, self->page };
-
 	ASSERT_EQ(0, munmap(self->memory + 4 * self->page, self->page));
-	EXPECT_EQ('0', valid(self->fd));
-	ASSERT_EQ(sizeof(range), write(self->fd, range, sizeof(range)));
-	EXPECT_EQ('1', valid(self->fd));
+	EXPECT_EQ(0, ENTRY(4).page);
+	ASSERT_EQ(0, begin(self->fd, self->memory, self->page));
+	self->first = 0;
+	EXPECT_SHADOW(0, PRESENT | WRITABLE);
+	EXPECT_EQ(0, ENTRY(0).changes);
 }
 
 TEST_F(interval, bad_input)
 {
-	uint64_t range[2] = { (uintptr_t)self->memory, 0 };
+	struct entry entry[5];
 
-	EXPECT_EQ(-1, write(self->fd, range, sizeof(range)));
+	EXPECT_EQ(-1, begin(self->fd, self->memory, 0));
 	EXPECT_EQ(EOVERFLOW, errno);
-	range[0] = UINT64_MAX - 4096;
-	range[1] = 3 * 4096;
-	EXPECT_EQ(-1, write(self->fd, range, sizeof(range)));
+	EXPECT_EQ(-1, begin(self->fd, (void *)(UINTPTR_MAX & ~4095UL), 3 * 4096));
 	EXPECT_EQ(EOVERFLOW, errno);
-	EXPECT_EQ(-1, write(self->fd, range, 8));
+	EXPECT_EQ(-1, begin(self->fd, self->memory + 1, 4096));
 	EXPECT_EQ(EINVAL, errno);
-	/* What was registered before is not lost. */
-	EXPECT_EQ('1', valid(self->fd));
+	EXPECT_EQ(-1, begin(self->fd, self->memory, 4095));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, begin(self->fd, self->memory, 1UL << 40));
+	EXPECT_EQ(E2BIG, errno);
+	EXPECT_EQ(-1, write(self->fd, entry, 8));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, pread(self->fd, entry, 15, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, pread(self->fd, entry, 16, 8));
+	EXPECT_EQ(EINVAL, errno);
+	ASSERT_EQ(0, munmap(self->memory + 15 * self->page, self->page));
+	EXPECT_EQ(-1, pread(self->fd, self->memory + 15 * self->page, 16, 0));
+	EXPECT_EQ(EFAULT, errno);
+	/* What was begun before is not lost; it ends where it ends. */
+	EXPECT_SHADOW(4, PRESENT | WRITABLE);
+	EXPECT_EQ(4 * 16, pread(self->fd, entry, sizeof(entry), 0));
+	EXPECT_EQ(0, pread(self->fd, entry, sizeof(entry), 4 * 16));
+	EXPECT_EQ(0, pread(self->fd, entry, sizeof(entry), 400 * 16));
+}
+
+/*
+ * A shadow of memory to which all kinds of things happen at once never shows a page that is gone. Other
+ * threads read it all the time, so that it has something to show.
+ *
+ * What proves it: an entry is read, then what the kernel has, then the entry again. If both times it was
+ * there and nothing had happened to the page in between, then the kernel has the same page.
+ *
+ * munmap() first makes the kernel forget the mapping, then tells of it, then lets go of the pages: in
+ * between there is nothing to compare to. When it is over the shadow has heard of it.
+ */
+#define STORM_PAGES	512
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+static struct storm {
+	int fd;
+	int pagemap;
+	char *memory;
+	volatile int over;
+	/* How often something has happened. */
+	volatile long happened;
+	/*
+	 * Entries that were the same, that were not there, that changed meanwhile, whose mapping was going;
+	 * that were wrong.
+	 */
+	long same, absent, changed, unmapped, wrong;
+} storm;
+
+static unsigned int next_random(unsigned int *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+/* Whether the shadow has heard of something of a page, when what happens now is over. */
+static int heard_of(int index, uint64_t changes)
+{
+	long now = storm.happened;
+	struct entry entry;
+
+	while (storm.happened == now && !storm.over)
+		usleep(100);
+	return entry_of(storm.fd, index, &entry) == 0 && entry.changes != changes;
+}
+
+static void *compare_all_the_time(void *seed)
+{
+	unsigned int state = (uintptr_t)seed;
+
+	while (!storm.over) {
+		int index = next_random(&state) % STORM_PAGES;
+		struct entry before, after;
+		uint64_t page;
+
+		if (entry_of(storm.fd, index, &before))
+			return "an entry cannot be read";
+		page = page_of(storm.pagemap, storm.memory + index * 4096);
+		if (entry_of(storm.fd, index, &after))
+			return "an entry cannot be read";
+		if (before.changes != after.changes)
+			__atomic_fetch_add(&storm.changed, 1, __ATOMIC_RELAXED);
+		else if (!(before.page & PRESENT))
+			__atomic_fetch_add(&storm.absent, 1, __ATOMIC_RELAXED);
+		else if ((before.page & ~4095ULL) == page && before.page == after.page)
+			__atomic_fetch_add(&storm.same, 1, __ATOMIC_RELAXED);
+		else if (page == 0 && heard_of(index, before.changes))
+			__atomic_fetch_add(&storm.unmapped, 1, __ATOMIC_RELAXED);
+		else
+			__atomic_fetch_add(&storm.wrong, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* Of the pages of a range, so many are shown, with this flag. */
+static int shown(int first, int count, int flag)
+{
+	struct entry entries[STORM_PAGES];
+	int i, found = 0;
+
+	if (pread(storm.fd, entries, count * sizeof(*entries), first * sizeof(*entries)) !=
+	    count * (ssize_t)sizeof(*entries))
+		return -1;
+	for (i = 0; i < count; i++)
+		found += !!(entries[i].page & flag);
+	return found;
+}
+
+enum { UNMAP, MOVE, DISCARD, PROTECT, FORK, RECLAIM, TRUNCATE, REPLACE, WRITE, COLLAPSE, ACTIONS };
+
+static const char *const actions[] = {
+	"unmap", "move", "discard", "protect", "fork", "reclaim", "truncate", "replace by a file", "write",
+	"collapse",
+};
+
+/* One thing that happens to some of the memory, and what the shadow must not show afterwards. */
+static const char *happens(int action, int first, int count, int file)
+{
+	char *start = storm.memory + first * 4096;
+	size_t length = count * 4096UL;
+	int i, status;
+	pid_t child;
+
+	switch (action) {
+	case UNMAP:
+		if (munmap(start, length))
+			return "munmap";
+		if (shown(first, count, PRESENT))
+			return "what is unmapped is shown";
+		break;
+	case MOVE: {
+		char *elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		/* Fails where not all is mapped. */
+		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) != MAP_FAILED &&
+		    shown(first, count, PRESENT))
+			return "what has moved is shown";
+		munmap(elsewhere, length);
+		break;
+	}
+	case DISCARD:
+		/* Not for what is mapped of the file: that is still there. */
+		madvise(start, length, MADV_DONTNEED);
+		return NULL;
+	case PROTECT:
+		mprotect(start, length, PROT_READ);
+		if (shown(first, count, WRITABLE))
+			return "what is read-only is shown as writable";
+		mprotect(start, length, PROT_READ | PROT_WRITE);
+		return NULL;
+	case FORK:
+		child = fork();
+		if (child == 0) {
+			for (i = 0; i < count; i++)
+				if (shown(first + i, 1, PRESENT) != -1)
+					_exit(1);
+			munmap(storm.memory, STORM_PAGES * 4096);
+			_exit(0);
+		}
+		if (child < 0 || waitpid(child, &status, 0) != child || status)
+			return "the shadow is shown to a child";
+		return NULL;
+	case RECLAIM:
+		madvise(start, length, MADV_PAGEOUT);
+		return NULL;
+	case TRUNCATE:
+		if (ftruncate(file, 0) || ftruncate(file, STORM_PAGES * 4096))
+			return "ftruncate";
+		return NULL;
+	case REPLACE:
+		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file,
+			 first * 4096L) != start)
+			return "mmap";
+		break;
+	case WRITE:
+		break;
+	case COLLAPSE:
+		madvise(storm.memory, STORM_PAGES * 4096, MADV_COLLAPSE);
+		return NULL;
+	}
+	/* So that all is mapped again. */
+	if (action == UNMAP || action == MOVE)
+		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			 -1, 0) != start)
+			return "mmap";
+	for (i = 0; i < count; i++)
+		start[i * 4096] = i;
+	return NULL;
+}
+
+TEST_F(interval, storm)
+{
+	const char *text = getenv("TETHER_SHADOW_SECONDS"), *seed_text = getenv("TETHER_SEED");
+	long seconds = text ? atol(text) : 5, did[ACTIONS] = { };
+	unsigned int seed = seed_text ? atoi(seed_text) : time(NULL), state = seed;
+	int file = memfd_create("storm", MFD_CLOEXEC), i, swap;
+	pthread_t threads[2];
+	time_t end = time(NULL) + seconds;
+	const char *wrong = NULL;
+	void *error;
+
+	TH_LOG("%ld s, TETHER_SEED=%u", seconds, seed);
+	ASSERT_EQ(0, ftruncate(file, STORM_PAGES * 4096));
+	/* Without somewhere to go nothing would be reclaimed. */
+	swap = system("mkswap /dev/ram1 >/dev/null && swapon /dev/ram1");
+	ASSERT_EQ(0, swap);
+	storm.fd = self->fd;
+	storm.pagemap = self->pagemap;
+	storm.memory = mmap((void *)(1UL << 44), STORM_PAGES * 4096, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0);
+	ASSERT_NE(MAP_FAILED, storm.memory);
+	ASSERT_EQ(0, begin(self->fd, storm.memory, STORM_PAGES * 4096));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, compare_all_the_time,
+					    (void *)(uintptr_t)(seed + i)));
+	while (!wrong && time(NULL) < end) {
+		int first = next_random(&state) % STORM_PAGES;
+		int count = next_random(&state) % 16 + 1, action = next_random(&state) % ACTIONS;
+
+		if (count > STORM_PAGES - first)
+			count = STORM_PAGES - first;
+		did[action]++;
+		wrong = happens(action, first, count, file);
+		storm.happened++;
+		/* So that something is there for a while. */
+		if (next_random(&state) % 4 == 0)
+			usleep(1000);
+	}
+	storm.over = 1;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &error));
+		EXPECT_EQ(NULL, error) TH_LOG("%s", (char *)error);
+	}
+	ASSERT_EQ(0, system("swapoff /dev/ram1"));
+	EXPECT_EQ(NULL, wrong) TH_LOG("%s", wrong);
+	TH_LOG("compared: %ld the same, %ld absent, %ld changed meanwhile, %ld being unmapped, %ld wrong",
+	       storm.same, storm.absent, storm.changed, storm.unmapped, storm.wrong);
+	EXPECT_EQ(0, storm.wrong);
+	EXPECT_LT(seconds * 10, storm.same);
+	for (i = 0; i < ACTIONS; i++) {
+		TH_LOG("%ld times: %s", did[i], actions[i]);
+		EXPECT_LT(0, did[i]);
+	}
+	close(file);
 }
 
 TEST_HARNESS_MAIN

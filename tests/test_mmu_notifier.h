@@ -15,6 +15,10 @@ enum mmu_test_kind {
 	/* Says that all was used. */
 	MMU_TEST_AGE,
 	MMU_TEST_KINDS,
+	/* On all of the address space. */
+	MMU_TEST_INTERVAL = MMU_TEST_KINDS,
+	MMU_TEST_TWO_PASSES,
+	MMU_TEST_ALL_KINDS,
 };
 
 /* Of all notifiers of a file. */
@@ -34,6 +38,10 @@ struct mmu_test_counts {
 	__s64 aged;
 	__s64 releases;
 	__s64 elsewhere;	/* callbacks for another address space than was registered on */
+	__s64 invalidated;	/* of MMU_TEST_INTERVAL */
+	__s64 begun;		/* of MMU_TEST_TWO_PASSES */
+	__s64 finished;		/* likewise; each takes a millisecond */
+	__s64 most_begun;	/* how many were begun and not finished, at the most */
 	/* Of all files, since the module was loaded: shared notifiers. */
 	__s64 shared_made;
 	__s64 shared_dropped;
@@ -49,6 +57,10 @@ struct mmu_test_counts {
 #define MMU_TEST_GET		_IO(0xBC, 5)
 /* Drops one of them. */
 #define MMU_TEST_PUT		_IO(0xBC, 6)
+/* Another type's reference, with the first one's. */
+#define MMU_TEST_GET_OTHER	_IO(0xBC, 8)
+/* Has the lock of an interval notifier of the file for so many milliseconds. */
+#define MMU_TEST_HOLD		_IO(0xBC, 9)
 /* A reference that the shared notifier has itself, and drops in its release. */
 #define MMU_TEST_GET_SELF	_IO(0xBC, 7)
 

@@ -35,6 +35,16 @@ use kernel::{
     }, //
 };
 use tether::mm::{
+    interval_notifier::{
+        new_interval_notifier,
+        IntervalNotifier,
+        Invalidate,
+        InvalidateInTwoPasses,
+        OnePass,
+        Registration as IntervalRegistration,
+        Shadow,
+        TwoPasses, //
+    },
     mmu_notifier::{
         Age,
         Event,
@@ -101,9 +111,13 @@ enum Count {
     Aged,
     Releases,
     Elsewhere,
+    Invalidated,
+    Begun,
+    Finished,
+    MostBegun,
 }
 
-const COUNTS: usize = Count::Elsewhere as usize + 1;
+const COUNTS: usize = Count::MostBegun as usize + 1;
 
 struct Heard {
     counts: [Atomic<i64>; COUNTS],
@@ -113,6 +127,19 @@ struct Heard {
 impl Heard {
     fn note(&self, count: Count) {
         self.counts[count as usize].fetch_add(1, Full);
+    }
+
+    fn count(&self, count: Count) -> i64 {
+        self.counts[count as usize].load(Relaxed)
+    }
+
+    /// Whether something is to be refused, one more time.
+    fn refuses(&self) -> bool {
+        let refuses = self.refuse.fetch_sub(1, Full) > 0;
+        if !refuses {
+            self.refuse.store(0, Relaxed);
+        }
+        refuses
     }
 }
 
@@ -180,8 +207,7 @@ impl TryInvalidateRanges for Notifier<2> {
 
     fn try_invalidate_range(&self, range: &Range<'_>) -> Result<(), WouldSleep> {
         self.heard(Count::Tried, range.mm());
-        if self.heard.refuse.fetch_sub(1, Full) <= 0 {
-            self.heard.refuse.store(0, Relaxed);
+        if !self.heard.refuses() {
             return Ok(());
         }
         self.heard(Count::Refused, range.mm());
@@ -209,6 +235,69 @@ impl Age for Notifier<4> {
     fn test_young(&self, mm: &Mm, _address: usize) -> bool {
         self.heard(Count::Aged, mm);
         true
+    }
+}
+
+impl IntervalNotifier for Notifier<5> {
+    /// How often it was invalidated.
+    type Shadow = i64;
+    type Passes = OnePass;
+
+    fn try_invalidate(&self, range: &Range<'_>, shadow: &mut i64) -> Result<(), WouldSleep> {
+        self.heard(Count::Tried, range.mm());
+        if self.heard.refuses() {
+            self.heard(Count::Refused, range.mm());
+            return Err(WouldSleep);
+        }
+        self.invalidate(range, shadow);
+        Ok(())
+    }
+}
+
+impl Invalidate for Notifier<5> {
+    fn invalidate(&self, range: &Range<'_>, shadow: &mut i64) {
+        self.heard(Count::Invalidated, range.mm());
+        *shadow += 1;
+    }
+}
+
+impl IntervalNotifier for Notifier<6> {
+    type Shadow = i64;
+    type Passes = TwoPasses;
+
+    fn try_invalidate(&self, range: &Range<'_>, _shadow: &mut i64) -> Result<(), WouldSleep> {
+        self.heard(Count::Tried, range.mm());
+        // It would wait.
+        self.heard(Count::Refused, range.mm());
+        Err(WouldSleep)
+    }
+}
+
+impl InvalidateInTwoPasses for Notifier<6> {
+    /// So that one that is dropped would be found.
+    type Begun = KBox<i64>;
+
+    fn begin(&self, range: &Range<'_>, shadow: &mut i64) -> Option<KBox<i64>> {
+        self.heard(Count::Begun, range.mm());
+        let begun = self.heard.count(Count::Begun) - self.heard.count(Count::Finished);
+        if begun > self.heard.count(Count::MostBegun) {
+            self.heard.counts[Count::MostBegun as usize].store(begun, Relaxed);
+        }
+        *shadow += 1;
+        let Ok(begun) = KBox::new(*shadow, GFP_NOWAIT) else {
+            // Nothing to wait for, then.
+            self.heard.note(Count::Finished);
+            return None;
+        };
+        Some(begun)
+    }
+
+    fn finish(&self, begun: KBox<i64>, shadow: &Shadow<i64>) {
+        fsleep(Delta::from_millis(1));
+        // The lock is free.
+        if shadow.with(|shadow| *shadow >= *begun) {
+            self.heard.note(Count::Finished);
+        }
     }
 }
 
@@ -251,8 +340,48 @@ impl Drop for Common {
     }
 }
 
+/// Another one like it, but for its name.
+struct Other;
+
+impl MmuNotifier for Other {
+    type Callbacks = Ranges;
+}
+
+#[vtable]
+impl InvalidateRanges for Other {
+    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+}
+
+impl SharedNotifier for Other {
+    fn new(_mm: &MmWithUser) -> Result<Self> {
+        SHARED_MADE.fetch_add(1, Full);
+        Ok(Self)
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        SHARED_DROPPED.fetch_add(1, Full);
+    }
+}
+
 /// A registration of any kind.
-trait Registered: Send {}
+trait Registered: Send {
+    /// Has its lock for a while.
+    fn hold(&self, _time: Delta) -> bool {
+        false
+    }
+}
+
+impl<const KIND: usize> Registered for Pin<KBox<IntervalRegistration<Notifier<KIND>>>>
+where
+    Notifier<KIND>: IntervalNotifier,
+{
+    fn hold(&self, time: Delta) -> bool {
+        self.shadow().with(|_| fsleep(time));
+        true
+    }
+}
 
 impl<const KIND: usize> Registered for Pin<KBox<Registration<Notifier<KIND>>>> where
     Notifier<KIND>: MmuNotifier
@@ -267,6 +396,8 @@ struct Device {
     registered: Mutex<KVec<KBox<dyn Registered>>>,
     #[pin]
     shared: Mutex<KVec<Shared<Common>>>,
+    #[pin]
+    others: Mutex<KVec<Shared<Other>>>,
 }
 
 impl Device {
@@ -284,6 +415,27 @@ impl Device {
         if !registration.is_on(mm) {
             return Err(EUCLEAN);
         }
+        self.keep(registration)
+    }
+
+    fn insert<const KIND: usize>(&self) -> Result
+    where
+        Notifier<KIND>: IntervalNotifier<Shadow = i64>,
+    {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        let notifier = Notifier::<KIND> {
+            heard: self.heard.clone(),
+            mm: mm.as_raw() as usize,
+        };
+        let registration = KBox::pin_init(
+            new_interval_notifier!(mm, 0, 1 << 47, notifier, 0),
+            GFP_KERNEL,
+        )?;
+        self.keep(registration)
+    }
+
+    fn keep(&self, registration: impl Registered + 'static) -> Result {
         let registration: KBox<dyn Registered> = KBox::new(registration, GFP_KERNEL)?;
         Ok(self.registered.lock().push(registration, GFP_KERNEL)?)
     }
@@ -296,6 +448,8 @@ const GET_COUNTS: u32 = _IOR::<[i64; COUNTS + 2]>(0xBC, 4);
 const GET: u32 = _IO(0xBC, 5);
 const PUT: u32 = _IO(0xBC, 6);
 const GET_SELF: u32 = _IO(0xBC, 7);
+const GET_OTHER: u32 = _IO(0xBC, 8);
+const HOLD: u32 = _IO(0xBC, 9);
 
 #[vtable]
 impl MiscDevice for Device {
@@ -312,6 +466,7 @@ impl MiscDevice for Device {
                 heard,
                 registered <- new_mutex!(KVec::new()),
                 shared <- new_mutex!(KVec::new()),
+                others <- new_mutex!(KVec::new()),
             }),
             GFP_KERNEL,
         )
@@ -325,6 +480,8 @@ impl MiscDevice for Device {
                 2 => me.register::<2>()?,
                 3 => me.register::<3>()?,
                 4 => me.register::<4>()?,
+                5 => me.insert::<5>()?,
+                6 => me.insert::<6>()?,
                 _ => return Err(EINVAL),
             },
             UNREGISTER => {
@@ -344,6 +501,19 @@ impl MiscDevice for Device {
                     drop(old);
                 } else {
                     me.shared.lock().push(shared, GFP_KERNEL)?;
+                }
+            }
+            GET_OTHER => {
+                let task = current!();
+                let mm = task.mm().ok_or(EINVAL)?;
+                let other = Shared::<Other>::get(mm)?;
+                me.others.lock().push(other, GFP_KERNEL)?;
+            }
+            HOLD => {
+                let time = Delta::from_millis(i64::try_from(number)?.min(1000));
+                let registered = me.registered.lock();
+                if !registered.iter().any(|it| it.hold(time)) {
+                    return Err(ENOENT);
                 }
             }
             PUT => {
