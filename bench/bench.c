@@ -42,7 +42,7 @@ static const struct {
 	/* How many more are done than few. */
 	int more;
 	/* How they are done, if not all in one call. */
-	enum { IN_ONE, ALONE, DISPATCHED } how;
+	enum { IN_ONE, ALONE, DISPATCHED, MADE } how;
 	/* What there is besides, made by this operation. */
 	int besides;
 } operations[] = {
@@ -56,6 +56,7 @@ static const struct {
 	{ "kthread: worker, a batch of 64", BENCH_WORKER_BATCH, 1000 },
 	{ "mmu_notifier: start and end, 1 registered", BENCH_NOTIFIERS, 1, DISPATCHED },
 	{ "mmu_notifier: start and end, each of 16", BENCH_NOTIFIERS, 16, DISPATCHED },
+	{ "mmu_notifier: register one more", BENCH_NOTIFIERS, 15, MADE },
 	{ "interval: invalidate, 1 inserted", BENCH_INTERVALS, 1, DISPATCHED },
 	{ "interval: invalidate, each of 16", BENCH_INTERVALS, 16, DISPATCHED },
 	{ "interval: read", BENCH_INTERVAL_READ, 1000, IN_ONE, BENCH_INTERVALS },
@@ -158,6 +159,12 @@ static void run(int number)
 				*few = measure_invalidations(fd, operation, 0);
 				*many = measure_invalidations(fd, operation, more);
 				break;
+			case MADE:
+				*few = measure(fd, operation, 1);
+				*many = measure(fd, operation, 1 + more) + *few;
+				/* Unregistering waits: that is not counted. */
+				ioctl(fd, BENCH_RUN(operation), 0);
+				break;
 			}
 			taken[i].refused = *few < 0 || *many < 0;
 		}
@@ -180,6 +187,61 @@ static long median(size_t device, int more, long *spread)
 	qsort(many, ROUNDS, sizeof(*many), compare);
 	*spread = (many[ROUNDS * 3 / 4] - many[ROUNDS / 4]) * 10 / more;
 	return (many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / more;
+}
+
+/* How often each is done, at places all over the ranges. */
+#define PLACES	32
+
+static int scales(size_t device)
+{
+	return strcmp(devices[device], "c_twin") && strcmp(devices[device], "raw");
+}
+
+/*
+ * What one of many interval notifiers costs, by their number: an invalidation that it alone hears of,
+ * inserting it, removing it. The medians over places in the tree.
+ */
+static int scale(size_t device, int ranges, char *output, size_t size)
+{
+	static const char *const names[] = { "invalidate", "insert", "remove" };
+	long took[3][PLACES], nothing[PLACES];
+	int fd = taken[device].fd, i, length = 0;
+	size_t j;
+
+	if (ioctl(fd, BENCH_RUN(BENCH_RANGES), ranges))
+		return snprintf(output, size, "bench: no %d ranges\n", ranges);
+	for (i = 0; i < PLACES; i++) {
+		unsigned long place = ranges * (i * 2 + 1L) / (PLACES * 2), begun;
+		char *page = (char *)BENCH_RANGES_START + place * 2 * 4096;
+
+		/* Two pages: the other one has no notifier. */
+		if (mmap(page, 8192, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
+			return snprintf(output, size, "bench: cannot map a page\n");
+		madvise(page + 4096, 4096, MADV_DONTNEED);
+		begun = now();
+		madvise(page + 4096, 4096, MADV_DONTNEED);
+		nothing[i] = now() - begun;
+		begun = now();
+		madvise(page, 4096, MADV_DONTNEED);
+		took[0][i] = now() - begun;
+		munmap(page, 8192);
+		measure(fd, BENCH_NOTHING, 0);
+		took[1][i] = -measure(fd, BENCH_NOTHING, 0);
+		took[2][i] = took[1][i];
+		took[1][i] += measure(fd, BENCH_RANGE_INSERT, place);
+		took[2][i] += measure(fd, BENCH_RANGE_REMOVE, 0);
+	}
+	qsort(nothing, PLACES, sizeof(*nothing), compare);
+	for (j = 0; j < 3; j++) {
+		qsort(took[j], PLACES, sizeof(*took[j]), compare);
+		if (j == 0)
+			took[j][PLACES / 2] -= nothing[PLACES / 2];
+		length += snprintf(output + length, size - length, "SCALE|%s|%s|%d|%ld\n",
+				   devices[device], names[j], ranges, took[j][PLACES / 2]);
+	}
+	ioctl(fd, BENCH_RUN(BENCH_RANGES), 0);
+	return length;
 }
 
 int main(void)
@@ -230,6 +292,10 @@ int main(void)
 		}
 		length += snprintf(output + length, sizeof(output) - length, "\n");
 	}
+	for (i = 1; i <= BENCH_RANGES_MAX; i *= 10)
+		for (j = 0; j < DEVICES; j++)
+			if (scales(j))
+				length += scale(j, i, output + length, sizeof(output) - length);
 	fwrite(output, 1, length, stdout);
 	printf("BENCH-END\n");
 out:

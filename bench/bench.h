@@ -10,6 +10,10 @@
 #define BENCH_MAX	4096
 #define BENCH_BATCH	64
 #define BENCH_NOTIFIERS_MAX	16
+#define BENCH_RANGES_MAX	100000
+#define BENCH_RANGES_START	(1UL << 44)
+/* A range that all of an address space is in. */
+#define BENCH_WHOLE		(1UL << 46)
 
 /*
  * Each takes a number of items; the work is done when the call has returned to user space. A
@@ -41,6 +45,14 @@ enum bench_operation {
 	BENCH_INTERVAL_INSERT_REMOVE,
 	/* Get a shared notifier that is there, and put it. */
 	BENCH_SHARED_GET_PUT,
+	/*
+	 * Have so many interval notifiers on the caller's address space, each on a page of its own,
+	 * BENCH_RANGES_START and every other page from there.
+	 */
+	BENCH_RANGES,
+	/* Insert one more, on the page of that number; and remove it. */
+	BENCH_RANGE_INSERT,
+	BENCH_RANGE_REMOVE,
 	BENCH_OPERATIONS,
 };
 

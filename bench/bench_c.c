@@ -376,14 +376,15 @@ static const struct mmu_interval_notifier_ops interval_ops = {
 	.invalidate = interval_invalidate,
 };
 
-static int interval_insert(struct interval *it)
+static int interval_insert(struct interval *it, unsigned long start, unsigned long length)
 {
 	int ret = ENTER();
 
 	if (ret)
 		return ret;
 	mutex_init(&it->lock);
-	ret = mmu_interval_notifier_insert(&it->notifier, current->mm, 0, 1UL << 46, &interval_ops);
+	ret = mmu_interval_notifier_insert(&it->notifier, current->mm, start, length,
+					   &interval_ops);
 	if (!ret)
 		ATTACH(it);
 	LEAVE();
@@ -403,7 +404,7 @@ static int have_intervals(unsigned long count)
 	static unsigned long have;
 
 	for (; have < count; have++) {
-		int ret = interval_insert(&intervals[have]);
+		int ret = interval_insert(&intervals[have], 0, BENCH_WHOLE);
 
 		if (ret)
 			return ret;
@@ -417,6 +418,8 @@ static int interval_read(unsigned long count)
 {
 	struct interval *it = &intervals[0];
 
+	/* A driver has it from somewhere. */
+	OPTIMIZER_HIDE_VAR(it);
 	while (count--) {
 		unsigned long sequence = mmu_interval_read_begin(&it->notifier);
 
@@ -430,26 +433,42 @@ static int interval_read(unsigned long count)
 
 static int interval_insert_remove(unsigned long count)
 {
+	struct interval *it = &intervals[BENCH_NOTIFIERS_MAX];
+
+	OPTIMIZER_HIDE_VAR(it);
 	while (count--) {
-		int ret = interval_insert(&intervals[BENCH_NOTIFIERS_MAX]);
+		int ret = interval_insert(it, 0, BENCH_WHOLE);
 
 		if (ret)
 			return ret;
-		interval_remove(&intervals[BENCH_NOTIFIERS_MAX]);
+		interval_remove(it);
 	}
 	return 0;
 }
 
+struct shared {
+	struct mmu_notifier notifier;
+	ATTACHMENT;
+};
+
 static struct mmu_notifier *shared_alloc(struct mm_struct *mm)
 {
-	struct mmu_notifier *shared = kzalloc(sizeof(*shared), GFP_KERNEL);
+	struct shared *it = kzalloc(sizeof(*it), GFP_KERNEL);
 
-	return shared ?: ERR_PTR(-ENOMEM);
+	if (!it)
+		return ERR_PTR(-ENOMEM);
+	ATTACH(it);
+	return &it->notifier;
 }
 
-static void shared_free(struct mmu_notifier *shared)
+static void shared_free(struct mmu_notifier *notifier)
 {
-	kfree(shared);
+	struct shared *it = container_of(notifier, struct shared, notifier);
+
+	if (DETACH(it)) {
+		kfree(it);
+		LEAVE();
+	}
 }
 
 static const struct mmu_notifier_ops shared_ops = {
@@ -458,26 +477,75 @@ static const struct mmu_notifier_ops shared_ops = {
 	.invalidate_range_start = NULL,
 };
 
+/* While it is made, its module must not go. */
+static struct mmu_notifier *shared_get(void)
+{
+	struct mmu_notifier *got;
+	int ret = ENTER();
+
+	if (ret)
+		return ERR_PTR(ret);
+	got = mmu_notifier_get(&shared_ops, current->mm);
+	LEAVE();
+	return got;
+}
+
 static int shared_get_put(unsigned long count)
 {
-	struct mmu_notifier *held = mmu_notifier_get(&shared_ops, current->mm);
+	struct mmu_notifier *held = shared_get();
 
 	if (IS_ERR(held))
 		return PTR_ERR(held);
 	while (count--) {
-		struct mmu_notifier *shared = mmu_notifier_get(&shared_ops, current->mm);
+		struct mmu_notifier *got = shared_get();
 
-		if (IS_ERR(shared))
-			return PTR_ERR(shared);
-		mmu_notifier_put(shared);
+		if (IS_ERR(got))
+			return PTR_ERR(got);
+		mmu_notifier_put(got);
 	}
 	mmu_notifier_put(held);
 	return 0;
 }
 
+/* One page in two has a notifier of its own. */
+#define RANGE_START(index) (BENCH_RANGES_START + (index) * 2 * PAGE_SIZE)
+
+static struct interval *ranges;
+static unsigned long have;
+
+static int have_ranges(unsigned long count)
+{
+	int ret;
+
+	if (!ranges)
+		ranges = kvcalloc(BENCH_RANGES_MAX, sizeof(*ranges), GFP_KERNEL);
+	if (!ranges)
+		return -ENOMEM;
+	for (; have < count; have++) {
+		ret = interval_insert(&ranges[have], RANGE_START(have), PAGE_SIZE);
+		if (ret)
+			return ret;
+	}
+	for (; have > count; have--)
+		interval_remove(&ranges[have - 1]);
+	return 0;
+}
+
+static int range_insert(unsigned long index)
+{
+	return interval_insert(&intervals[BENCH_NOTIFIERS_MAX], RANGE_START(index), PAGE_SIZE);
+}
+
+static int range_remove(void)
+{
+	interval_remove(&intervals[BENCH_NOTIFIERS_MAX]);
+	return 0;
+}
+
 static long bench_ioctl(struct file *file, unsigned int command, unsigned long count)
 {
-	if (count > BENCH_MAX)
+	if (count > (command == BENCH_RUN(BENCH_RANGES) ||
+		     command == BENCH_RUN(BENCH_RANGE_INSERT) ? BENCH_RANGES_MAX : BENCH_MAX))
 		return -EINVAL;
 	switch (command) {
 	case BENCH_RUN(BENCH_NOTHING):
@@ -506,6 +574,12 @@ static long bench_ioctl(struct file *file, unsigned int command, unsigned long c
 		return interval_insert_remove(count);
 	case BENCH_RUN(BENCH_SHARED_GET_PUT):
 		return shared_get_put(count);
+	case BENCH_RUN(BENCH_RANGES):
+		return have_ranges(count);
+	case BENCH_RUN(BENCH_RANGE_INSERT):
+		return range_insert(count);
+	case BENCH_RUN(BENCH_RANGE_REMOVE):
+		return range_remove();
 	}
 	return -ENOTTY;
 }
@@ -557,6 +631,7 @@ static void __exit bench_exit(void)
 	THREAD_STOP(parkable);
 	WORKER_DESTROY(worker);
 	mmu_notifier_synchronize();
+	kvfree(ranges);
 	for (i = 0; i < BENCH_MAX; i++) {
 		kfree(pool[i]);
 		kfree(shared[i]);

@@ -560,3 +560,17 @@ fn interval_insert_remove(count: usize) -> Result {
 fn shared_get_put(_count: usize) -> Result {
     Err(ENOTTY)
 }
+
+// The kernel's tree is the same for all.
+
+fn have_ranges(_count: usize) -> Result {
+    Err(ENOTTY)
+}
+
+fn range_insert(_index: usize) -> Result {
+    Err(ENOTTY)
+}
+
+fn range_remove() -> Result {
+    Err(ENOTTY)
+}

@@ -2,7 +2,10 @@
 
 //! The benchmark's work on Tether; see `bench.h`.
 
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    mem::MaybeUninit, //
+};
 use kernel::{
     fs::File,
     ioctl::_IO,
@@ -11,6 +14,7 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc, //
 };
@@ -32,6 +36,8 @@ use tether::{
         interval_notifier::{
             new_interval_notifier,
             IntervalNotifier,
+            Invalidate,
+            OnePass,
             Registration as IntervalRegistration, //
         },
         mmu_notifier::{
@@ -39,7 +45,8 @@ use tether::{
             MmuNotifier,
             Range,
             Ranges,
-            Registration, //
+            Registration,
+            WouldSleep, //
         },
         shared_notifier::{
             Shared as SharedRef,
@@ -300,9 +307,23 @@ impl InvalidateRanges for Notifier {
     }
 }
 
-impl IntervalNotifier for Notifier {
-    type Shadow = usize;
+/// One for each place that inserts one, as in a driver: it is compiled into that.
+struct Interval<const USE: usize>;
 
+type Inserted<const USE: usize> = IntervalRegistration<Interval<USE>>;
+type Memory<const USE: usize> = KBox<MaybeUninit<Inserted<USE>>>;
+
+impl<const USE: usize> IntervalNotifier for Interval<USE> {
+    type Shadow = usize;
+    type Passes = OnePass;
+
+    fn try_invalidate(&self, range: &Range<'_>, shadow: &mut usize) -> Result<(), WouldSleep> {
+        self.invalidate(range, shadow);
+        Ok(())
+    }
+}
+
+impl<const USE: usize> Invalidate for Interval<USE> {
     fn invalidate(&self, range: &Range<'_>, shadow: &mut usize) {
         *shadow += range.end() - range.start();
     }
@@ -321,16 +342,20 @@ fn notifier() -> Notifier {
     }
 }
 
-type Interval = IntervalRegistration<Notifier>;
-
 struct Notifiers {
     registered: KVec<Pin<KBox<Registration<Notifier>>>>,
-    intervals: KVec<Pin<KBox<Interval>>>,
+    intervals: KVec<Pin<KBox<Inserted<0>>>>,
+    ranges: KVVec<Pin<KBox<Inserted<1>>>>,
+    one: Option<Pin<KBox<Inserted<2>>>>,
+    memory: Option<Memory<2>>,
 }
 
 static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
     registered: KVec::new(),
     intervals: KVec::new(),
+    ranges: KVVec::new(),
+    one: None,
+    memory: None,
 }));
 
 fn have_notifiers(count: usize) -> Result {
@@ -345,23 +370,41 @@ fn have_notifiers(count: usize) -> Result {
     Ok(())
 }
 
-fn interval(mm: &MmWithUser) -> impl PinInit<Interval, Error> + '_ {
-    new_interval_notifier!(mm, 0, 1 << 46, notifier(), 0)
+/// In memory that is there, as in C.
+#[inline(always)]
+fn insert<const USE: usize>(
+    mm: &MmWithUser,
+    memory: Memory<USE>,
+    start: usize,
+    length: usize,
+) -> Result<Pin<KBox<Inserted<USE>>>> {
+    memory.write_pin_init(new_interval_notifier!(mm, start, length, Interval, 0))
 }
+
+/// Removes it, and keeps the memory.
+#[inline(always)]
+fn remove<const USE: usize>(interval: Pin<KBox<Inserted<USE>>>) -> Memory<USE> {
+    // SAFETY: It is not moved, but dropped.
+    KBox::drop_contents(unsafe { Pin::into_inner_unchecked(interval) })
+}
+
+/// A range that all of an address space is in.
+const WHOLE: usize = 1 << 46;
 
 fn have_intervals(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().intervals;
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
     while there.len() < count.min(16) {
-        there.push(KBox::pin_init(interval(mm), GFP_KERNEL)?, GFP_KERNEL)?;
+        let memory = KBox::new_uninit(GFP_KERNEL)?;
+        there.push(insert(mm, memory, 0, WHOLE)?, GFP_KERNEL)?;
     }
     there.truncate(count);
     Ok(())
 }
 
 fn interval_read(mut count: usize) -> Result {
-    let it = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?;
+    let it: &Inserted<0> = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?;
     while count != 0 {
         count -= 1;
         it.read(|| Ok(count), |count, shadow| *shadow += count)?;
@@ -372,9 +415,9 @@ fn interval_read(mut count: usize) -> Result {
 fn interval_insert_remove(count: usize) -> Result {
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
-    // In memory that is there, as in C.
+    let mut memory: Memory<3> = KBox::new_uninit(GFP_KERNEL)?;
     for _ in 0..count {
-        pin_init::stack_try_pin_init!(let _it =? interval(mm));
+        memory = remove(insert(mm, memory, 0, WHOLE)?);
     }
     Ok(())
 }
@@ -386,5 +429,39 @@ fn shared_get_put(count: usize) -> Result {
     for _ in 0..count {
         let _shared = SharedRef::<Notifier>::get(mm)?;
     }
+    Ok(())
+}
+
+/// One page in two has a notifier of its own.
+const fn range_start(index: usize) -> usize {
+    (1 << 44) + index * 2 * PAGE_SIZE
+}
+
+fn have_ranges(count: usize) -> Result {
+    let there = NOTIFIERS_THERE.get();
+    let task = current!();
+    let mm = task.mm().ok_or(EINVAL)?;
+    while there.ranges.len() < count {
+        let memory = KBox::new_uninit(GFP_KERNEL)?;
+        let range = insert(mm, memory, range_start(there.ranges.len()), PAGE_SIZE)?;
+        there.ranges.push(range, GFP_KERNEL)?;
+    }
+    there.ranges.truncate(count);
+    there.memory = Some(KBox::new_uninit(GFP_KERNEL)?);
+    Ok(())
+}
+
+fn range_insert(index: usize) -> Result {
+    let there = NOTIFIERS_THERE.get();
+    let task = current!();
+    let mm = task.mm().ok_or(EINVAL)?;
+    let memory = there.memory.take().ok_or(EINVAL)?;
+    there.one = Some(insert(mm, memory, range_start(index), PAGE_SIZE)?);
+    Ok(())
+}
+
+fn range_remove() -> Result {
+    let there = NOTIFIERS_THERE.get();
+    there.memory = Some(remove(there.one.take().ok_or(EINVAL)?));
     Ok(())
 }

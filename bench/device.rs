@@ -5,6 +5,7 @@
 
 const MAX: usize = 4096;
 const BATCH_SIZE: usize = 64;
+const RANGES_MAX: usize = 100_000;
 const NOTHING: u32 = _IO(0xBA, 0);
 const EMBEDDED: u32 = _IO(0xBA, 1);
 const SHARED: u32 = _IO(0xBA, 2);
@@ -18,6 +19,9 @@ const INTERVALS: u32 = _IO(0xBA, 9);
 const INTERVAL_READ: u32 = _IO(0xBA, 10);
 const INTERVAL_INSERT_REMOVE: u32 = _IO(0xBA, 11);
 const SHARED_GET_PUT: u32 = _IO(0xBA, 12);
+const RANGES: u32 = _IO(0xBA, 13);
+const RANGE_INSERT: u32 = _IO(0xBA, 14);
+const RANGE_REMOVE: u32 = _IO(0xBA, 15);
 
 /// What is used by one program, from one thread: no lock, as in C.
 struct Alone<T>(UnsafeCell<T>);
@@ -145,7 +149,11 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(_me: &Self, _file: &File, command: u32, count: usize) -> Result<isize> {
-        if count > MAX {
+        let limit = match command {
+            RANGES | RANGE_INSERT => RANGES_MAX,
+            _ => MAX,
+        };
+        if count > limit {
             return Err(EINVAL);
         }
         match command {
@@ -162,6 +170,9 @@ impl MiscDevice for Device {
             INTERVAL_READ => interval_read(count)?,
             INTERVAL_INSERT_REMOVE => interval_insert_remove(count)?,
             SHARED_GET_PUT => shared_get_put(count)?,
+            RANGES => have_ranges(count)?,
+            RANGE_INSERT => range_insert(count)?,
+            RANGE_REMOVE => range_remove()?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
