@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-debug stress bench bench-json modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test test-debug stress bench bench-json bench-plot modules tools install doc clippy format in-tree clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -35,6 +35,9 @@ bench: ## count instructions: C, raw bindings and Tether at the same work
 
 bench-json: ## the same as one JSON object (make -s bench-json)
 	@scripts/bench --json
+
+bench-plot: ## draw what one of many interval notifiers costs, for the documentation
+	@scripts/bench-plot
 
 setup: ## install and fetch what is needed, and no more than is missing
 	@scripts/setup $(if $(KDIR),modules)

@@ -197,46 +197,52 @@ static int scales(size_t device)
 	return strcmp(devices[device], "c_twin") && strcmp(devices[device], "raw");
 }
 
+/* What an invalidation of the page at a place takes, or -1. */
+static long invalidate_at(unsigned long place)
+{
+	char *page = (char *)BENCH_RANGES_START + place * 2 * 4096;
+	long begun;
+
+	if (mmap(page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != page)
+		return -1;
+	madvise(page, 4096, MADV_DONTNEED);
+	begun = now();
+	madvise(page, 4096, MADV_DONTNEED);
+	begun = now() - begun;
+	munmap(page, 4096);
+	return begun;
+}
+
 /*
  * What one of many interval notifiers costs, by their number: an invalidation that it alone hears of,
- * inserting it, removing it. The medians over places in the tree.
+ * above one without any; inserting it, removing it. The medians over places in the tree.
  */
 static int scale(size_t device, int ranges, char *output, size_t size)
 {
 	static const char *const names[] = { "invalidate", "insert", "remove" };
-	long took[3][PLACES], nothing[PLACES];
+	unsigned long places[PLACES];
+	long took[3][PLACES];
 	int fd = taken[device].fd, i, length = 0;
 	size_t j;
 
+	for (i = 0; i < PLACES; i++) {
+		/* Nothing that is a multiple of anything. */
+		places[i] = (i * 2654435761UL + 12345) % ranges;
+		took[0][i] = -invalidate_at(places[i]);
+	}
 	if (ioctl(fd, BENCH_RUN(BENCH_RANGES), ranges))
 		return snprintf(output, size, "bench: no %d ranges\n", ranges);
 	for (i = 0; i < PLACES; i++) {
-		unsigned long place = ranges * (i * 2 + 1L) / (PLACES * 2), begun;
-		char *page = (char *)BENCH_RANGES_START + place * 2 * 4096;
-
-		/* Two pages: the other one has no notifier. */
-		if (mmap(page, 8192, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
-			return snprintf(output, size, "bench: cannot map a page\n");
-		madvise(page + 4096, 4096, MADV_DONTNEED);
-		begun = now();
-		madvise(page + 4096, 4096, MADV_DONTNEED);
-		nothing[i] = now() - begun;
-		begun = now();
-		madvise(page, 4096, MADV_DONTNEED);
-		took[0][i] = now() - begun;
-		munmap(page, 8192);
+		took[0][i] += invalidate_at(places[i]);
 		measure(fd, BENCH_NOTHING, 0);
 		took[1][i] = -measure(fd, BENCH_NOTHING, 0);
 		took[2][i] = took[1][i];
-		took[1][i] += measure(fd, BENCH_RANGE_INSERT, place);
+		took[1][i] += measure(fd, BENCH_RANGE_INSERT, places[i]);
 		took[2][i] += measure(fd, BENCH_RANGE_REMOVE, 0);
 	}
-	qsort(nothing, PLACES, sizeof(*nothing), compare);
 	for (j = 0; j < 3; j++) {
 		qsort(took[j], PLACES, sizeof(*took[j]), compare);
-		if (j == 0)
-			took[j][PLACES / 2] -= nothing[PLACES / 2];
 		length += snprintf(output + length, size - length, "SCALE|%s|%s|%d|%ld\n",
 				   devices[device], names[j], ranges, took[j][PLACES / 2]);
 	}
