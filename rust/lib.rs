@@ -5,7 +5,7 @@
 //! * [`task_work`]: run this in that task's own context.
 //! * [`kthread`]: a kernel thread that can be stopped, joined and parked, and one that runs works.
 //! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: tell me when these
-//!   pages go away; [`mm::hmm`]: which pages there are.
+//!   pages go away; [`mm::hmm`], [`mm::mirror`]: which pages there are.
 //! * [`tether`]: what they share: who owns the code that is called back.
 //!
 //! This is the root of the external build. It does what `rust/kernel/lib.rs` does in a kernel
@@ -68,6 +68,7 @@ pub mod mm {
 
     pub mod hmm;
     pub mod interval_notifier;
+    pub mod mirror;
     pub mod mmu_notifier;
     pub mod shared_notifier;
 }

@@ -1131,7 +1131,7 @@ static const char *happens(int action, int first, int count, int file)
 	return NULL;
 }
 
-TEST_F(interval, storm)
+TEST_F_TIMEOUT(interval, storm, 3600)
 {
 	const char *text = getenv("TETHER_SHADOW_SECONDS"), *seed_text = getenv("TETHER_SEED");
 	long seconds = text ? atol(text) : 5, did[ACTIONS] = { };

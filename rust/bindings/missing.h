@@ -2,3 +2,4 @@
 /* What the kernel's own bindings do not have. */
 
 #include <linux/hmm.h>
+#include <linux/rmap.h>

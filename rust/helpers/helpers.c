@@ -9,6 +9,7 @@
 /* Real functions here: bindgen reads them, and nothing inlines them. */
 #define __rust_helper
 
+#include "hmm.c"
 #include "kthread.c"
 #include "mmu_notifier.c"
 #include "module.c"

@@ -161,6 +161,13 @@ impl Pfn {
         self.is_valid().then_some(self.0 & NUMBER)
     }
 
+    /// Whether it is the page of zeros, which all have that have only read there.
+    pub fn is_zero(self) -> bool {
+        // SAFETY: The function has no requirements.
+        self.number()
+            .is_some_and(|number| unsafe { bindings::is_zero_pfn(number) })
+    }
+
     /// The page is a part of `1 << order` pages that the process has mapped as one, and that begin at
     /// a multiple of their size (`hmm_pfn_to_map_order()`). They may go beyond the range.
     #[inline]
@@ -316,7 +323,7 @@ impl<T: IntervalNotifier> Registration<T> {
 ///
 /// `subscription` must be inserted, on an address space that has users, and `range` be in its range and
 /// not empty.
-unsafe fn look_up(
+pub(super) unsafe fn look_up(
     subscription: *mut bindings::mmu_interval_notifier,
     range: &mut HmmRange<'_>,
 ) -> Result<Option<usize>> {

@@ -176,6 +176,14 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     /// [`OnePass`], of an [`Invalidate`], or [`TwoPasses`], of an [`InvalidateInTwoPasses`].
     type Passes: Passes<Self>;
 
+    /// Whether `range` is the notifier's own doing, by its [`Range::owner`], and what the shadow has of
+    /// it still holds. It does not hear of it then, and who reads does not read again.
+    ///
+    /// Called without the lock. Must not sleep.
+    fn is_own(&self, _range: &Range<'_>) -> bool {
+        false
+    }
+
     /// As [`Invalidate::invalidate`], but `range` is not blockable: must not sleep. (A kernel with
     /// `DEBUG_ATOMIC_SLEEP` says so if it does.)
     ///
@@ -496,6 +504,12 @@ impl<T: IntervalNotifier> Registration<T> {
         ptr::eq(unsafe { (*self.subscription.get()).mm }, mm.as_raw())
     }
 
+    /// The address space that it is registered on.
+    pub fn mm(&self) -> &Mm {
+        // SAFETY: The subscription is inserted, by the type's invariants: it has grabbed its `mm`.
+        unsafe { Mm::from_raw((*self.subscription.get()).mm) }
+    }
+
     /// What is noted about the range.
     pub fn shadow(&self) -> &Shadow<T::Shadow> {
         &self.shadow
@@ -636,6 +650,9 @@ impl<T: Invalidate> Registration<T> {
     ) -> bool {
         // SAFETY: By the function's contract.
         let (this, range) = unsafe { Self::called_for(subscription, range) };
+        if this.notifier.is_own(&range) {
+            return true;
+        }
         if !range.is_blockable() {
             return this.invalidate_without_blocking(range, sequence);
         }
@@ -659,6 +676,9 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Registration<T> {
     ) -> bool {
         // SAFETY: By the function's contract.
         let (this, range) = unsafe { Self::called_for(subscription, range) };
+        if this.notifier.is_own(&range) {
+            return true;
+        }
         if !range.is_blockable() {
             return this.invalidate_without_blocking(range, sequence);
         }

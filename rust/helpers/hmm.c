@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+
+__rust_helper bool rust_helper_is_zero_pfn(unsigned long pfn)
+{
+	return is_zero_pfn(pfn);
+}
+
+__rust_helper unsigned long rust_helper_page_to_pfn(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+/*
+ * What is in a page of a process, which others may be writing to. The page must be valid, and stay so
+ * meanwhile.
+ */
+__rust_helper void rust_helper_tether_copy_from_pfn(void *to, unsigned long pfn, size_t offset,
+						    size_t length)
+{
+	memcpy_from_page(to, pfn_to_page(pfn), offset, length);
+}
+
+/* Likewise. Who has a page for himself says that it is dirty: its page table entry does not. */
+__rust_helper void rust_helper_tether_copy_to_pfn(unsigned long pfn, size_t offset, const void *from,
+						  size_t length, bool exclusive)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	memcpy_to_page(page, offset, from, length);
+	if (exclusive)
+		folio_mark_dirty(page_folio(page));
+}
+
+/* What make_device_exclusive() has locked, and taken a reference to. */
+__rust_helper void rust_helper_tether_folio_release(struct folio *folio)
+{
+	folio_unlock(folio);
+	folio_put(folio);
+}

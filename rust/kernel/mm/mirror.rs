@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page tables of a device that works on a process's memory.
+//!
+//! A [`Mirror`] of a range of an address space has a table: which page is at an address. Pages are
+//! looked up in the process ([`Mirror::fault`]), noted in the table, and used by way of it
+//! ([`Mirror::with_pages`]). When the process loses a page it is taken out of the table, before the
+//! kernel can use it for something else, and the device is told ([`MirrorDevice::invalidate`]).
+//!
+//! It is an interval notifier whose shadow is the table, with [`hmm`](super::hmm) to look pages up. The
+//! table is the wrapper's, so that a page that is in there *is* the process's: what a driver forgets to
+//! do about an invalidation cannot make it use a page that is gone.
+//!
+//! # What holds
+//!
+//! * A [`Frame`] can be read and written, and cannot leave the function that it was given to. While this
+//!   runs, nothing is invalidated: it should be short. Nothing in it may wait for memory, or look pages up.
+//! * No reference to a page is held: a page can be reclaimed or moved.
+//! * A frame is written only if the process may write to the page. One that is *exclusive*
+//!   ([`Mirror::make_exclusive`]) is not accessible to the CPU until the process touches it; then it is
+//!   taken out of the table.
+//! * After the end of the address space the table is empty, and nothing can be looked up.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::{
+//!     mm::{
+//!         hmm::Request,
+//!         mirror::{
+//!             new_mirror,
+//!             Mirror,
+//!             MirrorDevice, //
+//!         },
+//!         mmu_notifier::{
+//!             Range,
+//!             WouldSleep, //
+//!         },
+//!         MmWithUser, //
+//!     },
+//!     page::PAGE_SIZE,
+//!     prelude::*, //
+//! };
+//!
+//! /// A device that reads by way of the table, and has no translations of its own.
+//! struct Reader;
+//!
+//! impl MirrorDevice for Reader {
+//!     fn invalidate(&self, _range: &Range<'_>) {}
+//!
+//!     fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! /// Mirrors all of an address space.
+//! fn mirror(mm: &MmWithUser) -> Result<Pin<KBox<Mirror<Reader>>>> {
+//!     KBox::pin_init(new_mirror!(mm, 0, usize::MAX - PAGE_SIZE, Reader), GFP_KERNEL)
+//! }
+//!
+//! /// Reads the beginning of a page.
+//! fn read(mirror: &Mirror<Reader>, mm: &MmWithUser, page: usize, to: &mut [u8]) -> Result {
+//!     loop {
+//!         let read = mirror.with_pages(|pages| pages.get(page).map(|frame| frame.read(0, to)));
+//!         if let Some(result) = read {
+//!             return result;
+//!         }
+//!         // It may go again before it is read.
+//!         mirror.fault(mm, page, 1, Request::Read, None)?;
+//!     }
+//! }
+//! # let _ = (mirror, read);
+//! ```
+//!
+//! C header: [`include/linux/hmm.h`](srctree/include/linux/hmm.h)
+
+#![cfg(CONFIG_HMM_MIRROR)]
+
+use super::{
+    hmm::{
+        look_up,
+        DeviceOwner,
+        HmmRange,
+        Pfn,
+        Request, //
+    },
+    interval_notifier::{
+        IntervalNotifier,
+        Invalidate,
+        OnePass,
+        Registration, //
+    },
+    mmu_notifier::{
+        Event,
+        Range,
+        WouldSleep, //
+    },
+    Mm,
+    MmWithUser, //
+};
+use crate::{
+    alloc::Allocator,
+    bindings,
+    error::from_err_ptr,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::LockClassKey,
+    time::Delta,
+    types::Opaque, //
+};
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+/// Creates a [`Mirror`] initialiser, with a lock class of its own.
+#[macro_export]
+macro_rules! new_mirror {
+    ($mm:expr, $start:expr, $length:expr, $device:expr $(,)?) => {
+        $crate::mm::mirror::Mirror::new(
+            $mm,
+            $start,
+            $length,
+            $device,
+            $crate::optional_name!(),
+            $crate::static_lock_class!(),
+        )
+    };
+}
+pub use crate::new_mirror;
+
+/// A device that has a [`Mirror`].
+pub trait MirrorDevice: Send + Sync + 'static {
+    /// Pages in `range` go away, and are out of the table: makes the device stop using them, before
+    /// this returns.
+    ///
+    /// `range` is blockable, and may be larger than what is mirrored. Called with the lock of the table
+    /// held, by any task that changes the address space. May sleep, but must not wait for memory.
+    fn invalidate(&self, range: &Range<'_>);
+
+    /// Likewise, but must not sleep: `range` is not blockable. The pages are in the table as yet.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldSleep`]: the caller in the kernel does without this range for now.
+    fn try_invalidate(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
+}
+
+/// An entry of a table.
+#[derive(Clone, Copy)]
+struct Entry(usize);
+
+impl Entry {
+    const WRITABLE: usize = 1 << 0;
+    const EXCLUSIVE: usize = 1 << 1;
+    const SHIFT: usize = 2;
+
+    fn new(number: usize, flags: usize) -> Self {
+        Self(number << Self::SHIFT | flags)
+    }
+
+    /// What the XArray has of it: `xa_mk_value()`.
+    fn into_raw(self) -> *mut c_void {
+        ptr::without_provenance_mut(self.0 << 1 | 1)
+    }
+
+    /// `xa_to_value()`
+    fn from_raw(entry: *mut c_void) -> Option<Self> {
+        (!entry.is_null()).then_some(Self(entry.addr() >> 1))
+    }
+}
+
+/// Which page is at an address.
+///
+/// The kernel crate's `XArray` is of owned objects, and cannot be walked.
+///
+/// # Invariants
+///
+/// The XArray is initialised, and only touched by who has the table. Its entries are those of [`Entry`],
+/// by page.
+struct Table(Pin<KBox<Opaque<bindings::xarray>>>);
+
+// SAFETY: There is nothing in it that belongs to a task.
+unsafe impl Send for Table {}
+
+impl Table {
+    fn new() -> Result<Self> {
+        let pages = KBox::pin_init(
+            Opaque::ffi_init(|slot: *mut bindings::xarray| {
+                // SAFETY: `slot` is valid for writes, and pinned.
+                unsafe { bindings::xa_init_flags(slot, 0) };
+            }),
+            GFP_KERNEL,
+        )?;
+        // INVARIANT: It was just initialised, and is empty.
+        Ok(Self(pages))
+    }
+
+    /// Notes a page. Must not wait for memory, as it is called under the table's lock.
+    fn store(&mut self, index: usize, entry: Entry) -> Result {
+        // SAFETY: By the type's invariants.
+        let old = unsafe {
+            bindings::xa_store(self.0.get(), index, entry.into_raw(), bindings::GFP_NOWAIT)
+        };
+        // SAFETY: The function has no requirements.
+        match unsafe { bindings::xa_err(old) } {
+            0 => Ok(()),
+            error => Err(Error::from_errno(error)),
+        }
+    }
+
+    #[inline]
+    fn load(&self, index: usize) -> Option<Entry> {
+        // SAFETY: By the type's invariants.
+        Entry::from_raw(unsafe { bindings::xa_load(self.0.get(), index) })
+    }
+
+    /// Forgets the pages from `first` to `last`.
+    fn erase(&mut self, first: usize, last: usize) {
+        let mut index = first;
+        // SAFETY: By the type's invariants.
+        while !unsafe { bindings::xa_find(self.0.get(), &mut index, last, bindings::XA_PRESENT) }
+            .is_null()
+        {
+            // SAFETY: By the type's invariants.
+            unsafe { bindings::xa_erase(self.0.get(), index) };
+        }
+    }
+
+    fn erase_range(&mut self, range: &Range<'_>) {
+        self.erase(range.start() >> PAGE_SHIFT, (range.end() - 1) >> PAGE_SHIFT);
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariants.
+        unsafe { bindings::xa_destroy(self.0.get()) };
+    }
+}
+
+/// What hears of invalidations, for a mirror.
+struct Notifier<T> {
+    device: T,
+    owner: DeviceOwner,
+}
+
+impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
+    type Shadow = Table;
+    type Passes = OnePass;
+
+    fn is_own(&self, range: &Range<'_>) -> bool {
+        // The page stays where it is; only the CPU loses it.
+        range.event() == Event::Exclusive && ptr::eq(range.owner(), self.owner.as_ptr())
+    }
+
+    fn try_invalidate(
+        &self,
+        range: &Range<'_>,
+        table: &mut Table,
+    ) -> core::result::Result<(), WouldSleep> {
+        self.device.try_invalidate(range)?;
+        table.erase_range(range);
+        Ok(())
+    }
+}
+
+impl<T: MirrorDevice> Invalidate for Notifier<T> {
+    fn invalidate(&self, range: &Range<'_>, table: &mut Table) {
+        table.erase_range(range);
+        self.device.invalidate(range);
+    }
+}
+
+/// The pages of a [`Mirror`], while nothing is invalidated.
+pub struct Pages<'a> {
+    table: &'a Table,
+}
+
+impl Pages<'_> {
+    /// The page at `address`, if it is in the table.
+    #[inline]
+    pub fn get(&self, address: usize) -> Option<Frame<'_>> {
+        let entry = self.table.load(address >> PAGE_SHIFT)?;
+        // INVARIANT: It is in the table.
+        Some(Frame {
+            entry,
+            _pages: PhantomData,
+        })
+    }
+}
+
+/// A page of a process.
+///
+/// Others may be writing to it: what is read is what was there at some time.
+///
+/// # Invariants
+///
+/// It is in the table, whose lock is held for `'a`: the page is the process's.
+pub struct Frame<'a> {
+    entry: Entry,
+    _pages: PhantomData<&'a Table>,
+}
+
+impl Frame<'_> {
+    /// Whether it may be written.
+    #[inline]
+    pub fn is_writable(&self) -> bool {
+        self.entry.0 & Entry::WRITABLE != 0
+    }
+
+    /// Whether the CPU has no access to it; see [`Mirror::make_exclusive`].
+    #[inline]
+    pub fn is_exclusive(&self) -> bool {
+        self.entry.0 & Entry::EXCLUSIVE != 0
+    }
+
+    /// The number of the page's frame.
+    #[inline]
+    pub fn number(&self) -> usize {
+        self.entry.0 >> Entry::SHIFT
+    }
+
+    /// Whether so many bytes from `offset` are in a page.
+    fn in_page(offset: usize, length: usize) -> Result {
+        match offset.checked_add(length) {
+            Some(end) if end <= PAGE_SIZE => Ok(()),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Reads what is at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if it goes beyond the page.
+    ///
+    /// C: `memcpy_from_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
+    #[doc(alias = "memcpy_from_page")]
+    pub fn read(&self, offset: usize, to: &mut [u8]) -> Result {
+        Self::in_page(offset, to.len())?;
+        // SAFETY: The page is valid, by the type's invariants, and the slice for writes.
+        unsafe {
+            bindings::tether_copy_from_pfn(to.as_mut_ptr().cast(), self.number(), offset, to.len())
+        };
+        Ok(())
+    }
+
+    /// Appends all of the page. No memory is allocated: the vector must have room for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if it has not.
+    pub fn append_to<A: Allocator>(&self, to: &mut Vec<u8, A>) -> Result {
+        let room = to.spare_capacity_mut();
+        if room.len() < PAGE_SIZE {
+            return Err(ENOMEM);
+        }
+        // SAFETY: The page is valid, by the type's invariants, and there is room for it.
+        unsafe {
+            bindings::tether_copy_from_pfn(room.as_mut_ptr().cast(), self.number(), 0, PAGE_SIZE)
+        };
+        // SAFETY: So much was just written.
+        unsafe { to.inc_len(PAGE_SIZE) };
+        Ok(())
+    }
+
+    /// Writes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if it goes beyond the page, [`EPERM`] if that may not be written.
+    ///
+    /// C: `memcpy_to_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
+    #[doc(alias = "memcpy_to_page")]
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result {
+        Self::in_page(offset, from.len())?;
+        if !self.is_writable() {
+            return Err(EPERM);
+        }
+        // SAFETY: The page is valid and may be written, by the type's invariants, and the slice is
+        // valid.
+        unsafe {
+            bindings::tether_copy_to_pfn(
+                self.number(),
+                offset,
+                from.as_ptr().cast(),
+                from.len(),
+                self.is_exclusive(),
+            )
+        };
+        Ok(())
+    }
+}
+
+/// A device's page table for a range of an address space.
+///
+/// Dropping it waits for invalidations that are running, as that of a
+/// [`Registration`]. It keeps the `mm_struct` (`mmgrab()`), but not the address space.
+#[pin_data]
+pub struct Mirror<T: MirrorDevice> {
+    #[pin]
+    registration: Registration<Notifier<T>>,
+}
+
+/// How many pages are looked up at a time.
+const BATCH: usize = 32;
+
+impl<T: MirrorDevice> Mirror<T> {
+    /// Mirrors `length` bytes from `start`, with nothing in the table; use [`new_mirror!`].
+    ///
+    /// Sleeps; may take the `mmap_lock` of `mm` for writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::new`].
+    pub fn new<'a>(
+        mm: &'a MmWithUser,
+        start: usize,
+        length: usize,
+        device: T,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self, Error> + 'a {
+        pin_init::pin_init_scope(move || {
+            let table = Table::new()?;
+            let notifier = Notifier {
+                device,
+                owner: DeviceOwner::new(),
+            };
+            Ok::<_, Error>(try_pin_init!(Self {
+                registration <- Registration::new(mm, start, length, notifier, table, name, key),
+            }? Error))
+        })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &T {
+        &self.registration.notifier().device
+    }
+
+    /// Whether `mm` is the address space that is mirrored. A child of its process, and a program that
+    /// this executes, have others.
+    pub fn is_on(&self, mm: &Mm) -> bool {
+        self.registration.is_on(mm)
+    }
+
+    /// The address space that is mirrored, if it has not ended.
+    pub fn mm(&self) -> &Mm {
+        self.registration.mm()
+    }
+
+    /// Uses what is in the table. Nothing is invalidated until `f` returns.
+    ///
+    /// Sleeps, until the table's lock is free. Must not be called inside a callback, nor inside `f`.
+    #[inline]
+    pub fn with_pages<R>(&self, f: impl FnOnce(&Pages<'_>) -> R) -> R {
+        self.registration.shadow().with(|table| f(&Pages { table }))
+    }
+
+    /// Looks `count` pages up from `start`, for `request`, and notes those that are there in the table.
+    ///
+    /// What was noted may be invalidated again at any time, also before this returns: look into the
+    /// table, and begin again if need be. `timeout` is for each 32 pages.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::fault`]; [`ENOMEM`], too, if there is no memory for the table.
+    #[doc(alias = "hmm_range_fault_unlocked_timeout")]
+    pub fn fault(
+        &self,
+        mm: &MmWithUser,
+        start: usize,
+        count: usize,
+        request: Request,
+        timeout: Option<Delta>,
+    ) -> Result {
+        let mut pfns = [Pfn::default(); BATCH];
+        let mut done = 0;
+        while done < count {
+            let batch = pfns.get_mut(..BATCH.min(count - done)).ok_or(EINVAL)?;
+            let length = batch.len();
+            let first = done
+                .checked_mul(PAGE_SIZE)
+                .and_then(|offset| start.checked_add(offset))
+                .ok_or(EINVAL)?;
+            let mut range = HmmRange::new(first, batch).request(request);
+            if let Some(timeout) = timeout {
+                range = range.timeout(timeout);
+            }
+            self.registration.fault(mm, range, |pfns, table| {
+                for (index, pfn) in pfns.iter().enumerate() {
+                    if let Some(number) = pfn.number() {
+                        let flags = if pfn.is_writable() {
+                            Entry::WRITABLE
+                        } else {
+                            0
+                        };
+                        table.store((first >> PAGE_SHIFT) + index, Entry::new(number, flags))?;
+                    }
+                }
+                Ok::<_, Error>(())
+            })??;
+            done += length;
+        }
+        if count == 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Looks pages up as they are, and does not note them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::fault`].
+    pub fn snapshot(&self, mm: &MmWithUser, start: usize, pfns: &mut [Pfn]) -> Result {
+        self.registration
+            .fault(mm, HmmRange::new(start, pfns), |_, _| ())
+    }
+
+    /// Gives the page at `address` to the device alone, and notes it in the table. When the process
+    /// touches it, it is taken out again.
+    ///
+    /// Sleeps, and takes the `mmap_lock` of `mm` for reading, which must not be held.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the memory is not private and anonymous.
+    ///
+    /// C: `make_device_exclusive()` in [`mm/rmap.c`](srctree/mm/rmap.c).
+    #[cfg(CONFIG_DEVICE_PRIVATE)]
+    #[doc(alias = "make_device_exclusive")]
+    pub fn make_exclusive(&self, mm: &MmWithUser, address: usize) -> Result {
+        /// What `make_device_exclusive()` has locked.
+        struct Locked(*mut bindings::folio);
+
+        impl Drop for Locked {
+            fn drop(&mut self) {
+                // SAFETY: It is locked, and the reference is ours.
+                unsafe { bindings::tether_folio_release(self.0) };
+            }
+        }
+
+        let registration = &self.registration;
+        if address % PAGE_SIZE != 0 || !registration.contains(address, PAGE_SIZE) || !self.is_on(mm)
+        {
+            return Err(EINVAL);
+        }
+        let owner = &registration.notifier().owner;
+        loop {
+            // First it is brought in for writing: `make_device_exclusive()` would have to undo what it
+            // has done before, and invalidate for that, each time.
+            let mut pfns = [Pfn::default()];
+            let mut range = HmmRange::new(address, &mut pfns).request(Request::Write);
+            // SAFETY: The address space has users, and the range is in what is registered.
+            let Some(sequence) = (unsafe { look_up(registration.as_raw(), &mut range)? }) else {
+                continue;
+            };
+            let mut folio = ptr::null_mut();
+            let page = {
+                let _guard = mm.mmap_read_lock();
+                // SAFETY: The address space has users, and is locked.
+                from_err_ptr(unsafe {
+                    bindings::make_device_exclusive(
+                        mm.as_raw(),
+                        address,
+                        owner.as_ptr().cast_mut().cast(),
+                        &mut folio,
+                    )
+                })?
+            };
+            // The lock keeps the CPU from getting it back before it is noted.
+            let locked = Locked(folio);
+            if let Some(mut table) = registration.lock_if_quiet(sequence) {
+                // SAFETY: The page is valid, as we have a reference to its folio.
+                let number = unsafe { bindings::page_to_pfn(page) };
+                let entry = Entry::new(number, Entry::WRITABLE | Entry::EXCLUSIVE);
+                return table.store(address >> PAGE_SHIFT, entry);
+            }
+            drop(locked);
+        }
+    }
+}
