@@ -5,7 +5,7 @@
 //! * [`task_work`]: run this in that task's own context.
 //! * [`kthread`]: a kernel thread that can be stopped, joined and parked, and one that runs works.
 //! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: tell me when these
-//!   pages go away; [`mm::hmm`], [`mm::mirror`]: which pages there are.
+//!   pages go away; [`mm::hmm`], [`mm::mirror`], [`mm::dma_mirror`]: which pages there are.
 //! * [`tether`]: what they share: who owns the code that is called back.
 //!
 //! This is the root of the external build. It does what `rust/kernel/lib.rs` does in a kernel
@@ -19,6 +19,8 @@ pub(crate) use kernel::{
     cpumask,
     current,
     debugfs,
+    device,
+    dma,
     error,
     fmt,
     fs,
@@ -66,6 +68,7 @@ pub mod tether;
 pub mod mm {
     pub use kernel::mm::*;
 
+    pub mod dma_mirror;
     pub mod hmm;
     pub mod interval_notifier;
     pub mod mirror;

@@ -130,6 +130,9 @@ struct Device {
     mirror: Mirror<Copier>,
 }
 
+/// How many pages a command is for at the most: 256 MiB.
+const PAGES: usize = 1 << (28 - PAGE_SHIFT);
+
 /// The pages that a command is for: the first one's address, and how many.
 fn range(command: &Command) -> Result<(usize, usize)> {
     let start = usize::try_from(command.addr).map_err(|_| EINVAL)?;
@@ -137,6 +140,9 @@ fn range(command: &Command) -> Result<(usize, usize)> {
     let length = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
     if start % PAGE_SIZE != 0 || count == 0 || start.checked_add(length).is_none() {
         return Err(EINVAL);
+    }
+    if count > PAGES {
+        return Err(E2BIG);
     }
     Ok((start, count))
 }

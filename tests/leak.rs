@@ -39,6 +39,10 @@ use tether::{
             Shadow,
             TwoPasses, //
         },
+        mirror::{
+            new_mirror,
+            MirrorDevice, //
+        },
         mmu_notifier::{
             InvalidateRanges,
             MmuNotifier,
@@ -94,6 +98,14 @@ impl IntervalNotifier for Notifier {
     type Passes = TwoPasses;
 
     fn try_invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+
+impl MirrorDevice for Notifier {
+    fn invalidate(&self, _range: &Range<'_>) {}
+
+    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
@@ -198,6 +210,10 @@ impl kernel::Module for Leak {
         )?;
         core::mem::forget(interval);
         core::mem::forget(Shared::<Notifier>::get(mm)?);
+        core::mem::forget(KBox::pin_init(
+            new_mirror!(mm, 0, 1 << 46, Notifier),
+            GFP_KERNEL,
+        )?);
         Ok(Self)
     }
 }

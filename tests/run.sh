@@ -3,9 +3,9 @@
 #
 # Runs in the VM, as root: loads what is to be tested, and leaves one KTAP file for each suite.
 #
-# Usage: tests/run.sh MODULES PROGRAMS RESULTS
+# Usage: tests/run.sh MODULES PROGRAMS RESULTS KDIR
 
-modules=$1 programs=$2 results=$3
+modules=$1 programs=$2 results=$3 kdir=$4
 mkdir -p "$results"
 
 load() {
@@ -151,24 +151,50 @@ program mmwatch_test
 	expect "bad usage" 125 'Usage' --nonsense
 } >"$results/mmwatch_tool.ktap"
 
+# The kernel's own tests of what mirrors memory: on the kernel's driver, which shows what they need here,
+# and on ours, which has the same nodes. What is about memory of the device's own is not for ours.
+hmm_tests=(open_close anon_read anon_read_prot anon_write anon_write_prot anon_write_child_shared
+	anon_write_huge anon_write_hugetlbfs file_read file_write anon_read_multiple anon_teardown mixedmap
+	compound userfaultfd_read exclusive exclusive_mprotect exclusive_cow)
+# hmm_suite NAME MODULE
+hmm_suite() {
+	echo "-- $1"
+	if insmod "$2"; then
+		# The harness takes what any of these says, the first one first.
+		"$programs/hmm-tests" -V hmm_device_coherent $(printf ' -t %s' "${hmm_tests[@]}")
+		rmmod "$(basename "$2" .ko)" || echo "not ok 99 rmmod"
+	else
+		echo "TAP version 13"
+		echo "1..1"
+		echo "not ok 1 insmod $2: the kernel needs CONFIG_TEST_HMM=m"
+	fi >"$results/$1.ktap" 2>&1
+}
+hmm_suite hmm_tests_on_c "$kdir/lib/test_hmm.ko"
+hmm_suite hmm_tests_on_mirror "$modules/samples/rust_hmm_mirror.ko"
+"$programs/hmm-tests" -l 2>&1 | awk '/^[#-]/ || /^global/ || !NF { next } { print $NF }' | sort -u |
+	grep -vxF "$(printf '%s\n' "${hmm_tests[@]}")" >"$results/hmm_tests.not_run"
+load rust_hmm_mirror
+program mirror_test
+program dma_mirror_test
+
 # After the last user each module can go, and nothing is left.
 {
 	echo "KTAP version 1"
-	[ -e "$kmemleak" ] && echo "1..8" || echo "1..7"
+	[ -e "$kmemleak" ] && echo "1..9" || echo "1..8"
 	number=0
-	for module in test_kthread test_mmu_notifier tether_test rust_interval_notifier rust_fd_close mmwatch; do
+	for module in test_kthread test_mmu_notifier tether_test rust_interval_notifier rust_fd_close rust_hmm_mirror mmwatch; do
 		number=$((number + 1))
 		rmmod "$module" && echo "ok $number rmmod $module" || echo "not ok $number rmmod $module"
 	done
 	left=$(grep -v '^#' /sys/kernel/debug/tether/outstanding)
-	[ -z "$left" ] && echo "ok 7 nothing outstanding" || echo "not ok 7 nothing outstanding: $left"
+	[ -z "$left" ] && echo "ok 8 nothing outstanding" || echo "not ok 8 nothing outstanding: $left"
 	if [ -e "$kmemleak" ]; then
 		find_leaks
 		leaks=$(awk -v since="$unloaded" 'BEGIN { RS = "unreferenced object"; ORS = "" }
 			match($0, /jiffies [0-9]+/) && substr($0, RSTART + 8, RLENGTH - 8) > since {
 				print "unreferenced object" $0
 			}' "$kmemleak")
-		[ -z "$leaks" ] && echo "ok 8 kmemleak" || echo "not ok 8 kmemleak"
+		[ -z "$leaks" ] && echo "ok 9 kmemleak" || echo "not ok 9 kmemleak"
 		[ -z "$leaks" ] || echo "$leaks" | sed 's/^/# /'
 	fi
 } >"$results/end.ktap"

@@ -3,11 +3,11 @@
 #
 # Runs in the VM, as root: the long forms of what tests/run.sh has in short.
 #
-# Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS THREADS SECONDS SHADOW
+# Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS THREADS SECONDS SHADOW MIRROR
 
 modules=$1 programs=$2 results=$3
 export TETHER_WORKS=$4 TETHER_STORM=$5 TETHER_CYCLES=$6 TETHER_STORM_SECONDS=$7
-export TETHER_SHADOW_SECONDS=$8
+export TETHER_SHADOW_SECONDS=$8 TETHER_MIRROR_SECONDS=$9
 mkdir -p "$results"
 
 export TETHER_MODULES=/tmp/modules
@@ -29,5 +29,9 @@ insmod "$TETHER_MODULES/rust_interval_notifier.ko" || exit 1
 echo "-- a shadow of memory to which all kinds of things happen for $TETHER_SHADOW_SECONDS s"
 "$programs/mmu_notifier_test" -t storm >"$results/shadow.ktap" 2>&1
 rmmod rust_interval_notifier || exit 1
+insmod "$TETHER_MODULES/rust_hmm_mirror.ko" || exit 1
+echo "-- a device that reads and writes memory to which they happen for $TETHER_MIRROR_SECONDS s"
+"$programs/mirror_test" -t storm >"$results/mirror.ktap" 2>&1
+rmmod rust_hmm_mirror || exit 1
 # Nothing is left that would keep a module, or be lost.
 ! grep -v '^#' /sys/kernel/debug/tether/outstanding

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/dma-mapping.h>
 #include <linux/highmem.h>
+#include <linux/hmm-dma.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/pci-p2pdma.h>
 #include <linux/pgtable.h>
 
 __rust_helper bool rust_helper_is_zero_pfn(unsigned long pfn)
@@ -41,4 +44,14 @@ __rust_helper void rust_helper_tether_folio_release(struct folio *folio)
 {
 	folio_unlock(folio);
 	folio_put(folio);
+}
+
+/* Maps what is in the list at @index. Returns false if that cannot be. */
+__rust_helper bool rust_helper_tether_hmm_dma_map_pfn(struct device *dev, void *map, size_t index,
+						      dma_addr_t *address)
+{
+	struct pci_p2pdma_map_state state = { };
+
+	*address = hmm_dma_map_pfn(dev, map, index, &state);
+	return !dma_mapping_error(dev, *address);
 }

@@ -85,7 +85,10 @@ use super::{
 use crate::{
     bindings,
     error::to_result,
-    page::PAGE_SIZE,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*,
     tether::as_jiffies,
     time::{
@@ -96,12 +99,12 @@ use crate::{
 };
 use core::ptr;
 
-const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID as usize;
-const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE as usize;
-const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR as usize;
-const ORDER_SHIFT: usize = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT as usize;
-const REQ_FAULT: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT as usize;
-const REQ_WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE as usize;
+const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
+const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
+const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR;
+const ORDER_SHIFT: usize = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT;
+const REQ_FAULT: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
+const REQ_WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE;
 /// Above it there are flags.
 const NUMBER: usize = (1 << ORDER_SHIFT) - 1;
 
@@ -135,6 +138,16 @@ impl Request {
 pub struct Pfn(usize);
 
 impl Pfn {
+    /// What the kernel has of it.
+    pub(super) fn as_raw(self) -> usize {
+        self.0
+    }
+
+    /// The number of the page's frame, which there is.
+    pub(super) fn as_raw_number(self) -> usize {
+        self.0 & NUMBER
+    }
+
     /// Whether there is a page, which may be read (`HMM_PFN_VALID`).
     #[inline]
     pub fn is_valid(self) -> bool {
@@ -313,6 +326,48 @@ impl<T: IntervalNotifier> Registration<T> {
                 return Err(EBUSY);
             }
         }
+    }
+}
+
+impl<T: IntervalNotifier> Registration<T> {
+    /// Looks `count` pages up from `start`, so many at a time, and notes each one that is there, under the
+    /// lock of the shadow: `note` gets the page's address, by pages.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::fault`], and of `note`.
+    pub(super) fn fault_in_batches<const BATCH: usize>(
+        &self,
+        mm: &MmWithUser,
+        start: usize,
+        count: usize,
+        request: Request,
+        timeout: Option<Delta>,
+        note: impl Fn(usize, Pfn, &mut T::Shadow) -> Result,
+    ) -> Result {
+        let mut pfns = [Pfn::default(); BATCH];
+        let mut done = 0;
+        // All of it is looked at by the first one: there is nothing to find beyond the range.
+        let whole = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
+        if !self.contains(start, whole) {
+            return Err(EINVAL);
+        }
+        while done < count {
+            let length = BATCH.min(count - done);
+            let first = start + done * PAGE_SIZE;
+            let range = HmmRange {
+                timeout,
+                ..HmmRange::new(first, &mut pfns[..length]).request(request)
+            };
+            self.fault(mm, range, |pfns, shadow| {
+                for (index, pfn) in pfns.iter().enumerate().filter(|(_, pfn)| pfn.is_valid()) {
+                    note((first >> PAGE_SHIFT) + index, *pfn, shadow)?;
+                }
+                Ok::<_, Error>(())
+            })??;
+            done += length;
+        }
+        Ok(())
     }
 }
 

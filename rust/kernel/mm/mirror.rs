@@ -4,8 +4,9 @@
 //!
 //! A [`Mirror`] of a range of an address space has a table: which page is at an address. Pages are
 //! looked up in the process ([`Mirror::fault`]), noted in the table, and used by way of it
-//! ([`Mirror::with_pages`]). When the process loses a page it is taken out of the table, before the
-//! kernel can use it for something else, and the device is told ([`MirrorDevice::invalidate`]).
+//! ([`Mirror::with_pages`]). When the process loses a page the device is told
+//! ([`MirrorDevice::invalidate`]), and it is taken out of the table, before the kernel can use it for
+//! something else. For a device that accesses memory by itself see [`dma_mirror`](super::dma_mirror).
 //!
 //! It is an interval notifier whose shadow is the table, with [`hmm`](super::hmm) to look pages up. The
 //! table is the wrapper's, so that a page that is in there *is* the process's: what a driver forgets to
@@ -134,14 +135,14 @@ pub use crate::new_mirror;
 
 /// A device that has a [`Mirror`].
 pub trait MirrorDevice: Send + Sync + 'static {
-    /// Pages in `range` go away, and are out of the table: makes the device stop using them, before
-    /// this returns.
+    /// Pages in `range` go away: makes the device stop using them, before this returns. They are taken
+    /// out of the table next.
     ///
     /// `range` is blockable, and may be larger than what is mirrored. Called with the lock of the table
     /// held, by any task that changes the address space. May sleep, but must not wait for memory.
     fn invalidate(&self, range: &Range<'_>);
 
-    /// Likewise, but must not sleep: `range` is not blockable. The pages are in the table as yet.
+    /// Likewise, but must not sleep: `range` is not blockable.
     ///
     /// # Errors
     ///
@@ -270,8 +271,8 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
 
 impl<T: MirrorDevice> Invalidate for Notifier<T> {
     fn invalidate(&self, range: &Range<'_>, table: &mut Table) {
-        table.erase_range(range);
         self.device.invalidate(range);
+        table.erase_range(range);
     }
 }
 
@@ -478,38 +479,21 @@ impl<T: MirrorDevice> Mirror<T> {
         request: Request,
         timeout: Option<Delta>,
     ) -> Result {
-        let mut pfns = [Pfn::default(); BATCH];
-        let mut done = 0;
-        while done < count {
-            let batch = pfns.get_mut(..BATCH.min(count - done)).ok_or(EINVAL)?;
-            let length = batch.len();
-            let first = done
-                .checked_mul(PAGE_SIZE)
-                .and_then(|offset| start.checked_add(offset))
-                .ok_or(EINVAL)?;
-            let mut range = HmmRange::new(first, batch).request(request);
-            if let Some(timeout) = timeout {
-                range = range.timeout(timeout);
-            }
-            self.registration.fault(mm, range, |pfns, table| {
-                for (index, pfn) in pfns.iter().enumerate() {
-                    if let Some(number) = pfn.number() {
-                        let flags = if pfn.is_writable() {
-                            Entry::WRITABLE
-                        } else {
-                            0
-                        };
-                        table.store((first >> PAGE_SHIFT) + index, Entry::new(number, flags))?;
-                    }
-                }
-                Ok::<_, Error>(())
-            })??;
-            done += length;
-        }
-        if count == 0 {
-            return Err(EINVAL);
-        }
-        Ok(())
+        self.registration.fault_in_batches::<BATCH>(
+            mm,
+            start,
+            count,
+            request,
+            timeout,
+            |page, pfn, table| {
+                let flags = if pfn.is_writable() {
+                    Entry::WRITABLE
+                } else {
+                    0
+                };
+                table.store(page, Entry::new(pfn.as_raw_number(), flags))
+            },
+        )
     }
 
     /// Looks pages up as they are, and does not note them.

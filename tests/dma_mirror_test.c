@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages of this process, by DMA of QEMU's edu device: test_dma_mirror is loaded here, for memory of ours.
+ * Needs tether, and the module in the folder TETHER_MODULES.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define PAGE	4096UL
+#define PAGES	16
+#define COPY	_IOW(0xBD, 1, uint64_t[2])
+#define FRAME	_IO(0xBD, 2)
+
+FIXTURE(dma)
+{
+	int fd;
+	int pagemap;
+	char *memory;
+};
+
+static int load(const void *start, size_t length)
+{
+	char path[256], parameters[64];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/test_dma_mirror.ko", getenv("TETHER_MODULES"));
+	snprintf(parameters, sizeof(parameters), "start=%lu length=%lu", (uintptr_t)start, length);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, parameters, 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+FIXTURE_SETUP(dma)
+{
+	int i;
+
+	self->memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			    0);
+	ASSERT_NE(MAP_FAILED, self->memory);
+	madvise(self->memory, PAGES * PAGE, MADV_NOHUGEPAGE);
+	for (i = 0; i < PAGES; i++)
+		memset(self->memory + i * PAGE, 'a' + i, PAGE);
+	ASSERT_EQ(0, load(self->memory, PAGES * PAGE));
+	self->fd = open("/dev/test-dma-mirror", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd) TH_LOG("is there an edu device?");
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, self->pagemap);
+}
+
+FIXTURE_TEARDOWN(dma)
+{
+	close(self->pagemap);
+	close(self->fd);
+	EXPECT_EQ(0, syscall(SYS_delete_module, "test_dma_mirror", O_NONBLOCK));
+}
+
+static int copy(int fd, const char *from, char *to)
+{
+	uint64_t pages[2] = { (uintptr_t)from, (uintptr_t)to };
+
+	return ioctl(fd, COPY, pages) ? -errno : 0;
+}
+
+/* Where the device finds a page, and where it is. */
+static long device_frame(int fd, const char *page)
+{
+	return ioctl(fd, FRAME, page);
+}
+
+static long frame(int pagemap, const char *page)
+{
+	uint64_t entry;
+
+	if (pread(pagemap, &entry, sizeof(entry), (uintptr_t)page / PAGE * 8) != sizeof(entry))
+		return -1;
+	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
+}
+
+static int filled(const char *page, char with)
+{
+	return page[0] == with && !memcmp(page, page + 1, PAGE - 1);
+}
+
+TEST_F(dma, copy)
+{
+	EXPECT_EQ(0, device_frame(self->fd, self->memory));
+	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
+	EXPECT_TRUE(filled(self->memory, 'a'));
+	EXPECT_TRUE(filled(self->memory + PAGE, 'a'));
+	EXPECT_TRUE(filled(self->memory + 2 * PAGE, 'c'));
+	/* Without an IOMMU the device finds it where it is. */
+	EXPECT_EQ(frame(self->pagemap, self->memory), device_frame(self->fd, self->memory));
+	EXPECT_EQ(frame(self->pagemap, self->memory + PAGE), device_frame(self->fd, self->memory + PAGE));
+}
+
+/* What was mapped to be read is mapped already when it is to be written. */
+TEST_F(dma, read_then_write)
+{
+	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
+	ASSERT_EQ(0, copy(self->fd, self->memory + 2 * PAGE, self->memory));
+	EXPECT_TRUE(filled(self->memory, 'c'));
+	EXPECT_TRUE(filled(self->memory + PAGE, 'a'));
+	EXPECT_EQ(frame(self->pagemap, self->memory), device_frame(self->fd, self->memory));
+}
+
+/* What the process loses the device does. */
+TEST_F(dma, invalidate)
+{
+	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
+	ASSERT_EQ(0, madvise(self->memory, PAGE, MADV_DONTNEED));
+	EXPECT_EQ(0, device_frame(self->fd, self->memory));
+	EXPECT_NE(0, device_frame(self->fd, self->memory + PAGE));
+	/* It finds what is there now. */
+	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
+	EXPECT_TRUE(filled(self->memory + PAGE, 0));
+	ASSERT_EQ(0, mprotect(self->memory + PAGE, PAGE, PROT_READ));
+	EXPECT_EQ(0, device_frame(self->fd, self->memory + PAGE));
+	EXPECT_EQ(-EPERM, copy(self->fd, self->memory + 2 * PAGE, self->memory + PAGE));
+	EXPECT_TRUE(filled(self->memory + PAGE, 0));
+	ASSERT_EQ(0, munmap(self->memory, PAGE));
+	EXPECT_EQ(-EFAULT, copy(self->fd, self->memory, self->memory + 3 * PAGE));
+	EXPECT_EQ(-EINVAL, copy(self->fd, self->memory + PAGES * PAGE, self->memory + 3 * PAGE));
+}
+
+/* A page that is shared with a child is copied before the device writes to it. */
+TEST_F(dma, child)
+{
+	int status, ready[2];
+	char byte;
+	pid_t child;
+
+	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
+	ASSERT_EQ(0, pipe(ready));
+	child = fork();
+	if (child == 0) {
+		if (copy(self->fd, self->memory + 2 * PAGE, self->memory) != -EPERM)
+			_exit(1);
+		close(ready[1]);
+		/* Until the parent's device has written. */
+		if (read(ready[0], &byte, 1) != 0)
+			_exit(2);
+		_exit(filled(self->memory, 'a') ? 0 : 3);
+	}
+	ASSERT_EQ(0, copy(self->fd, self->memory + 2 * PAGE, self->memory));
+	EXPECT_TRUE(filled(self->memory, 'c'));
+	close(ready[1]);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	close(ready[0]);
+}
+
+TEST_HARNESS_MAIN

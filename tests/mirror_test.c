@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The mirror driver of samples/, beyond what the kernel's hmm-tests do: what it refuses, and that it
+ * never works on memory that its process does not have. Needs tether and rust_hmm_mirror.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "lib/test_hmm_uapi.h"
+
+#define PAGE 4096UL
+
+/* What the driver answers: 0, or why not. */
+static int ask(int fd, unsigned long request, const void *address, void *data, size_t pages,
+	       struct hmm_dmirror_cmd *answer)
+{
+	struct hmm_dmirror_cmd command = {
+		.addr = (uintptr_t)address,
+		.ptr = (uintptr_t)data,
+		.npages = pages,
+	};
+	int ret = ioctl(fd, request, &command) ? -errno : 0;
+
+	if (answer)
+		*answer = command;
+	return ret;
+}
+
+static int dread(int fd, const void *address, void *data, size_t pages)
+{
+	return ask(fd, HMM_DMIRROR_READ, address, data, pages, NULL);
+}
+
+static int dwrite(int fd, const void *address, void *data, size_t pages)
+{
+	return ask(fd, HMM_DMIRROR_WRITE, address, data, pages, NULL);
+}
+
+static char *mapped(size_t pages)
+{
+	return mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+FIXTURE(mirror)
+{
+	int fd;
+	char *memory;
+	char *data;
+};
+
+FIXTURE_SETUP(mirror)
+{
+	self->fd = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->memory = mapped(16);
+	self->data = mapped(16);
+	ASSERT_NE(MAP_FAILED, self->memory);
+	ASSERT_NE(MAP_FAILED, self->data);
+	memset(self->memory, 1, 16 * PAGE);
+}
+
+FIXTURE_TEARDOWN(mirror)
+{
+	close(self->fd);
+}
+
+/* Bad input has its errno, and harms nothing. */
+TEST_F(mirror, bad_input)
+{
+	struct hmm_dmirror_cmd answer;
+	char *data = self->data;
+
+	EXPECT_EQ(-EINVAL, dread(self->fd, self->memory + 1, data, 1));
+	EXPECT_EQ(-EINVAL, dread(self->fd, self->memory, data, 0));
+	EXPECT_EQ(-EINVAL, dread(self->fd, self->memory, data, 1UL << 52));
+	EXPECT_EQ(-EINVAL, dread(self->fd, (void *)-PAGE, data, 1));
+	EXPECT_EQ(-EINVAL, dread(self->fd, (void *)-PAGE, data, 2));
+	EXPECT_EQ(-E2BIG, dread(self->fd, self->memory, data, 1UL << 30));
+	EXPECT_EQ(-EFAULT, ioctl(self->fd, HMM_DMIRROR_READ, NULL) ? -errno : 0);
+	EXPECT_EQ(-ENOTTY, ask(self->fd, HMM_DMIRROR_MIGRATE_TO_DEV, self->memory, data, 1, NULL));
+	EXPECT_EQ(-ENOTTY, ask(self->fd, HMM_DMIRROR_MIGRATE_TO_SYS, self->memory, data, 1, NULL));
+	EXPECT_EQ(-ENOTTY, ask(self->fd, _IO('H', 0x42), self->memory, data, 1, NULL));
+	/* Where the data is to go, or comes from, there is nothing. */
+	ASSERT_EQ(0, munmap(data + PAGE, PAGE));
+	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, data + PAGE, 1));
+	EXPECT_EQ(-EFAULT, dwrite(self->fd, self->memory, data + PAGE, 1));
+	EXPECT_EQ(-EFAULT, ask(self->fd, HMM_DMIRROR_SNAPSHOT, self->memory, data + PAGE, 1, NULL));
+	/* What it is to work on is not there, or not all of it. */
+	EXPECT_EQ(-EFAULT, dread(self->fd, data + PAGE, data, 1));
+	ASSERT_EQ(0, munmap(self->memory + 8 * PAGE, PAGE));
+	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, data, 16));
+	/* And it goes on. */
+	EXPECT_EQ(0, ask(self->fd, HMM_DMIRROR_READ, self->memory, data, 1, &answer));
+	EXPECT_EQ(1, answer.cpages);
+	EXPECT_EQ(0, memcmp(self->memory, data, PAGE));
+}
+
+/* The device may not write where the process may not. */
+TEST_F(mirror, protection)
+{
+	memset(self->data, 2, PAGE);
+	EXPECT_EQ(0, dwrite(self->fd, self->memory, self->data, 1));
+	EXPECT_EQ(2, *self->memory);
+	ASSERT_EQ(0, mprotect(self->memory, PAGE, PROT_READ));
+	memset(self->data, 3, PAGE);
+	EXPECT_EQ(-EPERM, dwrite(self->fd, self->memory, self->data, 1));
+	EXPECT_EQ(2, *self->memory);
+	EXPECT_EQ(0, dread(self->fd, self->memory, self->data, 1));
+	ASSERT_EQ(0, mprotect(self->memory, PAGE, PROT_NONE));
+	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, self->data, 1));
+}
+
+/* A child has the file, and other memory: it opens the device for itself. */
+TEST_F(mirror, child)
+{
+	int status;
+	pid_t child;
+
+	ASSERT_EQ(0, dread(self->fd, self->memory, self->data, 1));
+	child = fork();
+	if (child == 0) {
+		int own = open("/dev/hmm_dmirror1", O_RDWR | O_CLOEXEC);
+
+		if (dread(self->fd, self->memory, self->data, 1) != -EPERM)
+			_exit(1);
+		memset(self->data, 9, PAGE);
+		if (dwrite(own, self->memory, self->data, 1) || *self->memory != 9)
+			_exit(2);
+		_exit(0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, *self->memory);
+}
+
+/* What the device has for itself comes back when it is touched, with what the device has written. */
+TEST_F(mirror, exclusive)
+{
+	int fd = self->fd, round, memory;
+
+	for (round = 0; round < 100; round++) {
+		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory, self->data, 16, NULL));
+		EXPECT_EQ(0, memcmp(self->memory + PAGE, self->data + PAGE, PAGE));
+		EXPECT_EQ(-EPERM, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
+		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory + PAGE, NULL, 1, NULL));
+		memset(self->data, round, PAGE);
+		EXPECT_EQ(0, dwrite(fd, self->memory, self->data, 1));
+		EXPECT_EQ(-EPERM, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
+		EXPECT_EQ(0, memcmp(self->memory, self->data, PAGE));
+		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
+		/* Again, what it has already. */
+		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
+		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
+	}
+	/* Only what is private and anonymous. */
+	memory = memfd_create("exclusive", MFD_CLOEXEC);
+	ASSERT_EQ(0, ftruncate(memory, PAGE));
+	ASSERT_EQ(self->memory, mmap(self->memory, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+				     memory, 0));
+	EXPECT_EQ(-EOPNOTSUPP, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory, self->data, 1, NULL));
+	close(memory);
+}
+
+static void *keep_reading(void *argument)
+{
+	void **arguments = argument;
+	int fd = (int)(intptr_t)arguments[0];
+	char *data = mapped(1);
+
+	for (;;) {
+		dread(fd, arguments[1], data, 1);
+		dwrite(fd, arguments[1], data, 1);
+	}
+	return NULL;
+}
+
+/* A process that is killed while the device works on it. The file goes with it, or stays. */
+TEST_F(mirror, killed)
+{
+	int round, status;
+
+	for (round = 0; round < 20; round++) {
+		int fd = open("/dev/hmm_dmirror1", O_RDWR | O_CLOEXEC);
+		pid_t child = fork();
+
+		if (child == 0) {
+			void *arguments[2] = { (void *)(intptr_t)open("/dev/hmm_dmirror0", O_RDWR),
+					       mapped(1) };
+			pthread_t thread;
+
+			if (pthread_create(&thread, NULL, keep_reading, arguments))
+				_exit(1);
+			for (;;) {
+				munmap(arguments[1], PAGE);
+				mmap(arguments[1], PAGE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			}
+		}
+		usleep(20000 + round * 1000);
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		close(fd);
+	}
+}
+
+#define CGROUP "/tmp/cgroup-mirror"
+
+/* A process that gets more memory than there is, by the device, is killed; and reaped meanwhile. */
+TEST_F(mirror, out_of_memory)
+{
+	int status;
+	pid_t child;
+
+	ASSERT_EQ(0, system("mkdir -p " CGROUP " && mount -t cgroup2 none " CGROUP
+			    " && echo +memory >" CGROUP "/cgroup.subtree_control && mkdir -p " CGROUP
+			    "/small && echo 16M >" CGROUP "/small/memory.max && echo 0 >" CGROUP
+			    "/small/memory.swap.max 2>/dev/null; true"));
+	child = fork();
+	if (child == 0) {
+		size_t i, pages = 64 << 20 >> 12;
+		char *memory, *data = mapped(1);
+		int fd;
+
+		if (write_file(CGROUP "/small/cgroup.procs", "0"))
+			_exit(1);
+		fd = open("/dev/hmm_dmirror0", O_RDWR);
+		memory = mapped(pages);
+		/* The device brings them in. */
+		for (i = 0; i < pages; i++) {
+			int ret = dwrite(fd, memory + i * PAGE, data, 1);
+
+			if (ret && ret != -EINTR)
+				_exit(2);
+		}
+		_exit(3);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) TH_LOG("status %x", status);
+	EXPECT_EQ(0, system("grep -q '^oom_kill [1-9]' " CGROUP "/small/memory.events"));
+	ASSERT_EQ(0, system("rmdir " CGROUP "/small && umount " CGROUP));
+}
+
+/*
+ * The device reads and writes memory to which all kinds of things happen at once.
+ *
+ * Each page has a value in its first word and its last, which is changed by who has the page's lock: by
+ * the owner, after something has happened to the page, or by a thread that has the device write it, or
+ * take the page for itself. Others have the device read pages without a lock, and compare with what the
+ * value was, if it did not change meanwhile.
+ */
+#define STORM_PAGES	512
+#define LAST		(PAGE / sizeof(uint64_t) - 1)
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+static struct storm {
+	int fd;
+	char *memory;
+	volatile int over;
+	struct {
+		pthread_mutex_t lock;
+		/* Odd while something happens to it. */
+		uint64_t version;
+		uint64_t value;
+	} pages[STORM_PAGES];
+	/* Reads that were the same, during which something happened; that were wrong. */
+	long same, changed, wrong;
+	/* Writes by the device, pages that it took. */
+	long written, taken;
+} storm;
+
+static unsigned int next_random(unsigned int *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+static uint64_t *words(int index)
+{
+	return (uint64_t *)(storm.memory + index * PAGE);
+}
+
+static void begin_change(int index)
+{
+	pthread_mutex_lock(&storm.pages[index].lock);
+	__atomic_fetch_add(&storm.pages[index].version, 1, __ATOMIC_SEQ_CST);
+}
+
+static void end_change(int index, uint64_t value)
+{
+	__atomic_store_n(&storm.pages[index].value, value, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&storm.pages[index].version, 1, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&storm.pages[index].lock);
+}
+
+static void wrong_value(const char *who, int index, uint64_t first, uint64_t last, uint64_t value)
+{
+	if (__atomic_fetch_add(&storm.wrong, 1, __ATOMIC_RELAXED) < 10)
+		printf("# %s: page %d has %lx and %lx, not %lx\n", who, index, first, last, value);
+}
+
+static void *device_reads(void *seed)
+{
+	unsigned int state = (uintptr_t)seed;
+	uint64_t *data = (uint64_t *)mapped(1);
+
+	while (!storm.over) {
+		int index = next_random(&state) % STORM_PAGES;
+		uint64_t version = __atomic_load_n(&storm.pages[index].version, __ATOMIC_SEQ_CST);
+		uint64_t value = __atomic_load_n(&storm.pages[index].value, __ATOMIC_SEQ_CST);
+		int ret = ask(storm.fd, index % 2 ? HMM_DMIRROR_READ : HMM_DMIRROR_READ_UNLOCKED,
+			      words(index), data, 1, NULL);
+
+		/* A read gives up after a second. */
+		if (ret == -EBUSY || version % 2 ||
+		    __atomic_load_n(&storm.pages[index].version, __ATOMIC_SEQ_CST) != version)
+			__atomic_fetch_add(&storm.changed, 1, __ATOMIC_RELAXED);
+		else if (ret == 0 && data[0] == value && data[LAST] == value)
+			__atomic_fetch_add(&storm.same, 1, __ATOMIC_RELAXED);
+		else
+			wrong_value("the device", index, ret ? ret : data[0], data[LAST], value);
+	}
+	return NULL;
+}
+
+static void *device_writes(void *seed)
+{
+	unsigned int state = (uintptr_t)seed;
+	uint64_t *data = (uint64_t *)mapped(1), count = 0;
+
+	while (!storm.over) {
+		int index = next_random(&state) % STORM_PAGES, ret;
+		uint64_t value = 1UL << 63 | (uint64_t)(uintptr_t)seed << 48 | ++count, old;
+		int take = count % 4 == 0;
+
+		begin_change(index);
+		old = storm.pages[index].value;
+		ret = take ? ask(storm.fd, HMM_DMIRROR_EXCLUSIVE, words(index), data, 1, NULL) : 0;
+		/* Not what is mapped of a file; or it may have been given back already. */
+		if (take && ret == 0) {
+			__atomic_fetch_add(&storm.taken, 1, __ATOMIC_RELAXED);
+			if (data[0] != old || data[LAST] != old)
+				wrong_value("taken", index, data[0], data[LAST], old);
+		}
+		data[0] = data[LAST] = value;
+		ret = dwrite(storm.fd, words(index), data, 1);
+		if (ret)
+			wrong_value("not written", index, ret, 0, value);
+		__atomic_fetch_add(&storm.written, 1, __ATOMIC_RELAXED);
+		end_change(index, value);
+	}
+	return NULL;
+}
+
+enum { UNMAP, MOVE, DISCARD, PROTECT, FORK, RECLAIM, TRUNCATE, REPLACE, WRITE, COLLAPSE, ACTIONS };
+
+static const char *const actions[] = {
+	"unmap", "move", "discard", "protect", "fork", "reclaim", "truncate", "replace by a file", "write",
+	"collapse",
+};
+
+/* One thing that happens to some of the memory, whose locks we have. Returns what went wrong. */
+static const char *happens(int action, int first, int count, int file)
+{
+	char *start = storm.memory + first * PAGE, *elsewhere;
+	uint64_t data[PAGE / sizeof(uint64_t)];
+	size_t length = count * PAGE;
+	int i, status;
+	pid_t child;
+
+	switch (action) {
+	case UNMAP:
+		if (munmap(start, length))
+			return "munmap";
+		if (dread(storm.fd, start, data, 1) != -EFAULT)
+			return "what is unmapped was read";
+		break;
+	case MOVE:
+		elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) !=
+		    MAP_FAILED) {
+			if (dread(storm.fd, start, data, 1) != -EFAULT)
+				return "what has moved was read";
+			if (dread(storm.fd, elsewhere, data, 1) || data[0] != *(uint64_t *)elsewhere)
+				return "what has moved was not read where it is";
+		}
+		munmap(elsewhere, length);
+		break;
+	case DISCARD:
+		madvise(start, length, MADV_DONTNEED);
+		break;
+	case PROTECT:
+		mprotect(start, length, PROT_READ);
+		memset(data, 0xff, sizeof(data));
+		if (dwrite(storm.fd, start, data, 1) != -EPERM)
+			return "what is read-only was written";
+		mprotect(start, length, PROT_READ | PROT_WRITE);
+		break;
+	case FORK:
+		/* It does not wait for who is making a page exclusive, but fails. */
+		for (i = 0; i < 1000; i++) {
+			child = fork();
+			if (child >= 0 || errno != ENOMEM)
+				break;
+		}
+		if (child == 0) {
+			/* The parent goes on writing, by the device: not to what is ours. */
+			for (i = 0; i < count * 100; i++) {
+				int index = first + i % count;
+
+				/* Files are shared. */
+				if (words(index)[0] != words(index)[LAST])
+					_exit(1);
+			}
+			_exit(0);
+		}
+		for (i = 0; i < count; i++) {
+			uint64_t old = words(first + i)[0];
+
+			data[0] = data[LAST] = old;
+			if (dwrite(storm.fd, words(first + i), data, 1))
+				return "a copy could not be written";
+			if (words(first + i)[0] != old)
+				return "what was written is not there";
+		}
+		if (child < 0 || waitpid(child, &status, 0) != child || status)
+			return "a child has seen what is not its own";
+		return NULL;
+	case RECLAIM:
+		madvise(start, length, MADV_PAGEOUT);
+		return NULL;
+	case TRUNCATE:
+		/* All of the file's pages are ours, or none is mapped. */
+		if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length))
+			return "fallocate";
+		break;
+	case REPLACE:
+		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file,
+			 first * PAGE) != start)
+			return "mmap";
+		break;
+	case WRITE:
+		break;
+	case COLLAPSE:
+		madvise(storm.memory, STORM_PAGES * PAGE, MADV_COLLAPSE);
+		return NULL;
+	}
+	if (action == UNMAP || action == MOVE)
+		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			 -1, 0) != start)
+			return "mmap";
+	return NULL;
+}
+
+TEST_F_TIMEOUT(mirror, storm, 3600)
+{
+	const char *text = getenv("TETHER_MIRROR_SECONDS"), *seed_text = getenv("TETHER_SEED");
+	long seconds = text ? atol(text) : 5, did[ACTIONS] = { };
+	unsigned int seed = seed_text ? atoi(seed_text) : time(NULL), state = seed;
+	int file = memfd_create("storm", MFD_CLOEXEC), i;
+	time_t end = time(NULL) + seconds;
+	const char *wrong = NULL;
+	pthread_t threads[4];
+	uint64_t value = 0;
+
+	TH_LOG("%ld s, TETHER_SEED=%u", seconds, seed);
+	ASSERT_EQ(0, ftruncate(file, STORM_PAGES * PAGE));
+	/* Without somewhere to go nothing would be reclaimed. */
+	ASSERT_EQ(0, system("mkswap /dev/ram2 >/dev/null && swapon /dev/ram2"));
+	storm.fd = self->fd;
+	storm.memory = mmap((void *)(1UL << 44), STORM_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0);
+	ASSERT_NE(MAP_FAILED, storm.memory);
+	for (i = 0; i < STORM_PAGES; i++)
+		pthread_mutex_init(&storm.pages[i].lock, NULL);
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, i % 2 ? device_writes : device_reads,
+					    (void *)(uintptr_t)(i + 1)));
+	while (!wrong && !storm.wrong && time(NULL) < end) {
+		int first = next_random(&state) % STORM_PAGES;
+		int count = next_random(&state) % 16 + 1, action = next_random(&state) % ACTIONS;
+
+		if (count > STORM_PAGES - first)
+			count = STORM_PAGES - first;
+		did[action]++;
+		for (i = first; i < first + count; i++) {
+			begin_change(i);
+			/* The process sees what was written last, by whomever. */
+			if (words(i)[0] != storm.pages[i].value || words(i)[LAST] != storm.pages[i].value)
+				wrong_value("the process", i, words(i)[0], words(i)[LAST],
+					    storm.pages[i].value);
+		}
+		wrong = happens(action, first, count, file);
+		value++;
+		for (i = first; i < first + count; i++) {
+			words(i)[0] = words(i)[LAST] = value;
+			end_change(i, value);
+		}
+		/* So that others get at it. */
+		if (next_random(&state) % 4 == 0)
+			usleep(1000);
+	}
+	storm.over = 1;
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+	ASSERT_EQ(0, system("swapoff /dev/ram2"));
+	EXPECT_EQ(NULL, wrong) TH_LOG("%s", wrong);
+	TH_LOG("read: %ld the same, %ld changed meanwhile, %ld wrong; written %ld, taken %ld", storm.same,
+	       storm.changed, storm.wrong, storm.written, storm.taken);
+	EXPECT_EQ(0, storm.wrong);
+	EXPECT_LT(seconds * 10, storm.same);
+	EXPECT_LT(seconds * 10, storm.written);
+	EXPECT_LT(0, storm.taken);
+	for (i = 0; i < ACTIONS; i++) {
+		TH_LOG("%ld times: %s", did[i], actions[i]);
+		EXPECT_LT(0, did[i]);
+	}
+	close(file);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver of QEMU's `edu` device, which copies pages of a process by DMA: those of the process that has
+//! loaded this module, from `start`, `length` bytes; see `dma_mirror_test.c`.
+//!
+//! `/dev/test-dma-mirror` copies a page to another one, by way of the device's buffer, and says where the
+//! device finds a page.
+
+use kernel::{
+    device::Core,
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
+    fs::File,
+    io::Io,
+    ioctl::{
+        _IO,
+        _IOW, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    new_mutex,
+    page::PAGE_SHIFT,
+    pci,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+use tether::mm::{
+    dma_mirror::{
+        new_dma_mirror,
+        DmaMirror, //
+    },
+    hmm::Request,
+    mirror::MirrorDevice,
+    mmu_notifier::{
+        Range,
+        WouldSleep, //
+    },
+    MmWithUser, //
+};
+
+/// As QEMU has it: `docs/specs/edu.rst`.
+mod edu {
+    pub(super) const VENDOR: u16 = 0x1234;
+    pub(super) const DEVICE: u16 = 0x11e8;
+    pub(super) const CLASS: u32 = 0x00ff00;
+    pub(super) const SIZE: usize = 0x100;
+    pub(super) const SOURCE: usize = 0x80;
+    pub(super) const DESTINATION: usize = 0x88;
+    pub(super) const COUNT: usize = 0x90;
+    pub(super) const COMMAND: usize = 0x98;
+    pub(super) const START: u64 = 1 << 0;
+    pub(super) const TO_MEMORY: u64 = 1 << 1;
+    /// Its own memory, as DMA sees it.
+    pub(super) const BUFFER: u64 = 0x40000;
+    /// That is a page, but QEMU ends if all of it is copied at once.
+    pub(super) const HALF: u64 = kernel::page::PAGE_SIZE as u64 / 2;
+}
+
+/// It is waited for under the table's lock: nothing is under way when that is free.
+struct Waited;
+
+impl MirrorDevice for Waited {
+    fn invalidate(&self, _range: &Range<'_>) {}
+
+    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+
+/// The device, and whose pages it copies.
+#[pin_data]
+struct State {
+    bar: pci::DevresBar<{ edu::SIZE }>,
+    /// Until the driver is unbound.
+    #[pin]
+    mirror: Mutex<Option<Arc<DmaMirror<Waited>>>>,
+}
+
+static STATE: SetOnce<Arc<State>> = SetOnce::new();
+
+impl State {
+    /// Has the device copy half a page, and waits for it.
+    fn transfer(&self, source: u64, destination: u64, command: u64) -> Result {
+        self.bar
+            .try_access_with(|bar| {
+                bar.try_write64(source, edu::SOURCE)?;
+                bar.try_write64(destination, edu::DESTINATION)?;
+                bar.try_write64(edu::HALF, edu::COUNT)?;
+                bar.try_write64(edu::START | command, edu::COMMAND)
+            })
+            .ok_or(ENODEV)??;
+        for _ in 0..1000 {
+            let busy = self
+                .bar
+                .try_access_with(|bar| bar.try_read64(edu::COMMAND))
+                .ok_or(ENODEV)??;
+            if busy & edu::START == 0 {
+                return Ok(());
+            }
+            fsleep(Delta::from_millis(5));
+        }
+        Err(EIO)
+    }
+
+    /// Copies a page to another one.
+    fn copy(&self, mirror: &DmaMirror<Waited>, mm: &MmWithUser, from: usize, to: usize) -> Result {
+        loop {
+            let copied = mirror.with_addresses(|addresses| {
+                let source = addresses.get(from)?;
+                let destination = addresses.get(to).filter(|it| it.is_writable())?;
+                let copy = |offset| {
+                    self.transfer(source.address() + offset, edu::BUFFER, 0)?;
+                    let to = destination.address() + offset;
+                    self.transfer(edu::BUFFER, to, edu::TO_MEMORY)
+                };
+                Some(copy(0).and_then(|()| copy(edu::HALF)))
+            });
+            if let Some(result) = copied {
+                return result;
+            }
+            mirror.fault(mm, from, 1, Request::Read, None)?;
+            mirror.fault(mm, to, 1, Request::Write, None)?;
+        }
+    }
+}
+
+struct Driver;
+
+#[pin_data]
+struct Data {
+    #[pin]
+    _device: MiscDeviceRegistration<Device>,
+}
+
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Driver as pci::Driver>::IdInfo,
+    [(pci::DeviceId::from_class(edu::CLASS, 0xffff00), ())]
+);
+
+impl pci::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = Data;
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Data, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            if pdev.vendor_id().as_raw() != edu::VENDOR || pdev.device_id() != edu::DEVICE {
+                return Err(ENODEV);
+            }
+            pdev.enable_device_mem()?;
+            pdev.set_master();
+            // SAFETY: Nothing is mapped for it yet.
+            unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
+            let bar = pdev
+                .iomap_region_sized::<{ edu::SIZE }>(0, c"edu")?
+                .into_devres()?;
+            let task = current!();
+            // The module is loaded by the process whose pages are meant.
+            let mm = task.mm().ok_or(EINVAL)?;
+            let (start, length) = (
+                module_parameters::start.value() as usize,
+                module_parameters::length.value() as usize,
+            );
+            let mirror = Arc::pin_init(
+                new_dma_mirror!(mm, start, length, pdev.as_ref(), Waited),
+                GFP_KERNEL,
+            )?;
+            let state = Arc::pin_init(
+                try_pin_init!(State {
+                    bar,
+                    mirror <- new_mutex!(Some(mirror)),
+                }? Error),
+                GFP_KERNEL,
+            )?;
+            if !STATE.populate(state) {
+                return Err(EBUSY);
+            }
+            Ok(try_pin_init!(Data {
+                _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
+                    name: c"test-dma-mirror",
+                }),
+            }? Error))
+        })
+    }
+
+    fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, _this: Pin<&Data>) {
+        let mirror = STATE.as_ref().and_then(|state| state.mirror.lock().take());
+        drop(mirror);
+    }
+}
+
+struct Device;
+
+const COPY: u32 = _IOW::<[u64; 2]>(0xBD, 1);
+const FRAME: u32 = _IO(0xBD, 2);
+
+#[vtable]
+impl MiscDevice for Device {
+    type Ptr = KBox<Self>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        Ok(KBox::new(Self, GFP_KERNEL)?)
+    }
+
+    fn ioctl(_me: &Self, _file: &File, command: u32, argument: usize) -> Result<isize> {
+        let state = STATE.as_ref().ok_or(ENODEV)?;
+        let mirror = state.mirror.lock().clone().ok_or(ENODEV)?;
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        if !mirror.is_on(mm) {
+            return Err(EPERM);
+        }
+        match command {
+            COPY => {
+                let pointer = UserPtr::from_addr(argument);
+                let [from, to]: [u64; 2] = UserSlice::new(pointer, 16).reader().read()?;
+                state.copy(&mirror, mm, from as usize, to as usize)?;
+                Ok(0)
+            }
+            // Where the device finds a page, in pages; 0, if it is not in the table.
+            FRAME => Ok(mirror.with_addresses(|addresses| {
+                addresses
+                    .get(argument)
+                    .map_or(0, |it| (it.address() >> PAGE_SHIFT) as isize)
+            })),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+
+kernel::module_pci_driver! {
+    type: Driver,
+    name: "test_dma_mirror",
+    authors: ["The Tether developers"],
+    description: "Test: pages of a process by DMA",
+    license: "GPL",
+    params: {
+        start: u64 {
+            default: 0,
+            description: "Where the pages are in the memory of who loads this",
+        },
+        length: u64 {
+            default: 0,
+            description: "How many bytes",
+        },
+    },
+}
