@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "lib/test_hmm_uapi.h"
 
 #define FEW	16
 #define ROUNDS	20
@@ -250,6 +251,100 @@ static int scale(size_t device, int ranges, char *output, size_t size)
 	return length;
 }
 
+/* Memory that devices mirror, and what they copy from there or to there. */
+#define MIRROR_FEW	16
+#define MIRROR_MORE	256
+#define MIRROR_SIZE	((MIRROR_FEW + MIRROR_MORE) * 4096)
+
+static const struct {
+	const char *name;
+	int request;
+	/* Nothing is in the device's table. */
+	int looked_up;
+} mirrored[] = {
+	{ "hmm: look a page up and read it", HMM_DMIRROR_READ, 1 },
+	{ "hmm: read a page that is in the table", HMM_DMIRROR_READ },
+	{ "hmm: look a page up and write it", HMM_DMIRROR_WRITE, 1 },
+	{ "hmm: write a page that is in the table", HMM_DMIRROR_WRITE },
+};
+
+#define MIRRORED (sizeof(mirrored) / sizeof(*mirrored))
+
+/* What the drivers took: c, c_twin, and tether. Both have the same nodes, so that they come in turn. */
+static long mirror_took[MIRRORED][DEVICES][2];
+
+static int load(const char *name)
+{
+	char path[64];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "/%s.ko", name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return -1;
+	ret = syscall(SYS_finit_module, fd, "", 0);
+	close(fd);
+	return ret;
+}
+
+static long measure_mirror(int fd, int which, char *memory, char *data, int pages)
+{
+	struct hmm_dmirror_cmd command = {
+		.addr = (unsigned long)memory,
+		.ptr = (unsigned long)data,
+		.npages = pages,
+	};
+	long begun;
+
+	if (mirrored[which].looked_up) {
+		mprotect(memory, MIRROR_SIZE, PROT_READ);
+		mprotect(memory, MIRROR_SIZE, PROT_READ | PROT_WRITE);
+	}
+	begun = now();
+	if (ioctl(fd, mirrored[which].request, &command))
+		return -1;
+	return now() - begun;
+}
+
+static void run_mirror(size_t device, const char *module)
+{
+	long few[ROUNDS], many[ROUNDS];
+	char *memory, *data;
+	int fd, round;
+	size_t i;
+
+	for (i = 0; i < MIRRORED; i++)
+		mirror_took[i][device][0] = -1;
+	if (load(module))
+		return;
+	fd = open("/dev/hmm_dmirror0", O_RDWR);
+	memory = mmap(NULL, MIRROR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	data = mmap(NULL, MIRROR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(memory, MIRROR_SIZE, MADV_NOHUGEPAGE);
+	madvise(data, MIRROR_SIZE, MADV_NOHUGEPAGE);
+	memset(memory, 1, MIRROR_SIZE);
+	memset(data, 1, MIRROR_SIZE);
+	for (i = 0; i < MIRRORED; i++) {
+		for (round = -3; round < ROUNDS; round++) {
+			int at = round < 0 ? 0 : round;
+
+			few[at] = measure_mirror(fd, i, memory, data, MIRROR_FEW);
+			many[at] = measure_mirror(fd, i, memory, data, MIRROR_FEW + MIRROR_MORE);
+		}
+		if (few[0] < 0 || many[0] < 0)
+			continue;
+		qsort(few, ROUNDS, sizeof(*few), compare);
+		qsort(many, ROUNDS, sizeof(*many), compare);
+		mirror_took[i][device][0] = (many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / MIRROR_MORE;
+		mirror_took[i][device][1] =
+			(many[ROUNDS * 3 / 4] - many[ROUNDS / 4]) * 10 / MIRROR_MORE;
+	}
+	munmap(memory, MIRROR_SIZE);
+	munmap(data, MIRROR_SIZE);
+	close(fd);
+	syscall(SYS_delete_module, module, O_NONBLOCK);
+}
+
 int main(void)
 {
 	/* What is printed is kept until the end: a console would be in the way. */
@@ -260,16 +355,10 @@ int main(void)
 	mkdir("/sys", 0755);
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	for (i = 0; i < sizeof(modules) / sizeof(*modules); i++) {
-		char path[64];
-		int fd;
-
-		snprintf(path, sizeof(path), "/%s.ko", modules[i]);
-		fd = open(path, O_RDONLY);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0)) {
-			printf("bench: cannot load %s\n", path);
+		if (load(modules[i])) {
+			printf("bench: cannot load %s\n", modules[i]);
 			goto out;
 		}
-		close(fd);
 	}
 	/* What the boot has left to do gets done. */
 	sleep(5);
@@ -296,6 +385,20 @@ int main(void)
 			length += snprintf(output + length, sizeof(output) - length, "|%ld:%ld",
 					   each, spread);
 		}
+		length += snprintf(output + length, sizeof(output) - length, "\n");
+	}
+	for (j = 0; j < DEVICES; j++)
+		for (i = 0; i < MIRRORED; i++)
+			mirror_took[i][j][0] = -1;
+	run_mirror(0, "test_hmm");
+	run_mirror(1, "test_hmm");
+	run_mirror(DEVICES - 1, "rust_hmm_mirror");
+	for (i = 0; i < MIRRORED; i++) {
+		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
+				   mirrored[i].name);
+		for (j = 0; j < DEVICES; j++)
+			length += snprintf(output + length, sizeof(output) - length, "|%ld:%ld",
+					   mirror_took[i][j][0], mirror_took[i][j][1]);
 		length += snprintf(output + length, sizeof(output) - length, "\n");
 	}
 	for (i = 1; i <= BENCH_RANGES_MAX; i *= 10)
