@@ -732,6 +732,53 @@ TEST_F(kinds, closed_while_exiting)
 		  wait_for_drops(self->fd, heard(self->fd).shared_made));
 }
 
+/* Pages are looked up as each is wanted; what is not wanted is left alone. */
+TEST_F(kinds, looked_up)
+{
+	struct mmu_test_fault fault = { .requests = { 0, 1, 2, 0 } };
+	int page = self->size / 16, fd = self->fd, memory;
+	char *fresh = mmap(NULL, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	madvise(fresh, 8 * page, MADV_NOHUGEPAGE);
+	fault.address = (uintptr_t)fresh;
+	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(0, fault.found[0]);
+	/* The page of zeros: what is wanted is not what is found. */
+	EXPECT_EQ(MMU_TEST_VALID, fault.found[1]);
+	EXPECT_EQ(MMU_TEST_VALID | MMU_TEST_WRITABLE, fault.found[2]);
+	EXPECT_EQ(0, fault.found[3]);
+	/* A snapshot changes nothing. */
+	memset(fault.requests, 0, sizeof(fault.requests));
+	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(0, fault.found[0]);
+	EXPECT_EQ(MMU_TEST_VALID, fault.found[1]);
+	EXPECT_EQ(MMU_TEST_VALID | MMU_TEST_WRITABLE, fault.found[2]);
+
+	/* Where nothing is, there is an error in a snapshot, and one that ends what is wanted. */
+	ASSERT_EQ(0, munmap(fresh + page, page));
+	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(MMU_TEST_ERROR, fault.found[1]);
+	fault.requests[1] = 1;
+	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(EFAULT, errno);
+	/* Beyond the end of a file. */
+	memory = memfd_create("looked_up", MFD_CLOEXEC);
+	ASSERT_EQ(fresh + page, mmap(fresh + page, page, PROT_READ, MAP_SHARED | MAP_FIXED, memory, 0));
+	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(EFAULT, errno);
+	/* To be written, where that is not allowed. */
+	ASSERT_EQ(0, ftruncate(memory, page));
+	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(MMU_TEST_VALID, fault.found[1]);
+	fault.requests[1] = 2;
+	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(EPERM, errno);
+	fault.address++;
+	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
+	EXPECT_EQ(EINVAL, errno);
+	close(memory);
+}
+
 /* An address space that has no users any more, but notifiers. */
 TEST_F(kinds, unregistered_after_the_end)
 {

@@ -61,6 +61,19 @@ struct mmu_test_counts {
 #define MMU_TEST_GET_OTHER	_IO(0xBC, 8)
 /* Has the lock of an interval notifier of the file for so many milliseconds. */
 #define MMU_TEST_HOLD		_IO(0xBC, 9)
+
+/* Looks pages up, each as it is wanted. */
+struct mmu_test_fault {
+	__u64 address;
+	__u64 requests[4];	/* 0 a snapshot, 1 to read, 2 to write */
+	__u64 found[4];		/* MMU_TEST_VALID and so on */
+};
+
+#define MMU_TEST_VALID		1
+#define MMU_TEST_WRITABLE	2
+#define MMU_TEST_ERROR		4
+#define MMU_TEST_FAULT		_IOWR(0xBC, 10, struct mmu_test_fault)
+
 /* A reference that the shared notifier has itself, and drops in its release. */
 #define MMU_TEST_GET_SELF	_IO(0xBC, 7)
 

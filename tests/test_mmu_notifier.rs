@@ -7,7 +7,8 @@ use kernel::{
     fs::File,
     ioctl::{
         _IO,
-        _IOR, //
+        _IOR,
+        _IOWR, //
     },
     miscdevice::{
         MiscDevice,
@@ -15,6 +16,7 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -35,6 +37,12 @@ use kernel::{
     }, //
 };
 use tether::mm::{
+    hmm::{
+        DeviceOwner,
+        HmmRange,
+        Pfn,
+        Request, //
+    },
     interval_notifier::{
         new_interval_notifier,
         IntervalNotifier,
@@ -125,6 +133,13 @@ struct Heard {
 }
 
 impl Heard {
+    fn new() -> Self {
+        Self {
+            counts: core::array::from_fn(|_| Atomic::new(0)),
+            refuse: Atomic::new(0),
+        }
+    }
+
     fn note(&self, count: Count) {
         self.counts[count as usize].fetch_add(1, Full);
     }
@@ -365,6 +380,43 @@ impl Drop for Other {
     }
 }
 
+static OWNER: DeviceOwner = DeviceOwner::new();
+
+/// Looks four pages up, each as it is wanted.
+fn fault(mm: &MmWithUser, address: usize, wanted: [u64; 4]) -> Result<[u64; 4]> {
+    let mut requests = [Request::Snapshot; 4];
+    for (request, wanted) in requests.iter_mut().zip(wanted) {
+        *request = match wanted {
+            0 => Request::Snapshot,
+            1 => Request::Read,
+            2 => Request::Write,
+            _ => return Err(EINVAL),
+        };
+    }
+    let heard = Arc::new(Heard::new(), GFP_KERNEL)?;
+    let notifier = Notifier::<5> {
+        heard,
+        mm: mm.as_raw() as usize,
+    };
+    let registration = KBox::pin_init(
+        new_interval_notifier!(mm, address, 4 * PAGE_SIZE, notifier, 0),
+        GFP_KERNEL,
+    )?;
+    let mut pfns = [Pfn::default(); 4];
+    let range = HmmRange::new(address, &mut pfns)
+        .requests(&requests)
+        .owner(&OWNER)
+        .timeout(Delta::from_secs(10));
+    registration.fault(mm, range, |pfns, _| {
+        core::array::from_fn(|index| {
+            let pfn = pfns[index];
+            u64::from(pfn.is_valid())
+                | u64::from(pfn.is_writable()) << 1
+                | u64::from(pfn.is_error()) << 2
+        })
+    })
+}
+
 /// A registration of any kind.
 trait Registered: Send {
     /// Has its lock for a while.
@@ -450,17 +502,14 @@ const PUT: u32 = _IO(0xBC, 6);
 const GET_SELF: u32 = _IO(0xBC, 7);
 const GET_OTHER: u32 = _IO(0xBC, 8);
 const HOLD: u32 = _IO(0xBC, 9);
+const FAULT: u32 = _IOWR::<[u64; 9]>(0xBC, 10);
 
 #[vtable]
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        let heard = Heard {
-            counts: core::array::from_fn(|_| Atomic::new(0)),
-            refuse: Atomic::new(0),
-        };
-        let heard = Arc::new(heard, GFP_KERNEL)?;
+        let heard = Arc::new(Heard::new(), GFP_KERNEL)?;
         KBox::pin_init(
             pin_init!(Self {
                 heard,
@@ -508,6 +557,19 @@ impl MiscDevice for Device {
                 let mm = task.mm().ok_or(EINVAL)?;
                 let other = Shared::<Other>::get(mm)?;
                 me.others.lock().push(other, GFP_KERNEL)?;
+            }
+            FAULT => {
+                let pointer = UserPtr::from_addr(number);
+                let (mut reader, mut writer) =
+                    UserSlice::new(pointer, size_of::<[u64; 9]>()).reader_writer();
+                let address: u64 = reader.read()?;
+                let wanted: [u64; 4] = reader.read()?;
+                let task = current!();
+                let mm = task.mm().ok_or(EINVAL)?;
+                let found = fault(mm, address as usize, wanted)?;
+                writer.write(&address)?;
+                writer.write(&wanted)?;
+                writer.write(&found)?;
             }
             HOLD => {
                 let time = Delta::from_millis(i64::try_from(number)?.min(1000));
