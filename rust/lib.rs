@@ -58,6 +58,8 @@ pub mod misc_poll;
 pub mod pid;
 #[path = "kernel/ptrace.rs"]
 pub mod ptrace;
+#[path = "kernel/syscall.rs"]
+pub mod syscall;
 #[path = "kernel/task_work.rs"]
 pub mod task_work;
 #[path = "kernel/tether.rs"]

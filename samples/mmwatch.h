@@ -55,6 +55,10 @@ struct mmwatch_event {
 	__u32 flags;
 	__s32 pid;		/* the thread that did it */
 	__s32 tgid;		/* its process */
+	__s32 syscall;		/* the system call that it is in; -1: none, as in a page fault */
+	__u32 cpu;
+	__u32 latency;		/* nanoseconds that the watch has taken of it, nearly */
+	__u32 reserved;
 };
 
 struct mmwatch_watch {

@@ -20,6 +20,7 @@
 //! The notifier neither sleeps nor allocates, and takes no lock but that of the ring.
 
 use kernel::{
+    cpu::CpuId,
     fs::{
         File,
         Kiocb, //
@@ -92,6 +93,7 @@ use tether::{
         Registration, //
     },
     ptrace,
+    syscall,
     task_work::{
         self,
         impl_has_task_work,
@@ -140,6 +142,10 @@ struct Event {
     flags: u32,
     pid: i32,
     tgid: i32,
+    syscall: i32,
+    cpu: u32,
+    latency: u32,
+    reserved: u32,
 }
 
 /// `struct mmwatch_watch`.
@@ -253,6 +259,10 @@ impl Queue {
                 flags: 0,
                 pid: 0,
                 tgid: 0,
+                syscall: -1,
+                cpu: 0,
+                latency: 0,
+                reserved: 0,
             });
         }
         self.events.get(self.next).copied()
@@ -367,13 +377,15 @@ impl Watch {
     /// Notes an event. Called in the notifier.
     fn note(&self, kind: u32, flags: u32, start: usize, end: usize) {
         let task = current!();
+        let time = self.begun.elapsed().as_nanos();
+        let (cpu, syscall) = (CpuId::current().as_u32(), syscall::current_number());
         let (first, dropped) = {
             let mut ring = self.ring.lock();
             // Under the lock, so that the counts in the ring go up.
             let count = self.count.load(Relaxed) + u64::from(kind != KIND_RELEASE);
             self.count.store(count, Release);
             let event = Event {
-                time: self.begun.elapsed().as_nanos() as u64,
+                time: time as u64,
                 start: start as u64,
                 end: end as u64,
                 count,
@@ -381,6 +393,10 @@ impl Watch {
                 flags,
                 pid: task.pid(),
                 tgid: task.tgid(),
+                syscall: syscall.map_or(-1, |number| number as i32),
+                cpu,
+                latency: u32::try_from(self.begun.elapsed().as_nanos() - time).unwrap_or(u32::MAX),
+                reserved: 0,
             };
             let first = ring.events.is_empty();
             let dropped = ring.events.push_within_capacity(event).is_err();

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "storm.h"
 #include "lib/test_hmm_uapi.h"
 
 #define PAGE 4096UL
@@ -263,12 +264,7 @@ TEST_F(mirror, out_of_memory)
  * take the page for itself. Others have the device read pages without a lock, and compare with what the
  * value was, if it did not change meanwhile.
  */
-#define STORM_PAGES	512
 #define LAST		(PAGE / sizeof(uint64_t) - 1)
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
 
 static struct storm {
 	int fd;
@@ -285,12 +281,6 @@ static struct storm {
 	/* Writes by the device, pages that it took. */
 	long written, taken;
 } storm;
-
-static unsigned int next_random(unsigned int *state)
-{
-	*state = *state * 1664525 + 1013904223;
-	return *state >> 8;
-}
 
 static uint64_t *words(int index)
 {
@@ -368,13 +358,6 @@ static void *device_writes(void *seed)
 	}
 	return NULL;
 }
-
-enum { UNMAP, MOVE, DISCARD, PROTECT, FORK, RECLAIM, TRUNCATE, REPLACE, WRITE, COLLAPSE, ACTIONS };
-
-static const char *const actions[] = {
-	"unmap", "move", "discard", "protect", "fork", "reclaim", "truncate", "replace by a file", "write",
-	"collapse",
-};
 
 /* One thing that happens to some of the memory, whose locks we have. Returns what went wrong. */
 static const char *happens(int action, int first, int count, int file)
@@ -471,9 +454,8 @@ static const char *happens(int action, int first, int count, int file)
 
 TEST_F_TIMEOUT(mirror, storm, 3600)
 {
-	const char *text = getenv("TETHER_MIRROR_SECONDS"), *seed_text = getenv("TETHER_SEED");
-	long seconds = text ? atol(text) : 5, did[ACTIONS] = { };
-	unsigned int seed = seed_text ? atoi(seed_text) : time(NULL), state = seed;
+	long seconds = storm_seconds("TETHER_MIRROR_SECONDS"), did[ACTIONS] = { };
+	unsigned int seed = storm_seed(), state = seed;
 	int file = memfd_create("storm", MFD_CLOEXEC), i;
 	time_t end = time(NULL) + seconds;
 	const char *wrong = NULL;
@@ -485,7 +467,7 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	/* Without somewhere to go nothing would be reclaimed. */
 	ASSERT_EQ(0, system("mkswap /dev/ram2 >/dev/null && swapon /dev/ram2"));
 	storm.fd = self->fd;
-	storm.memory = mmap((void *)(1UL << 44), STORM_PAGES * PAGE, PROT_READ | PROT_WRITE,
+	storm.memory = mmap(STORM_MEMORY, STORM_PAGES * PAGE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0);
 	ASSERT_NE(MAP_FAILED, storm.memory);
 	for (i = 0; i < STORM_PAGES; i++)

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "storm.h"
 #include "test_mmu_notifier.h"
 #include "tether_test.h"
 
@@ -1017,12 +1018,6 @@ TEST_F(interval, bad_input)
  * munmap() first makes the kernel forget the mapping, then tells of it, then lets go of the pages: in
  * between there is nothing to compare to. When it is over the shadow has heard of it.
  */
-#define STORM_PAGES	512
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-
 static struct storm {
 	int fd;
 	int pagemap;
@@ -1036,12 +1031,6 @@ static struct storm {
 	 */
 	long same, absent, changed, unmapped, wrong;
 } storm;
-
-static unsigned int next_random(unsigned int *state)
-{
-	*state = *state * 1664525 + 1013904223;
-	return *state >> 8;
-}
 
 /* Whether the shadow has heard of something of a page, when what happens now is over. */
 static int heard_of(int index, uint64_t changes)
@@ -1095,13 +1084,6 @@ static int shown(int first, int count, int flag)
 		found += !!(entries[i].page & flag);
 	return found;
 }
-
-enum { UNMAP, MOVE, DISCARD, PROTECT, FORK, RECLAIM, TRUNCATE, REPLACE, WRITE, COLLAPSE, ACTIONS };
-
-static const char *const actions[] = {
-	"unmap", "move", "discard", "protect", "fork", "reclaim", "truncate", "replace by a file", "write",
-	"collapse",
-};
 
 /* One thing that happens to some of the memory, and what the shadow must not show afterwards. */
 static const char *happens(int action, int first, int count, int file)
@@ -1180,9 +1162,8 @@ static const char *happens(int action, int first, int count, int file)
 
 TEST_F_TIMEOUT(interval, storm, 3600)
 {
-	const char *text = getenv("TETHER_SHADOW_SECONDS"), *seed_text = getenv("TETHER_SEED");
-	long seconds = text ? atol(text) : 5, did[ACTIONS] = { };
-	unsigned int seed = seed_text ? atoi(seed_text) : time(NULL), state = seed;
+	long seconds = storm_seconds("TETHER_SHADOW_SECONDS"), did[ACTIONS] = { };
+	unsigned int seed = storm_seed(), state = seed;
 	int file = memfd_create("storm", MFD_CLOEXEC), i, swap;
 	pthread_t threads[2];
 	time_t end = time(NULL) + seconds;
@@ -1196,7 +1177,7 @@ TEST_F_TIMEOUT(interval, storm, 3600)
 	ASSERT_EQ(0, swap);
 	storm.fd = self->fd;
 	storm.pagemap = self->pagemap;
-	storm.memory = mmap((void *)(1UL << 44), STORM_PAGES * 4096, PROT_READ | PROT_WRITE,
+	storm.memory = mmap(STORM_MEMORY, STORM_PAGES * 4096, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0);
 	ASSERT_NE(MAP_FAILED, storm.memory);
 	ASSERT_EQ(0, begin(self->fd, storm.memory, STORM_PAGES * 4096));

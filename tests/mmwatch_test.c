@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,16 +68,22 @@ FIXTURE_TEARDOWN(watch)
 }
 
 /* Reads until an event of this kind for just this range comes. */
+static int find(int fd, unsigned int kind, void *start, size_t size, struct mmwatch_event *event)
+{
+	struct pollfd poll_ = { .fd = fd, .events = POLLIN };
+
+	while (poll(&poll_, 1, 2000) == 1 && read(fd, event, sizeof(*event)) == sizeof(*event))
+		if (event->kind == kind && event->start == (uintptr_t)start &&
+		    event->end == (uintptr_t)start + size)
+			return 1;
+	return 0;
+}
+
 static int seen(int fd, unsigned int kind, void *start, size_t size)
 {
 	struct mmwatch_event event;
-	struct pollfd poll_ = { .fd = fd, .events = POLLIN };
 
-	while (poll(&poll_, 1, 2000) == 1 && read(fd, &event, sizeof(event)) == sizeof(event))
-		if (event.kind == kind && event.start == (uintptr_t)start &&
-		    event.end == (uintptr_t)start + size)
-			return event.tgid;
-	return 0;
+	return find(fd, kind, start, size, &event) ? event.tgid : 0;
 }
 
 TEST_F(watch, munmap)
@@ -101,6 +108,38 @@ TEST_F(watch, madvise)
 	ASSERT_EQ(0, watch(self->fd, 0, NULL));
 	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
 	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_CLEAR, self->memory, self->size));
+}
+
+/* By which system call, and where; and that there is none. */
+TEST_F(watch, attributed)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	struct mmwatch_event event;
+	int status;
+	pid_t child;
+
+	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	child = fork();
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	/* A page that is shared with the child is copied. */
+	*self->memory = 1;
+	ASSERT_TRUE(find(self->fd, MMWATCH_CLEAR, self->memory, page, &event));
+	EXPECT_EQ(-1, event.syscall);
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_EQ(0, madvise(self->memory, self->size, MADV_DONTNEED));
+	ASSERT_TRUE(find(self->fd, MMWATCH_CLEAR, self->memory, self->size, &event));
+	EXPECT_EQ(SYS_madvise, event.syscall);
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	ASSERT_TRUE(find(self->fd, MMWATCH_UNMAP, self->memory, self->size, &event));
+	EXPECT_EQ(SYS_munmap, event.syscall);
+	EXPECT_EQ(gettid(), event.pid);
+	EXPECT_GT(sysconf(_SC_NPROCESSORS_CONF), event.cpu);
+	EXPECT_LT(0, event.latency);
 }
 
 TEST_F(watch, mprotect)

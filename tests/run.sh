@@ -138,17 +138,53 @@ program mmwatch_test
 			echo "exit code $ret" "$said" | sed 's/^/# /'
 		fi
 	}
+	# ok NAME COMMAND...
+	ok() {
+		number=$((number + 1))
+		if "${@:2}"; then echo "ok $number $1"; else echo "not ok $number $1"; fi
+	}
+	two='import os
+if os.fork() == 0:
+    os._exit(0)
+os.wait()'
+	maps='import mmap, time
+while True:
+    mmap.mmap(-1, 1 << 20).close()
+    time.sleep(0.01)'
 	echo "KTAP version 1"
-	echo "1..9"
+	echo "1..21"
 	expect "summary" 0 '^  unmap +[1-9][0-9]* +[1-9]' --summary -- true
 	expect "all of them" 0 '^  all +[1-9]' -- python3 -S -c 'del [bytearray(1 << 20) for _ in range(8)][:]'
-	expect "live" 0 'unmap +0x[0-9a-f]+-0x[0-9a-f]+ +[0-9]+ pages +pid [0-9]+$' --live -- true
+	expect "by whom" 0 '^  munmap +[1-9][0-9]* +[1-9]' -- true
+	expect "live" 0 'unmap +0x[0-9a-f]+-0x[0-9a-f]+ +[0-9]+ pages +pid [0-9]+ munmap$' --live -- true
 	expect "the program's exit code" 7 '^  all' -- sh -c 'exit 7'
 	expect "a signal" 137 '^  all' -- sh -c 'kill -9 $$'
-	expect "another program" 0 'another program that it has executed' -- sh -c 'exec sleep 0.1'
+	expect "another program" 0 '^  [0-9]+ sleep \(exec\) +[1-9]' -- sh -c 'exec sleep 0.1'
+	expect "a fork" 0 '^  [0-9]+ python3 \(fork\) +[1-9]' -- python3 -S -c "$two"
+	# By vfork, in glibc: it has its parent's memory until it executes a program.
+	expect "a program that was started" 0 '^  2 address spaces' -- python3 -S -c 'import os; os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)'
+	expect "threads have one" 0 '^  clear' -- python3 -S -c 'import threading; t = threading.Thread(target=print); t.start(); t.join()'
 	expect "no such program" 127 'No such file' -- /nonexistent
 	expect "not a program" 126 'Permission denied' -- /etc/passwd
 	expect "bad usage" 125 'Usage' --nonsense
+	expect "no such process" 125 'process 999999: (ESRCH|No such process)' --pid 999999
+	expect "JSON" 0 '"events": [1-9]' --json -- true
+	expect "a record" 0 '^  unmap' --record /tmp/record --svg /tmp/svg --summary -- true
+	expect "a report of it" 0 '^  munmap' report /tmp/record
+	expect "not a record" 125 'passwd: line 1' report /etc/passwd
+	ok "a picture" python3 -c 'import sys, xml.etree.ElementTree as tree
+names = [it.tag.split("}")[1] for it in tree.parse("/tmp/svg").iter()]
+sys.exit(names.count("path") < 3)'
+	python3 -S -c "$maps" &
+	watched=$!
+	sleep 0.5
+	timeout -s INT 1 "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
+	ok "a process that runs" grep -qE '^  munmap +[1-9]' /tmp/attached
+	# Killed without a word: what it has followed goes on.
+	timeout -s KILL 1 "$mmwatch" --pid "$watched" --summary >/dev/null 2>&1
+	sleep 0.2
+	ok "it lives on" sh -c "grep -q '^State:.[SR]' /proc/$watched/status && grep -q '^TracerPid:.0' /proc/$watched/status"
+	kill "$watched"
 } >"$results/mmwatch_tool.ktap"
 
 # The kernel's own tests of what mirrors memory: on the kernel's driver, which shows what they need here,

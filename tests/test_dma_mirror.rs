@@ -12,6 +12,7 @@ use kernel::{
         Device as _,
         DmaMask, //
     },
+    driver,
     fs::File,
     io::Io,
     ioctl::{
@@ -23,15 +24,10 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
-    new_mutex,
     page::PAGE_SHIFT,
     pci,
     prelude::*,
-    sync::{
-        Arc,
-        Mutex,
-        SetOnce, //
-    },
+    sync::Arc,
     time::{
         delay::fsleep,
         Delta, //
@@ -88,12 +84,14 @@ impl MirrorDevice for Waited {
 #[pin_data]
 struct State {
     bar: pci::DevresBar<{ edu::SIZE }>,
-    /// Until the driver is unbound.
     #[pin]
-    mirror: Mutex<Option<Arc<DmaMirror<Waited>>>>,
+    mirror: DmaMirror<Waited>,
 }
 
-static STATE: SetOnce<Arc<State>> = SetOnce::new();
+kernel::sync::global_lock! {
+    // SAFETY: It is initialised before the driver is registered.
+    unsafe(uninit) static STATE: Mutex<Option<Arc<State>>> = None;
+}
 
 impl State {
     /// Has the device copy half a page, and waits for it.
@@ -120,9 +118,9 @@ impl State {
     }
 
     /// Copies a page to another one.
-    fn copy(&self, mirror: &DmaMirror<Waited>, mm: &MmWithUser, from: usize, to: usize) -> Result {
+    fn copy(&self, mm: &MmWithUser, from: usize, to: usize) -> Result {
         loop {
-            let copied = mirror.with_addresses(|addresses| {
+            let copied = self.mirror.with_addresses(|addresses| {
                 let source = addresses.get(from)?;
                 let destination = addresses.get(to).filter(|it| it.is_writable())?;
                 let copy = |offset| {
@@ -135,8 +133,8 @@ impl State {
             if let Some(result) = copied {
                 return result;
             }
-            mirror.fault(mm, from, 1, Request::Read, None)?;
-            mirror.fault(mm, to, 1, Request::Write, None)?;
+            self.mirror.fault(mm, from, 1, Request::Read, None)?;
+            self.mirror.fault(mm, to, 1, Request::Write, None)?;
         }
     }
 }
@@ -182,20 +180,14 @@ impl pci::Driver for Driver {
                 module_parameters::start.value() as usize,
                 module_parameters::length.value() as usize,
             );
-            let mirror = Arc::pin_init(
-                new_dma_mirror!(mm, start, length, pdev.as_ref(), Waited),
-                GFP_KERNEL,
-            )?;
             let state = Arc::pin_init(
                 try_pin_init!(State {
                     bar,
-                    mirror <- new_mutex!(Some(mirror)),
+                    mirror <- new_dma_mirror!(mm, start, length, pdev.as_ref(), Waited),
                 }? Error),
                 GFP_KERNEL,
             )?;
-            if !STATE.populate(state) {
-                return Err(EBUSY);
-            }
+            *STATE.lock() = Some(state);
             Ok(try_pin_init!(Data {
                 _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
                     name: c"test-dma-mirror",
@@ -205,8 +197,8 @@ impl pci::Driver for Driver {
     }
 
     fn unbind<'bound>(_pdev: &'bound pci::Device<Core<'_>>, _this: Pin<&Data>) {
-        let mirror = STATE.as_ref().and_then(|state| state.mirror.lock().take());
-        drop(mirror);
+        let state = STATE.lock().take();
+        drop(state);
     }
 }
 
@@ -224,22 +216,21 @@ impl MiscDevice for Device {
     }
 
     fn ioctl(_me: &Self, _file: &File, command: u32, argument: usize) -> Result<isize> {
-        let state = STATE.as_ref().ok_or(ENODEV)?;
-        let mirror = state.mirror.lock().clone().ok_or(ENODEV)?;
+        let state = STATE.lock().clone().ok_or(ENODEV)?;
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
-        if !mirror.is_on(mm) {
+        if !state.mirror.is_on(mm) {
             return Err(EPERM);
         }
         match command {
             COPY => {
                 let pointer = UserPtr::from_addr(argument);
                 let [from, to]: [u64; 2] = UserSlice::new(pointer, 16).reader().read()?;
-                state.copy(&mirror, mm, from as usize, to as usize)?;
+                state.copy(mm, from as usize, to as usize)?;
                 Ok(0)
             }
             // Where the device finds a page, in pages; 0, if it is not in the table.
-            FRAME => Ok(mirror.with_addresses(|addresses| {
+            FRAME => Ok(state.mirror.with_addresses(|addresses| {
                 addresses
                     .get(argument)
                     .map_or(0, |it| (it.address() >> PAGE_SHIFT) as isize)
@@ -249,8 +240,24 @@ impl MiscDevice for Device {
     }
 }
 
-kernel::module_pci_driver! {
-    type: Driver,
+#[pin_data]
+struct TestDmaMirror {
+    #[pin]
+    _driver: driver::Registration<pci::Adapter<Driver>>,
+}
+
+impl kernel::InPlaceModule for TestDmaMirror {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // SAFETY: This is called once.
+        unsafe { STATE.init() };
+        try_pin_init!(Self {
+            _driver <- driver::Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+module! {
+    type: TestDmaMirror,
     name: "test_dma_mirror",
     authors: ["The Tether developers"],
     description: "Test: pages of a process by DMA",

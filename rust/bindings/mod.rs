@@ -6,26 +6,7 @@
 
 pub(crate) use kernel::bindings::*;
 
-mod helpers {
-    #![allow(
-        clippy::all,
-        missing_docs,
-        non_camel_case_types,
-        non_upper_case_globals,
-        improper_ctypes,
-        unreachable_pub,
-        unsafe_op_in_unsafe_fn
-    )]
-    use kernel::{
-        bindings::*,
-        ffi, //
-    };
-
-    include!(concat!(env!("TETHER_BINDINGS"), "/helpers_generated.rs"));
-}
-pub(crate) use helpers::*;
-
-mod missing {
+mod generated {
     #![allow(
         clippy::all,
         dead_code,
@@ -41,9 +22,10 @@ mod missing {
         ffi, //
     };
 
+    include!(concat!(env!("TETHER_BINDINGS"), "/helpers_generated.rs"));
     include!(concat!(env!("TETHER_BINDINGS"), "/missing_generated.rs"));
 }
-pub(crate) use missing::*;
+pub(crate) use generated::*;
 
 mod layout {
     //! Fails to compile where the bindings and C do not agree; see `layout.h`.

@@ -14,5 +14,6 @@
 #include "mmu_notifier.c"
 #include "module.c"
 #include "ptrace.c"
+#include "syscall.c"
 #include "task_work.c"
 #include "tether.c"

@@ -47,8 +47,8 @@ __rust_helper void rust_helper_tether_folio_release(struct folio *folio)
 }
 
 /* Maps what is in the list at @index. Returns false if that cannot be. */
-__rust_helper bool rust_helper_tether_hmm_dma_map_pfn(struct device *dev, void *map, size_t index,
-						      dma_addr_t *address)
+__rust_helper bool rust_helper_tether_hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
+						      size_t index, dma_addr_t *address)
 {
 	struct pci_p2pdma_map_state state = { };
 

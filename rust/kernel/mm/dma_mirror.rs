@@ -190,12 +190,7 @@ impl Table {
         let mut address = 0;
         // SAFETY: By the type's invariants; there is a page in the list.
         let mapped = unsafe {
-            bindings::tether_hmm_dma_map_pfn(
-                raw(&self.dev),
-                (&raw mut self.map).cast(),
-                index,
-                &mut address,
-            )
+            bindings::tether_hmm_dma_map_pfn(raw(&self.dev), &mut self.map, index, &mut address)
         };
         if !mapped {
             *self.pfn(index) = 0;

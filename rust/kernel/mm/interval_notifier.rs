@@ -572,7 +572,7 @@ impl<T: IntervalNotifier> Registration<T> {
                 .is_some_and(|last| last <= node.last)
     }
 
-    /// What a callback is for, and the range.
+    /// What a callback is for, and the range; or, where that needs no more, the callback's answer.
     ///
     /// # Safety
     ///
@@ -582,15 +582,23 @@ impl<T: IntervalNotifier> Registration<T> {
     unsafe fn called_for<'a>(
         subscription: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,
-    ) -> (&'a Self, Range<'a>) {
+        sequence: usize,
+    ) -> core::result::Result<(&'a Self, Range<'a>), bool> {
         let field = Opaque::cast_from(subscription).cast_mut();
         // SAFETY: By the function's contract. A registration that is inserted is valid.
-        unsafe {
+        let (this, range) = unsafe {
             (
                 &*container_of!(field, Self, subscription),
                 Range::from_raw(range),
             )
+        };
+        if this.notifier.is_own(&range) {
+            return Err(true);
         }
+        if !range.is_blockable() {
+            return Err(this.invalidate_without_blocking(range, sequence));
+        }
+        Ok((this, range))
     }
 
     /// What `mmu_interval_set_seq()` does, which is inline. Others look at it without the lock.
@@ -649,13 +657,10 @@ impl<T: Invalidate> Registration<T> {
         sequence: usize,
     ) -> bool {
         // SAFETY: By the function's contract.
-        let (this, range) = unsafe { Self::called_for(subscription, range) };
-        if this.notifier.is_own(&range) {
-            return true;
-        }
-        if !range.is_blockable() {
-            return this.invalidate_without_blocking(range, sequence);
-        }
+        let (this, range) = match unsafe { Self::called_for(subscription, range, sequence) } {
+            Ok(called_for) => called_for,
+            Err(done) => return done,
+        };
         let mut shadow = this.shadow.lock();
         this.set_sequence(&shadow, sequence);
         this.notifier.invalidate(&range, &mut shadow);
@@ -675,13 +680,10 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Registration<T> {
         finish: *mut *mut bindings::mmu_interval_notifier_finish,
     ) -> bool {
         // SAFETY: By the function's contract.
-        let (this, range) = unsafe { Self::called_for(subscription, range) };
-        if this.notifier.is_own(&range) {
-            return true;
-        }
-        if !range.is_blockable() {
-            return this.invalidate_without_blocking(range, sequence);
-        }
+        let (this, range) = match unsafe { Self::called_for(subscription, range, sequence) } {
+            Ok(called_for) => called_for,
+            Err(done) => return done,
+        };
         let begun = {
             let mut shadow = this.shadow.lock();
             this.set_sequence(&shadow, sequence);

@@ -5,6 +5,8 @@
 use nix::errno::Errno;
 use nix::unistd::sysconf;
 use nix::unistd::SysconfVar;
+use serde::Deserialize;
+use serde::Serialize;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
@@ -36,7 +38,7 @@ pub struct WatchArgument {
     count_address: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[repr(C)]
 pub struct Status {
     pub count: u64,
@@ -44,6 +46,7 @@ pub struct Status {
     pub pages: u64,
     pub dropped: u64,
     pub ended: u32,
+    #[serde(skip)]
     reserved: u32,
 }
 
@@ -51,9 +54,9 @@ nix::ioctl_write_ptr!(watch, 0xB8, 1, WatchArgument);
 nix::ioctl_read!(status, 0xB8, 2, Status);
 
 /// `struct mmwatch_event`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Nanoseconds since the watch began.
+    /// Nanoseconds since the program was started.
     pub time: u64,
     pub start: u64,
     pub end: u64,
@@ -62,10 +65,18 @@ pub struct Event {
     pub executed: bool,
     pub pid: i32,
     pub tgid: i32,
+    /// Negative, if it was not in one.
+    pub syscall: i32,
+    pub cpu: u32,
+    /// Nanoseconds.
+    pub latency: u32,
+    /// What the task is called, if it is not one of the process itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 impl Event {
-    const SIZE: usize = 48;
+    const SIZE: usize = 64;
 
     fn from_bytes(bytes: &[u8]) -> Self {
         let u64_at = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -79,6 +90,10 @@ impl Event {
             executed: u32_at(36) & 2 != 0,
             pid: u32_at(40) as i32,
             tgid: u32_at(44) as i32,
+            syscall: u32_at(48) as i32,
+            cpu: u32_at(52),
+            latency: u32_at(56),
+            task: None,
         }
     }
 
@@ -89,9 +104,32 @@ impl Event {
     pub fn pages(&self) -> u64 {
         self.end.saturating_sub(self.start) / page_size()
     }
+
+    /// Who or what did it, as far as it can be told.
+    pub fn reason(&self) -> String {
+        let what = match usize::try_from(self.syscall) {
+            Ok(number) => syscall_name(number),
+            Err(_) if !self.blockable => "the OOM killer".into(),
+            // Its memory was copied on write, say.
+            Err(_) if self.task.is_none() => "a page fault".into(),
+            Err(_) => String::new(),
+        };
+        match (&self.task, what.as_str()) {
+            (None, _) => what,
+            (Some(task), "") => task.clone(),
+            (Some(task), _) => format!("{what} ({task})"),
+        }
+    }
 }
 
-fn page_size() -> u64 {
+fn syscall_name(number: usize) -> String {
+    match syscalls::Sysno::new(number) {
+        Some(name) => name.name().into(),
+        None => format!("system call {number}"),
+    }
+}
+
+pub fn page_size() -> u64 {
     match sysconf(SysconfVar::PAGE_SIZE) {
         Ok(Some(size)) => size as u64,
         _ => 4096,

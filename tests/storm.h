@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What happens at random to memory that somebody has page tables of his own for. */
+#ifndef _TETHER_STORM_H
+#define _TETHER_STORM_H
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#define STORM_PAGES	512
+
+/* Where it is: a huge page can be. */
+#define STORM_MEMORY	((void *)(1UL << 44))
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+enum { UNMAP, MOVE, DISCARD, PROTECT, FORK, RECLAIM, TRUNCATE, REPLACE, WRITE, COLLAPSE, ACTIONS };
+
+static const char *const actions[] = {
+	"unmap", "move", "discard", "protect", "fork", "reclaim", "truncate", "replace by a file", "write",
+	"collapse",
+};
+
+static inline unsigned int next_random(unsigned int *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+/* How long, by an environment variable; and what the random numbers begin with. */
+static inline long storm_seconds(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text ? atol(text) : 5;
+}
+
+static inline unsigned int storm_seed(void)
+{
+	const char *text = getenv("TETHER_SEED");
+
+	return text ? atoi(text) : time(NULL);
+}
+
+#endif
