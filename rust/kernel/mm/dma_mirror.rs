@@ -307,7 +307,8 @@ const BATCH: usize = 32;
 impl<T: MirrorDevice> DmaMirror<T> {
     /// Mirrors `length` bytes from `start` for `dev`, with nothing mapped; use [`new_dma_mirror!`].
     ///
-    /// Sleeps; may take the `mmap_lock` of `mm` for writing. Takes memory for each page of the range.
+    /// Sleeps; may take the `mmap_lock` of `mm` for writing, which the caller must not hold. Takes memory
+    /// for each page of the range.
     ///
     /// # Errors
     ///

@@ -432,7 +432,8 @@ impl<T: IntervalNotifier> Registration<T> {
 
     /// Registers `notifier` on `length` bytes from `start`; use [`new_interval_notifier!`].
     ///
-    /// Sleeps; may take the `mmap_lock` of `mm` for writing.
+    /// Sleeps; may take the `mmap_lock` of `mm` for writing. The caller must not hold it, not even for
+    /// reading: this would wait for itself, as lockdep says.
     ///
     /// # Errors
     ///

@@ -413,7 +413,7 @@ const BATCH: usize = 32;
 impl<T: MirrorDevice> Mirror<T> {
     /// Mirrors `length` bytes from `start`, with nothing in the table; use [`new_mirror!`].
     ///
-    /// Sleeps; may take the `mmap_lock` of `mm` for writing.
+    /// Sleeps; may take the `mmap_lock` of `mm` for writing, which the caller must not hold.
     ///
     /// # Errors
     ///

@@ -563,7 +563,8 @@ impl<T: MmuNotifier> Registration<T> {
         release: None,
     };
 
-    /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing.
+    /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing. The caller must
+    /// not hold it, not even for reading: this would wait for itself, as lockdep says.
     ///
     /// Callbacks may come before this has returned.
     ///

@@ -351,7 +351,8 @@ impl<T: SharedNotifier> Shared<T> {
 
     /// Returns the notifier of this type on `mm`, or makes it, registers it, and returns it.
     ///
-    /// Sleeps if it has to be made; takes the `mmap_lock` of `mm` for writing then.
+    /// Sleeps if it has to be made; takes the `mmap_lock` of `mm` for writing then, which the caller must
+    /// not hold, not even for reading.
     ///
     /// # Errors
     ///
