@@ -27,6 +27,9 @@
  */
 #define MMWATCH_MAX_EVENTS	32768
 
+/* How many ranges there may be at one time, in all. */
+#define MMWATCH_MAX_RANGES	131072
+
 /* Kinds of events: the first are those of enum mmu_notifier_event. */
 enum mmwatch_kind {
 	MMWATCH_UNMAP,
@@ -59,17 +62,28 @@ struct mmwatch_event {
 	__u32 cpu;
 	__u32 latency;		/* nanoseconds that the watch has taken of it, nearly */
 	__u32 reserved;
+	__u64 cookie;		/* with MMWATCH_RANGES: that of the range */
 };
+
+/* In mmwatch_watch.flags: not all of the address space, but what MMWATCH_ADD_RANGE adds. */
+#define MMWATCH_RANGES	(1 << 0)
 
 struct mmwatch_watch {
 	__s32 pid;		/* 0: the calling process */
-	__u32 flags;		/* 0 */
+	__u32 flags;		/* MMWATCH_RANGES, or 0 */
 	/*
 	 * Only with pid 0: where in the caller's memory to publish the number of invalidations, a
 	 * __u64, or 0. The thread that asked does so itself, before it returns to user space: what
 	 * it has done is counted there when its system call returns, what others do at its next one.
 	 */
 	__u64 count_address;
+};
+
+/* An event of it has what was invalidated of it: start and end are in the range. */
+struct mmwatch_range {
+	__u64 start;
+	__u64 length;
+	__u64 cookie;		/* as the caller likes */
 };
 
 struct mmwatch_status {
@@ -91,5 +105,12 @@ struct mmwatch_status {
 #define MMWATCH_STATUS	_IOR(0xB8, 2, struct mmwatch_status)
 /* Ends the watch; the file can watch again. EINVAL: nothing is watched. ESTALE. */
 #define MMWATCH_UNWATCH	_IO(0xB8, 3)
+/*
+ * One more range, until the watch ends. What is outside of all ranges is not noted, and one of many
+ * costs as much as the logarithm of their number. EINVAL: nothing is watched, or not with MMWATCH_RANGES.
+ * EOVERFLOW: it is empty, or ends beyond all addresses. ENOSPC: MMWATCH_MAX_RANGES. ESRCH: the address
+ * space is gone. ENOMEM: the memory is the caller's. ESTALE. EFAULT.
+ */
+#define MMWATCH_ADD_RANGE	_IOW(0xB8, 4, struct mmwatch_range)
 
 #endif

@@ -84,13 +84,23 @@ use tether::{
         PollMiscDeviceRegistration,
         Ready, //
     },
-    mm::mmu_notifier::{
-        Event as MmuEvent,
-        InvalidateRanges,
-        MmuNotifier,
-        Range,
-        Ranges,
-        Registration, //
+    mm::{
+        interval_notifier::{
+            new_interval_notifier,
+            IntervalNotifier,
+            Invalidate,
+            OnePass,
+            Registration as IntervalRegistration, //
+        },
+        mmu_notifier::{
+            Event as MmuEvent,
+            InvalidateRanges,
+            MmuNotifier,
+            Range,
+            Ranges,
+            Registration,
+            WouldSleep, //
+        }, //
     },
     ptrace,
     syscall,
@@ -113,6 +123,7 @@ module! {
 }
 
 const MAX_WATCHES: usize = 64;
+const MAX_RANGES: usize = 131072;
 /// For readers.
 const QUEUE_EVENTS: usize = 32768;
 /// For the thread.
@@ -125,8 +136,11 @@ const KIND_OTHER: u32 = 8;
 const KIND_DROPPED: u32 = 9;
 const FLAG_BLOCKABLE: u32 = 1 << 0;
 const FLAG_EXECUTED: u32 = 1 << 1;
+/// Of a watch.
+const FLAG_RANGES: u32 = 1 << 0;
 
 const WATCH: u32 = _IOW::<WatchArgument>(0xB8, 1);
+const ADD_RANGE: u32 = _IOW::<RangeArgument>(0xB8, 4);
 const STATUS: u32 = _IOR::<StatusArgument>(0xB8, 2);
 const UNWATCH: u32 = _IO(0xB8, 3);
 
@@ -146,6 +160,16 @@ struct Event {
     cpu: u32,
     latency: u32,
     reserved: u32,
+    cookie: u64,
+}
+
+/// `struct mmwatch_range`.
+#[derive(FromBytes)]
+#[repr(C)]
+struct RangeArgument {
+    start: u64,
+    length: u64,
+    cookie: u64,
 }
 
 /// `struct mmwatch_watch`.
@@ -185,25 +209,26 @@ impl kernel::InPlaceModule for MmwatchModule {
     }
 }
 
-/// How many watches there are.
+/// How many watches there are, and ranges.
 static WATCHES: Atomic<usize> = Atomic::new(0);
+static RANGES: Atomic<usize> = Atomic::new(0);
 
-/// One of [`MAX_WATCHES`].
-struct Slot;
+/// One of as many as there may be.
+struct Slot<const MAX: usize>(&'static Atomic<usize>);
 
-impl Slot {
-    fn take() -> Result<Self> {
-        if WATCHES.fetch_add(1usize, Full) >= MAX_WATCHES {
-            WATCHES.fetch_sub(1usize, Full);
+impl<const MAX: usize> Slot<MAX> {
+    fn take(counter: &'static Atomic<usize>) -> Result<Self> {
+        if counter.fetch_add(1usize, Full) >= MAX {
+            counter.fetch_sub(1usize, Full);
             return Err(ENOSPC);
         }
-        Ok(Self)
+        Ok(Self(counter))
     }
 }
 
-impl Drop for Slot {
+impl<const MAX: usize> Drop for Slot<MAX> {
     fn drop(&mut self) {
-        WATCHES.fetch_sub(1usize, Full);
+        self.0.fetch_sub(1usize, Full);
     }
 }
 
@@ -263,6 +288,7 @@ impl Queue {
                 cpu: 0,
                 latency: 0,
                 reserved: 0,
+                cookie: 0,
             });
         }
         self.events.get(self.next).copied()
@@ -375,7 +401,7 @@ impl Watch {
     }
 
     /// Notes an event. Called in the notifier.
-    fn note(&self, kind: u32, flags: u32, start: usize, end: usize) {
+    fn note(&self, kind: u32, flags: u32, start: usize, end: usize, cookie: u64) {
         let task = current!();
         let time = self.begun.elapsed().as_nanos();
         let (cpu, syscall) = (CpuId::current().as_u32(), syscall::current_number());
@@ -397,6 +423,7 @@ impl Watch {
                 cpu,
                 latency: u32::try_from(self.begun.elapsed().as_nanos() - time).unwrap_or(u32::MAX),
                 reserved: 0,
+                cookie,
             };
             let first = ring.events.is_empty();
             let dropped = ring.events.push_within_capacity(event).is_err();
@@ -455,37 +482,45 @@ impl Watch {
     }
 }
 
+/// Notes that a range is invalidated, or a part of it.
+fn note_range(watch: &Arc<Watch>, range: &Range<'_>, start: usize, end: usize, cookie: u64) {
+    let kind = match range.event() {
+        MmuEvent::Unmap => 0,
+        MmuEvent::Clear => 1,
+        MmuEvent::ProtectionVma => 2,
+        MmuEvent::ProtectionPage => 3,
+        MmuEvent::SoftDirty => 4,
+        MmuEvent::Release => KIND_RELEASE,
+        MmuEvent::Migrate => 6,
+        MmuEvent::Exclusive => 7,
+        _ => KIND_OTHER,
+    };
+    let flags = if range.is_blockable() {
+        FLAG_BLOCKABLE
+    } else {
+        0
+    };
+    let pages = (end - start) / PAGE_SIZE;
+    watch.pages.fetch_add(pages as u64, Relaxed);
+    watch.note(kind, flags, start, end, cookie);
+    // One that is pending already will publish this as well, and a task that exits has nobody
+    // to publish it to.
+    let _ = task_work::add(&watch.target, watch.clone(), Mode::Resume);
+}
+
 /// What hears of the address space.
 struct Recorder {
     watch: Arc<Watch>,
+    /// Only of its end: of what else happens, ranges hear.
+    end_only: bool,
 }
 
 #[vtable]
 impl InvalidateRanges for Recorder {
     fn invalidate_range_start(&self, range: &Range<'_>) {
-        let kind = match range.event() {
-            MmuEvent::Unmap => 0,
-            MmuEvent::Clear => 1,
-            MmuEvent::ProtectionVma => 2,
-            MmuEvent::ProtectionPage => 3,
-            MmuEvent::SoftDirty => 4,
-            MmuEvent::Release => KIND_RELEASE,
-            MmuEvent::Migrate => 6,
-            MmuEvent::Exclusive => 7,
-            _ => KIND_OTHER,
-        };
-        let flags = if range.is_blockable() {
-            FLAG_BLOCKABLE
-        } else {
-            0
-        };
-        let watch = &self.watch;
-        let pages = (range.end() - range.start()) / PAGE_SIZE;
-        watch.pages.fetch_add(pages as u64, Relaxed);
-        watch.note(kind, flags, range.start(), range.end());
-        // One that is pending already will publish this as well, and a task that exits has nobody
-        // to publish it to.
-        let _ = task_work::add(&watch.target, watch.clone(), Mode::Resume);
+        if !self.end_only {
+            note_range(&self.watch, range, range.start(), range.end(), 0);
+        }
     }
 }
 
@@ -501,16 +536,47 @@ impl MmuNotifier for Recorder {
                 .mm()
                 .is_some_and(|mm| !is_same(mm, &self.watch.watched));
         let flags = FLAG_BLOCKABLE | if executed { FLAG_EXECUTED } else { 0 };
-        self.watch.note(KIND_RELEASE, flags, 0, usize::MAX);
+        self.watch.note(KIND_RELEASE, flags, 0, usize::MAX, 0);
+    }
+}
+
+/// What hears of a range.
+struct RangeRecorder {
+    watch: Arc<Watch>,
+    start: usize,
+    end: usize,
+    cookie: u64,
+    _slot: Slot<MAX_RANGES>,
+}
+
+impl IntervalNotifier for RangeRecorder {
+    type Shadow = ();
+    type Passes = OnePass;
+
+    fn try_invalidate(&self, range: &Range<'_>, shadow: &mut ()) -> Result<(), WouldSleep> {
+        self.invalidate(range, shadow);
+        Ok(())
+    }
+}
+
+impl Invalidate for RangeRecorder {
+    fn invalidate(&self, range: &Range<'_>, _shadow: &mut ()) {
+        // The end of all of it is noted once, by who hears of that.
+        if range.event() != MmuEvent::Release {
+            let (start, end) = (range.start().max(self.start), range.end().min(self.end));
+            note_range(&self.watch, range, start, end, self.cookie);
+        }
     }
 }
 
 /// A watch, and what keeps it going. They end in this order.
 struct Active {
     _registration: Pin<KBox<Registration<Recorder>>>,
+    /// If only these are watched.
+    ranges: Option<KVVec<Pin<KBox<IntervalRegistration<RangeRecorder>>>>>,
     _thread: Thread<()>,
     watch: Arc<Watch>,
-    _slot: Slot,
+    _slot: Slot<MAX_WATCHES>,
 }
 
 /// An open file.
@@ -539,9 +605,10 @@ impl Device {
     fn begin(&self, argument: &WatchArgument) -> Result {
         let task = current!();
         let own = task.mm().ok_or(EINVAL)?;
-        if argument.flags != 0 {
+        if argument.flags & !FLAG_RANGES != 0 {
             return Err(EINVAL);
         }
+        let ranges = argument.flags & FLAG_RANGES != 0;
         let count_address = usize::try_from(argument.count_address).map_err(|_| EINVAL)?;
         if !count_address.is_multiple_of(align_of::<u64>()) {
             return Err(EINVAL);
@@ -551,7 +618,7 @@ impl Device {
             Self::check_caller(&active.watch)?;
             return Err(EBUSY);
         }
-        let slot = Slot::take()?;
+        let slot = Slot::take(&WATCHES)?;
         *active = Some(if argument.pid == 0 {
             if count_address != 0 {
                 // Also tells whether it can be written.
@@ -560,15 +627,40 @@ impl Device {
                     .writer()
                     .write(&0u64)?;
             }
-            Active::new(ARef::from(&**task), own, own, count_address, slot)?
+            Active::new(ARef::from(&**task), own, own, count_address, ranges, slot)?
         } else {
             if count_address != 0 {
                 return Err(EINVAL);
             }
             let tracee = ptrace::tracee(argument.pid)?;
-            Active::new(tracee.task, &tracee.mm, own, 0, slot)?
+            Active::new(tracee.task, &tracee.mm, own, 0, ranges, slot)?
         });
         Ok(())
+    }
+
+    fn add_range(&self, argument: &RangeArgument) -> Result {
+        let mut guard = self.active.lock();
+        let active = Option::as_mut(&mut *guard).ok_or(EINVAL)?;
+        Self::check_caller(&active.watch)?;
+        let ranges = active.ranges.as_mut().ok_or(EINVAL)?;
+        let start = usize::try_from(argument.start).map_err(|_| EOVERFLOW)?;
+        let length = usize::try_from(argument.length).map_err(|_| EOVERFLOW)?;
+        let end = start.checked_add(length).ok_or(EOVERFLOW)?;
+        let recorder = RangeRecorder {
+            watch: active.watch.clone(),
+            start,
+            end,
+            cookie: argument.cookie,
+            _slot: Slot::take(&RANGES)?,
+        };
+        // What is not bounded by few is charged to who asks for it.
+        ranges.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let mm = active.watch.watched.mmget_not_zero().ok_or(ESRCH)?;
+        let range = KBox::pin_init(
+            new_interval_notifier!(&mm, start, length, recorder, ()),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        Ok(ranges.push(range, GFP_KERNEL_ACCOUNT)?)
     }
 }
 
@@ -578,7 +670,8 @@ impl Active {
         mm: &MmWithUser,
         watcher: &Mm,
         count_address: usize,
-        slot: Slot,
+        ranges: bool,
+        slot: Slot<MAX_WATCHES>,
     ) -> Result<Self> {
         let name = CString::try_from_fmt(fmt!("mmwatch/{}", target.pid()))?;
         let watch = Watch::new(target, mm, watcher, count_address)?;
@@ -588,9 +681,11 @@ impl Active {
         watch.waker.populate(thread.waker());
         let recorder = Recorder {
             watch: watch.clone(),
+            end_only: ranges,
         };
         Ok(Self {
             _registration: KBox::pin_init(Registration::new(mm, recorder), GFP_KERNEL)?,
+            ranges: ranges.then(KVVec::new),
             _thread: thread,
             watch,
             _slot: slot,
@@ -615,6 +710,13 @@ impl MiscDevice for Device {
                     .reader()
                     .read_slice(&mut bytes)?;
                 me.begin(&WatchArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?)?;
+            }
+            ADD_RANGE => {
+                let mut bytes = [0; size_of::<RangeArgument>()];
+                UserSlice::new(argument, bytes.len())
+                    .reader()
+                    .read_slice(&mut bytes)?;
+                me.add_range(&RangeArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?)?;
             }
             STATUS => {
                 let status = me.watch()?.status();

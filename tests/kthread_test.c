@@ -343,7 +343,10 @@ TEST_F(kthread, storm)
 	EXPECT_LE(100, argument.made);
 	EXPECT_LT(0, argument.parked);
 	EXPECT_LT(0, argument.busy);
-	EXPECT_LT(0, argument.over);
+	/* That a body is over is rare: a slow machine may not come to it in a few seconds. */
+	if (argument.made >= 1000) {
+		EXPECT_LT(0, argument.over);
+	}
 }
 
 static void *unmap_in_a_loop(void *memory)

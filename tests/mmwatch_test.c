@@ -142,6 +142,73 @@ TEST_F(watch, attributed)
 	EXPECT_LT(0, event.latency);
 }
 
+static int add_range(int fd, void *start, size_t length, uint64_t cookie)
+{
+	struct mmwatch_range range = { (uintptr_t)start, length, cookie };
+
+	return ioctl(fd, MMWATCH_ADD_RANGE, &range) ? -errno : 0;
+}
+
+/* Only some ranges: what is outside is not heard of, and what is said is in them. */
+TEST_F(watch, ranges)
+{
+	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
+	size_t page = sysconf(_SC_PAGESIZE);
+	struct mmwatch_event event;
+
+	EXPECT_EQ(-EINVAL, add_range(self->fd, self->memory, page, 0));
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(-EOVERFLOW, add_range(self->fd, self->memory, 0, 0));
+	EXPECT_EQ(-EOVERFLOW, add_range(self->fd, (void *)-page, 2 * page, 0));
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_ADD_RANGE, bad));
+	EXPECT_EQ(EFAULT, errno);
+	ASSERT_EQ(0, add_range(self->fd, self->memory + 4 * page, 4 * page, 42));
+	ASSERT_EQ(0, madvise(self->memory, 4 * page, MADV_DONTNEED));
+	ASSERT_EQ(0, madvise(self->memory + 8 * page, page, MADV_DONTNEED));
+	EXPECT_EQ(0, status_of(self->fd).count);
+	ASSERT_EQ(0, madvise(self->memory, 6 * page, MADV_DONTNEED));
+	ASSERT_TRUE(find(self->fd, MMWATCH_CLEAR, self->memory + 4 * page, 2 * page, &event));
+	EXPECT_EQ(42, event.cookie);
+	EXPECT_EQ(1, status_of(self->fd).count);
+	EXPECT_EQ(2, status_of(self->fd).pages);
+	/* One that overlaps says so as well. */
+	ASSERT_EQ(0, add_range(self->fd, self->memory + 7 * page, 9 * page, 43));
+	ASSERT_EQ(0, munmap(self->memory, self->size));
+	EXPECT_EQ(3, status_of(self->fd).count);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	EXPECT_EQ(-EINVAL, add_range(self->fd, self->memory, page, 0));
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	EXPECT_EQ(-EINVAL, add_range(self->fd, self->memory, page, 0));
+}
+
+/* Very many, and one more than there may be. */
+TEST_F(watch, many_ranges)
+{
+	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
+	char *start = (char *)(1UL << 44);
+	int i;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	for (i = 0; i < MMWATCH_MAX_RANGES; i++)
+		ASSERT_EQ(0, add_range(self->fd, start + i * 8192UL, 4096, i));
+	EXPECT_EQ(-ENOSPC, add_range(self->fd, start, 4096, i));
+	for (i = 0; i < 1000; i++) {
+		char *page = start + i * 131 * 8192UL;
+		struct mmwatch_event event;
+
+		ASSERT_EQ(page, mmap(page, 8192, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+		ASSERT_EQ(0, munmap(page, 8192));
+		ASSERT_TRUE(find(self->fd, MMWATCH_UNMAP, page, 4096, &event));
+		EXPECT_EQ(i * 131, event.cookie);
+	}
+	EXPECT_EQ(1000, status_of(self->fd).count);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	/* And all of them can be had again. */
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(0, add_range(self->fd, start, 4096, 0));
+}
+
 TEST_F(watch, mprotect)
 {
 	ASSERT_EQ(0, watch(self->fd, 0, NULL));
@@ -172,7 +239,7 @@ TEST_F(watch, published_count)
 
 TEST_F(watch, bad_input)
 {
-	struct mmwatch_watch argument = { .flags = 1 };
+	struct mmwatch_watch argument = { .flags = 2 };
 	struct mmwatch_event event;
 	struct pollfd poll_ = { .fd = self->fd, .events = POLLIN };
 

@@ -148,11 +148,12 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()'
 	maps='import mmap, time
+open("/tmp/maps", "w")
 while True:
     mmap.mmap(-1, 1 << 20).close()
     time.sleep(0.01)'
 	echo "KTAP version 1"
-	echo "1..21"
+	echo "1..25"
 	expect "summary" 0 '^  unmap +[1-9][0-9]* +[1-9]' --summary -- true
 	expect "all of them" 0 '^  all +[1-9]' -- python3 -S -c 'del [bytearray(1 << 20) for _ in range(8)][:]'
 	expect "by whom" 0 '^  munmap +[1-9][0-9]* +[1-9]' -- true
@@ -168,6 +169,10 @@ while True:
 	expect "not a program" 126 'Permission denied' -- /etc/passwd
 	expect "bad usage" 125 'Usage' --nonsense
 	expect "no such process" 125 'process 999999: (ESRCH|No such process)' --pid 999999
+	expect "a mapping" 0 '^  protect +[1-9][0-9]* +[1-9]' --map libc.so --summary -- python3 -S -c 'import time; time.sleep(1)'
+	expect "a range of nothing" 0 '^  all +0 +0' --range 1000-2000 --summary -- true
+	expect "a bad range" 125 'it is empty' --range 2000-1000 -- true
+	expect "compared" 0 '^  It took [0-9.]+ s, and [0-9.]+ s unwatched: [-+][0-9.]+ %' --compare --summary -- sleep 0.2
 	expect "JSON" 0 '"events": [1-9]' --json -- true
 	expect "a record" 0 '^  unmap' --record /tmp/record --svg /tmp/svg --summary -- true
 	expect "a report of it" 0 '^  munmap' report /tmp/record
@@ -177,11 +182,11 @@ names = [it.tag.split("}")[1] for it in tree.parse("/tmp/svg").iter()]
 sys.exit(names.count("path") < 3)'
 	python3 -S -c "$maps" &
 	watched=$!
-	sleep 0.5
-	timeout -s INT 1 "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
+	until [ -e /tmp/maps ]; do sleep 0.1; done
+	timeout -s INT 3 "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
 	ok "a process that runs" grep -qE '^  munmap +[1-9]' /tmp/attached
 	# Killed without a word: what it has followed goes on.
-	timeout -s KILL 1 "$mmwatch" --pid "$watched" --summary >/dev/null 2>&1
+	timeout -s KILL 2 "$mmwatch" --pid "$watched" --summary >/dev/null 2>&1
 	sleep 0.2
 	ok "it lives on" sh -c "grep -q '^State:.[SR]' /proc/$watched/status && grep -q '^TracerPid:.0' /proc/$watched/status"
 	kill "$watched"

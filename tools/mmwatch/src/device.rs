@@ -3,6 +3,10 @@
 //! `/dev/mmwatch`, as `samples/mmwatch.h` describes it.
 
 use nix::errno::Errno;
+use nix::poll::poll;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
+use nix::poll::PollTimeout;
 use nix::unistd::sysconf;
 use nix::unistd::SysconfVar;
 use serde::Deserialize;
@@ -11,7 +15,10 @@ use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 const PATH: &str = "/dev/mmwatch";
 
@@ -38,6 +45,16 @@ pub struct WatchArgument {
     count_address: u64,
 }
 
+/// Of a watch: not all of the address space.
+const RANGES: u32 = 1;
+
+#[repr(C)]
+pub struct RangeArgument {
+    start: u64,
+    length: u64,
+    cookie: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[repr(C)]
 pub struct Status {
@@ -52,6 +69,7 @@ pub struct Status {
 
 nix::ioctl_write_ptr!(watch, 0xB8, 1, WatchArgument);
 nix::ioctl_read!(status, 0xB8, 2, Status);
+nix::ioctl_write_ptr!(add_range, 0xB8, 4, RangeArgument);
 
 /// `struct mmwatch_event`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,7 +94,7 @@ pub struct Event {
 }
 
 impl Event {
-    const SIZE: usize = 64;
+    const SIZE: usize = 72;
 
     fn from_bytes(bytes: &[u8]) -> Self {
         let u64_at = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -143,8 +161,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Watches `pid`, which the caller traces and has stopped.
-    pub fn watch(pid: i32) -> io::Result<Self> {
+    /// Watches `pid`, which the caller traces and has stopped; or only what is added of it.
+    pub fn watch(pid: i32, ranges: bool) -> io::Result<Self> {
         let explain = |error: io::Error, what: &str| {
             io::Error::new(error.kind(), format!("{PATH}: {what}: {error}"))
         };
@@ -160,7 +178,7 @@ impl Device {
         })?;
         let argument = WatchArgument {
             pid,
-            flags: 0,
+            flags: if ranges { RANGES } else { 0 },
             count_address: 0,
         };
         // SAFETY: The argument is what this request expects.
@@ -170,6 +188,35 @@ impl Device {
             file,
             buffer: vec![0; 1024 * Event::SIZE],
         })
+    }
+
+    /// Watches a range.
+    pub fn add_range(&self, range: Range<u64>) -> io::Result<()> {
+        let argument = RangeArgument {
+            start: range.start,
+            length: range.end.saturating_sub(range.start),
+            cookie: 0,
+        };
+        // SAFETY: The argument is what this request expects.
+        unsafe { add_range(self.file.as_raw_fd(), &argument) }
+            .map(|_| ())
+            .map_err(|errno| {
+                io::Error::other(format!(
+                    "the range {:#x}-{:#x} cannot be watched: {errno}",
+                    range.start, range.end
+                ))
+            })
+    }
+
+    /// Waits until there is something to read, for so long at the most. Returns whether there is.
+    pub fn wait(&self, time: Duration) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, time) {
+            Ok(ready) => Ok(ready != 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Reads events, at least one. None is the end.

@@ -70,6 +70,14 @@ struct Watch {
     #[arg(short, long, value_name = "PID", conflicts_with = "program")]
     pid: Option<i32>,
 
+    /// Watch only what is in this range of addresses (hexadecimal); may be given many times.
+    #[arg(long, value_name = "START-END", value_parser = parse_range)]
+    range: Vec<std::ops::Range<u64>>,
+
+    /// Watch only mappings that have this in their names, as /proc/PID/maps has them; likewise.
+    #[arg(long, value_name = "PATTERN")]
+    map: Vec<String>,
+
     /// Run the program unwatched before, and say how much slower it was watched.
     #[arg(long, conflicts_with = "pid")]
     compare: bool,
@@ -103,6 +111,18 @@ struct Output {
     /// Write to this file instead of standard error (standard output for a report).
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let number = |text: &str| {
+        u64::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|error| error.to_string())
+    };
+    let (start, end) = text.split_once('-').ok_or("it is to be START-END")?;
+    let (start, end) = (number(start)?, number(end)?);
+    if start >= end {
+        return Err("it is empty".into());
+    }
+    Ok(start..end)
 }
 
 fn named(path: &Path, error: io::Error) -> io::Error {
@@ -233,10 +253,14 @@ fn interruptions() -> SigSet {
 
 fn watch(watch: Watch) -> io::Result<u8> {
     let (pid, program, compare) = (watch.pid, watch.program.clone(), watch.compare);
+    let parts = trace::Parts {
+        ranges: watch.range.clone(),
+        mappings: watch.map.clone(),
+    };
     let collector = Collector::new(watch)?;
     let (out, messages) = mpsc::channel();
     let (ends, ended) = mpsc::channel();
-    let mut tracer = Tracer::new(out);
+    let mut tracer = Tracer::new(out, parts);
     match pid {
         Some(pid) => {
             end_when_interrupted(ends.clone())?;

@@ -27,6 +27,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc::Sender;
@@ -120,6 +121,24 @@ fn is_thread(pid: Pid) -> bool {
         .is_some_and(|tgid| tgid != pid.as_raw())
 }
 
+/// What of an address space is watched, if it is not all.
+#[derive(Clone, Default)]
+pub struct Parts {
+    pub ranges: Vec<Range<u64>>,
+    /// What the names of mappings have in them.
+    pub mappings: Vec<String>,
+}
+
+impl Parts {
+    fn is_all(&self) -> bool {
+        self.ranges.is_empty() && self.mappings.is_empty()
+    }
+
+    fn has(&self, mapping: &Mapping) -> bool {
+        self.mappings.iter().any(|name| mapping.name.contains(name))
+    }
+}
+
 /// Why a child is new.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Born {
@@ -131,6 +150,7 @@ enum Born {
 
 pub struct Tracer {
     out: Sender<Message>,
+    parts: Parts,
     begun: Instant,
     /// What was started, and its exit code.
     root: Option<Pid>,
@@ -144,9 +164,10 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    pub fn new(out: Sender<Message>) -> Self {
+    pub fn new(out: Sender<Message>, parts: Parts) -> Self {
         Self {
             out,
+            parts,
             begun: Instant::now(),
             root: None,
             code: 0,
@@ -237,7 +258,11 @@ impl Tracer {
 
     /// Watches the address space of a process that is stopped.
     fn watch(&mut self, pid: Pid, by: &str) -> io::Result<()> {
-        let mut device = Device::watch(pid.as_raw())?;
+        let mut device = Device::watch(pid.as_raw(), !self.parts.is_all())?;
+        for range in &self.parts.ranges {
+            device.add_range(range.clone())?;
+        }
+        let parts = self.parts.clone();
         let space = Space {
             index: self.spaces,
             pid: pid.as_raw(),
@@ -249,7 +274,7 @@ impl Tracer {
         let out = self.out.clone();
         self.send(Message::Space(space.clone()));
         self.readers.push(thread::spawn(move || {
-            if let Err(error) = read(&mut device, &space, &out) {
+            if let Err(error) = read(&mut device, &space, &parts, &out) {
                 let _ = out.send(Message::NotFollowed(format!(
                     "process {}: {error}",
                     space.pid
@@ -385,7 +410,12 @@ fn resume(pid: Pid, signal: Option<Signal>) -> io::Result<()> {
 const MAPPINGS: Duration = Duration::from_millis(50);
 
 /// Brings what is seen of an address space to who listens, until that has ended.
-fn read(device: &mut Device, space: &Space, out: &Sender<Message>) -> io::Result<()> {
+fn read(
+    device: &mut Device,
+    space: &Space,
+    parts: &Parts,
+    out: &Sender<Message>,
+) -> io::Result<()> {
     let mut mappings = HashSet::new();
     let mut looked: Option<Instant> = None;
     let mut names: HashMap<i32, Option<String>> = HashMap::new();
@@ -394,6 +424,9 @@ fn read(device: &mut Device, space: &Space, out: &Sender<Message>) -> io::Result
         if looked.is_none_or(|when| when.elapsed() > MAPPINGS) {
             for mapping in mappings_of(space.pid) {
                 if mappings.insert(mapping.clone()) {
+                    if parts.has(&mapping) {
+                        add(device, space, &mapping, out);
+                    }
                     let _ = out.send(Message::Mapping {
                         space: space.index,
                         mapping,
@@ -401,6 +434,10 @@ fn read(device: &mut Device, space: &Space, out: &Sender<Message>) -> io::Result
                 }
             }
             looked = Some(Instant::now());
+        }
+        // Mappings that come are looked for, also if nothing happens.
+        if !device.wait(MAPPINGS)? {
+            continue;
         }
         let Some(events) = device.read()? else {
             break;
@@ -427,6 +464,16 @@ fn read(device: &mut Device, space: &Space, out: &Sender<Message>) -> io::Result
         status: device.status()?,
     });
     Ok(())
+}
+
+/// Watches a mapping; tells if it cannot be.
+fn add(device: &Device, space: &Space, mapping: &Mapping, out: &Sender<Message>) {
+    if let Err(error) = device.add_range(mapping.start..mapping.end) {
+        let _ = out.send(Message::NotFollowed(format!(
+            "{} of process {}: {error}",
+            mapping.name, space.pid
+        )));
+    }
 }
 
 /// The mappings of a process, as they are.
