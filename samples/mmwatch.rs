@@ -317,6 +317,8 @@ struct Watch {
     published: Atomic<u64>,
     pages: Atomic<u64>,
     dropped: Atomic<u64>,
+    /// The address space has ended. What is told of it afterwards, as that its pages go, is no news.
+    ended: Atomic<bool>,
     waker: SetOnce<Waker>,
     #[pin]
     ring: SpinLock<Ring>,
@@ -390,6 +392,7 @@ impl Watch {
                 published: Atomic::new(0),
                 pages: Atomic::new(0),
                 dropped: Atomic::new(0),
+                ended: Atomic::new(false),
                 waker: SetOnce::new(),
                 ring <- new_spinlock!(ring),
                 queue <- new_mutex!(queue),
@@ -484,6 +487,9 @@ impl Watch {
 
 /// Notes that a range is invalidated, or a part of it.
 fn note_range(watch: &Arc<Watch>, range: &Range<'_>, start: usize, end: usize, cookie: u64) {
+    if watch.ended.load(Relaxed) {
+        return;
+    }
     let kind = match range.event() {
         MmuEvent::Unmap => 0,
         MmuEvent::Clear => 1,
@@ -536,6 +542,7 @@ impl MmuNotifier for Recorder {
                 .mm()
                 .is_some_and(|mm| !is_same(mm, &self.watch.watched));
         let flags = FLAG_BLOCKABLE | if executed { FLAG_EXECUTED } else { 0 };
+        self.watch.ended.store(true, Relaxed);
         self.watch.note(KIND_RELEASE, flags, 0, usize::MAX, 0);
     }
 }

@@ -169,7 +169,12 @@ while True:
 	expect "not a program" 126 'Permission denied' -- /etc/passwd
 	expect "bad usage" 125 'Usage' --nonsense
 	expect "no such process" 125 'process 999999: (ESRCH|No such process)' --pid 999999
-	expect "a mapping" 0 '^  protect +[1-9][0-9]* +[1-9]' --map libc.so --summary -- python3 -S -c 'import time; time.sleep(1)'
+	expect "a mapping" 0 '^  munmap +1 +256' --map /tmp/named --summary -- python3 -S -c 'import mmap, time
+file = open("/tmp/named", "w+b")
+file.truncate(1 << 20)
+memory = mmap.mmap(file.fileno(), 1 << 20)
+time.sleep(1)
+memory.close()'
 	expect "a range of nothing" 0 '^  all +0 +0' --range 1000-2000 --summary -- true
 	expect "a bad range" 125 'it is empty' --range 2000-1000 -- true
 	expect "compared" 0 '^  It took [0-9.]+ s, and [0-9.]+ s unwatched: [-+][0-9.]+ %' --compare --summary -- sleep 0.2
