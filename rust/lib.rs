@@ -19,8 +19,6 @@ pub(crate) use kernel::{
     cpumask,
     current,
     debugfs,
-    device,
-    dma,
     error,
     fmt,
     fs,
@@ -28,7 +26,6 @@ pub(crate) use kernel::{
     new_condvar,
     new_mutex,
     new_spinlock,
-    page,
     prelude,
     str,
     sync,
@@ -36,6 +33,12 @@ pub(crate) use kernel::{
     time,
     types,
     workqueue, //
+};
+#[cfg(CONFIG_HMM_MIRROR)]
+pub(crate) use kernel::{
+    device,
+    dma,
+    page, //
 };
 // For the macros that consumers call.
 #[doc(hidden)]

@@ -46,6 +46,7 @@ __rust_helper void rust_helper_tether_folio_release(struct folio *folio)
 	folio_put(folio);
 }
 
+#ifdef CONFIG_HMM_MIRROR
 /* Maps what is in the list at @index. Returns false if that cannot be. */
 __rust_helper bool rust_helper_tether_hmm_dma_map_pfn(struct device *dev, struct hmm_dma_map *map,
 						      size_t index, dma_addr_t *address)
@@ -55,3 +56,4 @@ __rust_helper bool rust_helper_tether_hmm_dma_map_pfn(struct device *dev, struct
 	*address = hmm_dma_map_pfn(dev, map, index, &state);
 	return !dma_mapping_error(dev, *address);
 }
+#endif

@@ -558,11 +558,13 @@ impl<T: IntervalNotifier> Registration<T> {
     }
 
     /// The subscription that the kernel knows.
+    #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn as_raw(&self) -> *mut bindings::mmu_interval_notifier {
         self.subscription.get()
     }
 
     /// Whether `length` bytes from `start`, and not none, are in the range that is registered.
+    #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn contains(&self, start: usize, length: usize) -> bool {
         // SAFETY: The subscription is inserted, by the type's invariants, and its range does not change.
         let node = unsafe { &(*self.subscription.get()).interval_tree };
