@@ -329,24 +329,25 @@ TEST_F(kthread, storm)
 		.seed = number_of("TETHER_SEED", 1),
 	};
 	pid_t child = hotplug();
-	int ret;
+	int ret, tries = 0;
 
 	ASSERT_LT(0, child);
-	ret = ioctl(self->fd, KTHREAD_TEST_STORM, &argument);
+	/* That a body is over is rare: a slow machine may not come to it the first time. */
+	do {
+		ret = ioctl(self->fd, KTHREAD_TEST_STORM, &argument);
+		argument.seed++;
+	} while (ret == 0 && argument.errors == 0 && argument.over == 0 && ++tries < 10);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	write_file("/sys/devices/system/cpu/cpu1/online", "1");
 	ASSERT_EQ(0, ret);
-	TH_LOG("seed %u: %u threads made, parked %u times; busy %u, over %u", argument.seed,
+	TH_LOG("seed %u: %u threads made, parked %u times; busy %u, over %u", argument.seed - 1,
 	       argument.made, argument.parked, argument.busy, argument.over);
 	EXPECT_EQ(0, argument.errors);
 	EXPECT_LE(100, argument.made);
 	EXPECT_LT(0, argument.parked);
 	EXPECT_LT(0, argument.busy);
-	/* That a body is over is rare: a slow machine may not come to it in a few seconds. */
-	if (argument.made >= 1000) {
-		EXPECT_LT(0, argument.over);
-	}
+	EXPECT_LT(0, argument.over);
 }
 
 static void *unmap_in_a_loop(void *memory)
