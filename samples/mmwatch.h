@@ -8,6 +8,7 @@
  *   read()   gives whole events, as many as fit; it waits for the first one unless O_NONBLOCK. 0 is
  *            the end: the address space is gone, and all that happened in it was read.
  *   poll()   POLLIN: there are events. POLLHUP: the end. POLLERR: nothing is watched.
+ *   mmap()   gives the counters of ranges, see MMWATCH_ADD_RANGE.
  *
  * Only the process that asked may use the file: for a forked child, and after the process has
  * executed another program, everything fails with ESTALE.
@@ -42,6 +43,8 @@ enum mmwatch_kind {
 	MMWATCH_EXCLUSIVE,
 	MMWATCH_OTHER,
 	MMWATCH_DROPPED,	/* "start" events were dropped before the one that comes next */
+	MMWATCH_EXEC,		/* with MMWATCH_FOLLOW: what comes next is of the new program */
+	MMWATCH_NOT_FOLLOWED,	/* the same, but it is not watched; "start" is the errno */
 };
 
 /* The one who invalidated could wait. */
@@ -49,6 +52,7 @@ enum mmwatch_kind {
 /* With MMWATCH_RELEASE: the process goes on, it has executed another program. */
 #define MMWATCH_EXECUTED	(1 << 1)
 
+/* Events come in the order of their counts, but for those of one moment on several CPUs. */
 struct mmwatch_event {
 	__u64 time;		/* nanoseconds since the watch began */
 	__u64 start;		/* first address */
@@ -67,10 +71,24 @@ struct mmwatch_event {
 
 /* In mmwatch_watch.flags: not all of the address space, but what MMWATCH_ADD_RANGE adds. */
 #define MMWATCH_RANGES	(1 << 0)
+/*
+ * Each event is followed by so many addresses, a __u64 each, 0 after the last: where the thread that did it
+ * was in its program. The first one is where it has entered the kernel; the second one is the word on top of its
+ * stack, which is a return address if the function there has no frame; then come the return addresses that frame
+ * pointers lead to, which are wrong where a program has none. All are 0 for a thread of another address space.
+ */
+#define MMWATCH_STACKS	(1 << 1)
+#define MMWATCH_STACK_DEPTH	16
+/*
+ * If the process executes another program, goes on with that, from before its first instruction. Not if
+ * its credentials change by that, or if it is not to be looked into. Not with MMWATCH_RANGES, and only
+ * for another process.
+ */
+#define MMWATCH_FOLLOW	(1 << 2)
 
 struct mmwatch_watch {
 	__s32 pid;		/* 0: the calling process */
-	__u32 flags;		/* MMWATCH_RANGES, or 0 */
+	__u32 flags;		/* MMWATCH_RANGES and so on */
 	/*
 	 * Only with pid 0: where in the caller's memory to publish the number of invalidations, a
 	 * __u64, or 0. The thread that asked does so itself, before it returns to user space: what
@@ -84,6 +102,9 @@ struct mmwatch_range {
 	__u64 start;
 	__u64 length;
 	__u64 cookie;		/* as the caller likes */
+	__u64 value;		/* returned: what its counter is now */
+	__u32 index;		/* returned: which counter it has; also its name for MMWATCH_REMOVE_RANGE */
+	__u32 reserved;		/* 0 */
 };
 
 struct mmwatch_status {
@@ -106,11 +127,28 @@ struct mmwatch_status {
 /* Ends the watch; the file can watch again. EINVAL: nothing is watched. ESTALE. */
 #define MMWATCH_UNWATCH	_IO(0xB8, 3)
 /*
- * One more range, until the watch ends. What is outside of all ranges is not noted, and one of many
- * costs as much as the logarithm of their number. EINVAL: nothing is watched, or not with MMWATCH_RANGES.
- * EOVERFLOW: it is empty, or ends beyond all addresses. ENOSPC: MMWATCH_MAX_RANGES. ESRCH: the address
- * space is gone. ENOMEM: the memory is the caller's. ESTALE. EFAULT.
+ * One more range, until the watch ends or MMWATCH_REMOVE_RANGE. What is outside of all ranges is not noted,
+ * and one of many costs as much as the logarithm of their number.
+ *
+ * Each has a counter, a __u64 at "index" in what mmap() has given. It moves before anything of the range is
+ * unmapped, moved, discarded or protected, and when the range is not watched any more. So while it is
+ * "value" the range is what it was when this returned; no event that is dropped, and no system call that is not
+ * made, changes that. The counters are mapped before the first range is added, shared and read-only, as many
+ * as there are to be ranges; a forked child does not have them. The first mapping decides how many there are.
+ *
+ * EINVAL: nothing is watched, not with MMWATCH_RANGES, or "reserved". EOVERFLOW: it is empty, or ends beyond all
+ * addresses. ENOSPC: MMWATCH_MAX_RANGES, or as many as there are counters. ESRCH: the address space is
+ * gone. ENOMEM: the memory is the caller's. EINTR. ESTALE. EFAULT.
+ *
+ * mmap(): EINVAL: nothing is watched, not with MMWATCH_RANGES, or an offset. EACCES: to be written or executed.
+ * EBUSY: there are ranges, and no counters, or fewer than are wanted. ENOSPC: more than
+ * MMWATCH_MAX_RANGES. ENOMEM. ESTALE.
  */
-#define MMWATCH_ADD_RANGE	_IOW(0xB8, 4, struct mmwatch_range)
+#define MMWATCH_ADD_RANGE	_IOWR(0xB8, 4, struct mmwatch_range)
+/*
+ * Takes one away, by its index, which the next one that is added may get. Waits for whoever is in the middle of
+ * changing it. ENOENT: there is none. EINVAL: nothing is watched, or not with MMWATCH_RANGES. ESTALE.
+ */
+#define MMWATCH_REMOVE_RANGE	_IO(0xB8, 5)
 
 #endif
