@@ -17,6 +17,7 @@ pub(crate) use kernel::{
     alloc,
     cpu,
     cpumask,
+    cred,
     current,
     debugfs,
     error,
@@ -26,6 +27,7 @@ pub(crate) use kernel::{
     new_condvar,
     new_mutex,
     new_spinlock,
+    page,
     prelude,
     str,
     sync,
@@ -37,8 +39,7 @@ pub(crate) use kernel::{
 #[cfg(CONFIG_HMM_MIRROR)]
 pub(crate) use kernel::{
     device,
-    dma,
-    page, //
+    dma, //
 };
 // For the macros that consumers call.
 #[doc(hidden)]
@@ -67,6 +68,8 @@ pub mod syscall;
 pub mod task_work;
 #[path = "kernel/tether.rs"]
 pub mod tether;
+#[path = "kernel/user_stack.rs"]
+pub mod user_stack;
 
 /// Memory management: what the kernel crate has, and notifiers.
 #[path = "kernel/mm"]
@@ -78,5 +81,6 @@ pub mod mm {
     pub mod interval_notifier;
     pub mod mirror;
     pub mod mmu_notifier;
+    pub mod shared_counters;
     pub mod shared_notifier;
 }

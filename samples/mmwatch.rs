@@ -8,19 +8,23 @@
 //!    who changes the address space            the watch's thread          reader
 //!
 //!    InvalidateRanges::invalidate_range_start
-//!      notes the event in a ring -----------> moves it to the queue ----> read(), poll()
+//!      notes the event in its CPU's ring ---> moves it to the queue ----> read(), poll()
 //!      counts it                              (woken once for a batch)
 //!      adds the watch to the watched task
 //!                 |
 //!    the watched task, on its way out
 //!      TaskWorkItem::run
 //!        writes the count to its memory
+//!        watches the program that it has executed
 //! ```
 //!
-//! The notifier neither sleeps nor allocates, and takes no lock but that of the ring.
+//! The notifier neither sleeps nor allocates, and takes no lock but that of the ring, which readers do not.
 
 use kernel::{
-    cpu::CpuId,
+    cpu::{
+        nr_cpu_ids,
+        CpuId, //
+    },
     fs::{
         File,
         Kiocb, //
@@ -28,7 +32,8 @@ use kernel::{
     ioctl::{
         _IO,
         _IOR,
-        _IOW, //
+        _IOW,
+        _IOWR, //
     },
     iov::IovIterDest,
     miscdevice::{
@@ -37,6 +42,7 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     mm::{
+        virt::VmaNew,
         Mm,
         MmWithUser, //
     },
@@ -100,7 +106,8 @@ use tether::{
             Ranges,
             Registration,
             WouldSleep, //
-        }, //
+        },
+        shared_counters::SharedCounters, //
     },
     ptrace,
     syscall,
@@ -111,7 +118,8 @@ use tether::{
         Mode,
         TaskWork,
         TaskWorkItem, //
-    }, //
+    },
+    user_stack, //
 };
 
 module! {
@@ -126,26 +134,31 @@ const MAX_WATCHES: usize = 64;
 const MAX_RANGES: usize = 131072;
 /// For readers.
 const QUEUE_EVENTS: usize = 32768;
-/// For the thread.
-const RING_EVENTS: usize = 4096;
+/// For the thread, on each CPU.
+const RING_EVENTS: usize = 2048;
 /// How long the thread lets events gather once there are some.
 const BATCH: Delta = Delta::from_millis(2);
 
 const KIND_RELEASE: u32 = 5;
 const KIND_OTHER: u32 = 8;
 const KIND_DROPPED: u32 = 9;
+const KIND_EXEC: u32 = 10;
+const KIND_NOT_FOLLOWED: u32 = 11;
 const FLAG_BLOCKABLE: u32 = 1 << 0;
 const FLAG_EXECUTED: u32 = 1 << 1;
 /// Of a watch.
 const FLAG_RANGES: u32 = 1 << 0;
+const FLAG_STACKS: u32 = 1 << 1;
+const FLAG_FOLLOW: u32 = 1 << 2;
 
 const WATCH: u32 = _IOW::<WatchArgument>(0xB8, 1);
-const ADD_RANGE: u32 = _IOW::<RangeArgument>(0xB8, 4);
+const ADD_RANGE: u32 = _IOWR::<RangeArgument>(0xB8, 4);
+const REMOVE_RANGE: u32 = _IO(0xB8, 5);
 const STATUS: u32 = _IOR::<StatusArgument>(0xB8, 2);
 const UNWATCH: u32 = _IO(0xB8, 3);
 
 /// `struct mmwatch_event`.
-#[derive(Clone, Copy, IntoBytes, zerocopy_derive::Immutable)]
+#[derive(Clone, Copy, Default, IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
 struct Event {
     time: u64,
@@ -163,13 +176,19 @@ struct Event {
     cookie: u64,
 }
 
+/// The addresses that follow an event, with `MMWATCH_STACKS`.
+type Stack = [u64; 16];
+
 /// `struct mmwatch_range`.
-#[derive(FromBytes)]
+#[derive(FromBytes, IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
 struct RangeArgument {
     start: u64,
     length: u64,
     cookie: u64,
+    value: u64,
+    index: u32,
+    reserved: u32,
 }
 
 /// `struct mmwatch_watch`.
@@ -232,75 +251,137 @@ impl<const MAX: usize> Drop for Slot<MAX> {
     }
 }
 
-/// What the notifier fills and the thread empties.
-struct Ring {
+/// Events, as many as there is place for, and how many more there were.
+struct Events {
     events: KVVec<Event>,
+    /// One for each event, if they are wanted.
+    stacks: KVVec<Stack>,
     dropped: u64,
-    /// The address space is gone: nothing comes after what is here.
-    ended: bool,
+}
+
+impl Events {
+    /// What is not bounded by few is charged to who asks for it.
+    fn new(capacity: usize, stacks: bool) -> Result<Self> {
+        Ok(Self {
+            events: KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?,
+            stacks: if stacks {
+                KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?
+            } else {
+                KVVec::new()
+            },
+            dropped: 0,
+        })
+    }
+
+    fn push(&mut self, event: Event, stack: Option<&Stack>) {
+        if self.events.push_within_capacity(event).is_err() {
+            self.dropped += 1;
+        } else if let Some(stack) = stack {
+            // There is a place for each event.
+            let _ = self.stacks.push_within_capacity(*stack);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.events.clear();
+        self.stacks.clear();
+        self.dropped = 0;
+    }
+}
+
+/// What the notifier fills on one CPU and the thread empties.
+// A ring's lock is taken on its own CPU; others are not to be on the same line.
+#[repr(align(64))]
+#[pin_data]
+struct Ring {
+    #[pin]
+    events: SpinLock<Events>,
 }
 
 /// What the thread fills and readers empty.
 struct Queue {
-    events: KVVec<Event>,
+    events: Events,
     /// The first of them that was not read.
     next: usize,
-    /// How many did not fit, and were not told to a reader yet.
-    dropped: u64,
     /// Nothing comes after what is here.
     ended: bool,
 }
 
 impl Queue {
     fn is_empty(&self) -> bool {
-        self.next == self.events.len() && self.dropped == 0
-    }
-
-    fn push(&mut self, event: Event) {
-        if self.events.push_within_capacity(event).is_err() {
-            self.dropped += 1;
-        }
+        self.next == self.events.events.len() && self.events.dropped == 0
     }
 
     /// Makes room of what was read.
     fn compact(&mut self) {
-        if self.next == 0 {
-            return;
+        fn remove<T: Copy>(vec: &mut KVVec<T>, count: usize) {
+            let count = count.min(vec.len());
+            vec.copy_within(count.., 0);
+            vec.truncate(vec.len() - count);
         }
-        self.events.copy_within(self.next.., 0);
-        self.events.truncate(self.events.len() - self.next);
-        self.next = 0;
+
+        if self.next != 0 {
+            remove(&mut self.events.events, self.next);
+            remove(&mut self.events.stacks, self.next);
+            self.next = 0;
+        }
     }
 
     /// The next event for a reader.
-    fn peek(&self) -> Option<Event> {
-        if self.dropped != 0 {
-            return Some(Event {
-                time: 0,
-                start: self.dropped,
-                end: 0,
-                count: 0,
+    fn peek(&self) -> Option<(Event, Stack)> {
+        if self.events.dropped != 0 {
+            let event = Event {
+                start: self.events.dropped,
                 kind: KIND_DROPPED,
-                flags: 0,
-                pid: 0,
-                tgid: 0,
                 syscall: -1,
-                cpu: 0,
-                latency: 0,
-                reserved: 0,
-                cookie: 0,
-            });
+                ..Event::default()
+            };
+            return Some((event, Stack::default()));
         }
-        self.events.get(self.next).copied()
+        let stack = self.events.stacks.get(self.next).copied();
+        Some((
+            *self.events.events.get(self.next)?,
+            stack.unwrap_or_default(),
+        ))
     }
 
     fn consume(&mut self) {
-        if self.dropped != 0 {
-            self.dropped = 0;
+        if self.events.dropped != 0 {
+            self.events.dropped = 0;
         } else {
             self.next += 1;
         }
     }
+}
+
+/// What the thread needs to empty the rings.
+struct Drain {
+    /// One for each ring: what comes out of it.
+    batches: KVec<Events>,
+    /// Count, kind, ring and place of each event, to be sorted.
+    order: KVVec<(u64, u32, u32, u32)>,
+}
+
+impl Drain {
+    fn new(rings: usize, stacks: bool) -> Result<Self> {
+        let mut batches = KVec::with_capacity(rings, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..rings {
+            batches.push(Events::new(RING_EVENTS, stacks)?, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(Self {
+            batches,
+            order: KVVec::with_capacity(rings * RING_EVENTS, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+}
+
+/// What a watch is told by.
+struct Notifier {
+    current: Option<Pin<KBox<Registration<Recorder>>>>,
+    /// That of the program before, which the thread is to drop.
+    retired: Option<Pin<KBox<Registration<Recorder>>>>,
+    /// The watch is over: there is to be no other one.
+    over: bool,
 }
 
 /// What the notifier, the thread, the watched task and readers share.
@@ -311,7 +392,10 @@ struct Watch {
     watched: ARef<Mm>,
     /// The address space of who asked: nobody else may read.
     watcher: ARef<Mm>,
+    /// What the program that it executes has to keep to, to be watched as well.
+    permission: Option<ptrace::Permission>,
     count_address: usize,
+    stacks: bool,
     begun: Instant<Monotonic>,
     count: Atomic<u64>,
     published: Atomic<u64>,
@@ -319,22 +403,45 @@ struct Watch {
     dropped: Atomic<u64>,
     /// The address space has ended. What is told of it afterwards, as that its pages go, is no news.
     ended: Atomic<bool>,
+    /// And there is no other one.
+    over: Atomic<bool>,
     waker: SetOnce<Waker>,
-    #[pin]
-    ring: SpinLock<Ring>,
+    /// The thread was woken, and did not look into the rings since.
+    awake: Atomic<bool>,
+    rings: KVec<Pin<KBox<Ring>>>,
     #[pin]
     queue: Mutex<Queue>,
     #[pin]
+    notifier: Mutex<Notifier>,
+    #[pin]
     readable: PollCondVar,
     #[pin]
-    publish: TaskWork<Watch>,
+    publish: TaskWork<Watch, PUBLISH>,
+    #[pin]
+    follow: TaskWork<Watch, FOLLOW>,
 }
+
+const PUBLISH: u64 = 0;
+const FOLLOW: u64 = 1;
 
 impl_has_task_work! {
-    impl HasTaskWork<Self> for Watch { self.publish }
+    impl HasTaskWork<Self, PUBLISH> for Watch { self.publish }
+    impl HasTaskWork<Self, FOLLOW> for Watch { self.follow }
 }
 
-impl TaskWorkItem for Watch {
+impl TaskWorkItem<FOLLOW> for Watch {
+    type Pointer = Arc<Watch>;
+
+    /// Watches the program that was executed, in the task that has done so, before its first instruction.
+    fn run(this: Arc<Watch>, context: &Context<'_>) {
+        if let Err(error) = this.watch_next(context) {
+            this.note_not_followed(error);
+            this.set_over();
+        }
+    }
+}
+
+impl TaskWorkItem<PUBLISH> for Watch {
     type Pointer = Arc<Watch>;
 
     /// Publishes the count, in the watched task, on its way back to user space.
@@ -365,112 +472,216 @@ fn is_same(a: &Mm, b: &Mm) -> bool {
 
 impl Watch {
     fn new(
-        target: ARef<Task>,
-        mm: &MmWithUser,
+        target: Target<'_>,
         watcher: &Mm,
+        argument: &WatchArgument,
         count_address: usize,
     ) -> Result<Arc<Self>> {
-        let ring = Ring {
-            events: KVVec::with_capacity(RING_EVENTS, GFP_KERNEL)?,
-            dropped: 0,
-            ended: false,
-        };
+        let stacks = argument.flags & FLAG_STACKS != 0;
         let queue = Queue {
-            events: KVVec::with_capacity(QUEUE_EVENTS, GFP_KERNEL)?,
+            events: Events::new(QUEUE_EVENTS, stacks)?,
             next: 0,
-            dropped: 0,
             ended: false,
         };
+        let mut rings = KVec::new();
+        for _ in 0..nr_cpu_ids() {
+            let events = Events::new(RING_EVENTS, stacks)?;
+            let ring = pin_init!(Ring { events <- new_spinlock!(events) });
+            rings.push(
+                KBox::pin_init(ring, GFP_KERNEL_ACCOUNT)?,
+                GFP_KERNEL_ACCOUNT,
+            )?;
+        }
+        let Target {
+            task,
+            mm,
+            permission,
+        } = target;
         Arc::pin_init(
             pin_init!(Self {
-                target,
+                target: task,
                 watched: ARef::from(&**mm),
                 watcher: ARef::from(watcher),
+                permission,
                 count_address,
+                stacks,
                 begun: Instant::now(),
                 count: Atomic::new(0),
                 published: Atomic::new(0),
                 pages: Atomic::new(0),
                 dropped: Atomic::new(0),
                 ended: Atomic::new(false),
+                over: Atomic::new(false),
                 waker: SetOnce::new(),
-                ring <- new_spinlock!(ring),
+                awake: Atomic::new(false),
+                rings,
                 queue <- new_mutex!(queue),
+                notifier <- new_mutex!(Notifier { current: None, retired: None, over: false }),
                 readable <- new_poll_condvar!(),
                 publish <- TaskWork::new(),
+                follow <- TaskWork::new(),
             }),
             GFP_KERNEL,
         )
     }
 
     /// Notes an event. Called in the notifier.
-    fn note(&self, kind: u32, flags: u32, start: usize, end: usize, cookie: u64) {
+    fn note(&self, event: Event, mm: &Mm) {
         let task = current!();
         let time = self.begun.elapsed().as_nanos();
-        let (cpu, syscall) = (CpuId::current().as_u32(), syscall::current_number());
-        let (first, dropped) = {
-            let mut ring = self.ring.lock();
-            // Under the lock, so that the counts in the ring go up.
-            let count = self.count.load(Relaxed) + u64::from(kind != KIND_RELEASE);
-            self.count.store(count, Release);
+        let cpu = CpuId::current().as_u32();
+        let stack = self.stacks.then(|| {
+            let mut stack = Stack::default();
+            // Where somebody else is in a program of his own is nobody's business.
+            if task.mm().is_some_and(|own| is_same(own, mm)) {
+                user_stack::save(&mut stack);
+            }
+            stack
+        });
+        {
+            let mut ring = self.rings[cpu as usize % self.rings.len()].events.lock();
+            // Under the lock, so that the counts in a ring go up.
+            let count = if event.kind < KIND_DROPPED && event.kind != KIND_RELEASE {
+                self.count.fetch_add(1u64, Release) + 1
+            } else {
+                self.count.load(Relaxed)
+            };
             let event = Event {
                 time: time as u64,
-                start: start as u64,
-                end: end as u64,
                 count,
-                kind,
-                flags,
                 pid: task.pid(),
                 tgid: task.tgid(),
-                syscall: syscall.map_or(-1, |number| number as i32),
+                syscall: syscall::current_number().map_or(-1, |number| number as i32),
                 cpu,
                 latency: u32::try_from(self.begun.elapsed().as_nanos() - time).unwrap_or(u32::MAX),
-                reserved: 0,
-                cookie,
+                ..event
             };
-            let first = ring.events.is_empty();
-            let dropped = ring.events.push_within_capacity(event).is_err();
-            ring.dropped += u64::from(dropped);
-            ring.ended |= kind == KIND_RELEASE;
-            (first, dropped)
-        };
-        if dropped {
-            self.dropped.fetch_add(1u64, Relaxed);
+            ring.push(event, stack.as_ref());
         }
-        if first {
+        // If the thread was looking into this ring just before, then it had said that it is not awake before
+        // that, and this sees it.
+        if !self.awake.load(Relaxed) && !self.awake.xchg(true, Relaxed) {
             if let Some(waker) = self.waker.as_ref() {
                 waker.wake();
             }
         }
     }
 
-    /// The body of the watch's thread: brings events from the ring to the queue.
-    fn drain(&self, context: &kthread::Context<'_>, mut spare: KVVec<Event>) {
+    /// Nothing comes after what was noted.
+    fn set_over(&self) {
+        self.over.store(true, Release);
+        // It may have looked into the rings just before.
+        if let Some(waker) = self.waker.as_ref() {
+            waker.wake();
+        }
+    }
+
+    /// Notes that what the process executes is not watched, and why.
+    fn note_not_followed(&self, error: Error) {
+        let event = Event {
+            kind: KIND_NOT_FOLLOWED,
+            start: u64::from(error.to_errno().unsigned_abs()),
+            ..Event::default()
+        };
+        self.note(event, &self.watched);
+    }
+
+    /// Watches the program that the current task has executed.
+    fn watch_next(self: &Arc<Self>, context: &Context<'_>) -> Result {
+        let permission = self.permission.as_ref().ok_or(EPERM)?;
+        let mm = context.mm().ok_or(ESRCH)?;
+        if !permission.still_holds(context.task()) {
+            return Err(EPERM);
+        }
+        let mut notifier = self.notifier.lock();
+        if notifier.over {
+            return Ok(());
+        }
+        let next = Recorder::register(self, mm, false)?;
+        // Dropping it takes a while.
+        notifier.retired = notifier.current.replace(next);
+        self.ended.store(false, Relaxed);
+        drop(notifier);
+        let event = Event {
+            kind: KIND_EXEC,
+            ..Event::default()
+        };
+        self.note(event, mm);
+        Ok(())
+    }
+
+    /// Ends what tells of events.
+    fn end(&self) {
+        let (current, retired) = {
+            let mut notifier = self.notifier.lock();
+            notifier.over = true;
+            (notifier.current.take(), notifier.retired.take())
+        };
+        // Outside of the lock, as they wait for callbacks.
+        drop((current, retired));
+    }
+
+    /// The body of the watch's thread: brings events from the rings to the queue.
+    fn drain(&self, context: &kthread::Context<'_>, mut drain: Drain) {
+        let mut ended = false;
         loop {
-            let stop = context.wait_until(|| !self.ring.lock().events.is_empty())
-                == kthread::Wake::Stopped
-                || context.sleep_for(BATCH) == kthread::Wake::Stopped;
-            let (dropped, ended) = {
-                let mut ring = self.ring.lock();
-                core::mem::swap(&mut ring.events, &mut spare);
-                (core::mem::take(&mut ring.dropped), ring.ended)
-            };
-            {
-                let mut queue = self.queue.lock();
-                queue.compact();
-                let before = queue.dropped;
-                for event in spare.drain_all() {
-                    queue.push(event);
+            let something = || {
+                if self.over.load(Relaxed) && !ended {
+                    return true;
                 }
-                self.dropped.fetch_add(queue.dropped - before, Relaxed);
-                queue.dropped += dropped;
-                queue.ended |= ended;
-                self.readable.notify_all();
-            }
+                self.awake.store(false, Relaxed);
+                let is_empty = |ring: &Pin<KBox<Ring>>| {
+                    let ring = ring.events.lock();
+                    ring.events.is_empty() && ring.dropped == 0
+                };
+                !self.rings.iter().all(is_empty)
+            };
+            let stop = context.wait_until(something) == kthread::Wake::Stopped || {
+                self.awake.store(true, Relaxed);
+                context.sleep_for(BATCH) == kthread::Wake::Stopped
+            };
+            ended = self.move_events(&mut drain);
+            let retired = self.notifier.lock().retired.take();
+            drop(retired);
             if stop {
                 return;
             }
         }
+    }
+
+    /// Returns whether there will be no more.
+    fn move_events(&self, drain: &mut Drain) -> bool {
+        // What was noted before that is in the rings.
+        let ended = self.over.load(Acquire);
+        let mut dropped = 0;
+        drain.order.clear();
+        for (number, (ring, batch)) in self.rings.iter().zip(&mut drain.batches).enumerate() {
+            batch.clear();
+            core::mem::swap(&mut *ring.events.lock(), batch);
+            dropped += batch.dropped;
+            for (place, event) in batch.events.iter().enumerate() {
+                // What is no invalidation comes after that which it has the count of.
+                let key = (event.count, event.kind, number as u32, place as u32);
+                let _ = drain.order.push_within_capacity(key);
+            }
+        }
+        drain.order.sort_unstable();
+        let mut queue = self.queue.lock();
+        queue.compact();
+        let before = queue.events.dropped;
+        for (_, _, number, place) in &drain.order {
+            let batch = &drain.batches[*number as usize];
+            let place = *place as usize;
+            queue
+                .events
+                .push(batch.events[place], batch.stacks.get(place));
+        }
+        queue.events.dropped += dropped;
+        self.dropped
+            .fetch_add(queue.events.dropped - before, Relaxed);
+        queue.ended |= ended;
+        self.readable.notify_all();
+        ended
     }
 
     fn status(&self) -> StatusArgument {
@@ -508,10 +719,20 @@ fn note_range(watch: &Arc<Watch>, range: &Range<'_>, start: usize, end: usize, c
     };
     let pages = (end - start) / PAGE_SIZE;
     watch.pages.fetch_add(pages as u64, Relaxed);
-    watch.note(kind, flags, start, end, cookie);
+    let event = Event {
+        start: start as u64,
+        end: end as u64,
+        kind,
+        flags,
+        cookie,
+        ..Event::default()
+    };
+    watch.note(event, range.mm());
     // One that is pending already will publish this as well, and a task that exits has nobody
     // to publish it to.
-    let _ = task_work::add(&watch.target, watch.clone(), Mode::Resume);
+    if watch.count_address != 0 {
+        let _ = task_work::add::<_, PUBLISH>(&watch.target, watch.clone(), Mode::Resume);
+    }
 }
 
 /// What hears of the address space.
@@ -519,6 +740,17 @@ struct Recorder {
     watch: Arc<Watch>,
     /// Only of its end: of what else happens, ranges hear.
     end_only: bool,
+}
+
+impl Recorder {
+    fn register(
+        watch: &Arc<Watch>,
+        mm: &MmWithUser,
+        end_only: bool,
+    ) -> Result<Pin<KBox<Registration<Self>>>> {
+        let watch = watch.clone();
+        KBox::pin_init(Registration::new(mm, Self { watch, end_only }), GFP_KERNEL)
+    }
 }
 
 #[vtable]
@@ -533,17 +765,37 @@ impl InvalidateRanges for Recorder {
 impl MmuNotifier for Recorder {
     type Callbacks = Ranges;
 
-    fn release(&self, _mm: &Mm) {
+    fn release(&self, mm: &Mm) {
+        let watch = &self.watch;
         let task = current!();
+        let own = task.tgid() == watch.target.tgid();
         // An exiting task has let go of its address space before this; one that executes another
         // program has the new one already.
-        let executed = task.tgid() == self.watch.target.tgid()
-            && task
-                .mm()
-                .is_some_and(|mm| !is_same(mm, &self.watch.watched));
-        let flags = FLAG_BLOCKABLE | if executed { FLAG_EXECUTED } else { 0 };
-        self.watch.ended.store(true, Relaxed);
-        self.watch.note(KIND_RELEASE, flags, 0, usize::MAX, 0);
+        let executed = own && task.mm().is_some_and(|new| !is_same(new, mm));
+        let event = Event {
+            end: u64::MAX,
+            kind: KIND_RELEASE,
+            flags: FLAG_BLOCKABLE | if executed { FLAG_EXECUTED } else { 0 },
+            ..Event::default()
+        };
+        watch.ended.store(true, Relaxed);
+        watch.note(event, mm);
+        if watch.permission.is_some() {
+            // Somebody had a hold on the address space for longer than the process: this is not the place
+            // to learn what that does now.
+            let mut result = if own { Ok(()) } else { Err(EBUSY) };
+            if executed {
+                result = task_work::add::<_, FOLLOW>(task, watch.clone(), Mode::Resume)
+                    .map_err(|refused| refused.error);
+                if result.is_ok() {
+                    return;
+                }
+            }
+            if let Err(error) = result {
+                watch.note_not_followed(error);
+            }
+        }
+        watch.set_over();
     }
 }
 
@@ -553,7 +805,22 @@ struct RangeRecorder {
     start: usize,
     end: usize,
     cookie: u64,
+    counter: Option<(Arc<SharedCounters>, usize)>,
     _slot: Slot<MAX_RANGES>,
+}
+
+impl RangeRecorder {
+    fn counter(&self) -> Option<&Atomic<u64>> {
+        let (counters, index) = self.counter.as_ref()?;
+        counters.get(*index)
+    }
+
+    /// Tells who looks at the counter that the range is not what it was.
+    fn count(&self) {
+        if let Some(counter) = self.counter() {
+            counter.fetch_add(1u64, Full);
+        }
+    }
 }
 
 impl IntervalNotifier for RangeRecorder {
@@ -568,6 +835,7 @@ impl IntervalNotifier for RangeRecorder {
 
 impl Invalidate for RangeRecorder {
     fn invalidate(&self, range: &Range<'_>, _shadow: &mut ()) {
+        self.count();
         // The end of all of it is noted once, by who hears of that.
         if range.event() != MmuEvent::Release {
             let (start, end) = (range.start().max(self.start), range.end().min(self.end));
@@ -576,14 +844,93 @@ impl Invalidate for RangeRecorder {
     }
 }
 
-/// A watch, and what keeps it going. They end in this order.
+type WatchedRange = Pin<KBox<IntervalRegistration<RangeRecorder>>>;
+
+/// The ranges of a watch.
+struct WatchedRanges {
+    ranges: KVVec<Option<WatchedRange>>,
+    /// The places of those that were taken away.
+    free: KVVec<u32>,
+    counters: Option<Arc<SharedCounters>>,
+}
+
+impl WatchedRanges {
+    /// The place of the next one.
+    fn place(&mut self) -> Result<u32> {
+        if let Some(index) = self.free.last() {
+            return Ok(*index);
+        }
+        let index = self.ranges.len();
+        if self
+            .counters
+            .as_ref()
+            .is_some_and(|counters| index >= counters.len())
+        {
+            return Err(ENOSPC);
+        }
+        // Nothing is to fail later for lack of these.
+        self.ranges.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.free.reserve(index + 1, GFP_KERNEL_ACCOUNT)?;
+        Ok(index as u32)
+    }
+
+    fn put(&mut self, index: u32, range: WatchedRange) -> Result {
+        if self.free.last() == Some(&index) {
+            self.free.pop();
+            self.ranges[index as usize] = Some(range);
+        } else {
+            self.ranges
+                .push_within_capacity(Some(range))
+                .map_err(|_| ENOMEM)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, index: usize) -> Result<WatchedRange> {
+        let range = self.ranges.get_mut(index).and_then(Option::take);
+        let range = range.ok_or(ENOENT)?;
+        // Before it hears of nothing any more.
+        range.notifier().count();
+        self.free
+            .push_within_capacity(index as u32)
+            .map_err(|_| ENOMEM)?;
+        Ok(range)
+    }
+}
+
+/// A watch, and what keeps it going.
 struct Active {
-    _registration: Pin<KBox<Registration<Recorder>>>,
     /// If only these are watched.
-    ranges: Option<KVVec<Pin<KBox<IntervalRegistration<RangeRecorder>>>>>,
+    ranges: Option<WatchedRanges>,
     _thread: Thread<()>,
     watch: Arc<Watch>,
     _slot: Slot<MAX_WATCHES>,
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.watch.end();
+        for range in self.ranges.iter().flat_map(|it| it.ranges.iter().flatten()) {
+            range.notifier().count();
+        }
+    }
+}
+
+/// What may be mapped.
+struct Mappable {
+    /// Who may do so: who watches ranges.
+    watcher: Option<ARef<Mm>>,
+    /// There are ranges already.
+    used: bool,
+    counters: Option<Arc<SharedCounters>>,
+}
+
+impl Mappable {
+    const NOTHING: Self = Self {
+        watcher: None,
+        used: false,
+        counters: None,
+    };
 }
 
 /// An open file.
@@ -591,6 +938,9 @@ struct Active {
 struct Device {
     #[pin]
     active: Mutex<Option<Active>>,
+    // Apart, as it is taken under the `mmap_lock`, which what is done under the other one may take.
+    #[pin]
+    mappable: Mutex<Mappable>,
 }
 
 impl Device {
@@ -612,10 +962,14 @@ impl Device {
     fn begin(&self, argument: &WatchArgument) -> Result {
         let task = current!();
         let own = task.mm().ok_or(EINVAL)?;
-        if argument.flags & !FLAG_RANGES != 0 {
+        if argument.flags & !(FLAG_RANGES | FLAG_STACKS | FLAG_FOLLOW) != 0 {
             return Err(EINVAL);
         }
         let ranges = argument.flags & FLAG_RANGES != 0;
+        let follow = argument.flags & FLAG_FOLLOW != 0;
+        if follow && (ranges || argument.pid == 0) {
+            return Err(EINVAL);
+        }
         let count_address = usize::try_from(argument.count_address).map_err(|_| EINVAL)?;
         if !count_address.is_multiple_of(align_of::<u64>()) {
             return Err(EINVAL);
@@ -634,65 +988,143 @@ impl Device {
                     .writer()
                     .write(&0u64)?;
             }
-            Active::new(ARef::from(&**task), own, own, count_address, ranges, slot)?
+            let target = Target {
+                task: ARef::from(&**task),
+                mm: own,
+                permission: None,
+            };
+            Active::new(target, own, argument, count_address, slot)?
         } else {
             if count_address != 0 {
                 return Err(EINVAL);
             }
             let tracee = ptrace::tracee(argument.pid)?;
-            Active::new(tracee.task, &tracee.mm, own, 0, ranges, slot)?
+            let target = Target {
+                permission: follow.then(|| tracee.permission()),
+                task: tracee.task,
+                mm: &tracee.mm,
+            };
+            Active::new(target, own, argument, 0, slot)?
         });
+        if ranges {
+            self.mappable.lock().watcher = Some(ARef::from(&**own));
+        }
         Ok(())
     }
 
-    fn add_range(&self, argument: &RangeArgument) -> Result {
+    fn end(&self) -> Result {
+        self.watch()?;
+        let active = self.active.lock().take();
+        let Some(active) = active else {
+            return Ok(());
+        };
+        *self.mappable.lock() = Mappable::NOTHING;
+        let watch = active.watch.clone();
+        // Outside of the lock: it waits for the notifier and for the thread.
+        drop(active);
+        watch.queue.lock().ended = true;
+        watch.readable.notify_all();
+        Ok(())
+    }
+
+    /// Calls `f` with the ranges of a watch of the calling process.
+    fn with_ranges<R>(
+        &self,
+        f: impl FnOnce(&Arc<Watch>, &mut WatchedRanges) -> Result<R>,
+    ) -> Result<R> {
         let mut guard = self.active.lock();
         let active = Option::as_mut(&mut *guard).ok_or(EINVAL)?;
         Self::check_caller(&active.watch)?;
-        let ranges = active.ranges.as_mut().ok_or(EINVAL)?;
+        f(&active.watch, active.ranges.as_mut().ok_or(EINVAL)?)
+    }
+
+    /// Adds a range, and says in `argument` which counter it has.
+    fn add_range(&self, argument: &mut RangeArgument) -> Result {
+        if argument.reserved != 0 {
+            return Err(EINVAL);
+        }
         let start = usize::try_from(argument.start).map_err(|_| EOVERFLOW)?;
         let length = usize::try_from(argument.length).map_err(|_| EOVERFLOW)?;
         let end = start.checked_add(length).ok_or(EOVERFLOW)?;
-        let recorder = RangeRecorder {
-            watch: active.watch.clone(),
-            start,
-            end,
-            cookie: argument.cookie,
-            _slot: Slot::take(&RANGES)?,
-        };
-        // What is not bounded by few is charged to who asks for it.
-        ranges.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        let mm = active.watch.watched.mmget_not_zero().ok_or(ESRCH)?;
-        let range = KBox::pin_init(
-            new_interval_notifier!(&mm, start, length, recorder, ()),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        Ok(ranges.push(range, GFP_KERNEL_ACCOUNT)?)
+        self.with_ranges(|watch, ranges| {
+            let slot = Slot::take(&RANGES)?;
+            {
+                // From now on it is as it is.
+                let mut mappable = self.mappable.lock();
+                mappable.used = true;
+                ranges.counters.clone_from(&mappable.counters);
+            }
+            let index = ranges.place()?;
+            let counters = ranges.counters.clone();
+            let recorder = RangeRecorder {
+                watch: watch.clone(),
+                start,
+                end,
+                cookie: argument.cookie,
+                counter: counters.map(|counters| (counters, index as usize)),
+                _slot: slot,
+            };
+            let mm = watch.watched.mmget_not_zero().ok_or(ESRCH)?;
+            let range = KBox::pin_init(
+                new_interval_notifier!(&mm, start, length, recorder, ()),
+                GFP_KERNEL_ACCOUNT,
+            )?;
+            // Who was in the middle of changing it when it was added has not told it so, and has to be
+            // through with that.
+            argument.value = range.read(
+                || Ok(()),
+                |(), _| {
+                    range
+                        .notifier()
+                        .counter()
+                        .map_or(0, |counter| counter.load(Acquire))
+                },
+            )?;
+            argument.index = index;
+            ranges.put(index, range)
+        })
     }
+
+    fn remove_range(&self, index: usize) -> Result {
+        let range = self.with_ranges(|_, ranges| ranges.take(index))?;
+        // Outside of the lock: it waits for who is in the middle of changing it.
+        drop(range);
+        Ok(())
+    }
+}
+
+/// What is to be watched.
+struct Target<'a> {
+    task: ARef<Task>,
+    mm: &'a MmWithUser,
+    /// If what it executes is to be watched as well.
+    permission: Option<ptrace::Permission>,
 }
 
 impl Active {
     fn new(
-        target: ARef<Task>,
-        mm: &MmWithUser,
+        target: Target<'_>,
         watcher: &Mm,
+        argument: &WatchArgument,
         count_address: usize,
-        ranges: bool,
         slot: Slot<MAX_WATCHES>,
     ) -> Result<Self> {
-        let name = CString::try_from_fmt(fmt!("mmwatch/{}", target.pid()))?;
-        let watch = Watch::new(target, mm, watcher, count_address)?;
-        let spare = KVVec::with_capacity(RING_EVENTS, GFP_KERNEL)?;
+        let name = CString::try_from_fmt(fmt!("mmwatch/{}", target.task.pid()))?;
+        let mm = target.mm;
+        let watch = Watch::new(target, watcher, argument, count_address)?;
+        let drain = Drain::new(watch.rings.len(), watch.stacks)?;
         let drained = watch.clone();
-        let thread = kthread::spawn(&name, move |context| drained.drain(context, spare))?;
+        let thread = kthread::spawn(&name, move |context| drained.drain(context, drain))?;
         watch.waker.populate(thread.waker());
-        let recorder = Recorder {
-            watch: watch.clone(),
-            end_only: ranges,
-        };
+        let ranges = argument.flags & FLAG_RANGES != 0;
+        let registration = Recorder::register(&watch, mm, ranges)?;
+        watch.notifier.lock().current = Some(registration);
         Ok(Self {
-            _registration: KBox::pin_init(Registration::new(mm, recorder), GFP_KERNEL)?,
-            ranges: ranges.then(KVVec::new),
+            ranges: ranges.then(|| WatchedRanges {
+                ranges: KVVec::new(),
+                free: KVVec::new(),
+                counters: None,
+            }),
             _thread: thread,
             watch,
             _slot: slot,
@@ -705,11 +1137,43 @@ impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        KBox::pin_init(pin_init!(Self { active <- new_mutex!(None) }), GFP_KERNEL)
+        KBox::pin_init(
+            pin_init!(Self {
+                active <- new_mutex!(None),
+                mappable <- new_mutex!(Mappable::NOTHING),
+            }),
+            GFP_KERNEL,
+        )
     }
 
-    fn ioctl(me: Pin<&Self>, _file: &File, command: u32, argument: usize) -> Result<isize> {
-        let argument = UserPtr::from_addr(argument);
+    fn mmap(me: Pin<&Self>, _file: &File, area: &VmaNew) -> Result {
+        let mut mappable = me.mappable.lock();
+        match (&mappable.watcher, current!().mm()) {
+            (None, _) => return Err(EINVAL),
+            (Some(watcher), Some(mm)) if is_same(mm, watcher) => {}
+            _ => return Err(ESTALE),
+        }
+        let wanted = (area.end() - area.start()) / size_of::<u64>();
+        if wanted > MAX_RANGES {
+            return Err(ENOSPC);
+        }
+        if mappable.counters.as_ref().map_or(0, |it| it.len()) < wanted {
+            if mappable.used || mappable.counters.is_some() {
+                return Err(EBUSY);
+            }
+            mappable.counters = Some(Arc::new(
+                SharedCounters::new(wanted, GFP_KERNEL_ACCOUNT)?,
+                GFP_KERNEL,
+            )?);
+        }
+        match &mappable.counters {
+            Some(counters) => counters.map(area),
+            None => Err(EINVAL),
+        }
+    }
+
+    fn ioctl(me: Pin<&Self>, _file: &File, command: u32, word: usize) -> Result<isize> {
+        let argument = UserPtr::from_addr(word);
         match command {
             WATCH => {
                 let mut bytes = [0; size_of::<WatchArgument>()];
@@ -720,28 +1184,23 @@ impl MiscDevice for Device {
             }
             ADD_RANGE => {
                 let mut bytes = [0; size_of::<RangeArgument>()];
-                UserSlice::new(argument, bytes.len())
-                    .reader()
-                    .read_slice(&mut bytes)?;
-                me.add_range(&RangeArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?)?;
+                let user = || UserSlice::new(argument, size_of::<RangeArgument>());
+                user().reader().read_slice(&mut bytes)?;
+                let mut range = RangeArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?;
+                me.add_range(&mut range)?;
+                if let Err(error) = user().writer().write_slice(range.as_bytes()) {
+                    me.remove_range(range.index as usize)?;
+                    return Err(error);
+                }
             }
+            REMOVE_RANGE => me.remove_range(word)?,
             STATUS => {
                 let status = me.watch()?.status();
                 UserSlice::new(argument, size_of::<StatusArgument>())
                     .writer()
                     .write_slice(status.as_bytes())?;
             }
-            UNWATCH => {
-                me.watch()?;
-                let active = me.active.lock().take();
-                if let Some(active) = active {
-                    let watch = active.watch.clone();
-                    // Outside of the lock: it waits for the notifier and for the thread.
-                    drop(active);
-                    watch.queue.lock().ended = true;
-                    watch.readable.notify_all();
-                }
-            }
+            UNWATCH => me.end()?,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -749,7 +1208,8 @@ impl MiscDevice for Device {
 
     fn read_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let watch = kiocb.file().get_ref().watch()?;
-        if iov.len() < size_of::<Event>() {
+        let size = size_of::<Event>() + if watch.stacks { size_of::<Stack>() } else { 0 };
+        if iov.len() < size {
             return Err(EINVAL);
         }
         let mut queue = watch.queue.lock();
@@ -765,12 +1225,15 @@ impl MiscDevice for Device {
             }
         }
         let mut read = 0;
-        while iov.len() >= size_of::<Event>() {
-            let Some(event) = queue.peek() else {
+        while iov.len() >= size {
+            let Some((event, stack)) = queue.peek() else {
                 break;
             };
-            let copied = iov.copy_to_iter(event.as_bytes());
-            if copied < size_of::<Event>() {
+            let mut copied = iov.copy_to_iter(event.as_bytes());
+            if watch.stacks {
+                copied += iov.copy_to_iter(stack.as_bytes());
+            }
+            if copied < size {
                 // What was not copied whole stays for the next read.
                 return if read == 0 { Err(EFAULT) } else { Ok(read) };
             }

@@ -10,6 +10,7 @@ mod kernel {
         new_interval_notifier,
         pid,
         ptrace,
-        task_work, //
+        task_work,
+        user_stack, //
     };
 }

@@ -6,12 +6,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -181,6 +183,91 @@ TEST_F(watch, ranges)
 	EXPECT_EQ(-EINVAL, add_range(self->fd, self->memory, page, 0));
 }
 
+/* What is taken away is not heard of, its counter has moved, and its place can be had again. */
+TEST_F(watch, counters)
+{
+	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
+	size_t page = sysconf(_SC_PAGESIZE);
+	struct mmwatch_range range = { (uintptr_t)self->memory, page, 1 };
+	volatile uint64_t *counters;
+	struct mmwatch_event event;
+
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, 0));
+	EXPECT_EQ(EINVAL, errno);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, page));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, MMWATCH_MAX_RANGES * 8UL + page, PROT_READ, MAP_SHARED,
+				   self->fd, 0));
+	EXPECT_EQ(ENOSPC, errno);
+	counters = mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(MAP_FAILED, counters);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, 2 * page, PROT_READ, MAP_SHARED, self->fd, 0));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(-1, mprotect((void *)counters, page, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
+	/* A child is not to get it after all. */
+	EXPECT_EQ(-1, madvise((void *)counters, page, MADV_DOFORK));
+
+	range.reserved = 1;
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
+	EXPECT_EQ(EINVAL, errno);
+	range.reserved = 0;
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
+	EXPECT_EQ(0, range.index);
+	EXPECT_EQ(range.value, counters[0]);
+	*self->memory = 1;
+	EXPECT_EQ(range.value, counters[0]);
+	ASSERT_EQ(0, madvise(self->memory, page, MADV_DONTNEED));
+	EXPECT_EQ(range.value + 1, counters[0]);
+	EXPECT_EQ(0, counters[1]);
+	ASSERT_TRUE(find(self->fd, MMWATCH_CLEAR, self->memory, page, &event));
+	EXPECT_EQ(1, event.cookie);
+
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_REMOVE_RANGE, 1));
+	EXPECT_EQ(ENOENT, errno);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_REMOVE_RANGE, 0));
+	EXPECT_EQ(range.value + 2, counters[0]);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_REMOVE_RANGE, 0));
+	EXPECT_EQ(ENOENT, errno);
+	ASSERT_EQ(0, madvise(self->memory, page, MADV_DONTNEED));
+	EXPECT_EQ(range.value + 2, counters[0]);
+	EXPECT_EQ(1, status_of(self->fd).count);
+
+	/* Where the answer cannot be written there is no range. */
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
+	EXPECT_EQ(0, range.index);
+	EXPECT_EQ(2, range.value);
+	struct mmwatch_range *constant = mmap(NULL, page, PROT_READ | PROT_WRITE,
+					      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, constant);
+	*constant = range;
+	constant->reserved = 0;
+	ASSERT_EQ(0, mprotect(constant, page, PROT_READ));
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_ADD_RANGE, constant));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_REMOVE_RANGE, 1));
+	EXPECT_EQ(ENOENT, errno);
+
+	/* What is not watched any more is not what it was; and what is mapped stays. */
+	EXPECT_EQ(2, counters[0]);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	EXPECT_EQ(3, counters[0]);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_REMOVE_RANGE, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, 0));
+	EXPECT_EQ(EINVAL, errno);
+	/* Ranges without counters; then it is too late for them. */
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
+	EXPECT_EQ(0, range.value);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, 0));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(3, counters[0]);
+}
+
 /* Very many, and one more than there may be. */
 TEST_F(watch, many_ranges)
 {
@@ -239,7 +326,7 @@ TEST_F(watch, published_count)
 
 TEST_F(watch, bad_input)
 {
-	struct mmwatch_watch argument = { .flags = 2 };
+	struct mmwatch_watch argument = { .flags = 8 };
 	struct mmwatch_event event;
 	struct pollfd poll_ = { .fd = self->fd, .events = POLLIN };
 
@@ -274,6 +361,111 @@ TEST_F(watch, bad_input)
 	EXPECT_EQ(EFAULT, errno);
 	/* The event that could not be copied is not lost. */
 	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
+}
+
+/* Makes the system call itself, without a function of the C library in between. */
+static __attribute__((noinline)) long discard_here(void *memory, size_t size)
+{
+	long result;
+
+#ifdef __x86_64__
+	asm volatile("syscall" : "=a"(result)
+		     : "0"(SYS_madvise), "D"(memory), "S"(size), "d"(MADV_DONTNEED)
+		     : "rcx", "r11", "memory");
+#else
+	result = syscall(SYS_madvise, memory, size, MADV_DONTNEED);
+#endif
+	return result;
+}
+
+struct mmwatch_event_with_stack {
+	struct mmwatch_event event;
+	uint64_t stack[MMWATCH_STACK_DEPTH];
+};
+
+/* Where the thread was, and who has called that. */
+TEST_F(watch, stacks)
+{
+	struct mmwatch_watch argument = { .flags = MMWATCH_STACKS };
+	struct mmwatch_event_with_stack it = {};
+	uintptr_t function = (uintptr_t)discard_here;
+	int i, zero = 0;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(-1, read(self->fd, &it, sizeof(it) - 1));
+	EXPECT_EQ(EINVAL, errno);
+	ASSERT_EQ(0, discard_here(self->memory, self->size));
+	do {
+		ASSERT_EQ(sizeof(it), read(self->fd, &it, sizeof(it)));
+	} while (it.event.start != (uintptr_t)self->memory);
+	EXPECT_LT(function, it.stack[0]);
+	EXPECT_GT(function + 128, it.stack[0]);
+	for (i = 0; i < MMWATCH_STACK_DEPTH; i++) {
+		if (!it.stack[i])
+			zero = 1;
+		/* Nothing comes after the end. The word on top of the stack may be anything. */
+		else
+			zero |= i != 1 && zero ? 2 : 0;
+	}
+	EXPECT_NE(3, zero);
+	/* Nothing of it is where none is wanted. */
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_EQ(0, discard_here(self->memory, self->size));
+	EXPECT_EQ(sizeof(it.event), read(self->fd, &it, sizeof(it.event)));
+}
+
+struct worker {
+	int cpu;
+	char *memory;
+	int times;
+};
+
+static void *discards(void *data)
+{
+	struct worker *worker = data;
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(worker->cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	for (int i = 0; i < worker->times; i++)
+		madvise(worker->memory, sysconf(_SC_PAGESIZE), MADV_DONTNEED);
+	return NULL;
+}
+
+/* Of what all CPUs do at once nothing is lost, and nothing told twice. */
+TEST_F(watch, several_cpus)
+{
+	enum { TIMES = 5000 };
+	struct worker workers[2] = { { 0, self->memory, TIMES },
+				     { 1, self->memory + 8 * sysconf(_SC_PAGESIZE), TIMES } };
+	static unsigned char told[4 * TIMES];
+	uint64_t cpus = 0, last = 0, before = 0;
+	pthread_t threads[2];
+	struct mmwatch_event event;
+	int i;
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, discards, &workers[i]));
+	for (i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	ASSERT_EQ(0, status_of(self->fd).dropped);
+	last = status_of(self->fd).count;
+	ASSERT_LE(2 * TIMES, last);
+	for (uint64_t j = 0; j < last; j++) {
+		ASSERT_EQ(sizeof(event), read(self->fd, &event, sizeof(event)));
+		ASSERT_GT(4 * TIMES, event.count);
+		told[event.count]++;
+		cpus |= 1UL << event.cpu;
+		before += event.count == j + 1;
+	}
+	for (uint64_t j = 1; j <= last; j++)
+		ASSERT_EQ(1, told[j]);
+	EXPECT_EQ(3, cpus & 3);
+	/* Mostly in order, too. */
+	EXPECT_LT(last / 2, before);
 }
 
 static void drain(int fd)
@@ -498,6 +690,134 @@ TEST_F(watch, not_dumpable)
 		_exit(watch_as_nobody(fd, getenv("TETHER_UNREADABLE")) == -EPERM ? 0 : 1);
 	}
 	ASSERT_EQ(watcher, waitpid(watcher, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/* A child of the user @user that is traced and has just executed @program with its arguments. */
+static pid_t executed_tracee(int user, const char *program, const char *one, const char *two)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (setgid(user) || setuid(user))
+			_exit(4);
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		execl(program, program, one, two, NULL);
+		_exit(3);
+	}
+	waitpid(child, &status, 0);
+	return WIFSTOPPED(status) ? child : -1;
+}
+
+/* Follows @child, which is not traced any more. Returns how many programs, or -errno why not. */
+static int follow(int fd, pid_t child, int *executed, int *unmapped)
+{
+	struct mmwatch_watch argument = { .pid = child, .flags = MMWATCH_FOLLOW };
+	struct mmwatch_event event;
+	int programs = 0, status, result = 0, released = 0;
+
+	*executed = *unmapped = 0;
+	if (ioctl(fd, MMWATCH_WATCH, &argument))
+		return -errno;
+	if (ptrace(PTRACE_DETACH, child, 0, 0))
+		return -1000;
+	while (read(fd, &event, sizeof(event)) == sizeof(event)) {
+		if (event.kind == MMWATCH_RELEASE) {
+			released++;
+			*executed += !!(event.flags & MMWATCH_EXECUTED);
+		} else if (event.kind == MMWATCH_EXEC) {
+			programs++;
+			if (event.tgid != child || released != programs)
+				return -1001;
+		} else if (event.kind == MMWATCH_NOT_FOLLOWED) {
+			result = -(int)event.start;
+		} else if (event.kind == MMWATCH_UNMAP && programs) {
+			++*unmapped;
+		}
+	}
+	if (waitpid(child, &status, 0) != child || status)
+		return -1002;
+	if (!status_of(fd).ended)
+		return -1003;
+	ioctl(fd, MMWATCH_UNWATCH);
+	return result ?: programs;
+}
+
+#define CHAIN "exec sh -c 'exec sh -c \"exec true\"'"
+
+/* The device follows what a process executes, by itself. */
+TEST_F(watch, follow)
+{
+	struct mmwatch_watch argument = { .flags = MMWATCH_FOLLOW };
+	int executed, unmapped;
+
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(EINVAL, errno);
+	argument.pid = 1;
+	argument.flags |= MMWATCH_RANGES;
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	EXPECT_EQ(EINVAL, errno);
+
+	EXPECT_EQ(3, follow(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), &executed, &unmapped));
+	EXPECT_EQ(3, executed);
+	/* A program's loader unmaps. */
+	EXPECT_LT(0, unmapped);
+	EXPECT_EQ(3, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", CHAIN), &executed, &unmapped));
+	/* Without it, not. */
+	EXPECT_EQ(0, watch(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), NULL));
+}
+
+/* But not to where its watcher could not have looked. */
+TEST_F(watch, follow_not_permitted)
+{
+	const char *setuid_true = getenv("TETHER_SETUID");
+	int executed, unmapped;
+	char script[256];
+
+	/* A program of another user's. */
+	snprintf(script, sizeof(script), "exec %s", setuid_true);
+	EXPECT_EQ(-EPERM, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", script),
+				 &executed, &unmapped));
+	EXPECT_EQ(1, executed);
+	EXPECT_EQ(0, unmapped);
+	/* It is root already. */
+	EXPECT_EQ(1, follow(self->fd, executed_tracee(0, "/bin/sh", "-c", script),
+			    &executed, &unmapped));
+	/* One that its user may not read. */
+	snprintf(script, sizeof(script), "exec %s", getenv("TETHER_UNREADABLE"));
+	EXPECT_EQ(-EPERM, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", script),
+				 &executed, &unmapped));
+	EXPECT_EQ(0, unmapped);
+}
+
+/* Watches come and go while what they follow executes. */
+TEST_F(watch, follow_storm)
+{
+	struct mmwatch_watch argument = { .flags = MMWATCH_FOLLOW };
+	int i, status;
+	pid_t child;
+
+	child = executed_tracee(0, "/bin/sh", "-c", "exec sh -c 'i=0; while [ $i -lt 60 ]; do i=$((i+1)); "
+				"(exec sh -c \"exec true\"); done'");
+	ASSERT_LT(0, child);
+	argument.pid = child;
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, child, 0, 0));
+	for (i = 0; i < 40; i++) {
+		int fd = open("/dev/mmwatch", O_RDWR);
+		pid_t other = executed_tracee(0, "/bin/sh", "-c", CHAIN);
+
+		ASSERT_LT(0, other);
+		argument.pid = other;
+		ASSERT_EQ(0, ioctl(fd, MMWATCH_WATCH, &argument));
+		ASSERT_EQ(0, ptrace(PTRACE_DETACH, other, 0, 0));
+		usleep(1000 * (i % 20));
+		close(fd);
+		ASSERT_EQ(other, waitpid(other, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(0, status);
 }
 

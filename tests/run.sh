@@ -39,6 +39,11 @@ cp "$modules"/samples/*.ko "$modules"/tests/*.ko "$TETHER_MODULES"
 export TETHER_UNREADABLE=/tmp/unreadable
 cp /bin/true "$TETHER_UNREADABLE"
 chmod 711 "$TETHER_UNREADABLE"
+# And one that makes them root.
+export TETHER_SETUID=/tmp/setuid
+cp /bin/true "$TETHER_SETUID"
+chmod 4755 "$TETHER_SETUID"
+mount -o remount,suid /tmp
 
 program unload_test
 

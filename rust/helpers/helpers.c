@@ -11,9 +11,11 @@
 
 #include "hmm.c"
 #include "kthread.c"
+#include "mm.c"
 #include "mmu_notifier.c"
 #include "module.c"
 #include "ptrace.c"
 #include "syscall.c"
 #include "task_work.c"
 #include "tether.c"
+#include "user_stack.c"

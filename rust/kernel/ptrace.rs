@@ -10,11 +10,13 @@
 
 use crate::{
     bindings,
+    cred::Credential,
     mm::MmWithUser,
     pid::find_task,
     prelude::*,
     sync::aref::ARef,
     task::{
+        CurrentTask,
         Pid,
         Task, //
     }, //
@@ -29,6 +31,39 @@ pub struct Tracee {
     pub task: ARef<Task>,
     /// Its address space.
     pub mm: ARef<MmWithUser>,
+}
+
+impl Tracee {
+    /// What one could be held to, if the process is to be looked into after it has executed another program.
+    pub fn permission(&self) -> Permission {
+        // SAFETY: The task is valid. `get_task_cred` has taken a reference, which is ours.
+        // `Credential` is transparent.
+        Permission(unsafe {
+            ARef::from_raw(NonNull::new_unchecked(
+                bindings::get_task_cred(self.task.as_ptr())
+                    .cast_mut()
+                    .cast(),
+            ))
+        })
+    }
+}
+
+/// That somebody could look into a process, when it had these credentials.
+///
+/// Whom one traces one may look into, until it executes a program that has other credentials. The kernel
+/// looks to that where it traces; who only watches, and is told by the process itself, has to do so.
+pub struct Permission(ARef<Credential>);
+
+impl Permission {
+    /// Whether it still holds for the current task: it has not executed a program that has given it other
+    /// credentials, another security label or more capabilities, or that only root may look into.
+    ///
+    /// Stricter than `ptrace_may_access()`: a task that has given up capabilities is all right, but
+    /// none that has changed its user, whoever it was that looks.
+    pub fn still_holds(&self, _task: &CurrentTask) -> bool {
+        // SAFETY: The credentials are valid.
+        unsafe { bindings::tether_as_permitted_as(self.0.as_ptr()) }
+    }
 }
 
 /// Finds the process `pid`, as the current process sees pids, if the current task traces it and it
