@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-debug stress bench bench-json bench-plot modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test test-debug test-flavour test-configurations stress bench bench-json bench-plot modules tools install doc clippy format in-tree clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,6 +26,12 @@ test: ## run every test; the last line says how many have passed
 
 test-debug: ## the same on a kernel with KASAN, lockdep, kmemleak and more (long)
 	@scripts/test debug
+
+test-flavour: ## the same on another kernel: FLAVOUR=cfi, rt or kcsan (long)
+	@scripts/test $(or $(FLAVOUR),$(error which one? make test-flavour FLAVOUR=rt))
+
+test-configurations: ## which configurations of a kernel the modules compile for, and which are refused (long)
+	@scripts/check-configurations
 
 stress: ## the long forms of some tests (minutes); FLAVOUR=debug on that kernel
 	@scripts/stress $(FLAVOUR)

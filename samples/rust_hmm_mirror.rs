@@ -130,7 +130,7 @@ struct Device {
     mirror: Mirror<Copier>,
 }
 
-/// How many pages a command is for at the most: 256 MiB.
+/// How many pages a command, or a mapping, is for at the most: 256 MiB. What it takes is charged to the caller.
 const PAGES: usize = 1 << (28 - PAGE_SHIFT);
 
 /// The pages that a command is for: the first one's address, and how many.
@@ -157,7 +157,7 @@ impl Device {
     /// What the device reads.
     fn read(&self, mm: &MmWithUser, command: &mut Command, timeout: Option<Delta>) -> Result {
         let (start, count) = range(command)?;
-        let mut bounce = KVVec::with_capacity(count << PAGE_SHIFT, GFP_KERNEL)?;
+        let mut bounce = KVVec::with_capacity(count << PAGE_SHIFT, GFP_KERNEL_ACCOUNT)?;
         loop {
             self.copy_from(start, count, &mut bounce)?;
             let done = bounce.len() >> PAGE_SHIFT;
@@ -189,7 +189,7 @@ impl Device {
     fn write(&self, mm: &MmWithUser, command: &mut Command) -> Result {
         let (start, count) = range(command)?;
         let mut bounce = KVVec::new();
-        user(command, count << PAGE_SHIFT)?.read_all(&mut bounce, GFP_KERNEL)?;
+        user(command, count << PAGE_SHIFT)?.read_all(&mut bounce, GFP_KERNEL_ACCOUNT)?;
         let mut done = 0;
         loop {
             self.mirror.with_pages(|pages| {
@@ -241,7 +241,7 @@ impl Device {
             self.mirror
                 .make_exclusive(mm, start + (index << PAGE_SHIFT))?;
         }
-        let mut bounce = KVVec::with_capacity(count << PAGE_SHIFT, GFP_KERNEL)?;
+        let mut bounce = KVVec::with_capacity(count << PAGE_SHIFT, GFP_KERNEL_ACCOUNT)?;
         self.copy_from(start, count, &mut bounce)?;
         command.cpages = (bounce.len() >> PAGE_SHIFT) as u64;
         if command.cpages < command.npages {
@@ -338,9 +338,12 @@ impl MiscDevice for Device {
     }
 
     fn mmap(_me: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
+        if (vma.end() - vma.start()) >> PAGE_SHIFT > PAGES {
+            return Err(ENOMEM);
+        }
         let mixed = vma.set_mixedmap();
         for address in (vma.start()..vma.end()).step_by(PAGE_SIZE) {
-            let page = Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?;
+            let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
             mixed.vm_insert_page(address, &page)?;
         }
         Ok(())

@@ -536,30 +536,48 @@ TEST_F(watch, too_many)
 		close(fds[i]);
 }
 
-/* A child that uses its parent's file is told so; and so is who executes another program. */
+/* What somebody else gets of a file that is not his: a bit for each thing that is not refused. */
+static int wrong_of_others(int fd)
+{
+	struct mmwatch_range range = { 4096, 4096 };
+	struct mmwatch_status argument;
+	struct mmwatch_event event;
+	struct pollfd poll_ = { .fd = fd, .events = POLLIN };
+	int wrong = 0;
+
+	wrong |= ioctl(fd, MMWATCH_STATUS, &argument) != -1 || errno != ESTALE;
+	wrong |= (read(fd, &event, sizeof(event)) != -1 || errno != ESTALE) << 1;
+	wrong |= (ioctl(fd, MMWATCH_UNWATCH) != -1 || errno != ESTALE) << 2;
+	wrong |= (watch(fd, 0, NULL) != -ESTALE) << 3;
+	wrong |= (poll(&poll_, 1, 0) != 1 || poll_.revents != POLLERR) << 4;
+	wrong |= (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED || errno != ESTALE) << 5;
+	wrong |= (ioctl(fd, MMWATCH_ADD_RANGE, &range) != -1 || errno != ESTALE) << 6;
+	wrong |= (ioctl(fd, MMWATCH_REMOVE_RANGE, 0) != -1 || errno != ESTALE) << 7;
+	return wrong;
+}
+
+/* A child that uses its parent's file is told so, whoever it is; and so is who executes another program. */
 TEST_F(watch, forked_child)
 {
-	int status;
+	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
+	struct mmwatch_range range = { (uintptr_t)self->memory, self->size };
+	int status, user;
 	pid_t child;
 
-	ASSERT_EQ(0, watch(self->fd, 0, NULL));
-	child = fork();
-	ASSERT_LE(0, child);
-	if (child == 0) {
-		struct mmwatch_status argument;
-		struct mmwatch_event event;
-		struct pollfd poll_ = { .fd = self->fd, .events = POLLIN };
-		int wrong = 0;
-
-		wrong |= ioctl(self->fd, MMWATCH_STATUS, &argument) != -1 || errno != ESTALE;
-		wrong |= (read(self->fd, &event, sizeof(event)) != -1 || errno != ESTALE) << 1;
-		wrong |= (ioctl(self->fd, MMWATCH_UNWATCH) != -1 || errno != ESTALE) << 2;
-		wrong |= (watch(self->fd, 0, NULL) != -ESTALE) << 3;
-		wrong |= (poll(&poll_, 1, 0) != 1 || poll_.revents != POLLERR) << 4;
-		_exit(wrong);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+	ASSERT_NE(MAP_FAILED, mmap(NULL, 4096, PROT_READ, MAP_SHARED, self->fd, 0));
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
+	for (user = 0; user < 2; user++) {
+		child = fork();
+		ASSERT_LE(0, child);
+		if (child == 0) {
+			if (user && (setgid(65534) || setuid(65534)))
+				_exit(255);
+			_exit(wrong_of_others(self->fd));
+		}
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_EQ(0, status);
 	}
-	ASSERT_EQ(child, waitpid(child, &status, 0));
-	EXPECT_EQ(0, status);
 	EXPECT_LT(0, status_of(self->fd).count);
 }
 

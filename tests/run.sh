@@ -80,8 +80,6 @@ kunit_suite tether_doctests
 
 load test_kthread
 program kthread_test
-# Where the kernel can let an allocation fail.
-[ -e /sys/kernel/debug/failslab ] && program fault_test
 
 # The poller of samples/: it polls, stands still while it is paused, and says what is wrong.
 {
@@ -227,6 +225,13 @@ hmm_suite hmm_tests_on_mirror "$modules/samples/rust_hmm_mirror.ko"
 load rust_hmm_mirror
 program mirror_test
 program dma_mirror_test
+# Where the kernel can let an allocation fail.
+[ -e /sys/kernel/debug/failslab ] && program fault_test
+load rust_task_work
+load rust_mmu_notifier
+program fuzz_test
+rmmod rust_task_work
+rmmod rust_mmu_notifier
 
 # After the last user each module can go, and nothing is left.
 {
