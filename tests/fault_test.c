@@ -55,10 +55,15 @@ FIXTURE_TEARDOWN(fault)
 static int fail(const char *task, int nth)
 {
 	char path[64], number[16];
+	int ret;
 
 	snprintf(path, sizeof(path), "/proc/%s/fail-nth", task);
 	snprintf(number, sizeof(number), "%d", nth);
-	return write_file(path, number);
+	/* If it is one of this. */
+	do
+		ret = write_file(path, number);
+	while (ret == -ENOMEM);
+	return ret;
 }
 
 /* How many are left until one fails: 0 if one has. */
