@@ -20,8 +20,8 @@ del blocks
 '
 
 seq 1 200000 | awk '{ print ($1 * 7919) % 200003 }' >/tmp/numbers
-echo "--- sort of a large file, live (the last lines)"
-"$mmwatch" --live --output /tmp/sort.log -- sort -n -S 8M -o /tmp/sorted /tmp/numbers
+echo "--- sort of a large file, event by event (the last lines)"
+"$mmwatch" --events --output /tmp/sort.log -- sort -n -S 8M -o /tmp/sorted /tmp/numbers
 tail -n 12 /tmp/sort.log
 
 echo "--- rmmod mmwatch"

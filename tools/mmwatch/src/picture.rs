@@ -5,8 +5,7 @@
 //! An address space is mostly empty. Shown are the parts in which something happened, each as a band with
 //! the names of what is mapped there; its height grows with the logarithm of its size.
 
-use crate::device::KINDS;
-use crate::report::short;
+use crate::event::kind_name;
 use crate::report::Report;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -130,7 +129,7 @@ pub fn draw(report: &Report, path: &Path) -> std::io::Result<()> {
         .last()
         .map_or(TOP + 40.0, |band| band.top + band.height);
     let height = bottom + 60.0;
-    let seconds = (report.last() as f64 / 1e9).max(1e-6);
+    let seconds = (report.last as f64 / 1e9).max(1e-6);
     let across = WIDTH - LEFT - RIGHT;
     let x_of = |time: u64| LEFT + across * (time as f64 / 1e9) / seconds;
 
@@ -156,7 +155,7 @@ pub fn draw(report: &Report, path: &Path) -> std::io::Result<()> {
         .map(|(_, event)| event.kind)
         .collect();
     for kind in kinds {
-        let name = KINDS.get(kind as usize).copied().unwrap_or("unknown");
+        let name = kind_name(kind);
         let count = report
             .events
             .iter()
@@ -209,7 +208,7 @@ pub fn draw(report: &Report, path: &Path) -> std::io::Result<()> {
     for band in &bands {
         if space != Some(band.space) {
             space = Some(band.space);
-            if let Some(report) = report.spaces().get(band.space) {
+            if let Some(report) = report.spaces.get(band.space) {
                 let words = format!(
                     "{} {}, {} events",
                     report.space.pid, report.space.name, report.count
@@ -234,10 +233,8 @@ fn draw_band(report: &Report, band: &Band, x_of: impl Fn(u64) -> f64, across: f6
             .set("fill", "#f4f4f8"),
     );
     let mut sizes: HashMap<&str, u64> = HashMap::new();
-    for (_, mapping) in report.mappings.iter().filter(|(space, mapping)| {
-        *space == band.space && mapping.start < band.end && mapping.end > band.start
-    }) {
-        *sizes.entry(short(&mapping.name)).or_default() += mapping.end - mapping.start;
+    for mapping in report.mappings.named(band.space, band.start, band.end) {
+        *sizes.entry(mapping.short_name()).or_default() += mapping.end - mapping.start;
     }
     let mut names: Vec<&str> = sizes.keys().copied().collect();
     // The largest first.

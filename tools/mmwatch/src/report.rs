@@ -1,63 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is made of what was seen: lines as it comes; a summary at the end, as text or as JSON.
+//! What is made of what was seen.
 
-use crate::device::Event;
-use crate::device::KINDS;
-use crate::device::KIND_DROPPED;
-use crate::device::KIND_RELEASE;
-use crate::trace::Mapping;
-use crate::trace::Message;
-use crate::trace::Space;
+use crate::event::Event;
+use crate::mapping::Mappings;
+use crate::message::Message;
+use crate::message::Space;
+use crate::stack::frames;
+use crate::stack::line;
+use crate::stack::Frame;
+use crate::symbols::Symbols;
+use libmmwatch::KIND_DROPPED;
+use libmmwatch::KIND_EXEC;
+use libmmwatch::KIND_NOT_FOLLOWED;
+use libmmwatch::KIND_RELEASE;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::io;
 use std::io::Write;
-
-/// Prints an event on one line; after its process, if there are several.
-pub fn live(
-    out: &mut impl Write,
-    space: Option<&Space>,
-    event: &Event,
-    colour: bool,
-) -> io::Result<()> {
-    let time = event.time as f64 / 1e9;
-    let whose = space.map_or(String::new(), |space| {
-        format!("{}[{}] ", space.name, space.pid)
-    });
-    if event.kind == KIND_DROPPED {
-        return writeln!(
-            out,
-            "           {whose}-- {} events were dropped --",
-            event.start
-        );
-    }
-    if event.kind == KIND_RELEASE {
-        return writeln!(out, "{time:10.6} {whose}the address space is gone");
-    }
-    let (on, off) = match (colour, event.kind) {
-        (false, _) => ("", ""),
-        (true, 0) => ("\x1b[31m", "\x1b[0m"),
-        (true, 1) => ("\x1b[33m", "\x1b[0m"),
-        (true, _) => ("\x1b[36m", "\x1b[0m"),
-    };
-    writeln!(
-        out,
-        "{time:10.6} {whose}{on}{:<12}{off} {:#014x}-{:#014x} {:>9} pages  pid {} {}{}",
-        event.kind_name(),
-        event.start,
-        event.end,
-        event.pages(),
-        event.pid,
-        event.reason(),
-        if event.blockable {
-            ""
-        } else {
-            " (may not block)"
-        },
-    )
-}
 
 #[derive(Clone, Copy, Default, Serialize)]
 pub struct Count {
@@ -75,6 +36,13 @@ impl Count {
         self.latency += u64::from(event.latency);
         self.latency_max = self.latency_max.max(event.latency.into());
     }
+
+    fn add_count(&mut self, other: &Self) {
+        self.events += other.events;
+        self.pages += other.pages;
+        self.latency += other.latency;
+        self.latency_max = self.latency_max.max(other.latency_max);
+    }
 }
 
 /// What happened to one address space.
@@ -89,45 +57,63 @@ pub struct SpaceReport {
     pub end: Option<u64>,
 }
 
+/// Where something happened: the same addresses mean something else in another address space.
+#[derive(PartialEq, Eq, Hash)]
+struct StackKey {
+    space: usize,
+    kind: &'static str,
+    in_system_call: bool,
+    stack: Vec<u64>,
+}
+
+/// The same, as functions.
+#[derive(Serialize)]
+pub struct StackReport {
+    pub kind: &'static str,
+    pub count: Count,
+    pub frames: Vec<Frame>,
+}
+
 /// All of it.
 #[derive(Default, Serialize)]
 pub struct Report {
     program: Vec<String>,
-    spaces: Vec<SpaceReport>,
-    kinds: BTreeMap<&'static str, Count>,
-    reasons: BTreeMap<String, Count>,
+    /// What it forks is not followed.
+    pub untraced: bool,
+    pub spaces: Vec<SpaceReport>,
+    pub kinds: BTreeMap<&'static str, Count>,
+    pub reasons: BTreeMap<String, Count>,
     #[serde(skip)]
-    ranges: HashMap<(usize, u64, u64), Count>,
+    pub ranges: HashMap<(usize, u64, u64), Count>,
+    #[serde(skip)]
+    stacks: HashMap<StackKey, Count>,
     cpus: BTreeMap<u32, u64>,
-    not_followed: Vec<String>,
-    others: u64,
-    last: u64,
+    pub not_followed: Vec<String>,
+    pub others: u64,
+    /// When the last thing happened.
+    pub last: u64,
     /// How long the program took, in nanoseconds.
-    unwatched: Option<u64>,
-    watched: Option<u64>,
+    pub unwatched: Option<u64>,
+    pub watched: Option<u64>,
     /// Only if a picture is wanted.
     #[serde(skip)]
     pub events: Option<Vec<(usize, Event)>>,
     #[serde(skip)]
-    pub mappings: Vec<(usize, Mapping)>,
+    pub mappings: Mappings,
 }
 
 /// How many events are kept for a picture, at the most.
 const EVENTS: usize = 4_000_000;
 
 impl Report {
-    pub fn spaces(&self) -> &[SpaceReport] {
-        &self.spaces
-    }
-
-    /// When the last thing happened.
-    pub fn last(&self) -> u64 {
-        self.last
-    }
-
     pub fn add(&mut self, message: Message) {
         match message {
-            Message::Program { words, .. } => self.program = words,
+            Message::Program {
+                words, untraced, ..
+            } => {
+                self.program = words;
+                self.untraced = untraced;
+            }
             Message::Space(space) => self.spaces.push(SpaceReport {
                 space,
                 count: 0,
@@ -136,7 +122,7 @@ impl Report {
                 end: None,
             }),
             Message::Event { space, event } => self.add_event(space, event),
-            Message::Mapping { space, mapping } => self.mappings.push((space, mapping)),
+            Message::Mapping { space, mapping } => self.mappings.add(space, mapping),
             Message::Ended { space, status } => {
                 if let Some(report) = self.spaces.get_mut(space) {
                     report.count = status.count;
@@ -155,7 +141,8 @@ impl Report {
             return;
         }
         self.last = self.last.max(event.time);
-        if event.kind == KIND_RELEASE {
+        // They are no invalidations.
+        if [KIND_RELEASE, KIND_EXEC, KIND_NOT_FOLLOWED].contains(&event.kind) {
             if let Some(report) = self.spaces.get_mut(space) {
                 report.end = Some(event.time);
             }
@@ -171,6 +158,15 @@ impl Report {
             .entry((space, event.start, event.end))
             .or_default()
             .add(&event);
+        if !event.stack.is_empty() {
+            let key = StackKey {
+                space,
+                kind: event.kind_name(),
+                in_system_call: event.syscall >= 0,
+                stack: event.stack.clone(),
+            };
+            self.stacks.entry(key).or_default().add(&event);
+        }
         *self.cpus.entry(event.cpu).or_default() += 1;
         self.others += u64::from(event.task.is_some());
         if let Some(events) = self.events.as_mut().filter(|it| it.len() < EVENTS) {
@@ -188,172 +184,47 @@ impl Report {
         line
     }
 
-    pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut *out, self)?;
-        writeln!(out)
-    }
-
-    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        let seconds = self.last as f64 / 1e9;
-        let rate = |count: u64| {
-            if seconds > 0.0 {
-                count as f64 / seconds
-            } else {
-                0.0
+    /// Where most of it happened; none if that was not asked for.
+    pub fn stacks(&self) -> Vec<StackReport> {
+        let mut symbols = Symbols::default();
+        let mut stacks: HashMap<(&str, String), StackReport> = HashMap::new();
+        for (key, count) in &self.stacks {
+            let mappings = self.mappings.of(key.space);
+            let frames = frames(&key.stack, key.in_system_call, mappings, &mut symbols);
+            if frames.is_empty() {
+                continue;
             }
-        };
-        let total = |of: fn(&SpaceReport) -> u64| self.spaces.iter().map(of).sum::<u64>();
-        writeln!(out, "mmwatch: {}, {seconds:.3} s\n", self.title())?;
-        writeln!(
-            out,
-            "  {:<28}{:>10}{:>14}{:>12}",
-            "event", "count", "pages", "per second"
-        )?;
-        // In the kernel's order.
-        for name in KINDS {
-            if let Some(count) = self.kinds.get(name) {
-                writeln!(
-                    out,
-                    "  {name:<28}{:>10}{:>14}{:>12.1}",
-                    count.events,
-                    count.pages,
-                    rate(count.events)
-                )?;
-            }
+            // The same in another process may be elsewhere.
+            stacks
+                .entry((key.kind, line(&frames)))
+                .or_insert_with(|| StackReport {
+                    kind: key.kind,
+                    count: Count::default(),
+                    frames,
+                })
+                .count
+                .add_count(count);
         }
-        let count = total(|it| it.count);
-        writeln!(
-            out,
-            "  {:<28}{count:>10}{:>14}{:>12.1}\n",
-            "all",
-            total(|it| it.pages),
-            rate(count)
-        )?;
-        self.print_reasons(out)?;
-        self.print_spaces(out)?;
-        self.print_ranges(out)?;
-        let dropped = total(|it| it.dropped);
-        if dropped != 0 {
-            writeln!(
-                out,
-                "\n  {dropped} events were dropped: counted under \"all\", but not otherwise"
-            )?;
-        }
-        if self.others != 0 {
-            writeln!(
-                out,
-                "\n  Of these, caused by others than the process itself: {}",
-                self.others
-            )?;
-        }
-        self.print_end(out)
-    }
-
-    /// What follows a table, and lines.
-    pub fn print_end(&self, out: &mut impl Write) -> io::Result<()> {
-        if let (Some(unwatched), Some(watched)) = (self.unwatched, self.watched) {
-            let seconds = |time: u64| time as f64 / 1e9;
-            writeln!(
-                out,
-                "\n  It took {:.3} s, and {:.3} s unwatched: {:+.1} %",
-                seconds(watched),
-                seconds(unwatched),
-                (seconds(watched) / seconds(unwatched) - 1.0) * 100.0
-            )?;
-        }
-        for (index, what) in self.not_followed.iter().enumerate() {
-            writeln!(
-                out,
-                "{}  Not followed: {what}",
-                if index == 0 { "\n" } else { "" }
-            )?;
-        }
-        Ok(())
-    }
-
-    fn print_reasons(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(count.events));
-        writeln!(
-            out,
-            "  {:<28}{:>10}{:>14}{:>12}",
-            "by", "count", "pages", "watch, ns"
-        )?;
-        for (reason, count) in reasons.iter().take(12) {
-            writeln!(
-                out,
-                "  {reason:<28}{:>10}{:>14}{:>12}",
-                count.events,
-                count.pages,
-                count.latency / count.events.max(1)
-            )?;
-        }
-        if reasons.len() > 12 {
-            writeln!(out, "  and {} more", reasons.len() - 12)?;
-        }
-        Ok(())
-    }
-
-    fn print_spaces(&self, out: &mut impl Write) -> io::Result<()> {
-        if self.spaces.len() < 2 {
-            return Ok(());
-        }
-        let mut spaces: Vec<_> = self.spaces.iter().collect();
-        spaces.sort_by_key(|it| std::cmp::Reverse(it.count));
-        writeln!(
-            out,
-            "\n  {:<28}{:>10}{:>14}",
-            format!("{} address spaces", spaces.len()),
-            "count",
-            "pages"
-        )?;
-        for it in spaces.iter().take(12) {
-            writeln!(
-                out,
-                "  {:<28}{:>10}{:>14}",
-                format!("{} {} ({})", it.space.pid, it.space.name, it.space.by),
-                it.count,
-                it.pages
-            )?;
-        }
-        if spaces.len() > 12 {
-            writeln!(out, "  and {} more", spaces.len() - 12)?;
-        }
-        Ok(())
-    }
-
-    fn print_ranges(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut ranges: Vec<_> = self.ranges.iter().collect();
-        ranges.sort_by_key(|(range, count)| {
-            (std::cmp::Reverse((count.events, count.pages)), **range)
+        let mut stacks: Vec<_> = stacks.into_iter().collect();
+        stacks.sort_by(|(a, one), (b, other)| {
+            (other.count.events, other.count.pages, a).cmp(&(one.count.events, one.count.pages, b))
         });
-        writeln!(
-            out,
-            "\n  {:<38}{:>10}{:>14}",
-            "top ranges", "count", "pages"
-        )?;
-        for ((space, start, end), count) in ranges.iter().take(10) {
-            let name = self
-                .mappings
-                .iter()
-                .find(|(index, it)| index == space && it.start < *end && it.end > *start)
-                .map_or(String::new(), |(_, it)| format!("  {}", short(&it.name)));
-            writeln!(
-                out,
-                "  {:<38}{:>10}{:>14}{name}",
-                format!("{start:#014x}-{end:#014x}"),
-                count.events,
-                count.pages
-            )?;
-        }
-        Ok(())
+        stacks.into_iter().map(|(_, stack)| stack).collect()
+    }
+
+    pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
+        let with_stacks = WithStacks {
+            report: self,
+            stacks: self.stacks(),
+        };
+        serde_json::to_writer_pretty(&mut *out, &with_stacks)?;
+        writeln!(out)
     }
 }
 
-/// The last part of a mapping's name.
-pub fn short(name: &str) -> &str {
-    if name.starts_with('[') {
-        return name;
-    }
-    name.rsplit('/').next().unwrap_or(name)
+#[derive(Serialize)]
+struct WithStacks<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    stacks: Vec<StackReport>,
 }

@@ -6,11 +6,15 @@
 //! A new process or program is stopped by ptrace before its first instruction, so that nothing is missed.
 //! If mmwatch is killed, then what it follows runs on.
 
-use crate::device::Device;
-use crate::device::Event;
-use crate::device::Status;
-use crate::device::KIND_DROPPED;
-use crate::device::KIND_RELEASE;
+use crate::message::Message;
+use crate::message::Space;
+use crate::process::comm;
+use crate::process::is_thread;
+use crate::space_reader::Parts;
+use crate::space_reader::SpaceReader;
+use crate::space_reader::Told;
+use libmmwatch::Device;
+use libmmwatch::Options as WatchOptions;
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::ptrace::Options;
@@ -21,67 +25,20 @@ use nix::sys::wait::waitpid;
 use nix::sys::wait::WaitPidFlag;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
-use serde::Deserialize;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::os::unix::process::CommandExt;
+use std::process::Child;
 use std::process::Command;
+use std::process::Stdio;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use std::time::Instant;
-
-/// What an address space begins with.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Space {
-    pub index: usize,
-    pub pid: i32,
-    /// How it came: by "exec", by "fork", or that it was there ("attach").
-    pub by: String,
-    pub name: String,
-    /// Nanoseconds since the program was started.
-    pub time: u64,
-}
-
-/// A mapping of a file, or one that has a name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Mapping {
-    pub start: u64,
-    pub end: u64,
-    pub name: String,
-}
-
-/// What is seen, in the order in which it is.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Message {
-    /// What is watched.
-    Program {
-        version: u32,
-        words: Vec<String>,
-    },
-    Space(Space),
-    Event {
-        space: usize,
-        event: Event,
-    },
-    Mapping {
-        space: usize,
-        mapping: Mapping,
-    },
-    Ended {
-        space: usize,
-        status: Status,
-    },
-    /// How long the program took, in nanoseconds, unwatched, and watched.
-    Unwatched(u64),
-    Watched(u64),
-    NotFollowed(String),
-}
 
 const OPTIONS: Options = Options::PTRACE_O_TRACEEXEC
     .union(Options::PTRACE_O_TRACEFORK)
@@ -105,40 +62,6 @@ pub fn become_program(program: &[String]) -> ! {
     })
 }
 
-fn comm(pid: i32) -> Option<String> {
-    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(comm.trim_end().into())
-}
-
-/// Whether it is a thread of another one's process.
-fn is_thread(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status"))
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find(|line| line.starts_with("Tgid:"))?;
-            line["Tgid:".len()..].trim().parse::<i32>().ok()
-        })
-        .is_some_and(|tgid| tgid != pid.as_raw())
-}
-
-/// What of an address space is watched, if it is not all.
-#[derive(Clone, Default)]
-pub struct Parts {
-    pub ranges: Vec<Range<u64>>,
-    /// What the names of mappings have in them.
-    pub mappings: Vec<String>,
-}
-
-impl Parts {
-    fn is_all(&self) -> bool {
-        self.ranges.is_empty() && self.mappings.is_empty()
-    }
-
-    fn has(&self, mapping: &Mapping) -> bool {
-        self.mappings.iter().any(|name| mapping.name.contains(name))
-    }
-}
-
 /// Why a child is new.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Born {
@@ -148,9 +71,34 @@ enum Born {
     Clone,
 }
 
+/// How it is followed.
+#[derive(Clone, Copy, Default)]
+pub struct How {
+    /// Events tell where the thread was.
+    pub stacks: bool,
+    /// Not by tracing: the device itself follows what is executed, and what is forked is not followed.
+    pub untraced: bool,
+}
+
+impl How {
+    fn options(self) -> Options {
+        if self.untraced {
+            return Options::PTRACE_O_TRACEEXEC;
+        }
+        // What was mapped at the end tells what the addresses of a stack mean.
+        let exits = if self.stacks {
+            Options::PTRACE_O_TRACEEXIT
+        } else {
+            Options::empty()
+        };
+        OPTIONS | exits
+    }
+}
+
 pub struct Tracer {
     out: Sender<Message>,
     parts: Parts,
+    how: How,
     begun: Instant,
     /// What was started, and its exit code.
     root: Option<Pid>,
@@ -159,22 +107,27 @@ pub struct Tracer {
     /// Children of which their parents have told, and which were not seen yet; and the other way round.
     expected: HashMap<Pid, Born>,
     stopped: HashSet<Pid>,
-    spaces: usize,
+    /// How many address spaces there are.
+    spaces: Arc<AtomicUsize>,
+    /// Those that are looked at once more when their processes exit.
+    looked_at: HashMap<Pid, (Space, Told)>,
     readers: Vec<thread::JoinHandle<()>>,
 }
 
 impl Tracer {
-    pub fn new(out: Sender<Message>, parts: Parts) -> Self {
+    pub fn new(out: Sender<Message>, parts: Parts, how: How) -> Self {
         Self {
             out,
             parts,
+            how,
             begun: Instant::now(),
             root: None,
             code: 0,
             known: HashSet::new(),
             expected: HashMap::new(),
             stopped: HashSet::new(),
-            spaces: 0,
+            spaces: Arc::default(),
+            looked_at: HashMap::new(),
             readers: Vec::new(),
         }
     }
@@ -182,6 +135,14 @@ impl Tracer {
     fn send(&self, message: Message) {
         // Who does not listen any more has said why.
         let _ = self.out.send(message);
+    }
+
+    fn send_program(&self, words: Vec<String>) {
+        self.send(Message::Program {
+            version: 1,
+            words,
+            untraced: self.how.untraced,
+        });
     }
 
     /// Runs a program to its end, for comparison.
@@ -193,15 +154,17 @@ impl Tracer {
     }
 
     /// Starts a program, which is stopped until [`Tracer::follow`].
-    pub fn start(&mut self, program: &[String]) -> io::Result<()> {
+    pub fn start(&mut self, program: &[String], out: Stdio, error: Stdio) -> io::Result<Child> {
         self.begun = Instant::now();
-        let child = Command::new("/proc/self/exe")
+        let started = Command::new("/proc/self/exe")
             .arg0("mmwatch")
             .arg(START)
             .arg("--")
             .args(program)
+            .stdout(out)
+            .stderr(error)
             .spawn()?;
-        let child = Pid::from_raw(child.id() as i32);
+        let child = Pid::from_raw(started.id() as i32);
         // Not traced yet: a stop of the ordinary kind.
         match waitpid(child, Some(WaitPidFlag::WUNTRACED))? {
             WaitStatus::Stopped(..) => {}
@@ -211,15 +174,12 @@ impl Tracer {
                 )))
             }
         }
-        ptrace::seize(child, OPTIONS)?;
+        ptrace::seize(child, self.how.options())?;
         self.known.insert(child);
         self.root = Some(child);
-        self.send(Message::Program {
-            version: 1,
-            words: program.to_vec(),
-        });
+        self.send_program(program.to_vec());
         kill(child, Signal::SIGCONT)?;
-        Ok(())
+        Ok(started)
     }
 
     /// Takes a process that runs, with its threads.
@@ -232,14 +192,19 @@ impl Tracer {
                 _ => error,
             })
         })?;
-        let words = vec![comm(pid).unwrap_or_default(), format!("(process {pid})")];
-        self.send(Message::Program { version: 1, words });
+        self.send_program(vec![
+            comm(pid).unwrap_or_default(),
+            format!("(process {pid})"),
+        ]);
         for task in tasks {
             let name = task?.file_name();
             let Some(task) = name.to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            match ptrace::seize(Pid::from_raw(task), OPTIONS) {
+            if self.how.untraced && task != pid {
+                continue;
+            }
+            match ptrace::seize(Pid::from_raw(task), self.how.options()) {
                 Ok(()) => {
                     self.known.insert(Pid::from_raw(task));
                 }
@@ -252,43 +217,64 @@ impl Tracer {
         ptrace::interrupt(pid).map_err(|errno| explain(errno.into()))?;
         waitpid(pid, Some(WaitPidFlag::__WALL))?;
         self.watch(pid, "attach")?;
-        ptrace::cont(pid, None)?;
-        Ok(())
+        self.watched(pid)
     }
 
     /// Watches the address space of a process that is stopped.
     fn watch(&mut self, pid: Pid, by: &str) -> io::Result<()> {
-        let mut device = Device::watch(pid.as_raw(), !self.parts.is_all())?;
+        let options = WatchOptions {
+            ranges: !self.parts.is_all(),
+            stacks: self.how.stacks,
+            follow: self.how.untraced,
+        };
+        let device = Device::watch(pid.as_raw(), options)?;
         for range in &self.parts.ranges {
-            device.add_range(range.clone())?;
+            device.add_range(range.clone(), 0)?;
         }
-        let parts = self.parts.clone();
         let space = Space {
-            index: self.spaces,
+            index: self.spaces.fetch_add(1, Ordering::Relaxed),
             pid: pid.as_raw(),
             by: by.into(),
             name: comm(pid.as_raw()).unwrap_or_default(),
             time: self.begun.elapsed().as_nanos() as u64,
         };
-        self.spaces += 1;
-        let out = self.out.clone();
         self.send(Message::Space(space.clone()));
-        self.readers.push(thread::spawn(move || {
-            if let Err(error) = read(&mut device, &space, &parts, &out) {
-                let _ = out.send(Message::NotFollowed(format!(
-                    "process {}: {error}",
-                    space.pid
-                )));
-            }
-        }));
+        let reader = SpaceReader {
+            device,
+            space,
+            told: Told::default(),
+            parts: self.parts.clone(),
+            follows: self.how.untraced,
+            spaces: self.spaces.clone(),
+            out: self.out.clone(),
+        };
+        // As long as it is stopped, nothing of what there is now is missed.
+        reader.look();
+        if self.how.stacks && !self.how.untraced {
+            let looked_at = (reader.space.clone(), reader.told.clone());
+            self.looked_at.insert(pid, looked_at);
+        }
+        self.readers.push(thread::spawn(move || reader.run()));
         Ok(())
     }
 
-    /// Likewise; what cannot be watched is told.
+    /// Lets a process go on that is watched now, or was to be.
+    fn watched(&mut self, pid: Pid) -> io::Result<()> {
+        if !self.how.untraced {
+            return resume(pid, None);
+        }
+        self.known.remove(&pid);
+        match ptrace::detach(pid, None) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Watches it; what cannot be watched is told.
     fn try_watch(&mut self, pid: Pid, by: &str) -> io::Result<()> {
         if let Err(error) = self.watch(pid, by) {
             // Nothing at all could be.
-            if self.spaces == 0 {
+            if self.spaces.load(Ordering::Relaxed) == 0 {
                 let _ = kill(pid, Signal::SIGKILL);
                 return Err(error);
             }
@@ -364,6 +350,12 @@ impl Tracer {
             libc_event::CLONE => Born::Clone,
             libc_event::EXEC => {
                 self.try_watch(pid, "exec")?;
+                return self.watched(pid);
+            }
+            libc_event::EXIT => {
+                if let Some((space, told)) = self.looked_at.remove(&pid) {
+                    told.look(&space, &self.out);
+                }
                 return resume(pid, None);
             }
             libc_event::STOP if !self.known.contains(&pid) => {
@@ -395,6 +387,7 @@ mod libc_event {
     pub const VFORK: i32 = 2;
     pub const CLONE: i32 = 3;
     pub const EXEC: i32 = 4;
+    pub const EXIT: i32 = 6;
     pub const STOP: i32 = 128;
 }
 
@@ -404,91 +397,4 @@ fn resume(pid: Pid, signal: Option<Signal>) -> io::Result<()> {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-/// How often mappings are looked at, at the most.
-const MAPPINGS: Duration = Duration::from_millis(50);
-
-/// Brings what is seen of an address space to who listens, until that has ended.
-fn read(
-    device: &mut Device,
-    space: &Space,
-    parts: &Parts,
-    out: &Sender<Message>,
-) -> io::Result<()> {
-    let mut mappings = HashSet::new();
-    let mut looked: Option<Instant> = None;
-    let mut names: HashMap<i32, Option<String>> = HashMap::new();
-    let mut over = false;
-    while !over {
-        if looked.is_none_or(|when| when.elapsed() > MAPPINGS) {
-            for mapping in mappings_of(space.pid) {
-                if mappings.insert(mapping.clone()) {
-                    if parts.has(&mapping) {
-                        add(device, space, &mapping, out);
-                    }
-                    let _ = out.send(Message::Mapping {
-                        space: space.index,
-                        mapping,
-                    });
-                }
-            }
-            looked = Some(Instant::now());
-        }
-        // Mappings that come are looked for, also if nothing happens.
-        if !device.wait(MAPPINGS)? {
-            continue;
-        }
-        let Some(events) = device.read()? else {
-            break;
-        };
-        for mut event in events {
-            over |= event.kind == KIND_RELEASE;
-            if event.kind != KIND_DROPPED {
-                event.time += space.time;
-                if event.tgid != space.pid {
-                    let name = names
-                        .entry(event.tgid)
-                        .or_insert_with_key(|tgid| comm(*tgid));
-                    event.task = Some(name.clone().unwrap_or(format!("process {}", event.tgid)));
-                }
-            }
-            let space = space.index;
-            if out.send(Message::Event { space, event }).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    let _ = out.send(Message::Ended {
-        space: space.index,
-        status: device.status()?,
-    });
-    Ok(())
-}
-
-/// Watches a mapping; tells if it cannot be.
-fn add(device: &Device, space: &Space, mapping: &Mapping, out: &Sender<Message>) {
-    if let Err(error) = device.add_range(mapping.start..mapping.end) {
-        let _ = out.send(Message::NotFollowed(format!(
-            "{} of process {}: {error}",
-            mapping.name, space.pid
-        )));
-    }
-}
-
-/// The mappings of a process, as they are.
-fn mappings_of(pid: i32) -> Vec<Mapping> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    maps.lines()
-        .filter_map(|line| {
-            let (range, rest) = line.split_once(' ')?;
-            let (start, end) = range.split_once('-')?;
-            let name = rest.split_whitespace().nth(4)?;
-            Some(Mapping {
-                start: u64::from_str_radix(start, 16).ok()?,
-                end: u64::from_str_radix(end, 16).ok()?,
-                name: name.into(),
-            })
-        })
-        .collect()
 }

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/mmwatch`, as `samples/mmwatch.h` describes it.
+
+use crate::event::Event;
+use nix::errno::Errno;
+use nix::poll::poll;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
+use nix::poll::PollTimeout;
+use nix::unistd::sysconf;
+use nix::unistd::SysconfVar;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+const PATH: &str = "/dev/mmwatch";
+
+#[repr(C)]
+pub struct WatchArgument {
+    pid: i32,
+    flags: u32,
+    count_address: u64,
+}
+
+const RANGES: u32 = 1 << 0;
+const STACKS: u32 = 1 << 1;
+const FOLLOW: u32 = 1 << 2;
+
+#[repr(C)]
+pub struct RangeArgument {
+    start: u64,
+    length: u64,
+    cookie: u64,
+    value: u64,
+    index: u32,
+    reserved: u32,
+}
+
+/// How a watch stands.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Status {
+    /// Invalidations.
+    pub count: u64,
+    /// Of these, what was published.
+    pub published: u64,
+    /// Invalidated, a page each time that it was.
+    pub pages: u64,
+    /// Events that did not fit.
+    pub dropped: u64,
+    ended: u32,
+    reserved: u32,
+}
+
+nix::ioctl_write_ptr!(watch, 0xB8, 1, WatchArgument);
+nix::ioctl_read!(status, 0xB8, 2, Status);
+nix::ioctl_readwrite!(add_range, 0xB8, 4, RangeArgument);
+nix::ioctl_write_int_bad!(remove_range, nix::request_code_none!(0xB8, 5));
+
+pub fn page_size() -> u64 {
+    match sysconf(SysconfVar::PAGE_SIZE) {
+        Ok(Some(size)) => size as u64,
+        _ => 4096,
+    }
+}
+
+/// An error, with what could not be done.
+pub(crate) fn explain(what: &str, error: impl Into<io::Error>) -> io::Error {
+    let error = error.into();
+    io::Error::new(error.kind(), format!("{PATH}: {what}: {error}"))
+}
+
+/// How an address space is to be watched.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Not all of it, but what [`Device::add_range`] adds.
+    pub ranges: bool,
+    /// Events tell where the thread was.
+    pub stacks: bool,
+    /// What another process executes is watched as well.
+    pub follow: bool,
+}
+
+/// A range that was added.
+#[derive(Clone, Copy, Debug)]
+pub struct Added {
+    /// Which counter it has; its name for [`Device::remove_range`].
+    pub index: u32,
+    /// What that was.
+    pub value: u64,
+}
+
+/// A watch on one address space.
+///
+/// ```no_run
+/// use libmmwatch::Device;
+/// use libmmwatch::Options;
+///
+/// let device = Device::watch(0, Options::default())?;
+/// drop(vec![1u8; 1 << 20]);
+/// for event in device.read()?.into_iter().flatten() {
+///     println!("{:#x}-{:#x}", event.start, event.end);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Device {
+    file: File,
+    /// Of one event.
+    size: usize,
+    buffer: Mutex<Vec<u8>>,
+}
+
+impl Device {
+    /// Watches the calling process (0), or one that the caller traces and has stopped.
+    pub fn watch(pid: i32, options: Options) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).open(PATH).map_err(|error| {
+            let what = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    "cannot be opened (is the module loaded? insmod mmwatch.ko)"
+                }
+                io::ErrorKind::PermissionDenied => "cannot be opened (it is root's)",
+                _ => "cannot be opened",
+            };
+            explain(what, error)
+        })?;
+        let flag = |given: bool, flag: u32| if given { flag } else { 0 };
+        let argument = WatchArgument {
+            pid,
+            flags: flag(options.ranges, RANGES)
+                | flag(options.stacks, STACKS)
+                | flag(options.follow, FOLLOW),
+            count_address: 0,
+        };
+        // SAFETY: The argument is what this request reads, and the kernel keeps no pointer to it.
+        unsafe { watch(file.as_raw_fd(), &argument) }.map_err(|errno| {
+            let what = match pid {
+                0 => "cannot watch this process".into(),
+                _ => format!("cannot watch process {pid}"),
+            };
+            explain(&what, errno)
+        })?;
+        let size = Event::size(options.stacks);
+        Ok(Self {
+            file,
+            size,
+            buffer: Mutex::new(vec![0; 1024 * size]),
+        })
+    }
+
+    /// Watches a range. Events of it have the cookie.
+    pub fn add_range(&self, range: Range<u64>, cookie: u64) -> io::Result<Added> {
+        let mut argument = RangeArgument {
+            start: range.start,
+            length: range.end.saturating_sub(range.start),
+            cookie,
+            value: 0,
+            index: 0,
+            reserved: 0,
+        };
+        // SAFETY: The argument is what this request reads and fills, and the kernel keeps no pointer to it.
+        unsafe { add_range(self.file.as_raw_fd(), &mut argument) }.map_err(|errno| {
+            let what = format!(
+                "the range {:#x}-{:#x} cannot be watched",
+                range.start, range.end
+            );
+            explain(&what, errno)
+        })?;
+        Ok(Added {
+            index: argument.index,
+            value: argument.value,
+        })
+    }
+
+    /// Does not watch a range any more.
+    pub fn remove_range(&self, index: u32) -> io::Result<()> {
+        let name = i32::try_from(index).map_err(|_| io::Error::from(Errno::ENOENT))?;
+        // SAFETY: This request takes a number, no pointer.
+        unsafe { remove_range(self.file.as_raw_fd(), name) }
+            .map_err(|errno| explain(&format!("range {index} cannot be removed"), errno))?;
+        Ok(())
+    }
+
+    /// Waits until there is something to read, for so long at the most. Returns whether there is.
+    pub fn wait(&self, time: Duration) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, time) {
+            Ok(ready) => Ok(ready != 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Reads events, at least one. None is the end.
+    pub fn read(&self) -> io::Result<Option<Vec<Event>>> {
+        // Nothing of what is in it is used before it is read anew.
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match (&self.file).read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(size) => {
+                    let events = buffer[..size].chunks_exact(self.size);
+                    return Ok(Some(events.map(Event::from_bytes).collect()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(explain("cannot be read", error)),
+            }
+        }
+    }
+
+    pub fn status(&self) -> io::Result<Status> {
+        let mut result = Status::default();
+        // SAFETY: The argument is what this request fills, and the kernel keeps no pointer to it.
+        unsafe { status(self.file.as_raw_fd(), &mut result) }
+            .map_err(|errno| explain("does not say how it stands", errno))?;
+        Ok(result)
+    }
+}
+
+/// For those who wait for more than this.
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

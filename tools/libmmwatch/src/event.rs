@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is read from the device.
+
+/// The names of `enum mmwatch_kind`, in its order.
+pub const KINDS: [&str; 12] = [
+    "unmap",
+    "clear",
+    "protect",
+    "protect-page",
+    "soft-dirty",
+    "release",
+    "migrate",
+    "exclusive",
+    "other",
+    "dropped",
+    "exec",
+    "not-followed",
+];
+/// The address space is gone.
+pub const KIND_RELEASE: u32 = 5;
+/// So many events as [`Event::start`] says did not fit.
+pub const KIND_DROPPED: u32 = 9;
+/// What comes next is of another program, which the process has executed.
+pub const KIND_EXEC: u32 = 10;
+/// The process has executed a program that is not watched; [`Event::start`] is the errno.
+pub const KIND_NOT_FOLLOWED: u32 = 11;
+
+/// How many addresses a stack has at the most.
+pub const STACK_DEPTH: usize = 16;
+
+/// `struct mmwatch_event`, and the addresses that follow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds since the watch began.
+    pub time: u64,
+    pub start: u64,
+    pub end: u64,
+    /// How many invalidations there were, with this one.
+    pub count: u64,
+    /// An index of [`KINDS`].
+    pub kind: u32,
+    /// The one who invalidated could wait.
+    pub blockable: bool,
+    /// Of a release: the process goes on, it has executed another program.
+    pub executed: bool,
+    /// The thread that did it.
+    pub pid: i32,
+    /// Its process.
+    pub tgid: i32,
+    /// Negative, if it was not in one.
+    pub syscall: i32,
+    pub cpu: u32,
+    /// Nanoseconds that the watch has taken of it.
+    pub latency: u32,
+    /// That of the range.
+    pub cookie: u64,
+    /// With [`crate::Options::stacks`]: where the thread was, without the zeros at the end.
+    pub stack: Vec<u64>,
+}
+
+impl Event {
+    /// Of an event without the addresses.
+    const SIZE: usize = 72;
+
+    /// How many bytes one takes.
+    pub(crate) fn size(stacks: bool) -> usize {
+        Self::SIZE + if stacks { 8 * STACK_DEPTH } else { 0 }
+    }
+
+    /// Takes apart what is of [`Event::size`].
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let u64_at = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
+        let u32_at = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+        let mut stack: Vec<u64> = (Self::SIZE..bytes.len()).step_by(8).map(u64_at).collect();
+        let depth = stack.iter().rposition(|address| *address != 0);
+        stack.truncate(depth.map_or(0, |last| last + 1));
+        Self {
+            time: u64_at(0),
+            start: u64_at(8),
+            end: u64_at(16),
+            count: u64_at(24),
+            kind: u32_at(32),
+            blockable: u32_at(36) & 1 != 0,
+            executed: u32_at(36) & 2 != 0,
+            pid: u32_at(40) as i32,
+            tgid: u32_at(44) as i32,
+            syscall: u32_at(48) as i32,
+            cpu: u32_at(52),
+            latency: u32_at(56),
+            cookie: u64_at(64),
+            stack,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [7u64, 0x1000, 0x3000, 9] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for word in [1u32, 3, 11, 12, -1i32 as u32, 5, 600, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(42u64.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn fields() {
+        let bytes = bytes();
+        assert_eq!(bytes.len(), Event::size(false));
+        let expected = Event {
+            time: 7,
+            start: 0x1000,
+            end: 0x3000,
+            count: 9,
+            kind: 1,
+            blockable: true,
+            executed: true,
+            pid: 11,
+            tgid: 12,
+            syscall: -1,
+            cpu: 5,
+            latency: 600,
+            cookie: 42,
+            stack: Vec::new(),
+        };
+        assert_eq!(Event::from_bytes(&bytes), expected);
+    }
+
+    #[test]
+    fn a_stack_ends_at_its_last_address() {
+        let mut bytes = bytes();
+        let mut stack = [0u64; STACK_DEPTH];
+        // The word on top of the stack may be anything, also 0.
+        stack[..3].copy_from_slice(&[0x400000, 0, 0x400100]);
+        for word in stack {
+            bytes.extend(word.to_ne_bytes());
+        }
+        assert_eq!(bytes.len(), Event::size(true));
+        assert_eq!(Event::from_bytes(&bytes).stack, [0x400000, 0, 0x400100]);
+    }
+
+    #[test]
+    fn a_stack_of_another_address_space_is_none() {
+        let mut bytes = bytes();
+        bytes.resize(Event::size(true), 0);
+        assert!(Event::from_bytes(&bytes).stack.is_empty());
+    }
+
+    #[test]
+    fn a_full_stack() {
+        let mut bytes = bytes();
+        for word in 1..=STACK_DEPTH as u64 {
+            bytes.extend(word.to_ne_bytes());
+        }
+        assert_eq!(Event::from_bytes(&bytes).stack.len(), STACK_DEPTH);
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An event, as it is recorded and told.
+
+use libmmwatch::page_size;
+use libmmwatch::Event as DeviceEvent;
+use libmmwatch::KINDS;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// `struct mmwatch_event`, without what only a program needs that watches itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Nanoseconds since the program was started.
+    pub time: u64,
+    pub start: u64,
+    pub end: u64,
+    pub kind: u32,
+    pub blockable: bool,
+    pub executed: bool,
+    pub pid: i32,
+    pub tgid: i32,
+    /// Negative, if it was not in one.
+    pub syscall: i32,
+    pub cpu: u32,
+    /// Nanoseconds.
+    pub latency: u32,
+    /// What the task is called, if it is not one of the process itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Where the thread was, if that was asked for: see `samples/mmwatch.h`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<u64>,
+}
+
+impl From<DeviceEvent> for Event {
+    fn from(event: DeviceEvent) -> Self {
+        Self {
+            time: event.time,
+            start: event.start,
+            end: event.end,
+            kind: event.kind,
+            blockable: event.blockable,
+            executed: event.executed,
+            pid: event.pid,
+            tgid: event.tgid,
+            syscall: event.syscall,
+            cpu: event.cpu,
+            latency: event.latency,
+            task: None,
+            stack: event.stack,
+        }
+    }
+}
+
+impl Event {
+    pub fn kind_name(&self) -> &'static str {
+        kind_name(self.kind)
+    }
+
+    pub fn pages(&self) -> u64 {
+        self.end.saturating_sub(self.start) / page_size()
+    }
+
+    /// Who or what did it, as far as it can be told.
+    pub fn reason(&self) -> String {
+        let what = match usize::try_from(self.syscall) {
+            Ok(number) => syscall_name(number),
+            Err(_) if !self.blockable => "the OOM killer".into(),
+            // Its memory was copied on write, say.
+            Err(_) if self.task.is_none() => "a page fault".into(),
+            Err(_) => String::new(),
+        };
+        match (&self.task, what.as_str()) {
+            (None, _) => what,
+            (Some(task), "") => task.clone(),
+            (Some(task), _) => format!("{what} ({task})"),
+        }
+    }
+}
+
+pub fn kind_name(kind: u32) -> &'static str {
+    KINDS.get(kind as usize).copied().unwrap_or("unknown")
+}
+
+fn syscall_name(number: usize) -> String {
+    match syscalls::Sysno::new(number) {
+        Some(name) => name.name().into(),
+        None => format!("system call {number}"),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A munmap().
+    pub fn event(kind: u32, start: u64, end: u64) -> Event {
+        Event {
+            time: 1_500_000_000,
+            start,
+            end,
+            kind,
+            blockable: true,
+            executed: false,
+            pid: 7,
+            tgid: 7,
+            syscall: 11,
+            cpu: 0,
+            latency: 300,
+            task: None,
+            stack: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn reasons() {
+        let mut event = event(0, 0, 0x3000);
+        assert_eq!(event.reason(), "munmap");
+        assert_eq!((event.pages(), event.kind_name()), (3, "unmap"));
+        event.task = Some("other".into());
+        assert_eq!(event.reason(), "munmap (other)");
+        event.syscall = -1;
+        assert_eq!(event.reason(), "other");
+        event.task = None;
+        assert_eq!(event.reason(), "a page fault");
+        event.blockable = false;
+        assert_eq!(event.reason(), "the OOM killer");
+        event.syscall = 100_000;
+        assert_eq!(event.reason(), "system call 100000");
+    }
+}

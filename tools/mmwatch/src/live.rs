@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The live view: what happens now, at the bottom of the terminal. What the program writes is above it.
+
+mod activity;
+mod bar;
+mod draw;
+mod program_text;
+mod screen;
+
+use crate::event::Event;
+use crate::report::Report;
+use activity::Activity;
+use draw::draw;
+use program_text::ProgramText;
+use screen::Screen;
+use std::io;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How often it is drawn.
+pub const PERIOD: Duration = Duration::from_millis(250);
+
+pub struct Live {
+    screen: Screen,
+    begun: Instant,
+    activity: Activity,
+    text: ProgramText,
+    colour: bool,
+}
+
+impl Live {
+    pub fn begin(colour: bool) -> io::Result<Self> {
+        Ok(Self {
+            screen: Screen::begin()?,
+            begun: Instant::now(),
+            activity: Activity::default(),
+            text: ProgramText::default(),
+            colour,
+        })
+    }
+
+    pub fn add(&mut self, space: usize, event: &Event) {
+        self.activity.add(space, event);
+    }
+
+    /// What the program has written. Whole lines are shown at once, others as soon as they are whole.
+    pub fn write(&mut self, stream: usize, bytes: &[u8]) -> io::Result<()> {
+        let lines = self.text.add(stream, bytes);
+        self.screen.print(&lines)
+    }
+
+    /// Draws what there was since the last time.
+    pub fn show(&mut self, report: &Report) -> io::Result<()> {
+        self.activity.tick(self.begun.elapsed());
+        let (activity, text) = (&self.activity, self.text.unfinished());
+        let colour = self.colour;
+        self.screen
+            .draw(|frame| draw(frame, report, activity, text, colour))
+    }
+
+    /// Takes the view away. What was written without the end of a line stays.
+    pub fn end(&mut self) -> io::Result<()> {
+        let lines = self.text.finish();
+        self.screen.print(&lines)?;
+        self.screen.end()
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is at an address of a program: the function, by the symbols of the file that is mapped there.
+
+use crate::call::ends_with_call;
+use crate::call::LONGEST;
+use crate::mapping::Mapping;
+use object::read::ReadCache;
+use object::Architecture;
+use object::Object;
+use object::ObjectSegment;
+use object::ObjectSymbol;
+use object::SymbolKind;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+struct Symbol {
+    address: u64,
+    size: u64,
+    name: String,
+}
+
+/// What is known of a file.
+struct Image {
+    file: File,
+    is_x86_64: bool,
+    /// Where in the file, how many bytes, and the address that its symbols have for it.
+    segments: Vec<(u64, u64, u64)>,
+    /// By address.
+    symbols: Vec<Symbol>,
+}
+
+impl Image {
+    fn open(path: &str) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let cache = ReadCache::new(file.try_clone().ok()?);
+        let object = object::File::parse(&cache).ok()?;
+        let segments = object.segments().map(|segment| {
+            let (offset, size) = segment.file_range();
+            (offset, size, segment.address())
+        });
+        let mut symbols: Vec<_> = object
+            .symbols()
+            .chain(object.dynamic_symbols())
+            .filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text)
+            .filter_map(|symbol| {
+                Some(Symbol {
+                    address: symbol.address(),
+                    size: symbol.size(),
+                    name: symbol.name().ok()?.into(),
+                })
+            })
+            .collect();
+        // Of several names, the shortest one: "read" rather than "__libc_read".
+        symbols.sort_by(|a, b| {
+            (a.address, a.name.len(), &a.name).cmp(&(b.address, b.name.len(), &b.name))
+        });
+        symbols.dedup_by_key(|symbol| symbol.address);
+        Some(Self {
+            is_x86_64: object.architecture() == Architecture::X86_64,
+            segments: segments.collect(),
+            symbols,
+            file,
+        })
+    }
+
+    /// The function that an offset in the file is in, and where that begins, in the file.
+    fn function(&self, offset: u64) -> Option<(&str, u64)> {
+        let (from, _, address) = self
+            .segments
+            .iter()
+            .find(|(from, size, _)| offset.wrapping_sub(*from) < *size)?;
+        let wanted = offset - from + address;
+        let next = self
+            .symbols
+            .partition_point(|symbol| symbol.address <= wanted);
+        let symbol = &self.symbols[next.checked_sub(1)?];
+        // Assembler code may have none.
+        let is_in = symbol.size == 0 || wanted < symbol.address + symbol.size;
+        is_in.then(|| (&*symbol.name, symbol.address.wrapping_sub(*address) + from))
+    }
+}
+
+/// The files that were looked into.
+#[derive(Default)]
+pub struct Symbols {
+    images: HashMap<String, Option<Image>>,
+}
+
+impl Symbols {
+    fn image(&mut self, mapping: &Mapping) -> Option<&Image> {
+        if !mapping.is_of_file() {
+            return None;
+        }
+        self.images
+            .entry(mapping.name.clone())
+            .or_insert_with_key(|path| Image::open(path))
+            .as_ref()
+    }
+
+    /// Names an address, as the function that it, or what is just before it, is in.
+    pub fn name(&mut self, mapping: &Mapping, address: u64, just_before: bool) -> String {
+        let file = match mapping.short_name() {
+            "" => "no file".into(),
+            name => name.to_string(),
+        };
+        let offset = address - mapping.start + mapping.offset;
+        let function = self
+            .image(mapping)
+            .and_then(|image| image.function(offset - u64::from(just_before)));
+        match function {
+            Some((name, begin)) => format!(
+                "{:#}+{:#x} ({file})",
+                rustc_demangle::demangle(name),
+                offset - begin
+            ),
+            // What a disassembler of the file can be asked for.
+            None if mapping.is_of_file() => format!("{offset:#x} ({file})"),
+            None => format!("{address:#x} ({file})"),
+        }
+    }
+
+    /// Whether what is before an address is a call. None if that cannot be told.
+    pub fn is_after_call(&mut self, mapping: &Mapping, address: u64) -> Option<bool> {
+        let image = self.image(mapping).filter(|image| image.is_x86_64)?;
+        let length = (address - mapping.start).min(LONGEST as u64) as usize;
+        let mut code = [0; LONGEST];
+        let code = &mut code[..length];
+        let offset = address - mapping.start + mapping.offset;
+        image
+            .file
+            .read_exact_at(code, offset - length as u64)
+            .ok()?;
+        Some(ends_with_call(code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::mappings_of;
+
+    /// A function of the C library, and what is mapped where that is.
+    fn of_libc() -> (Mapping, u64) {
+        let mappings = mappings_of(std::process::id() as i32);
+        let is_libc = |it: &&Mapping| it.executable && it.short_name() == "libc.so.6";
+        let mapping = mappings.iter().find(is_libc).unwrap().clone();
+        let image = Image::open(&mapping.name).unwrap();
+        let symbol = image.symbols.iter().find(|it| it.name == "qsort").unwrap();
+        let (from, _, address) = image
+            .segments
+            .iter()
+            .find(|(from, size, _)| mapping.offset.wrapping_sub(*from) < *size)
+            .unwrap();
+        let offset = symbol.address - address + from;
+        let start = mapping.start - mapping.offset + offset;
+        (mapping, start)
+    }
+
+    #[test]
+    fn a_function() {
+        let (mapping, start) = of_libc();
+        let mut symbols = Symbols::default();
+        assert_eq!(
+            symbols.name(&mapping, start, false),
+            "qsort+0x0 (libc.so.6)"
+        );
+        assert_eq!(
+            symbols.name(&mapping, start + 4, true),
+            "qsort+0x4 (libc.so.6)"
+        );
+        // What returns to the first instruction has called from what is before it.
+        assert!(!symbols.name(&mapping, start, true).starts_with("qsort"));
+    }
+
+    #[test]
+    fn without_a_file() {
+        let mapping = Mapping {
+            start: 0x1000,
+            end: 0x2000,
+            name: String::new(),
+            offset: 0,
+            executable: true,
+        };
+        let mut symbols = Symbols::default();
+        assert_eq!(symbols.name(&mapping, 0x1234, true), "0x1234 (no file)");
+        assert_eq!(symbols.is_after_call(&mapping, 0x1234), None);
+    }
+
+    #[test]
+    fn a_file_without_symbols() {
+        let mapping = Mapping {
+            start: 0x1000,
+            end: 0x2000,
+            name: "/etc/passwd".into(),
+            offset: 0x3000,
+            executable: true,
+        };
+        let mut symbols = Symbols::default();
+        assert_eq!(symbols.name(&mapping, 0x1234, true), "0x3234 (passwd)");
+        assert_eq!(symbols.is_after_call(&mapping, 0x1234), None);
+    }
+
+    /// Whether calls are found where a compiler has put them.
+    #[test]
+    fn calls_of_a_program() {
+        let (mapping, start) = of_libc();
+        let mut symbols = Symbols::default();
+        let after_calls = (start + 1..mapping.end)
+            .take(1 << 16)
+            .filter(|address| symbols.is_after_call(&mapping, *address) == Some(true))
+            .count();
+        assert!((100..1 << 14).contains(&after_calls), "{after_calls}");
+    }
+}
