@@ -1157,18 +1157,16 @@ impl MiscDevice for Device {
         if wanted > MAX_RANGES {
             return Err(ENOSPC);
         }
-        if mappable.counters.as_ref().map_or(0, |it| it.len()) < wanted {
-            if mappable.used || mappable.counters.is_some() {
-                return Err(EBUSY);
-            }
-            mappable.counters = Some(Arc::new(
-                SharedCounters::new(wanted, GFP_KERNEL_ACCOUNT)?,
-                GFP_KERNEL,
-            )?);
-        }
         match &mappable.counters {
-            Some(counters) => counters.map(area),
-            None => Err(EINVAL),
+            Some(counters) if counters.len() >= wanted => counters.map(area),
+            None if !mappable.used => {
+                let counters = SharedCounters::new(wanted, GFP_KERNEL_ACCOUNT)?;
+                // One that is refused does not decide how many there are.
+                counters.map(area)?;
+                mappable.counters = Some(Arc::new(counters, GFP_KERNEL)?);
+                Ok(())
+            }
+            _ => Err(EBUSY),
         }
     }
 
