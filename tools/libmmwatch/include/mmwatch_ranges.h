@@ -33,6 +33,7 @@ struct mmwatch_ranges {
 	size_t size;		/* of the counters, in bytes */
 	const uint64_t *counters;
 	uint32_t *owner;	/* 1; in a forked child 0, which does not have the counters */
+	size_t owner_size;	/* in bytes: its page, and one in which nothing is */
 };
 
 /* Ends it, and all ranges. */
@@ -41,7 +42,7 @@ static inline void mmwatch_ranges_close(struct mmwatch_ranges *ranges)
 	/* A child may have something else there. */
 	if (__atomic_load_n(ranges->owner, __ATOMIC_RELAXED))
 		munmap((void *)ranges->counters, ranges->size);
-	munmap(ranges->owner, sizeof(*ranges->owner));
+	munmap(ranges->owner, ranges->owner_size);
 	close(ranges->fd);
 }
 
@@ -53,17 +54,17 @@ static inline int mmwatch_ranges_open(struct mmwatch_ranges *ranges, unsigned in
 	void *owner, *counters;
 	int ret;
 
+	ranges->owner_size = 2 * page;
 	ranges->size = (max * sizeof(uint64_t) + page - 1) / page * page;
 	ranges->fd = open("/dev/mmwatch", O_RDONLY | O_CLOEXEC);
 	if (ranges->fd < 0)
 		return -errno;
 	if (ioctl(ranges->fd, MMWATCH_WATCH, &watch))
 		goto close;
-	owner = mmap(NULL, sizeof(*ranges->owner), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		     -1, 0);
+	owner = mmap(NULL, ranges->owner_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (owner == MAP_FAILED)
 		goto close;
-	if (madvise(owner, page, MADV_WIPEONFORK))
+	if (madvise(owner, ranges->owner_size, MADV_WIPEONFORK))
 		goto unmap;
 	counters = mmap(NULL, ranges->size, PROT_READ, MAP_SHARED, ranges->fd, 0);
 	if (counters == MAP_FAILED)
@@ -75,7 +76,7 @@ static inline int mmwatch_ranges_open(struct mmwatch_ranges *ranges, unsigned in
 
 unmap:
 	ret = -errno;
-	munmap(owner, sizeof(*ranges->owner));
+	munmap(owner, ranges->owner_size);
 	close(ranges->fd);
 	return ret;
 close:
@@ -97,7 +98,14 @@ static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *a
 	range->value = 0;
 	range->index = 0;
 	range->reserved = 0;
-	return ioctl(ranges->fd, MMWATCH_ADD_RANGE, range) ? -errno : 0;
+	if (ioctl(ranges->fd, MMWATCH_ADD_RANGE, range))
+		return -errno;
+	/*
+	 * What somebody was unmapping just before may still be read by CPUs that have not been told yet (their
+	 * TLBs). They are told before this returns, which is of memory that has nothing.
+	 */
+	madvise((char *)ranges->owner + ranges->owner_size / 2, ranges->owner_size / 2, MADV_DONTNEED);
+	return 0;
 }
 
 /*

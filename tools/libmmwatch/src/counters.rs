@@ -56,6 +56,11 @@ impl Counters {
         self.owner.is_caller()
     }
 
+    /// After a range was added: lets nobody read any more what was unmapped before.
+    pub fn settle(&self) {
+        self.owner.settle();
+    }
+
     /// What one is. None where it cannot be told: in a forked child.
     ///
     /// What was read of the range before this is from before it, what is read later is from after it.

@@ -71,6 +71,7 @@ impl Ranges {
             .shared
             .device
             .add_range(address as u64..end as u64, cookie)?;
+        self.shared.counters.settle();
         Ok(Range {
             shared: self.shared.clone(),
             address,
