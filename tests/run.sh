@@ -123,6 +123,7 @@ load mmwatch
 program task_work_test
 program mmu_notifier_test
 program mmwatch_test
+program mmwatch_ranges_test
 
 # The mmwatch program: exit codes, and what it says of what it saw.
 {
@@ -146,6 +147,9 @@ program mmwatch_test
 		number=$((number + 1))
 		if "${@:2}"; then echo "ok $number $1"; else echo "not ok $number $1"; fi
 	}
+	quietly() {
+		"$@" >/dev/null
+	}
 	two='import os
 if os.fork() == 0:
     os._exit(0)
@@ -155,12 +159,17 @@ open("/tmp/maps", "w")
 while True:
     mmap.mmap(-1, 1 << 20).close()
     time.sleep(0.01)'
+	# A program that changes its user.
+	other_user=/tmp/other_user
+	cp /bin/true "$other_user"
+	chown 65534 "$other_user"
+	chmod 4755 "$other_user"
 	echo "KTAP version 1"
-	echo "1..25"
+	echo "1..41"
 	expect "summary" 0 '^  unmap +[1-9][0-9]* +[1-9]' --summary -- true
 	expect "all of them" 0 '^  all +[1-9]' -- python3 -S -c 'del [bytearray(1 << 20) for _ in range(8)][:]'
 	expect "by whom" 0 '^  munmap +[1-9][0-9]* +[1-9]' -- true
-	expect "live" 0 'unmap +0x[0-9a-f]+-0x[0-9a-f]+ +[0-9]+ pages +pid [0-9]+ munmap$' --live -- true
+	expect "events" 0 'unmap +0x[0-9a-f]+-0x[0-9a-f]+ +[0-9]+ pages +pid [0-9]+ munmap$' --events -- true
 	expect "the program's exit code" 7 '^  all' -- sh -c 'exit 7'
 	expect "a signal" 137 '^  all' -- sh -c 'kill -9 $$'
 	expect "another program" 0 '^  [0-9]+ sleep \(exec\) +[1-9]' -- sh -c 'exec sleep 0.1'
@@ -184,15 +193,39 @@ memory.close()'
 	expect "JSON" 0 '"events": [1-9]' --json -- true
 	expect "a record" 0 '^  unmap' --record /tmp/record --svg /tmp/svg --summary -- true
 	expect "a report of it" 0 '^  munmap' report /tmp/record
+	expect "stacks" 0 '^    munmap\+0x[0-9a-f]+ \(libc.so.6\) < ' --stacks --record /tmp/stacks --summary -- \
+		python3 -S -c 'del [bytearray(1 << 20) for _ in range(8)][:]'
+	expect "stacks of a record" 0 '^    munmap\+0x[0-9a-f]+ \(libc.so.6\) < ' report /tmp/stacks
+	expect "stacks as JSON" 0 '"place": "munmap\+0x[0-9a-f]+ \(libc.so.6\)"' report --json /tmp/stacks
+	expect "stacks of events" 0 '^ +in 0x[0-9a-f]+ \(ld-linux' --stacks --events -- true
+	expect "untraced" 0 '^  Children are not followed' --untraced -- grep -q '^TracerPid:.0' /proc/self/status
+	expect "another program, untraced" 0 '^  [0-9]+ sleep \(exec\) +[1-9]' --untraced -- sh -c 'exec sleep 0.1'
+	expect "not followed, untraced" 0 'Not followed: what process [0-9]+ has executed: Operation not permitted' \
+		--untraced -- sh -c "exec $other_user"
+	expect "all or parts, untraced" 125 'cannot be used with' --untraced --map heap -- true
+	expect "no terminal" 125 'needs a terminal' --live -- true
 	expect "not a record" 125 'passwd: line 1' report /etc/passwd
 	ok "a picture" python3 -c 'import sys, xml.etree.ElementTree as tree
 names = [it.tag.split("}")[1] for it in tree.parse("/tmp/svg").iter()]
 sys.exit(names.count("path") < 3)'
+	# On a terminal: the view, what the program writes, a table at the end; and the program's exit code.
+	TERM=xterm script -qec "$mmwatch -- sh -c 'echo written; sleep 1; exit 7'" /tmp/terminal </dev/null >/dev/null
+	ok "a live view: the exit code" [ $? = 7 ]
+	ok "a live view" grep -q 'hottest ranges' /tmp/terminal
+	ok "above it, what the program writes" grep -q 'written' /tmp/terminal
+	ok "after it, the summary" grep -q '^  top ranges' /tmp/terminal
+	ok "a registration cache, in C" quietly "$programs/registration_cache"
+	ok "a registration cache, in Rust" quietly "$programs/../tools/release/examples/registration_cache"
 	python3 -S -c "$maps" &
 	watched=$!
 	until [ -e /tmp/maps ]; do sleep 0.1; done
 	timeout -s INT 3 "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
 	ok "a process that runs" grep -qE '^  munmap +[1-9]' /tmp/attached
+	timeout -s INT 3 "$mmwatch" --pid "$watched" --untraced --summary >/tmp/attached 2>&1 &
+	sleep 1.5
+	traced=$(sed -n 's/^TracerPid:.//p' "/proc/$watched/status")
+	wait $!
+	ok "a process that runs, untraced" [ "$traced,$(grep -cE '^  munmap +[1-9]' /tmp/attached)" = 0,1 ]
 	# Killed without a word: what it has followed goes on.
 	timeout -s KILL 2 "$mmwatch" --pid "$watched" --summary >/dev/null 2>&1
 	sleep 0.2

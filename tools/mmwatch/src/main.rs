@@ -96,8 +96,9 @@ fn watch(watch: Watch) -> io::Result<u8> {
             }
             let (output, error) = program_output::choose(collector.is_live());
             let child = tracer.start(&program, output, error)?;
-            program_output = ProgramOutput::read(child, &inputs);
+            // After that, as the program would inherit it, and before there are more threads.
             interruptions().thread_block()?;
+            program_output = ProgramOutput::read(child, &inputs);
         }
     }
     // Both end what the collector gets: all that was traced is gone, or there was an interruption.

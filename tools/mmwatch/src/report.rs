@@ -228,3 +228,106 @@ struct WithStacks<'a> {
     report: &'a Report,
     stacks: Vec<StackReport>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `--record` writes it, and has written it before there were stacks.
+    const RECORDED: &str = r#"
+{"program":{"version":1,"words":["sh","-c","exec  true"]}}
+{"space":{"index":0,"pid":93,"by":"exec","name":"sh","time":1000}}
+{"mapping":{"space":0,"mapping":{"start":4194304,"end":4198400,"name":"/bin/sh"}}}
+{"event":{"space":0,"event":{"time":2000,"start":4194304,"end":4202496,"kind":0,"blockable":true,"executed":false,"pid":93,"tgid":93,"syscall":11,"cpu":1,"latency":300}}}
+{"event":{"space":0,"event":{"time":3000,"start":0,"end":18446744073709551615,"kind":5,"blockable":true,"executed":true,"pid":93,"tgid":93,"syscall":59,"cpu":1,"latency":300}}}
+{"ended":{"space":0,"status":{"count":1,"published":0,"pages":2,"dropped":0,"ended":1}}}
+{"space":{"index":1,"pid":93,"by":"exec","name":"true","time":3500}}
+{"mapping":{"space":1,"mapping":{"start":8192,"end":12288,"name":"","offset":0,"executable":true}}}
+{"event":{"space":1,"event":{"time":4000,"start":4096,"end":8192,"kind":1,"blockable":true,"executed":false,"pid":93,"tgid":93,"syscall":-1,"cpu":0,"latency":100,"stack":[8448,0,8704]}}}
+{"event":{"space":1,"event":{"time":5000,"start":4096,"end":8192,"kind":1,"blockable":true,"executed":false,"pid":93,"tgid":93,"syscall":-1,"cpu":0,"latency":100,"stack":[8448,0,8704]}}}
+{"event":{"space":1,"event":{"time":1000000000,"start":4096,"end":8192,"kind":1,"blockable":true,"executed":false,"pid":50,"tgid":50,"syscall":-1,"cpu":0,"latency":100,"task":"kswapd0"}}}
+{"event":{"space":1,"event":{"time":0,"start":7,"end":0,"kind":9,"blockable":false,"executed":false,"pid":0,"tgid":0,"syscall":-1,"cpu":0,"latency":0}}}
+{"ended":{"space":1,"status":{"count":10,"pages":12,"dropped":7}}}
+{"not_followed":"what process 93 has executed: Operation not permitted"}
+"#;
+
+    fn recorded() -> Report {
+        let mut report = Report::default();
+        for line in RECORDED.trim().lines() {
+            report.add(serde_json::from_str(line).unwrap());
+        }
+        report
+    }
+
+    #[test]
+    fn summary() {
+        let mut said = Vec::new();
+        recorded().print(&mut said).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        for line in [
+            "mmwatch: sh -c exec true, 1.000 s",
+            "  unmap                                1             2         1.0",
+            "  clear                                3             3         3.0",
+            "  all                                 11            14        11.0",
+            "  a page fault                         2             2         100",
+            "  kswapd0                              1             1         100",
+            "  2 address spaces                 count         pages",
+            "  93 true (exec)                      10            12",
+            "  0x000000400000-0x000000402000                  1             2  sh",
+            "  0x000000001000-0x000000002000                  3             3",
+            "  top stacks                       count         pages",
+            "  clear                                2             2",
+            "    0x2100 (no file) < 0x2200 (no file)",
+            "  7 events were dropped: counted under \"all\", but not otherwise",
+            "  Of these, caused by others than the process itself: 1",
+            "  Not followed: what process 93 has executed: Operation not permitted",
+        ] {
+            assert!(
+                said.lines().any(|it| it == line),
+                "{line}\nis not in\n{said}"
+            );
+        }
+        assert!(!said.contains("Children"));
+    }
+
+    #[test]
+    fn json() {
+        let mut said = Vec::new();
+        recorded().json(&mut said).unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+        assert_eq!(said["kinds"]["clear"]["events"], 3);
+        assert_eq!(said["spaces"][0]["count"], 1);
+        assert_eq!(said["untraced"], false);
+        let stack = &said["stacks"][0];
+        assert_eq!(
+            (&stack["kind"], &stack["count"]["events"]),
+            (&"clear".into(), &2.into())
+        );
+        assert_eq!(stack["frames"][1]["address"], 0x2200);
+        assert_eq!(stack["frames"][1]["place"], "0x2200 (no file)");
+    }
+
+    #[test]
+    fn what_is_recorded_can_be_read_again() {
+        for line in RECORDED.trim().lines() {
+            let message: Message = serde_json::from_str(line).unwrap();
+            let again = serde_json::to_string(&message).unwrap();
+            let message_again: Message = serde_json::from_str(&again).unwrap();
+            assert_eq!(format!("{message:?}"), format!("{message_again:?}"));
+        }
+    }
+
+    #[test]
+    fn children() {
+        let mut report = Report::default();
+        report.add(Message::Program {
+            version: 1,
+            words: vec!["true".into()],
+            untraced: true,
+        });
+        let mut said = Vec::new();
+        report.print(&mut said).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("\n  Children are not followed (--untraced)\n"));
+    }
+}

@@ -7,7 +7,6 @@ use super::activity::Heat;
 use super::activity::Place;
 use super::bar::columns;
 use super::bar::Cell;
-use crate::event::kind_name;
 use crate::report::Report;
 use libmmwatch::page_size;
 use libmmwatch::KINDS;
@@ -26,6 +25,8 @@ const BARS: usize = 3;
 const LABEL: usize = 20;
 /// What happens how often, from little to much.
 const LEVELS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+/// How much is much at least: a single event is not.
+const MUCH: f64 = 4.0;
 
 fn kind_colour(kind: u32) -> Color {
     match kind {
@@ -179,7 +180,7 @@ impl Painter<'_> {
             .iter()
             .flatten()
             .map(|cell| cell.heat)
-            .fold(1.0, f64::max);
+            .fold(MUCH, f64::max);
         for column in columns {
             spans.push(match column {
                 Some(cell) => self.cell(cell, most),
@@ -224,7 +225,7 @@ impl Painter<'_> {
             .report
             .mappings
             .name(place.space, place.start, place.end)
-            .unwrap_or(kind_name(heat.kind));
+            .unwrap_or("anonymous");
         let name: String = name.chars().take(23).collect();
         let pages = (place.end - place.start) / page_size();
         Line::from(vec![
@@ -346,13 +347,13 @@ mod tests {
             "{}",
             rows[7]
         );
-        assert!(rows[8].starts_with("101 child           █"), "{}", rows[8]);
+        assert!(rows[8].starts_with("101 child           ▅▅"), "{}", rows[8]);
         assert!(rows[9].starts_with("hottest ranges "));
         assert_eq!(
             rows[10],
-            "■ unmap                          40        640  0x7f0000000000-0x7f0000010000"
+            "■ anonymous                      40        640  0x7f0000000000-0x7f0000010000"
         );
-        assert!(rows[11].starts_with("■ [heap] ") && rows[12].starts_with("■ protect "));
+        assert!(rows[11].starts_with("■ [heap] ") && rows[12].starts_with("■ anonymous "));
     }
 
     #[test]
