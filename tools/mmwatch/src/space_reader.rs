@@ -77,6 +77,9 @@ impl Told {
 const MAPPINGS: Duration = Duration::from_millis(50);
 /// The same, if there is code of which it is not known whose it is.
 const MAPPINGS_OF_CODE: Duration = Duration::from_millis(2);
+/// Both, where the device follows what is executed: it cannot, if that happens just while somebody looks.
+const MAPPINGS_SELDOM: Duration = Duration::from_secs(1);
+const MAPPINGS_OF_CODE_SELDOM: Duration = Duration::from_millis(50);
 
 pub struct SpaceReader {
     pub device: Device,
@@ -107,12 +110,18 @@ impl SpaceReader {
         let mut names: HashMap<i32, Option<String>> = HashMap::new();
         // What was counted of the programs before, and what is told of this one.
         let (mut before, mut now) = (Totals::default(), Totals::default());
-        let mut looked: Option<Instant> = None;
+        // Once before this, when it was stopped.
+        let mut looked = Instant::now();
+        let (often, often_for_code) = if self.follows {
+            (MAPPINGS_SELDOM, MAPPINGS_OF_CODE_SELDOM)
+        } else {
+            (MAPPINGS, MAPPINGS_OF_CODE)
+        };
         let mut over = false;
         while !over {
-            if looked.is_none_or(|when| when.elapsed() > MAPPINGS) {
+            if looked.elapsed() > often {
                 self.look();
-                looked = Some(Instant::now());
+                looked = Instant::now();
             }
             // Mappings that come are looked for, also if nothing happens.
             if !self.device.wait(MAPPINGS)? {
@@ -143,9 +152,9 @@ impl SpaceReader {
                     .stack
                     .first()
                     .is_some_and(|it| !self.told.have_code(*it));
-                if unknown && looked.is_none_or(|when| when.elapsed() > MAPPINGS_OF_CODE) {
+                if unknown && looked.elapsed() > often_for_code {
                     self.look();
-                    looked = Some(Instant::now());
+                    looked = Instant::now();
                 }
                 let (kind, start, time) = (event.kind, event.start, event.time);
                 let space = self.space.index;
@@ -161,7 +170,7 @@ impl SpaceReader {
                         before.dropped += now.dropped;
                         now = Totals::default();
                         self.begin_program(time);
-                        looked = Some(Instant::now());
+                        looked = Instant::now();
                     }
                     KIND_NOT_FOLLOWED => {
                         let error = Errno::from_raw(start as i32).desc();
