@@ -254,42 +254,46 @@ TEST_F(ranges, child_closes)
 	EXPECT_EQ(0, wait_for(child));
 }
 
-#define MANY	(MMWATCH_MAX_RANGES / 2 + 1000)
-
-/* Adds so many, somewhere. Returns 0 or what went wrong. */
-static int add_many(struct mmwatch_ranges *ranges)
+/* Adds some, somewhere. Returns 0 or what went wrong. */
+static int add_some(struct mmwatch_ranges *ranges)
 {
 	char *start = (char *)(1UL << 44);
 	struct mmwatch_range range;
-	int i, ret = mmwatch_ranges_open(ranges, MANY);
+	int i, ret = mmwatch_ranges_open(ranges, MAX);
 
-	for (i = 0; !ret && i < MANY; i++)
+	for (i = 0; !ret && i < 100; i++)
 		ret = mmwatch_range_add(ranges, start + i * 2 * page, page, i, &range);
 	return ret;
 }
 
-/* Who has ranges exits, or executes another program, which has the file: twice as many fit one after another. */
+/* Who has ranges exits, or executes another program, which has the file. There is room for one more only. */
 TEST_F(ranges, exit_and_exec)
 {
-	struct mmwatch_ranges ranges;
-	pid_t child = fork();
+	struct mmwatch_ranges others[MMWATCH_MAX_WATCHES - 2], ranges, one_more;
+	int i;
 
-	ASSERT_LE(0, child);
-	if (child == 0)
-		_exit(add_many(&ranges) ? 1 : 0);
-	ASSERT_EQ(0, wait_for(child));
-	child = fork();
-	ASSERT_LE(0, child);
-	if (child == 0) {
-		if (add_many(&ranges))
-			_exit(1);
-		fcntl(ranges.fd, F_SETFD, 0);
-		execl("/bin/true", "true", NULL);
-		_exit(2);
+	for (i = 0; i < MMWATCH_MAX_WATCHES - 2; i++)
+		ASSERT_EQ(0, mmwatch_ranges_open(&others[i], 1));
+	for (i = 0; i < 6; i++) {
+		pid_t child = fork();
+
+		ASSERT_LE(0, child);
+		if (child == 0) {
+			if (add_some(&ranges))
+				_exit(1);
+			if (i & 1)
+				_exit(0);
+			fcntl(ranges.fd, F_SETFD, 0);
+			execl("/bin/true", "true", NULL);
+			_exit(2);
+		}
+		ASSERT_EQ(0, wait_for(child));
 	}
-	ASSERT_EQ(0, wait_for(child));
-	ASSERT_EQ(0, add_many(&ranges));
+	ASSERT_EQ(0, add_some(&ranges));
+	EXPECT_EQ(-ENOSPC, mmwatch_ranges_open(&one_more, 1));
 	mmwatch_ranges_close(&ranges);
+	for (i = 0; i < MMWATCH_MAX_WATCHES - 2; i++)
+		mmwatch_ranges_close(&others[i]);
 }
 
 #define MILLION		1000000
