@@ -133,14 +133,17 @@ struct mmwatch_status {
  * Each has a counter, a __u64 at "index" in what mmap() has given. It moves before anything of the range is
  * unmapped, moved, discarded or protected, and when the range is not watched any more. So while it is
  * "value" the range is what it was when this returned; no event that is dropped, and no system call that is not
- * made, changes that. The counters are mapped before the first range is added, shared and read-only, as many
+ * made, changes that. (What was unmapped just before this may still be read for a moment, on another CPU, by its TLB:
+ * see mmwatch_range_add() in tools/libmmwatch/include/mmwatch_ranges.h.)
+ *
+ * The counters are mapped before the first range is added, shared and read-only, as many
  * as there are to be ranges; a forked child does not have them. The first mapping decides how many there are.
  *
  * EINVAL: nothing is watched, not with MMWATCH_RANGES, or "reserved". EOVERFLOW: it is empty, or ends beyond all
  * addresses. ENOSPC: MMWATCH_MAX_RANGES, or as many as there are counters. ESRCH: the address space is
  * gone. ENOMEM: the memory is the caller's. EINTR. ESTALE. EFAULT.
  *
- * mmap(): EINVAL: nothing is watched, not with MMWATCH_RANGES, or an offset. EACCES: to be written or executed.
+ * mmap(): EINVAL: nothing is watched, not with MMWATCH_RANGES, an offset, or to be written or executed.
  * EBUSY: there are ranges, and no counters, or fewer than are wanted. ENOSPC: more than
  * MMWATCH_MAX_RANGES. ENOMEM. ESTALE.
  */

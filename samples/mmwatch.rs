@@ -661,7 +661,11 @@ impl Watch {
             dropped += batch.dropped;
             for (place, event) in batch.events.iter().enumerate() {
                 // What is no invalidation comes after that which it has the count of.
-                let key = (event.count, event.kind, number as u32, place as u32);
+                let kind = match event.kind {
+                    KIND_RELEASE => KIND_DROPPED,
+                    kind => kind,
+                };
+                let key = (event.count, kind, number as u32, place as u32);
                 let _ = drain.order.push_within_capacity(key);
             }
         }
