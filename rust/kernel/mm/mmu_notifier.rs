@@ -234,7 +234,12 @@ impl<'a> Range<'a> {
 }
 
 /// Calls `f` where it must not sleep: with `DEBUG_ATOMIC_SLEEP` the kernel says so if it does.
+///
+/// Not with `PREEMPT_RT`, where it would say so of a spinlock as well.
 pub(super) fn without_blocking<R>(f: impl FnOnce() -> R) -> R {
+    if cfg!(CONFIG_PREEMPT_RT) {
+        return f();
+    }
     // SAFETY: The section ends below, in the same task.
     unsafe { bindings::non_block_start() };
     let result = f();
