@@ -136,8 +136,8 @@ const MAX_RANGES: usize = 131072;
 const QUEUE_EVENTS: usize = 32768;
 /// For the thread, on each CPU.
 const RING_EVENTS: usize = 2048;
-/// How long the thread lets events gather once there are some.
-const BATCH: Delta = Delta::from_millis(2);
+/// How long the thread lets events gather once there are some, if no ring is half full before that.
+const BATCH: Delta = Delta::from_millis(10);
 
 const KIND_RELEASE: u32 = 5;
 const KIND_OTHER: u32 = 8;
@@ -282,6 +282,19 @@ impl Events {
         }
     }
 
+    /// Adds others, as many as there is place for.
+    fn extend(&mut self, other: &Self) {
+        let room = self.events.capacity() - self.events.len();
+        let count = room.min(other.events.len());
+        // There is place for so many.
+        let _ = self
+            .events
+            .extend_from_slice(&other.events[..count], GFP_KERNEL);
+        let stacks = other.stacks.get(..count).unwrap_or_default();
+        let _ = self.stacks.extend_from_slice(stacks, GFP_KERNEL);
+        self.dropped += (other.events.len() - count) as u64;
+    }
+
     fn clear(&mut self) {
         self.events.clear();
         self.stacks.clear();
@@ -372,6 +385,25 @@ impl Drain {
             batches,
             order: KVVec::with_capacity(rings * RING_EVENTS, GFP_KERNEL_ACCOUNT)?,
         })
+    }
+}
+
+impl Drain {
+    /// Puts what came out of the rings in order.
+    fn sort(&mut self) {
+        self.order.clear();
+        for (number, batch) in self.batches.iter().enumerate() {
+            for (place, event) in batch.events.iter().enumerate() {
+                // What is no invalidation comes after that which it has the count of.
+                let kind = match event.kind {
+                    KIND_RELEASE => KIND_DROPPED,
+                    kind => kind,
+                };
+                let key = (event.count, kind, number as u32, place as u32);
+                let _ = self.order.push_within_capacity(key);
+            }
+        }
+        self.order.sort_unstable();
     }
 }
 
@@ -538,7 +570,7 @@ impl Watch {
             }
             stack
         });
-        {
+        let length = {
             let mut ring = self.rings[cpu as usize % self.rings.len()].events.lock();
             // Under the lock, so that the counts in a ring go up.
             let count = if event.kind < KIND_DROPPED && event.kind != KIND_RELEASE {
@@ -557,13 +589,20 @@ impl Watch {
                 ..event
             };
             ring.push(event, stack.as_ref());
-        }
+            ring.events.len()
+        };
         // If the thread was looking into this ring just before, then it had said that it is not awake before
         // that, and this sees it.
-        if !self.awake.load(Relaxed) && !self.awake.xchg(true, Relaxed) {
-            if let Some(waker) = self.waker.as_ref() {
-                waker.wake();
-            }
+        let first = !self.awake.load(Relaxed) && !self.awake.xchg(true, Relaxed);
+        if first || length == RING_EVENTS / 2 {
+            self.wake();
+        }
+    }
+
+    /// Wakes the thread.
+    fn wake(&self) {
+        if let Some(waker) = self.waker.as_ref() {
+            waker.wake();
         }
     }
 
@@ -571,9 +610,7 @@ impl Watch {
     fn set_over(&self) {
         self.over.store(true, Release);
         // It may have looked into the rings just before.
-        if let Some(waker) = self.waker.as_ref() {
-            waker.wake();
-        }
+        self.wake();
     }
 
     /// Notes that what the process executes is not watched, and why.
@@ -654,31 +691,31 @@ impl Watch {
         // What was noted before that is in the rings.
         let ended = self.over.load(Acquire);
         let mut dropped = 0;
-        drain.order.clear();
-        for (number, (ring, batch)) in self.rings.iter().zip(&mut drain.batches).enumerate() {
+        for (ring, batch) in self.rings.iter().zip(&mut drain.batches) {
             batch.clear();
             core::mem::swap(&mut *ring.events.lock(), batch);
             dropped += batch.dropped;
-            for (place, event) in batch.events.iter().enumerate() {
-                // What is no invalidation comes after that which it has the count of.
-                let kind = match event.kind {
-                    KIND_RELEASE => KIND_DROPPED,
-                    kind => kind,
-                };
-                let key = (event.count, kind, number as u32, place as u32);
-                let _ = drain.order.push_within_capacity(key);
-            }
         }
-        drain.order.sort_unstable();
+        let several = drain.batches.iter().filter(|it| !it.events.is_empty());
+        let several = several.count() > 1;
+        if several {
+            drain.sort();
+        }
         let mut queue = self.queue.lock();
         queue.compact();
         let before = queue.events.dropped;
-        for (_, _, number, place) in &drain.order {
-            let batch = &drain.batches[*number as usize];
-            let place = *place as usize;
-            queue
-                .events
-                .push(batch.events[place], batch.stacks.get(place));
+        if several {
+            for (_, _, number, place) in &drain.order {
+                let batch = &drain.batches[*number as usize];
+                let place = *place as usize;
+                queue
+                    .events
+                    .push(batch.events[place], batch.stacks.get(place));
+            }
+        } else {
+            for batch in &drain.batches {
+                queue.events.extend(batch);
+            }
         }
         queue.events.dropped += dropped;
         self.dropped
@@ -1227,6 +1264,14 @@ impl MiscDevice for Device {
             }
         }
         let mut read = 0;
+        if !watch.stacks && queue.events.dropped == 0 {
+            // All that there is place for at once.
+            let events = &queue.events.events[queue.next..];
+            let events = &events[..events.len().min(iov.len() / size)];
+            read = iov.copy_to_iter(events.as_bytes()) / size * size;
+            queue.next += read / size;
+            return if read == 0 { Err(EFAULT) } else { Ok(read) };
+        }
         while iov.len() >= size {
             let Some((event, stack)) = queue.peek() else {
                 break;

@@ -19,6 +19,7 @@ use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -67,10 +68,11 @@ nix::ioctl_readwrite!(add_range, 0xB8, 4, RangeArgument);
 nix::ioctl_write_int_bad!(remove_range, nix::request_code_none!(0xB8, 5));
 
 pub fn page_size() -> u64 {
-    match sysconf(SysconfVar::PAGE_SIZE) {
+    static SIZE: OnceLock<u64> = OnceLock::new();
+    *SIZE.get_or_init(|| match sysconf(SysconfVar::PAGE_SIZE) {
         Ok(Some(size)) => size as u64,
         _ => 4096,
-    }
+    })
 }
 
 /// An error, with what could not be done.

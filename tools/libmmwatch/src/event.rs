@@ -70,11 +70,11 @@ impl Event {
 
     /// Takes apart what is of [`Event::size`].
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let u64_at = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
-        let u32_at = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
-        let mut stack: Vec<u64> = (Self::SIZE..bytes.len()).step_by(8).map(u64_at).collect();
-        let depth = stack.iter().rposition(|address| *address != 0);
-        stack.truncate(depth.map_or(0, |last| last + 1));
+        let (event, stack) = bytes.split_at(Self::SIZE);
+        // What the size is known of costs no more than a load for each field.
+        let event: &[u8; Self::SIZE] = event.try_into().unwrap();
+        let u64_at = |at: usize| u64::from_ne_bytes(event[at..at + 8].try_into().unwrap());
+        let u32_at = |at: usize| u32::from_ne_bytes(event[at..at + 4].try_into().unwrap());
         Self {
             time: u64_at(0),
             start: u64_at(8),
@@ -89,8 +89,23 @@ impl Event {
             cpu: u32_at(52),
             latency: u32_at(56),
             cookie: u64_at(64),
-            stack,
+            stack: if stack.is_empty() {
+                Vec::new()
+            } else {
+                Self::stack_from_bytes(stack)
+            },
         }
+    }
+
+    /// The addresses, without the zeros at the end.
+    fn stack_from_bytes(bytes: &[u8]) -> Vec<u64> {
+        let addresses = bytes.chunks_exact(8);
+        let mut stack: Vec<u64> = addresses
+            .map(|address| u64::from_ne_bytes(address.try_into().unwrap()))
+            .collect();
+        let depth = stack.iter().rposition(|address| *address != 0);
+        stack.truncate(depth.map_or(0, |last| last + 1));
+        stack
     }
 }
 

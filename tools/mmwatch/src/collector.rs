@@ -101,7 +101,25 @@ impl Collector {
         )
     }
 
+    /// Whether an event is to be told of as it comes.
+    fn tells_each(&self) -> bool {
+        self.record.is_some()
+            || matches!(self.meanwhile, Meanwhile::Events | Meanwhile::Live(Some(_)))
+    }
+
     fn take(&mut self, message: Message) -> io::Result<()> {
+        match message {
+            Message::Events { space, events } if self.tells_each() => {
+                for event in events {
+                    self.take_one(Message::Event { space, event })?;
+                }
+                Ok(())
+            }
+            message => self.take_one(message),
+        }
+    }
+
+    fn take_one(&mut self, message: Message) -> io::Result<()> {
         if let Some(record) = &mut self.record {
             serde_json::to_writer(&mut *record, &message)?;
             record.write_all(b"\n")?;

@@ -64,18 +64,22 @@ impl Event {
 
     /// Who or what did it, as far as it can be told.
     pub fn reason(&self) -> String {
-        let what = match usize::try_from(self.syscall) {
-            Ok(number) => syscall_name(number),
-            Err(_) if !self.blockable => "the OOM killer".into(),
-            // Its memory was copied on write, say.
-            Err(_) if self.task.is_none() => "a page fault".into(),
-            Err(_) => String::new(),
-        };
-        match (&self.task, what.as_str()) {
-            (None, _) => what,
-            (Some(task), "") => task.clone(),
-            (Some(task), _) => format!("{what} ({task})"),
-        }
+        reason(self.syscall, self.blockable, self.task.as_deref())
+    }
+}
+
+pub fn reason(syscall: i32, blockable: bool, task: Option<&str>) -> String {
+    let what = match usize::try_from(syscall) {
+        Ok(number) => syscall_name(number),
+        Err(_) if !blockable => "the OOM killer".into(),
+        // Its memory was copied on write, say.
+        Err(_) if task.is_none() => "a page fault".into(),
+        Err(_) => String::new(),
+    };
+    match (task, what.as_str()) {
+        (None, _) => what,
+        (Some(task), "") => task.into(),
+        (Some(task), _) => format!("{what} ({task})"),
     }
 }
 

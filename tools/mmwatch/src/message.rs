@@ -44,6 +44,12 @@ pub enum Message {
         space: usize,
         event: Event,
     },
+    /// The same, many at once: to bring each by itself would take longer than what is done with it.
+    #[serde(skip)]
+    Events {
+        space: usize,
+        events: Vec<Event>,
+    },
     Mapping {
         space: usize,
         mapping: Mapping,

@@ -2,6 +2,8 @@
 
 //! What is made of what was seen.
 
+use crate::event::kind_name;
+use crate::event::reason;
 use crate::event::Event;
 use crate::mapping::Mappings;
 use crate::message::Message;
@@ -14,6 +16,7 @@ use libmmwatch::KIND_DROPPED;
 use libmmwatch::KIND_EXEC;
 use libmmwatch::KIND_NOT_FOLLOWED;
 use libmmwatch::KIND_RELEASE;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -30,14 +33,17 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, event: &Event) {
-        self.events += 1;
-        self.pages += event.pages();
-        self.latency += u64::from(event.latency);
-        self.latency_max = self.latency_max.max(event.latency.into());
+    fn of(event: &Event) -> Self {
+        let latency = event.latency.into();
+        Self {
+            events: 1,
+            pages: event.pages(),
+            latency,
+            latency_max: latency,
+        }
     }
 
-    fn add_count(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.pages += other.pages;
         self.latency += other.latency;
@@ -55,6 +61,16 @@ pub struct SpaceReport {
     pub dropped: u64,
     /// When it ended, in nanoseconds since the program was started; if it has.
     pub end: Option<u64>,
+}
+
+/// What was done, and by whom.
+#[derive(PartialEq, Eq, Hash)]
+struct Cause {
+    kind: u32,
+    syscall: i32,
+    blockable: bool,
+    /// The place of its name in [`Report::tasks`].
+    task: Option<usize>,
 }
 
 /// Where something happened: the same addresses mean something else in another address space.
@@ -81,13 +97,17 @@ pub struct Report {
     /// What it forks is not followed.
     pub untraced: bool,
     pub spaces: Vec<SpaceReport>,
-    pub kinds: BTreeMap<&'static str, Count>,
-    pub reasons: BTreeMap<String, Count>,
     #[serde(skip)]
-    pub ranges: HashMap<(usize, u64, u64), Count>,
+    causes: FxHashMap<Cause, Count>,
+    /// The names of those that are not of the process itself.
+    #[serde(skip)]
+    tasks: Vec<String>,
+    #[serde(skip)]
+    pub ranges: FxHashMap<(usize, u64, u64), Count>,
     #[serde(skip)]
     stacks: HashMap<StackKey, Count>,
-    cpus: BTreeMap<u32, u64>,
+    /// How many there were on each.
+    cpus: Vec<u64>,
     pub not_followed: Vec<String>,
     pub others: u64,
     /// When the last thing happened.
@@ -122,6 +142,11 @@ impl Report {
                 end: None,
             }),
             Message::Event { space, event } => self.add_event(space, event),
+            Message::Events { space, events } => {
+                for event in events {
+                    self.add_event(space, event);
+                }
+            }
             Message::Mapping { space, mapping } => self.mappings.add(space, mapping),
             Message::Ended { space, status } => {
                 if let Some(report) = self.spaces.get_mut(space) {
@@ -148,16 +173,22 @@ impl Report {
             }
             return;
         }
+        let count = Count::of(&event);
         if let Some(report) = self.spaces.get_mut(space) {
             report.count += 1;
-            report.pages += event.pages();
+            report.pages += count.pages;
         }
-        self.kinds.entry(event.kind_name()).or_default().add(&event);
-        self.reasons.entry(event.reason()).or_default().add(&event);
+        let cause = Cause {
+            kind: event.kind,
+            syscall: event.syscall,
+            blockable: event.blockable,
+            task: event.task.as_deref().map(|name| self.task(name)),
+        };
+        self.causes.entry(cause).or_default().add(&count);
         self.ranges
             .entry((space, event.start, event.end))
             .or_default()
-            .add(&event);
+            .add(&count);
         if !event.stack.is_empty() {
             let key = StackKey {
                 space,
@@ -165,13 +196,45 @@ impl Report {
                 in_system_call: event.syscall >= 0,
                 stack: event.stack.clone(),
             };
-            self.stacks.entry(key).or_default().add(&event);
+            self.stacks.entry(key).or_default().add(&count);
         }
-        *self.cpus.entry(event.cpu).or_default() += 1;
+        let cpu = event.cpu as usize;
+        if cpu >= self.cpus.len() {
+            self.cpus.resize(cpu + 1, 0);
+        }
+        self.cpus[cpu] += 1;
         self.others += u64::from(event.task.is_some());
         if let Some(events) = self.events.as_mut().filter(|it| it.len() < EVENTS) {
             events.push((space, event));
         }
+    }
+
+    fn task(&mut self, name: &str) -> usize {
+        let known = self.tasks.iter().position(|it| it == name);
+        known.unwrap_or_else(|| {
+            self.tasks.push(name.into());
+            self.tasks.len() - 1
+        })
+    }
+
+    /// How much there was of each kind, by its name.
+    pub fn kinds(&self) -> BTreeMap<&'static str, Count> {
+        let mut kinds: BTreeMap<_, Count> = BTreeMap::new();
+        for (cause, count) in &self.causes {
+            kinds.entry(kind_name(cause.kind)).or_default().add(count);
+        }
+        kinds
+    }
+
+    /// How much there was by each that did it.
+    pub fn reasons(&self) -> BTreeMap<String, Count> {
+        let mut reasons: BTreeMap<_, Count> = BTreeMap::new();
+        for (cause, count) in &self.causes {
+            let task = cause.task.map(|index| &*self.tasks[index]);
+            let reason = reason(cause.syscall, cause.blockable, task);
+            reasons.entry(reason).or_default().add(count);
+        }
+        reasons
     }
 
     /// The program and its arguments as they fit on a line.
@@ -203,7 +266,7 @@ impl Report {
                     frames,
                 })
                 .count
-                .add_count(count);
+                .add(count);
         }
         let mut stacks: Vec<_> = stacks.into_iter().collect();
         stacks.sort_by(|(a, one), (b, other)| {
@@ -213,19 +276,24 @@ impl Report {
     }
 
     pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
-        let with_stacks = WithStacks {
+        let whole = Whole {
             report: self,
+            kinds: self.kinds(),
+            reasons: self.reasons(),
             stacks: self.stacks(),
         };
-        serde_json::to_writer_pretty(&mut *out, &with_stacks)?;
+        serde_json::to_writer_pretty(&mut *out, &whole)?;
         writeln!(out)
     }
 }
 
+/// With what is made of it at the end.
 #[derive(Serialize)]
-struct WithStacks<'a> {
+struct Whole<'a> {
     #[serde(flatten)]
     report: &'a Report,
+    kinds: BTreeMap<&'static str, Count>,
+    reasons: BTreeMap<String, Count>,
     stacks: Vec<StackReport>,
 }
 

@@ -73,7 +73,7 @@ impl Told {
     }
 }
 
-/// How often mappings are looked at, at the most.
+/// How often mappings are looked at, at the most; seldomer, where there are no new ones.
 const MAPPINGS: Duration = Duration::from_millis(50);
 /// The same, if there is code of which it is not known whose it is.
 const MAPPINGS_OF_CODE: Duration = Duration::from_millis(2);
@@ -91,9 +91,21 @@ pub struct SpaceReader {
     /// How many address spaces there are.
     pub spaces: Arc<AtomicUsize>,
     pub out: Sender<Message>,
+    /// What was read, and not told yet.
+    pub events: Vec<Event>,
 }
 
 impl SpaceReader {
+    /// Tells of what was read. What is told next comes after it.
+    fn flush(&mut self) {
+        if !self.events.is_empty() {
+            let _ = self.out.send(Message::Events {
+                space: self.space.index,
+                events: std::mem::take(&mut self.events),
+            });
+        }
+    }
+
     /// Reads until the end.
     pub fn run(mut self) {
         if let Err(error) = self.read() {
@@ -112,16 +124,22 @@ impl SpaceReader {
         let (mut before, mut now) = (Totals::default(), Totals::default());
         // Once before this, when it was stopped.
         let mut looked = Instant::now();
-        let (often, often_for_code) = if self.follows {
+        let (first, often_for_code) = if self.follows {
             (MAPPINGS_SELDOM, MAPPINGS_OF_CODE_SELDOM)
         } else {
             (MAPPINGS, MAPPINGS_OF_CODE)
         };
+        let mut often = first;
         let mut over = false;
         while !over {
             if looked.elapsed() > often {
-                self.look();
+                let new = self.look();
                 looked = Instant::now();
+                // Looking takes the longer the more there are. Where mappings are wanted, none is to wait.
+                often = match new || !self.parts.mappings.is_empty() {
+                    true => first,
+                    false => (2 * often).min(MAPPINGS_SELDOM).max(first),
+                };
             }
             // Mappings that come are looked for, also if nothing happens.
             if !self.device.wait(MAPPINGS)? {
@@ -130,6 +148,7 @@ impl SpaceReader {
             let Some(events) = self.device.read()? else {
                 break;
             };
+            self.events.reserve(events.len());
             for event in events {
                 let count = event.count;
                 let mut event = Event::from(event);
@@ -153,16 +172,15 @@ impl SpaceReader {
                     .first()
                     .is_some_and(|it| !self.told.have_code(*it));
                 if unknown && looked.elapsed() > often_for_code {
+                    self.flush();
                     self.look();
                     looked = Instant::now();
                 }
                 let (kind, start, time) = (event.kind, event.start, event.time);
-                let space = self.space.index;
-                if self.out.send(Message::Event { space, event }).is_err() {
-                    return Ok(());
-                }
+                self.events.push(event);
                 match kind {
                     KIND_EXEC => {
+                        self.flush();
                         now.count = count.saturating_sub(before.count);
                         self.end(now);
                         before.count = count;
@@ -173,6 +191,7 @@ impl SpaceReader {
                         looked = Instant::now();
                     }
                     KIND_NOT_FOLLOWED => {
+                        self.flush();
                         let error = Errno::from_raw(start as i32).desc();
                         let _ = self.out.send(Message::NotFollowed(format!(
                             "what process {} has executed: {error}",
@@ -182,6 +201,7 @@ impl SpaceReader {
                     _ => {}
                 }
             }
+            self.flush();
         }
         let status = self.device.status()?;
         self.end(Totals {
@@ -213,13 +233,15 @@ impl SpaceReader {
         self.look();
     }
 
-    /// Tells of mappings that are new, and watches those that are wanted.
-    pub fn look(&self) {
-        for mapping in self.told.look(&self.space, &self.out) {
-            if self.parts.has(&mapping) {
-                self.add(&mapping);
+    /// Tells of mappings that are new, and watches those that are wanted. Returns whether there were any.
+    pub fn look(&self) -> bool {
+        let new = self.told.look(&self.space, &self.out);
+        for mapping in &new {
+            if self.parts.has(mapping) {
+                self.add(mapping);
             }
         }
+        !new.is_empty()
     }
 
     /// Watches a mapping; tells if it cannot be.

@@ -27,8 +27,9 @@ impl Report {
             "event", "count", "pages", "per second"
         )?;
         // In the kernel's order.
+        let kinds = self.kinds();
         for name in KINDS {
-            if let Some(count) = self.kinds.get(name) {
+            if let Some(count) = kinds.get(name) {
                 writeln!(
                     out,
                     "  {name:<28}{:>10}{:>14}{:>12.1}",
@@ -93,7 +94,7 @@ impl Report {
     }
 
     fn print_reasons(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        let mut reasons: Vec<_> = self.reasons().into_iter().collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(count.events));
         writeln!(
             out,

@@ -247,6 +247,7 @@ impl Tracer {
             follows: self.how.untraced,
             spaces: self.spaces.clone(),
             out: self.out.clone(),
+            events: Vec::new(),
         };
         // As long as it is stopped, nothing of what there is now is missed.
         reader.look();

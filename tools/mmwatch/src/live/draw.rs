@@ -128,8 +128,9 @@ impl Painter<'_> {
             format!("{name:<12}{rate:>12.1}{count:>12}{pages:>14}")
         };
         let (mut count, mut pages) = (0, 0);
+        let kinds = self.report.kinds();
         for (kind, name) in (0..).zip(KINDS) {
-            if let Some(of_kind) = self.report.kinds.get(name) {
+            if let Some(of_kind) = kinds.get(name) {
                 let rate = self.activity.rate(Some(kind));
                 lines.push(Line::from(vec![
                     self.mark(kind),
