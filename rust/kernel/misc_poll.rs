@@ -12,6 +12,7 @@
 
 use crate::{
     bindings,
+    container_of,
     error::to_result,
     fs::{
         File,
@@ -23,12 +24,20 @@ use crate::{
     },
     prelude::*,
     sync::poll::PollTable,
+    tether::{
+        Attachment,
+        Owner,
+        What, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
     }, //
 };
-use core::marker::PhantomData;
+use core::{
+    any::type_name,
+    marker::PhantomData, //
+};
 
 /// What a file is ready for (`EPOLLIN` and others in
 /// [`include/uapi/linux/eventpoll.h`](srctree/include/uapi/linux/eventpoll.h)).
@@ -75,14 +84,15 @@ pub fn is_nonblocking<T: ForeignOwnable>(kiocb: &Kiocb<'_, T>) -> bool {
 ///
 /// # Invariants
 ///
-/// `inner` is registered from the end of its initialisation until this is dropped.
-// The layout is that of `MiscDeviceRegistration<T>`, which is made of what is in here when a file
-// is opened.
-#[repr(transparent)]
+/// `inner` is registered from the end of its initialisation until `attachment` is taken off its owner's
+/// list.
 #[pin_data(PinnedDrop)]
 pub struct PollMiscDeviceRegistration<T> {
+    // A `MiscDeviceRegistration<T>` is just that, which is made of what is in here when a file is opened.
     #[pin]
     inner: Opaque<bindings::miscdevice>,
+    #[pin]
+    attachment: Attachment,
     _t: PhantomData<T>,
 }
 
@@ -101,21 +111,55 @@ impl<T: PollMiscDevice> PollMiscDeviceRegistration<T> {
         }
     };
 
-    /// Registers a misc device. Sleeps.
+    const WHAT: &'static What = &What {
+        kind: "misc_device",
+        name: type_name::<T>,
+        end: Self::end,
+        release: None,
+    };
+
+    /// Registers a misc device. Sleeps. It is deregistered when its module goes, if it was leaked.
+    ///
+    /// # Errors
+    ///
+    /// * those of `misc_register()`;
+    /// * [`ENODEV`] if the module of `T` is going, [`EINVAL`] if it is not known to Tether.
     #[doc(alias = "misc_register")]
     pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            inner <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
-                let mut raw = options.into_raw::<T>();
-                raw.fops = &Self::FOPS;
-                // SAFETY: `slot` is valid for writes.
-                unsafe { slot.write(raw) };
-                // SAFETY: What was just written is a device; it is pinned, and deregistered
-                // before it goes.
-                to_result(unsafe { bindings::misc_register(slot) })
-            }),
-            _t: PhantomData,
+        pin_init::pin_init_scope(move || {
+            let owner = Owner::of(Self::end as *const ())?;
+            Ok::<_, Error>(
+                try_pin_init!(Self {
+                    inner <- Opaque::ffi_init(move |slot: *mut bindings::miscdevice| {
+                        let mut raw = options.into_raw::<T>();
+                        raw.fops = &Self::FOPS;
+                        // SAFETY: `slot` is valid for writes.
+                        unsafe { slot.write(raw) };
+                    }),
+                    attachment <- Attachment::new(owner, Self::WHAT),
+                    _t: PhantomData,
+                }? Error)
+                .pin_chain(|this| {
+                    // SAFETY: What was just written is a device; it is pinned, and deregistered before
+                    // it goes.
+                    let register =
+                        || to_result(unsafe { bindings::misc_register(this.inner.get()) });
+                    // SAFETY: Its drop detaches it first, and it is pinned.
+                    unsafe { this.attachment.attach(register) }
+                }),
+            )
         })
+    }
+
+    /// # Safety
+    ///
+    /// As [`What::end`] says.
+    unsafe fn end(attachment: *const Attachment) {
+        // SAFETY: The attachment is in a registration, which is valid until it was ended.
+        let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
+        // SAFETY: It is registered, by the type's invariants: the owner's end has taken the attachment
+        // off its list just now.
+        unsafe { bindings::misc_deregister(this.inner.get()) };
     }
 
     /// # Safety
@@ -140,7 +184,11 @@ impl<T: PollMiscDevice> PollMiscDeviceRegistration<T> {
 #[pinned_drop]
 impl<T> PinnedDrop for PollMiscDeviceRegistration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: It is registered, by the type's invariants.
-        unsafe { bindings::misc_deregister(self.inner.get()) };
+        // It is not attached if registering has failed.
+        if let Some(_entered) = self.attachment.detach() {
+            // SAFETY: It is registered, by the type's invariants: we have taken the attachment off its
+            // owner's list just now.
+            unsafe { bindings::misc_deregister(self.inner.get()) };
+        }
     }
 }
