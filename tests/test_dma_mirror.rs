@@ -187,6 +187,9 @@ impl pci::Driver for Driver {
                 }? Error),
                 GFP_KERNEL,
             )?;
+            if module_parameters::forget.value() {
+                core::mem::forget(state.clone());
+            }
             *STATE.lock() = Some(state);
             Ok(try_pin_init!(Data {
                 _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
@@ -270,6 +273,10 @@ module! {
         length: u64 {
             default: 0,
             description: "How many bytes",
+        },
+        forget: bool {
+            default: false,
+            description: "Whether the mirror is forgotten",
         },
     },
 }

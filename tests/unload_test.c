@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,32 +15,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
+#include "modules.h"
 #include "test_mmu_notifier.h"
 #include "tether_test.h"
-
-static int load(const char *name)
-{
-	char path[512];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "%s/%s.ko", getenv("TETHER_MODULES"), name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
-static int unload(const char *name)
-{
-	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
-}
 
 /* Makes the kernel reuse what was freed. */
 static void work_the_machine(void)
@@ -55,20 +39,6 @@ static void work_the_machine(void)
 			_exit(0);
 		wait(NULL);
 	}
-}
-
-static int outstanding(const char *word)
-{
-	char line[512];
-	int found = 0;
-	FILE *file = fopen("/sys/kernel/debug/tether/outstanding", "r");
-
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		found += strstr(line, word) != NULL;
-	fclose(file);
-	return found;
 }
 
 static int open_device(void)
@@ -138,14 +108,17 @@ FIXTURE_SETUP(unload)
 {
 	/* What a test that has failed may have left. */
 	unload("leak");
+	unload("filler");
 	unload("rust_kthread");
 	unload("stubborn");
 	unload("test_mmu_notifier");
 	unload("tether_test");
+	load("ledger");
 }
 
 FIXTURE_TEARDOWN(unload)
 {
+	unload("ledger");
 }
 
 /* Pending work makes rmmod fail, and is listed; once it has run, rmmod works. */
@@ -176,38 +149,234 @@ TEST_F(unload, failed_init)
 	}
 }
 
-/* Whoever loads it is watched by what it leaks, and lives on when it is gone. */
-TEST_F(unload, leaked_registrations)
+/* The module that leaks; a C one that really leaves its callbacks behind, to show that this is seen. */
+static const char *leaky(void)
 {
+	const char *name = getenv("TETHER_LEAK");
+
+	return name ? name : "leak";
+}
+
+/* Where a module's text is; 0 if there is no such module. */
+static unsigned long text_of(const char *module)
+{
+	char path[128];
+	unsigned long address = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/module/%s/sections/.text", module);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	fscanf(file, "%lx", &address);
+	fclose(file);
+	return address;
+}
+
+static void ignore(int signal)
+{
+}
+
+/* All that may call what was left behind: on this task, in its address space, by its name. */
+static void live_on(void)
+{
+	struct pollfd device = { .events = POLLIN };
+	struct sigaction action = { .sa_handler = ignore };
 	int round;
 
+	sigaction(SIGUSR1, &action, NULL);
 	for (round = 0; round < 20; round++) {
-		ASSERT_EQ(0, load("leak"));
-		EXPECT_EQ(10, outstanding("leak "));
-		work_the_machine();
-		ASSERT_EQ(0, unload("leak"));
-		EXPECT_EQ(0, outstanding("leak "));
-		/* What was freed is taken by others, and the notifiers' owner is still here. */
-		ASSERT_EQ(0, load("rust_kthread"));
-		work_the_machine();
-		ASSERT_EQ(0, unload("rust_kthread"));
+		char *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+		madvise(memory, 1 << 19, MADV_DONTNEED);
+		madvise(memory, 1 << 20, MADV_PAGEOUT);
+		mprotect(memory, 1 << 20, PROT_READ);
+		munmap(memory, 1 << 20);
+		if (fork() == 0)
+			_exit(0);
+		wait(NULL);
+		kill(getpid(), SIGUSR1);
+		device.fd = open("/dev/tether-kinds", O_RDWR | O_CLOEXEC);
+		if (device.fd >= 0) {
+			poll(&device, 1, 0);
+			close(device.fd);
+		}
+		usleep(1000);
 	}
 }
 
-/* A leaked notifier whose address space ends before its module. */
-TEST_F(unload, leaked_registrations_on_a_process_that_ends)
+/* Who has loaded it: it leaves what it has made behind on this process. */
+struct loader {
+	pid_t pid;
+	int go;		/* closing this lets it live on */
+	int ready;
+};
+
+/* Its child, which it traces, if the kind asks for one. */
+static pid_t tracee(void)
 {
-	int round, status;
+	pid_t child = fork();
 
-	for (round = 0; round < 10; round++) {
-		pid_t child = fork();
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	waitpid(child, NULL, WUNTRACED);
+	return child;
+}
 
-		ASSERT_LE(0, child);
-		if (child == 0)
-			_exit(-load("leak"));
-		ASSERT_EQ(child, waitpid(child, &status, 0));
-		ASSERT_EQ(0, status);
-		ASSERT_EQ(0, unload("leak"));
+/* Forks a process that loads a module with these parameters, and returns what it says. */
+static int load_elsewhere(struct loader *loader, const char *name, const char *parameters, bool traces)
+{
+	int go[2], ready[2], ret = -EPIPE;
+
+	if (pipe2(go, O_CLOEXEC) || pipe2(ready, O_CLOEXEC))
+		return -errno;
+	loader->pid = fork();
+	if (loader->pid == 0) {
+		char text[256];
+
+		close(go[1]);
+		/* For what takes a file. */
+		dup2(open("/dev/null", O_RDONLY), 100);
+		snprintf(text, sizeof(text), "%s%s%d", parameters, traces ? " target=" : "",
+			 traces ? tracee() : 0);
+		ret = load_with(name, traces ? text : parameters);
+		write(ready[1], &ret, sizeof(ret));
+		read(go[0], text, 1);
+		live_on();
+		_exit(0);
+	}
+	close(go[0]);
+	close(ready[1]);
+	loader->go = go[1];
+	loader->ready = ready[0];
+	read(ready[0], &ret, sizeof(ret));
+	return ret;
+}
+
+/* Lets it live on, and returns how it has ended. */
+static int end_of(struct loader *loader)
+{
+	int status = -1;
+
+	close(loader->go);
+	close(loader->ready);
+	waitpid(loader->pid, &status, 0);
+	return status;
+}
+
+/* Unloads it as soon as what pins it has run. */
+static int unload_soon(const char *name)
+{
+	int tries, ret = -EAGAIN;
+
+	for (tries = 0; tries < 500 && ret == -EAGAIN; tries++) {
+		ret = unload(name);
+		usleep(10000);
+	}
+	return ret;
+}
+
+/*
+ * Takes the place of what was at this address, with text that traps and with other modules. Returns
+ * whether it was taken.
+ */
+static const char *const others[] = { "filler", "rust_kthread", "tether_test", "test_mmu_notifier" };
+
+static bool fill(unsigned long address)
+{
+	bool taken = false;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		load(others[i]);
+		taken |= text_of(others[i]) == address;
+	}
+	return taken;
+}
+
+static void empty(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		unload(others[i]);
+}
+
+/*
+ * One of each kind is forgotten, its module goes, and others take its place; then everything happens
+ * that would call it.
+ */
+TEST_F(unload, one_of_each_kind_is_forgotten)
+{
+	struct count before[MOST_KINDS], after[MOST_KINDS];
+	int kinds = read_ledger(before), kind, way, taken = 0, loads = 0;
+
+	ASSERT_LT(0, kinds);
+	if (strcmp(leaky(), "leak"))
+		kinds = 1;
+	for (kind = 0; kind < kinds; kind++) {
+		/* How its maker goes on, and how it is made. */
+		for (way = 0; way < 4; way++) {
+			struct loader loader;
+			unsigned long text;
+			char parameters[64];
+
+			snprintf(parameters, sizeof(parameters), "kind=%d random=%d", kind, way * 0x10107);
+			ASSERT_EQ(0, load_elsewhere(&loader, leaky(), strcmp(leaky(), "leak") ? "" : parameters,
+						    !strcmp(before[kind].kind, "Tracee")))
+				TH_LOG("%s", before[kind].kind);
+			text = text_of(leaky());
+			/* Its maker may be gone before its module. */
+			if (way % 2)
+				ASSERT_EQ(0, end_of(&loader));
+			ASSERT_EQ(0, unload_soon(leaky()));
+			EXPECT_EQ(0, outstanding("leak "))
+				TH_LOG("%s", before[kind].kind);
+			taken += fill(text);
+			loads++;
+			if (way % 2 == 0)
+				EXPECT_EQ(0, end_of(&loader))
+					TH_LOG("%s", before[kind].kind);
+			work_the_machine();
+			empty();
+		}
+	}
+	kinds = read_ledger(after);
+	for (kind = 0; kind < kinds; kind++) {
+		EXPECT_LT(before[kind].made, after[kind].made)
+			TH_LOG("%s", after[kind].kind);
+		EXPECT_EQ(after[kind].made, after[kind].dropped + after[kind].forgotten)
+			TH_LOG("%s", after[kind].kind);
+	}
+	TH_LOG("%d kinds; the text's place was taken %d of %d times", kinds, taken, loads);
+	EXPECT_LT(0, taken);
+}
+
+/* The one kind that needs a device. */
+TEST_F(unload, dma_mirror_is_forgotten)
+{
+	char parameters[64];
+	int round;
+
+	for (round = 0; round < 4; round++) {
+		struct loader loader;
+		unsigned long text;
+		int ret;
+
+		snprintf(parameters, sizeof(parameters), "start=%lu length=%u forget=1", 1UL << 44, 1 << 20);
+		ret = load_elsewhere(&loader, "test_dma_mirror", parameters, false);
+		ASSERT_EQ(0, ret);
+		text = text_of("test_dma_mirror");
+		ASSERT_EQ(0, unload_soon("test_dma_mirror"));
+		EXPECT_EQ(0, outstanding("test_dma_mirror"));
+		fill(text);
+		EXPECT_EQ(0, end_of(&loader));
+		work_the_machine();
+		empty();
 	}
 }
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What no module that uses Tether can do: it goes, and what it has registered stays. It must be seen by
+ * what tests the others, see scripts/check-stale.
+ */
+
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+static int stale_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
+{
+	return 0;
+}
+
+static const struct mmu_notifier_ops stale_ops = {
+	.invalidate_range_start = stale_start,
+};
+
+static int __init stale_init(void)
+{
+	struct mmu_notifier *notifier;
+	struct mmu_notifier_ops *ops;
+	int ret;
+
+	/* Only the text goes: what is called is still found. */
+	ops = kmemdup(&stale_ops, sizeof(stale_ops), GFP_KERNEL);
+	notifier = kzalloc(sizeof(*notifier), GFP_KERNEL);
+	if (!ops || !notifier) {
+		ret = -ENOMEM;
+		goto err_free;
+	}
+	notifier->ops = ops;
+	ret = mmu_notifier_register(notifier, current->mm);
+	if (ret)
+		goto err_free;
+	return 0;
+
+err_free:
+	kfree(notifier);
+	kfree(ops);
+	return ret;
+}
+module_init(stale_init);
+
+static void __exit stale_exit(void)
+{
+}
+module_exit(stale_exit);
+
+MODULE_DESCRIPTION("Test: forgets a notifier, as only C can");
+MODULE_LICENSE("GPL");
