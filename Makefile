@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-debug test-flavour test-configurations stress bench bench-json bench-plot modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test test-debug test-flavour test-configurations stress torture bench bench-json bench-plot modules tools install doc clippy format in-tree clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -35,6 +35,9 @@ test-configurations: ## which configurations of a kernel the modules compile for
 
 stress: ## the long forms of some tests (minutes); FLAVOUR=debug on that kernel
 	@scripts/stress $(FLAVOUR)
+
+torture: ## modules come and go while all happens at once; SECONDS=, SEED=, FLAVOUR=debug
+	@scripts/torture $(or $(FLAVOUR),dev) $(or $(SECONDS),600) $(SEED)
 
 bench: ## count instructions: C, raw bindings and Tether at the same work
 	@scripts/bench

@@ -28,10 +28,10 @@ kunit_suite() {
 	rmmod "$1" || echo "not ok 99 rmmod $1" >>"$results/$1.ktap"
 }
 
-# program NAME
+# program NAME [ARGUMENT]...
 program() {
 	echo "-- $1"
-	"$programs/$1" >"$results/$1.ktap" 2>&1
+	"$programs/$1" "${@:2}" >"$results/$1.ktap" 2>&1
 }
 
 load tether || exit 1
@@ -50,11 +50,13 @@ cp /bin/true "$TETHER_SETUID"
 chmod 4755 "$TETHER_SETUID"
 mount -o remount,suid /tmp
 
+kmemleak=/sys/kernel/debug/kmemleak
 program unload_test
+# A little of what "make torture" has; the debug kernel is slow.
+program torture_test "$([ -e "$kmemleak" ] && echo 40 || echo 20)" "$RANDOM"
 
 # kmemleak, where the kernel has it. It looks at nothing that is younger than five seconds, and what
 # was just freed or made may look lost the first time.
-kmemleak=/sys/kernel/debug/kmemleak
 find_leaks() {
 	sleep 6
 	echo scan >"$kmemleak"
