@@ -102,6 +102,7 @@ use tether::{
             WithAge,
             WouldSleep, //
         },
+        shared_counters::SharedCounters,
         shared_notifier::{
             Shared,
             SharedNotifier, //
@@ -112,6 +113,7 @@ use tether::{
     pid,
     ptrace::{
         self,
+        Permission,
         Tracee, //
     },
     task_work::{
@@ -371,9 +373,17 @@ pub(crate) fn make(kind: Kind, place: &Place, random: u32) -> Result<KBox<dyn Th
                 Counted::new(kind),
             ))
         }
+        Kind::Counters => {
+            let counters = SharedCounters::new(1 + random as usize % 2048, GFP_KERNEL)?;
+            made(With(counters, Counted::new(kind)))
+        }
         Kind::Tracee => {
             let tracee = ptrace::tracee(place.target.pid())?;
             made(With(tracee, Counted::new(kind)))
+        }
+        Kind::Permission => {
+            let tracee = ptrace::tracee(place.target.pid())?;
+            made(With(tracee.permission(), Counted::new(kind)))
         }
     }
 }
@@ -403,7 +413,13 @@ with! {
     fd::TakenFile: |_file| {}
     Waker: |waker| { waker.wake(); }
     Pin<KBox<PollMiscDeviceRegistration<Device>>>: |_device| {}
+    SharedCounters: |counters| {
+        if let Some(counter) = counters.get(counters.len() - 1) {
+            counter.fetch_add(1u64, Full);
+        }
+    }
     Tracee: |_tracee| {}
+    Permission: |permission| { permission.still_holds(current!()); }
 }
 
 // Task works.
@@ -1101,6 +1117,8 @@ types! {
         tether::mm::mirror::Mirror<TryListener> => Mirror,
         tether::mm::mmu_notifier::Registration<Listener> => Notifier TryNotifier,
         tether::mm::shared_notifier::Shared<Common> => Shared,
+        tether::mm::shared_counters::SharedCounters => Counters,
+        tether::ptrace::Permission => Permission,
         tether::ptrace::Tracee => Tracee,
         tether::task_work::Cancel<Counted> => Cancellation,
         tether::task_work::Ordered => Queue,

@@ -93,8 +93,12 @@ kinds! {
     WorkerCircle,
     /// A device that can be polled: there is one at a time.
     PollDevice,
+    /// Counters that user space may map.
+    Counters,
     /// A process that is stopped by its tracer, who must be the one that makes this.
     Tracee,
+    /// What such a one has to keep to; likewise.
+    Permission,
 }
 
 struct Count {
