@@ -570,8 +570,12 @@ impl Watch {
             }
             stack
         });
+        // There is one for each.
+        let Some(ring) = self.rings.get(cpu as usize) else {
+            return;
+        };
         let length = {
-            let mut ring = self.rings[cpu as usize % self.rings.len()].events.lock();
+            let mut ring = ring.events.lock();
             // Under the lock, so that the counts in a ring go up.
             let count = if event.kind < KIND_DROPPED && event.kind != KIND_RELEASE {
                 self.count.fetch_add(1u64, Release) + 1
