@@ -134,11 +134,8 @@ static pid_t fork_into(int group)
 {
 	pid_t child = fork();
 
-	if (child == 0) {
+	if (child == 0)
 		write_group(group, "cgroup.procs", "0");
-		/* Who only burns time leaves the others some. */
-		nice(group == STRESSORS || group == BOMB ? 19 : -10);
-	}
 	return child;
 }
 
@@ -268,14 +265,13 @@ static void session(int self, unsigned int state)
 	}
 	change_memory(~0U);
 	while (left-- > 0 && !stopped() && !going()) {
-		struct torture torture = {
-			.action = actions[next_random(&state) % sizeof(actions)],
-			.slot = next_random(&state) % 4,
-			.kind = next_random(&state) % drawn_kinds,
-			.random = next_random(&state),
-		};
+		struct torture torture = { .action = actions[next_random(&state) % sizeof(actions)] };
 		unsigned int whom = next_random(&state), memory = next_random(&state);
 
+		/* Few, so that there mostly is something in them. */
+		torture.slot = next_random(&state) % 4;
+		torture.kind = next_random(&state) % drawn_kinds;
+		torture.random = next_random(&state);
 		/* One in eight is added to the caller. */
 		if (whom % 8)
 			torture.target = member(whom / 8 % GROUPS, whom / 64);
@@ -549,6 +545,11 @@ static void make_groups(void)
 	write_group(HUNGRY, "memory.max", "24M");
 	write_group(HUNGRY, "memory.swap.max", "0");
 	write_group(STRESSORS, "memory.max", "300M");
+	/*
+	 * What the kernel does with the least priority it also does inside of RCU's critical sections, which
+	 * all others wait for.
+	 */
+	system("renice -n 0 -p $(pgrep -x 'khugepaged|ksmd') >/dev/null");
 	/* One report for each kill is enough. */
 	write_to("/proc/sys/vm/oom_dump_tasks", "0");
 }
