@@ -1118,7 +1118,7 @@ impl Device {
             // through with that.
             argument.value = range.read(
                 || Ok(()),
-                |(), _| {
+                |(), ()| {
                     range
                         .notifier()
                         .counter()
