@@ -53,7 +53,7 @@ mount -o remount,suid /tmp
 kmemleak=/sys/kernel/debug/kmemleak
 program unload_test
 # A little of what "make torture" has; the debug kernel is slow.
-program torture_test "$([ -e "$kmemleak" ] && echo 40 || echo 20)" "$RANDOM"
+program torture_test "$([ -e "$kmemleak" ] && echo 60 || echo 20)" "$RANDOM"
 
 # kmemleak, where the kernel has it. It looks at nothing that is younger than five seconds, and what
 # was just freed or made may look lost the first time.

@@ -35,6 +35,10 @@
 #include "storm.h"
 #include "test_torture.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+
 #define CGROUPS		"/tmp/torture-cgroups"
 #define DEVICE		"/dev/test-torture"
 /* What kinds.rs takes. */
@@ -244,7 +248,8 @@ static void change_memory(unsigned int random)
 		break;
 	default:
 		mmap(memory, length, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0);
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		madvise(memory + page, 16 * 4096, MADV_POPULATE_WRITE);
 	}
 }
 
@@ -335,8 +340,11 @@ static void be_a_victim(unsigned int kind, unsigned int random)
 			if (pthread_create(&thread, NULL, nap, NULL) == 0)
 				pthread_join(thread, NULL);
 	case 4:
-		for (;;)
+		for (;;) {
 			change_memory(next_random(&random));
+			/* It leaves the others some time. */
+			usleep(5000);
+		}
 	default:
 		sleep_ms(random % 100);
 	}
@@ -417,7 +425,7 @@ static void act_bomber(int self)
 				if (pid != 0)
 					note(self, pid < 0 ? -errno : 0);
 				if (pid < 0)
-					usleep(10000);
+					usleep(100000);
 				/* Half of them end, so that there is room. */
 				if (pid == 0 && getpid() % 2)
 					_exit(0);
