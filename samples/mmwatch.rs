@@ -896,21 +896,16 @@ struct WatchedRanges {
     ranges: KVVec<Option<WatchedRange>>,
     /// The places of those that were taken away.
     free: KVVec<u32>,
-    counters: Option<Arc<SharedCounters>>,
 }
 
 impl WatchedRanges {
     /// The place of the next one.
-    fn place(&mut self) -> Result<u32> {
+    fn place(&mut self, counters: Option<&SharedCounters>) -> Result<u32> {
         if let Some(index) = self.free.last() {
             return Ok(*index);
         }
         let index = self.ranges.len();
-        if self
-            .counters
-            .as_ref()
-            .is_some_and(|counters| index >= counters.len())
-        {
+        if counters.is_some_and(|counters| index >= counters.len()) {
             return Err(ENOSPC);
         }
         // Nothing is to fail later for lack of these.
@@ -1093,14 +1088,13 @@ impl Device {
         let end = start.checked_add(length).ok_or(EOVERFLOW)?;
         self.with_ranges(|watch, ranges| {
             let slot = Slot::take(&RANGES)?;
-            {
-                // From now on it is as it is.
+            let counters = {
+                // From now on they are what they are.
                 let mut mappable = self.mappable.lock();
                 mappable.used = true;
-                ranges.counters.clone_from(&mappable.counters);
-            }
-            let index = ranges.place()?;
-            let counters = ranges.counters.clone();
+                mappable.counters.clone()
+            };
+            let index = ranges.place(counters.as_deref())?;
             let recorder = RangeRecorder {
                 watch: watch.clone(),
                 start,
@@ -1168,7 +1162,6 @@ impl Active {
             ranges: ranges.then(|| WatchedRanges {
                 ranges: KVVec::new(),
                 free: KVVec::new(),
-                counters: None,
             }),
             _thread: thread,
             watch,
