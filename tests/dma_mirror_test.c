@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "modules.h"
 
 #define PAGE	4096UL
 #define PAGES	16
@@ -31,19 +32,12 @@ FIXTURE(dma)
 	char *memory;
 };
 
-static int load(const void *start, size_t length)
+static int load_for(const void *start, size_t length)
 {
-	char path[256], parameters[64];
-	int fd, ret;
+	char parameters[64];
 
-	snprintf(path, sizeof(path), "%s/test_dma_mirror.ko", getenv("TETHER_MODULES"));
 	snprintf(parameters, sizeof(parameters), "start=%lu length=%lu", (uintptr_t)start, length);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, parameters, 0) ? -errno : 0;
-	close(fd);
-	return ret;
+	return load_with("test_dma_mirror", parameters);
 }
 
 FIXTURE_SETUP(dma)
@@ -56,7 +50,7 @@ FIXTURE_SETUP(dma)
 	madvise(self->memory, PAGES * PAGE, MADV_NOHUGEPAGE);
 	for (i = 0; i < PAGES; i++)
 		memset(self->memory + i * PAGE, 'a' + i, PAGE);
-	ASSERT_EQ(0, load(self->memory, PAGES * PAGE));
+	ASSERT_EQ(0, load_for(self->memory, PAGES * PAGE));
 	self->fd = open("/dev/test-dma-mirror", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->fd) TH_LOG("is there an edu device?");
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);

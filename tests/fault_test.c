@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
 #include "lib/test_hmm_uapi.h"
+#include "modules.h"
 #include "test_kthread.h"
 #include "test_mmu_notifier.h"
 #include "tether_test.h"
@@ -257,19 +257,12 @@ static int watch(long flags)
 /* A module is loaded, and removed again: what it makes in its init. */
 static int module(long name)
 {
-	char path[256];
-	int fd, ret;
+	int ret = -load((const char *)name);
 
-	snprintf(path, sizeof(path), "%s/%s.ko", getenv("TETHER_MODULES"), (const char *)name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? errno : 0;
-	close(fd);
-	if (!ret && syscall(SYS_delete_module, (const char *)name, O_NONBLOCK)) {
-		ret = errno;
+	if (!ret) {
+		ret = -unload((const char *)name);
 		/* It was an allocation of this: the next one will do. */
-		if (left("self") || syscall(SYS_delete_module, (const char *)name, O_NONBLOCK))
+		if (ret && (left("self") || unload((const char *)name)))
 			return EUCLEAN;
 	}
 	return ret;
