@@ -5,6 +5,10 @@
 use libmmwatch::page_size;
 use libmmwatch::Event as DeviceEvent;
 use libmmwatch::KINDS;
+use libmmwatch::KIND_DROPPED;
+use libmmwatch::KIND_EXEC;
+use libmmwatch::KIND_NOT_FOLLOWED;
+use libmmwatch::KIND_RELEASE;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -60,6 +64,23 @@ impl Event {
 
     pub fn pages(&self) -> u64 {
         self.end.saturating_sub(self.start) / page_size()
+    }
+
+    /// It tells of the watch, and is no invalidation.
+    pub fn is_of_watch(&self) -> bool {
+        [KIND_RELEASE, KIND_DROPPED, KIND_EXEC, KIND_NOT_FOLLOWED].contains(&self.kind)
+    }
+
+    /// The same has happened, at the same place, by the same: it differs in when, and in how long it took.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.start == other.start
+            && self.end == other.end
+            && self.kind == other.kind
+            && self.syscall == other.syscall
+            && self.cpu == other.cpu
+            && self.blockable == other.blockable
+            && self.task == other.task
+            && self.stack == other.stack
     }
 
     /// Who or what did it, as far as it can be told.

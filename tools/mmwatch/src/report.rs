@@ -13,9 +13,6 @@ use crate::stack::line;
 use crate::stack::Frame;
 use crate::symbols::Symbols;
 use libmmwatch::KIND_DROPPED;
-use libmmwatch::KIND_EXEC;
-use libmmwatch::KIND_NOT_FOLLOWED;
-use libmmwatch::KIND_RELEASE;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -141,12 +138,8 @@ impl Report {
                 dropped: 0,
                 end: None,
             }),
-            Message::Event { space, event } => self.add_event(space, event),
-            Message::Events { space, events } => {
-                for event in events {
-                    self.add_event(space, event);
-                }
-            }
+            Message::Event { space, event } => self.add_events(space, vec![event]),
+            Message::Events { space, events } => self.add_events(space, events),
             Message::Mapping { space, mapping } => self.mappings.add(space, mapping),
             Message::Ended { space, status } => {
                 if let Some(report) = self.spaces.get_mut(space) {
@@ -161,21 +154,40 @@ impl Report {
         }
     }
 
-    fn add_event(&mut self, space: usize, event: Event) {
+    fn add_events(&mut self, space: usize, events: Vec<Event>) {
+        // Programs repeat themselves: what is the same again is looked up once.
+        for same in events.chunk_by(Event::is_like) {
+            self.add_same(space, same);
+        }
+        if let Some(kept) = &mut self.events {
+            let room = EVENTS.saturating_sub(kept.len());
+            let invalidations = events.into_iter().filter(|it| !it.is_of_watch());
+            kept.extend(invalidations.take(room).map(|event| (space, event)));
+        }
+    }
+
+    /// Adds events that are like each other.
+    fn add_same(&mut self, space: usize, events: &[Event]) {
+        let Some(event) = events.first() else {
+            return;
+        };
         if event.kind == KIND_DROPPED {
             return;
         }
-        self.last = self.last.max(event.time);
-        // They are no invalidations.
-        if [KIND_RELEASE, KIND_EXEC, KIND_NOT_FOLLOWED].contains(&event.kind) {
+        let last = events.iter().fold(0, |last, event| last.max(event.time));
+        self.last = self.last.max(last);
+        if event.is_of_watch() {
             if let Some(report) = self.spaces.get_mut(space) {
-                report.end = Some(event.time);
+                report.end = Some(last);
             }
             return;
         }
-        let count = Count::of(&event);
+        let mut count = Count::default();
+        for event in events {
+            count.add(&Count::of(event));
+        }
         if let Some(report) = self.spaces.get_mut(space) {
-            report.count += 1;
+            report.count += count.events;
             report.pages += count.pages;
         }
         let cause = Cause {
@@ -202,10 +214,9 @@ impl Report {
         if cpu >= self.cpus.len() {
             self.cpus.resize(cpu + 1, 0);
         }
-        self.cpus[cpu] += 1;
-        self.others += u64::from(event.task.is_some());
-        if let Some(events) = self.events.as_mut().filter(|it| it.len() < EVENTS) {
-            events.push((space, event));
+        self.cpus[cpu] += count.events;
+        if event.task.is_some() {
+            self.others += count.events;
         }
     }
 
@@ -300,6 +311,7 @@ struct Whole<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::tests::event;
 
     /// As `--record` writes it, and has written it before there were stacks.
     const RECORDED: &str = r#"
@@ -383,6 +395,38 @@ mod tests {
             let message_again: Message = serde_json::from_str(&again).unwrap();
             assert_eq!(format!("{message:?}"), format!("{message_again:?}"));
         }
+    }
+
+    #[test]
+    fn many_at_once_are_what_they_are_one_by_one() {
+        let mut events = Vec::new();
+        for (index, end) in [8192, 8192, 12288, 8192, 8192].into_iter().enumerate() {
+            let mut event = event(0, 4096, end);
+            event.time += index as u64;
+            event.latency += index as u32;
+            events.push(event);
+        }
+        events[4].cpu = 1;
+        events.push(event(KIND_DROPPED, 3, 0));
+        let space = 0;
+        let [mut one_by_one, mut at_once] = [recorded(), recorded()];
+        for report in [&mut one_by_one, &mut at_once] {
+            report.events = Some(Vec::new());
+        }
+        for event in events.clone() {
+            one_by_one.add(Message::Event { space, event });
+        }
+        at_once.add(Message::Events { space, events });
+        let said = [one_by_one, at_once].map(|report| {
+            let mut said = Vec::new();
+            report.json(&mut said).unwrap();
+            assert_eq!(report.events.unwrap().len(), 5);
+            String::from_utf8(said).unwrap()
+        });
+        assert_eq!(said[0], said[1]);
+        let said: serde_json::Value = serde_json::from_str(&said[1]).unwrap();
+        assert_eq!(said["kinds"]["unmap"]["events"], 1 + 5);
+        assert_eq!(said["kinds"]["unmap"]["latency_max"], 304);
     }
 
     #[test]
