@@ -8,6 +8,7 @@
  */
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,12 +31,12 @@
 
 static const char *const modules[] = {
 	"tether", "bench_shim", "bench_c", "bench_c_twin", "bench_c_guarded", "bench_raw",
-	"bench_tether",
+	"bench_tether", "bench_instead",
 };
 
-static const char *const devices[] = { "c", "c_twin", "c_guarded", "raw", "tether" };
+static const char *const devices[] = { "c", "c_twin", "c_guarded", "raw", "tether", "instead" };
 
-#define DEVICES (sizeof(devices) / sizeof(*devices))
+enum { C, C_TWIN, C_GUARDED, RAW, TETHER, INSTEAD, DEVICES };
 
 static const struct {
 	const char *name;
@@ -43,27 +44,30 @@ static const struct {
 	/* How many more are done than few. */
 	int more;
 	/* How they are done, if not all in one call. */
-	enum { IN_ONE, ALONE, DISPATCHED, MADE } how;
+	enum { IN_ONE, ALONE, DISPATCHED, BARE, CROWDED, MADE } how;
 	/* What there is besides, made by this operation. */
 	int besides;
 } operations[] = {
-	{ "task_work: queue on self and run, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
-	{ "task_work: the same, one in a call", BENCH_TASK_WORK_EMBEDDED, 1000, ALONE },
-	{ "task_work: queue on self and run, shared", BENCH_TASK_WORK_SHARED, 1000 },
-	{ "task_work: allocate, queue on self, run, free", BENCH_TASK_WORK_BOXED, 1000 },
+	{ "task_work: self, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
+	{ "task_work: self, embedded, one a call", BENCH_TASK_WORK_EMBEDDED, 1000, ALONE },
+	{ "task_work: self, shared", BENCH_TASK_WORK_SHARED, 1000 },
+	{ "task_work: self, allocated", BENCH_TASK_WORK_BOXED, 1000 },
+	{ "task_work: another thread and back", BENCH_TASK_WORK_ROUND_TRIP, 1000 },
 	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000 },
 	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK, 1000 },
-	{ "kthread: worker, queue one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000 },
-	{ "kthread: worker, a batch of 64", BENCH_WORKER_BATCH, 1000 },
-	{ "mmu_notifier: start and end, 1 registered", BENCH_NOTIFIERS, 1, DISPATCHED },
-	{ "mmu_notifier: start and end, each of 16", BENCH_NOTIFIERS, 16, DISPATCHED },
+	{ "kthread: worker, one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000 },
+	{ "kthread: worker, 64 and flush", BENCH_WORKER_BATCH, 1000 },
+	{ "mmu_notifier: invalidation, no notifier", BENCH_NOTIFIERS, 1, BARE },
+	{ "mmu_notifier: start, end: 1 there", BENCH_NOTIFIERS, 1, DISPATCHED },
+	{ "mmu_notifier: start, end: each of 16", BENCH_NOTIFIERS, 16, DISPATCHED },
+	{ "mmu_notifier: start, end: each of 10000", BENCH_NOTIFIERS, 10000, CROWDED },
 	{ "mmu_notifier: register one more", BENCH_NOTIFIERS, 15, MADE },
-	{ "interval: invalidate, 1 inserted", BENCH_INTERVALS, 1, DISPATCHED },
-	{ "interval: invalidate, each of 16", BENCH_INTERVALS, 16, DISPATCHED },
+	{ "mmu_notifier: shared, get and put", BENCH_SHARED_GET_PUT, 1000 },
+	{ "interval: invalidate: 1 there", BENCH_INTERVALS, 1, DISPATCHED },
+	{ "interval: invalidate: each of 16", BENCH_INTERVALS, 16, DISPATCHED },
 	{ "interval: read", BENCH_INTERVAL_READ, 1000, IN_ONE, BENCH_INTERVALS },
 	{ "interval: insert and remove", BENCH_INTERVAL_INSERT_REMOVE, 1000, IN_ONE,
 	  BENCH_INTERVALS },
-	{ "mmu_notifier: get and put, shared", BENCH_SHARED_GET_PUT, 1000 },
 };
 
 static long now(void)
@@ -94,23 +98,43 @@ static long measure_alone(int fd, int operation, int count, int calls)
 	return now() - begun;
 }
 
-#define INVALIDATIONS	1000
-
-/* What so many invalidations of a page take, with this many notifiers. */
-static long measure_invalidations(int fd, int operation, int notifiers)
+/* What an invalidation of a page takes, the mean of so many. */
+static long invalidation(int times)
 {
 	static char page[4096] __attribute__((aligned(4096)));
-	long begun;
+	long begun = now();
 	int i;
+
+	for (i = 0; i < times; i++)
+		madvise(page, sizeof(page), MADV_DONTNEED);
+	return (now() - begun) / times;
+}
+
+/* The same with this many notifiers. */
+static long measure_invalidations(int fd, int operation, int notifiers)
+{
+	long took;
 
 	if (ioctl(fd, BENCH_RUN(operation), notifiers))
 		return -1;
-	begun = now();
-	for (i = 0; i < INVALIDATIONS; i++)
-		madvise(page, sizeof(page), MADV_DONTNEED);
-	begun = now() - begun;
+	took = invalidation(1000);
 	ioctl(fd, BENCH_RUN(operation), 0);
-	return begun / INVALIDATIONS;
+	return took;
+}
+
+/* The same again and again while they are there: to have so many is not quickly done. */
+static void measure_crowded(int fd, int operation, int notifiers, long *few, long *many)
+{
+	int round;
+
+	for (round = 0; round < ROUNDS; round++)
+		few[round] = invalidation(1000);
+	if (ioctl(fd, BENCH_RUN(operation), notifiers))
+		few[0] = -1;
+	invalidation(2);
+	for (round = 0; round < ROUNDS; round++)
+		many[round] = invalidation(2);
+	ioctl(fd, BENCH_RUN(operation), 0);
 }
 
 static int compare(const void *one, const void *other)
@@ -140,6 +164,13 @@ static void run(int number)
 	for (i = 0; besides && i < DEVICES; i++)
 		ioctl(taken[i].fd, BENCH_RUN(besides), 1);
 
+	for (i = 0; operations[number].how == CROWDED && i < DEVICES; i++) {
+		measure_crowded(taken[i].fd, operation, more, taken[i].few, taken[i].many);
+		taken[i].refused = taken[i].few[0] < 0;
+	}
+	if (operations[number].how == CROWDED)
+		return;
+
 	/* What is cold warms up in the first rounds, which the later ones overwrite. */
 	for (round = -3; round < ROUNDS; round++) {
 		for (i = 0; i < DEVICES; i++) {
@@ -159,6 +190,12 @@ static void run(int number)
 			case DISPATCHED:
 				*few = measure_invalidations(fd, operation, 0);
 				*many = measure_invalidations(fd, operation, more);
+				break;
+			case BARE:
+				*few = 0;
+				*many = measure_invalidations(fd, operation, 0);
+				break;
+			case CROWDED:
 				break;
 			case MADE:
 				*few = measure(fd, operation, 1);
@@ -195,7 +232,7 @@ static long median(size_t device, int more, long *spread)
 
 static int scales(size_t device)
 {
-	return strcmp(devices[device], "c_twin") && strcmp(devices[device], "raw");
+	return device == C || device == C_GUARDED || device == TETHER;
 }
 
 /* What an invalidation of the page at a place takes, or -1. */
@@ -262,10 +299,10 @@ static const struct {
 	/* Nothing is in the device's table. */
 	int looked_up;
 } mirrored[] = {
-	{ "hmm: look a page up and read it", HMM_DMIRROR_READ, 1 },
-	{ "hmm: read a page that is in the table", HMM_DMIRROR_READ },
-	{ "hmm: look a page up and write it", HMM_DMIRROR_WRITE, 1 },
-	{ "hmm: write a page that is in the table", HMM_DMIRROR_WRITE },
+	{ "hmm: look a page up, read it", HMM_DMIRROR_READ, 1 },
+	{ "hmm: read a page in the table", HMM_DMIRROR_READ },
+	{ "hmm: look a page up, write it", HMM_DMIRROR_WRITE, 1 },
+	{ "hmm: write a page in the table", HMM_DMIRROR_WRITE },
 };
 
 #define MIRRORED (sizeof(mirrored) / sizeof(*mirrored))
@@ -345,11 +382,27 @@ static void run_mirror(size_t device, const char *module)
 	syscall(SYS_delete_module, module, O_NONBLOCK);
 }
 
+static pthread_barrier_t target_there;
+
+/* The thread that works of others are queued on: it waits in a system call, as a server would. */
+static void *be_target(void *data)
+{
+	size_t i;
+
+	for (i = 0; i < DEVICES; i++)
+		ioctl(taken[i].fd, BENCH_RUN(BENCH_BE_TARGET), 0);
+	pthread_barrier_wait(&target_there);
+	for (;;)
+		pause();
+	return NULL;
+}
+
 int main(void)
 {
 	/* What is printed is kept until the end: a console would be in the way. */
 	static char output[65536];
 	size_t length = 0, i, j;
+	pthread_t target;
 
 	mkdir("/dev", 0755);
 	mkdir("/sys", 0755);
@@ -375,6 +428,9 @@ int main(void)
 			goto out;
 		}
 	}
+	pthread_barrier_init(&target_there, NULL, 2);
+	pthread_create(&target, NULL, be_target, NULL);
+	pthread_barrier_wait(&target_there);
 	for (i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
 		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
 				   operations[i].name);
@@ -390,9 +446,9 @@ int main(void)
 	for (j = 0; j < DEVICES; j++)
 		for (i = 0; i < MIRRORED; i++)
 			mirror_took[i][j][0] = -1;
-	run_mirror(0, "test_hmm");
-	run_mirror(1, "test_hmm");
-	run_mirror(DEVICES - 1, "rust_hmm_mirror");
+	run_mirror(C, "test_hmm");
+	run_mirror(C_TWIN, "test_hmm");
+	run_mirror(TETHER, "rust_hmm_mirror");
 	for (i = 0; i < MIRRORED; i++) {
 		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
 				   mirrored[i].name);

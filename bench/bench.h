@@ -9,7 +9,8 @@
 /* How many items there are at the most. */
 #define BENCH_MAX	4096
 #define BENCH_BATCH	64
-#define BENCH_NOTIFIERS_MAX	16
+#define BENCH_NOTIFIERS_MAX	10000
+#define BENCH_INTERVALS_MAX	16
 #define BENCH_RANGES_MAX	100000
 #define BENCH_RANGES_START	(1UL << 44)
 /* A range that all of an address space is in. */
@@ -53,7 +54,23 @@ enum bench_operation {
 	/* Insert one more, on the page of that number; and remove it. */
 	BENCH_RANGE_INSERT,
 	BENCH_RANGE_REMOVE,
+	/* The calling thread is the one that works of others are queued on. */
+	BENCH_BE_TARGET,
+	/* Queue one on that thread, as a signal would come, and wait until it has run. */
+	BENCH_TASK_WORK_ROUND_TRIP,
+	/* How many bytes an object takes: an enum bench_object. */
+	BENCH_SIZE,
 	BENCH_OPERATIONS,
+};
+
+/* What is part of an item of the driver's. */
+enum bench_object {
+	BENCH_TASK_WORK,
+	BENCH_KTHREAD_WORK,
+	BENCH_NOTIFIER,
+	/* With the lock that its shadow is used under. */
+	BENCH_INTERVAL,
+	BENCH_OBJECTS,
 };
 
 #define BENCH_RUN(operation)	_IO(0xBA, operation)

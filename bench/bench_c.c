@@ -10,6 +10,7 @@
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
 #include <linux/vmalloc.h>
@@ -23,12 +24,13 @@ static void *pins;
 
 #define WORK struct guarded_work
 #define INIT(work, func) guarded_init(work, pins, func)
-#define ADD(work) guarded_add(current, work, TWA_RESUME)
+#define ADD_TO(task, work, mode) guarded_add(task, work, mode)
 #else
 #define WORK struct callback_head
 #define INIT(work, func) init_task_work(work, func)
-#define ADD(work) task_work_add(current, work, TWA_RESUME)
+#define ADD_TO(task, work, mode) task_work_add(task, work, mode)
 #endif
+#define ADD(work) ADD_TO(current, work, TWA_RESUME)
 
 struct item {
 	unsigned long value;
@@ -112,6 +114,39 @@ static int run_boxed(unsigned long count)
 			kfree(item);
 			return ret;
 		}
+	}
+	return 0;
+}
+
+static struct task_struct *target;
+static struct {
+	WORK work;
+	struct completion ran;
+} round;
+
+static int be_target(void)
+{
+	if (target)
+		return -EBUSY;
+	target = get_task_struct(current);
+	return 0;
+}
+
+static void round_run(WORK *work)
+{
+	complete(&round.ran);
+}
+
+static int round_trip(unsigned long count)
+{
+	if (!target)
+		return -ESRCH;
+	while (count--) {
+		int ret = ADD_TO(target, &round.work, TWA_SIGNAL);
+
+		if (ret)
+			return ret;
+		wait_for_completion(&round.ran);
 	}
 	return 0;
 }
@@ -297,7 +332,7 @@ static struct notifier {
 	struct mmu_notifier notifier;
 	unsigned long starts, ends;
 	ATTACHMENT;
-} notifiers[BENCH_NOTIFIERS_MAX];
+} *notifiers;
 
 static int notifier_start(struct mmu_notifier *mmu_notifier, const struct mmu_notifier_range *range)
 {
@@ -324,6 +359,10 @@ static int have_notifiers(unsigned long count)
 	static unsigned long have;
 	int ret;
 
+	if (!notifiers)
+		notifiers = kvcalloc(BENCH_NOTIFIERS_MAX, sizeof(*notifiers), GFP_KERNEL);
+	if (!notifiers)
+		return -ENOMEM;
 	for (; have < count; have++) {
 		struct notifier *it = &notifiers[have];
 
@@ -355,7 +394,7 @@ static struct interval {
 	struct mutex lock;
 	unsigned long shadow;
 	ATTACHMENT;
-} intervals[BENCH_NOTIFIERS_MAX + 1];
+} intervals[BENCH_INTERVALS_MAX + 1];
 
 static bool interval_invalidate(struct mmu_interval_notifier *interval_notifier,
 				const struct mmu_notifier_range *range, unsigned long sequence)
@@ -433,7 +472,7 @@ static int interval_read(unsigned long count)
 
 static int interval_insert_remove(unsigned long count)
 {
-	struct interval *it = &intervals[BENCH_NOTIFIERS_MAX];
+	struct interval *it = &intervals[BENCH_INTERVALS_MAX];
 
 	OPTIMIZER_HIDE_VAR(it);
 	while (count--) {
@@ -533,19 +572,45 @@ static int have_ranges(unsigned long count)
 
 static int range_insert(unsigned long index)
 {
-	return interval_insert(&intervals[BENCH_NOTIFIERS_MAX], RANGE_START(index), PAGE_SIZE);
+	return interval_insert(&intervals[BENCH_INTERVALS_MAX], RANGE_START(index), PAGE_SIZE);
 }
 
 static int range_remove(void)
 {
-	interval_remove(&intervals[BENCH_NOTIFIERS_MAX]);
+	interval_remove(&intervals[BENCH_INTERVALS_MAX]);
 	return 0;
+}
+
+static int object_size(unsigned long object)
+{
+	switch (object) {
+	case BENCH_TASK_WORK:
+		return sizeof(WORK);
+	case BENCH_KTHREAD_WORK:
+		return sizeof(KTHREAD_WORK);
+	case BENCH_NOTIFIER:
+		return sizeof(struct mmu_notifier) + sizeof_field(struct notifier, attachment);
+	case BENCH_INTERVAL:
+		return sizeof(struct interval) - sizeof_field(struct interval, shadow);
+	}
+	return -EINVAL;
+}
+
+static unsigned long most(unsigned int command)
+{
+	switch (command) {
+	case BENCH_RUN(BENCH_NOTIFIERS):
+		return BENCH_NOTIFIERS_MAX;
+	case BENCH_RUN(BENCH_RANGES):
+	case BENCH_RUN(BENCH_RANGE_INSERT):
+		return BENCH_RANGES_MAX;
+	}
+	return BENCH_MAX;
 }
 
 static long bench_ioctl(struct file *file, unsigned int command, unsigned long count)
 {
-	if (count > (command == BENCH_RUN(BENCH_RANGES) ||
-		     command == BENCH_RUN(BENCH_RANGE_INSERT) ? BENCH_RANGES_MAX : BENCH_MAX))
+	if (count > most(command))
 		return -EINVAL;
 	switch (command) {
 	case BENCH_RUN(BENCH_NOTHING):
@@ -565,9 +630,9 @@ static long bench_ioctl(struct file *file, unsigned int command, unsigned long c
 	case BENCH_RUN(BENCH_WORKER_BATCH):
 		return queue_batch(count);
 	case BENCH_RUN(BENCH_NOTIFIERS):
-		return have_notifiers(min(count, BENCH_NOTIFIERS_MAX));
+		return have_notifiers(count);
 	case BENCH_RUN(BENCH_INTERVALS):
-		return have_intervals(min(count, BENCH_NOTIFIERS_MAX));
+		return have_intervals(min(count, BENCH_INTERVALS_MAX));
 	case BENCH_RUN(BENCH_INTERVAL_READ):
 		return interval_read(count);
 	case BENCH_RUN(BENCH_INTERVAL_INSERT_REMOVE):
@@ -580,6 +645,12 @@ static long bench_ioctl(struct file *file, unsigned int command, unsigned long c
 		return range_insert(count);
 	case BENCH_RUN(BENCH_RANGE_REMOVE):
 		return range_remove();
+	case BENCH_RUN(BENCH_BE_TARGET):
+		return be_target();
+	case BENCH_RUN(BENCH_TASK_WORK_ROUND_TRIP):
+		return round_trip(count);
+	case BENCH_RUN(BENCH_SIZE):
+		return object_size(count);
 	}
 	return -ENOTTY;
 }
@@ -617,6 +688,8 @@ static int __init bench_init(void)
 		pool[pooled++] = item;
 		shared[i] = other;
 	}
+	INIT(&round.work, round_run);
+	init_completion(&round.ran);
 	ret = prepare_threads();
 	if (ret)
 		return ret;
@@ -630,7 +703,10 @@ static void __exit bench_exit(void)
 	misc_deregister(&bench_device);
 	THREAD_STOP(parkable);
 	WORKER_DESTROY(worker);
+	if (target)
+		put_task_struct(target);
 	mmu_notifier_synchronize();
+	kvfree(notifiers);
 	kvfree(ranges);
 	for (i = 0; i < BENCH_MAX; i++) {
 		kfree(pool[i]);

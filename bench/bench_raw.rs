@@ -19,12 +19,14 @@ use kernel::{
     },
     prelude::*,
     sync::{
+        aref::ARef,
         barrier::{
             smp_mb,
             Full, //
         },
         Arc, //
-    }, //
+    },
+    task::Task, //
 };
 
 module! {
@@ -38,6 +40,14 @@ module! {
 const NAME: &CStr = c"bench-raw";
 
 include!("device.rs");
+
+/// Of `enum bench_object`.
+const SIZES: [usize; 4] = [
+    size_of::<bindings::callback_head>(),
+    size_of::<bindings::kthread_work>(),
+    size_of::<bindings::mmu_notifier>(),
+    size_of::<Interval>() - size_of::<usize>(),
+];
 
 #[repr(C)]
 struct Embedded {
@@ -114,7 +124,7 @@ fn add(work: *mut bindings::callback_head) -> Result {
     let mode = bindings::task_work_notify_mode_TWA_RESUME;
     // SAFETY: The work is valid, and not queued.
     kernel::error::to_result(unsafe {
-        bindings::task_work_add(kernel::task::Task::current_raw(), work, mode)
+        bindings::task_work_add(Task::current_raw(), work, mode)
     })
 }
 
@@ -158,6 +168,51 @@ fn run_boxed(count: usize) -> Result {
     Ok(())
 }
 
+/// What is queued on another thread.
+#[repr(C)]
+struct Round {
+    work: UnsafeCell<bindings::callback_head>,
+    ran: Begun,
+}
+
+static TARGET: Alone<Option<(ARef<Task>, KBox<Round>)>> = Alone(UnsafeCell::new(None));
+
+/// # Safety
+///
+/// Called with what was queued.
+unsafe extern "C" fn round_run(work: *mut bindings::callback_head) {
+    // SAFETY: By the function's contract.
+    unsafe { &*work.cast::<Round>() }.ran.complete();
+}
+
+fn be_target() -> Result {
+    let round = Round {
+        work: UnsafeCell::new(head(round_run)),
+        ran: Begun::new()?,
+    };
+    *TARGET.get() = Some((
+        ARef::from(&**current!()),
+        KBox::new(round, GFP_KERNEL)?,
+    ));
+    Ok(())
+}
+
+fn round_trip(count: usize) -> Result {
+    let (target, round) = TARGET.get().as_ref().ok_or(ESRCH)?;
+    for _ in 0..count {
+        // SAFETY: The work is valid, and not queued.
+        kernel::error::to_result(unsafe {
+            bindings::task_work_add(
+                target.as_ptr(),
+                round.work.get(),
+                bindings::task_work_notify_mode_TWA_SIGNAL,
+            )
+        })?;
+        round.ran.wait();
+    }
+    Ok(())
+}
+
 #[repr(C)]
 struct Work {
     value: usize,
@@ -175,7 +230,7 @@ unsafe extern "C" fn work_run(work: *mut bindings::kthread_work) {
 
 /// `set_current_state()`
 fn set_current_state(state: u32) {
-    let task = kernel::task::Task::current_raw();
+    let task = Task::current_raw();
     // SAFETY: The current task is valid.
     unsafe { ptr::write_volatile(&raw mut (*task).__state, state) };
     smp_mb(Full);
@@ -430,26 +485,29 @@ static INTERVAL_OPS: Alone<bindings::mmu_interval_notifier_ops> =
     }));
 
 struct Notifiers {
-    registered: KVec<KBox<UnsafeCell<Notifier>>>,
+    registered: KVVec<KBox<UnsafeCell<Notifier>>>,
     intervals: KVec<KBox<UnsafeCell<Interval>>>,
     /// What is inserted and removed.
     one: Option<KBox<UnsafeCell<Interval>>>,
 }
 
 static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
-    registered: KVec::new(),
+    registered: KVVec::new(),
     intervals: KVec::new(),
     one: None,
 }));
 
 fn mm() -> *mut bindings::mm_struct {
     // SAFETY: The current task is valid, and is a process.
-    unsafe { (*kernel::task::Task::current_raw()).mm }
+    unsafe { (*Task::current_raw()).mm }
 }
 
 fn have_notifiers(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().registered;
-    while there.len() < count.min(16) {
+    if there.capacity() == 0 {
+        there.reserve(NOTIFIERS_MAX, GFP_KERNEL)?;
+    }
+    while there.len() < count {
         let notifier = KBox::new(
             UnsafeCell::new(Notifier {
                 notifier: pin_init::zeroed(),
@@ -508,7 +566,7 @@ fn insert(it: *mut Interval) -> Result {
 
 fn have_intervals(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().intervals;
-    while there.len() < count.min(16) {
+    while there.len() < count.min(INTERVALS_MAX) {
         let it = interval()?;
         insert(it.get())?;
         there.push(it, GFP_KERNEL)?;

@@ -16,7 +16,11 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    task::Task, //
 };
 use tether::{
     kthread::{
@@ -75,6 +79,14 @@ module! {
 const NAME: &CStr = c"bench-tether";
 
 include!("device.rs");
+
+/// Of `enum bench_object`.
+const SIZES: [usize; 4] = [
+    size_of::<TaskWork<Embedded>>(),
+    size_of::<KthreadWork<Work>>(),
+    size_of::<Registration<Nothing>>(),
+    size_of::<Inserted<0>>() - size_of::<usize>(),
+];
 
 #[pin_data]
 struct Embedded {
@@ -165,6 +177,77 @@ fn run_boxed(count: usize) -> Result {
             Mode::Resume,
             GFP_KERNEL,
         )?;
+    }
+    Ok(())
+}
+
+/// What is queued on another thread.
+#[pin_data]
+struct Round {
+    ran: Begun,
+    #[pin]
+    work: TaskWork<Round>,
+}
+
+impl_has_task_work! {
+    impl HasTaskWork<Self> for Round { self.work }
+}
+
+struct Target {
+    task: ARef<Task>,
+    round: *mut Round,
+}
+
+static TARGET: Alone<Option<Target>> = Alone(UnsafeCell::new(None));
+
+impl Target {
+    /// As from a pool of one.
+    fn take(&self) -> Pin<KBox<Round>> {
+        // SAFETY: It was a pinned box, and is not queued.
+        unsafe { Pin::new_unchecked(KBox::from_raw(self.round)) }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl TaskWorkItem for Round {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(this: Self::Pointer, _context: &Context<'_>) {
+        // SAFETY: It stays pinned, behind the raw pointer of `Target`.
+        let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) });
+        // SAFETY: It is valid.
+        unsafe { &(*this).ran }.complete();
+    }
+}
+
+fn be_target() -> Result {
+    let round = KBox::pin_init(
+        try_pin_init!(Round {
+            ran: Begun::new()?,
+            work <- TaskWork::new(),
+        }? Error),
+        GFP_KERNEL,
+    )?;
+    *TARGET.get() = Some(Target {
+        task: ARef::from(&**current!()),
+        // SAFETY: As in `run`.
+        round: KBox::into_raw(unsafe { Pin::into_inner_unchecked(round) }),
+    });
+    Ok(())
+}
+
+fn round_trip(count: usize) -> Result {
+    let target = TARGET.get().as_ref().ok_or(ESRCH)?;
+    // SAFETY: It is valid as long as the target is there.
+    let ran = unsafe { &(*target.round).ran };
+    for _ in 0..count {
+        task_work::add(&target.task, target.take(), Mode::Signal)?;
+        ran.wait();
     }
     Ok(())
 }
@@ -329,6 +412,16 @@ impl<const USE: usize> Invalidate for Interval<USE> {
     }
 }
 
+/// One that has nothing of its own: what it is measured by.
+struct Nothing;
+
+impl MmuNotifier for Nothing {
+    type Callbacks = Ranges;
+}
+
+#[vtable]
+impl InvalidateRanges for Nothing {}
+
 impl SharedNotifier for Notifier {
     fn new(_mm: &MmWithUser) -> Result<Self> {
         Ok(notifier())
@@ -343,7 +436,7 @@ fn notifier() -> Notifier {
 }
 
 struct Notifiers {
-    registered: KVec<Pin<KBox<Registration<Notifier>>>>,
+    registered: KVVec<Pin<KBox<Registration<Notifier>>>>,
     intervals: KVec<Pin<KBox<Inserted<0>>>>,
     ranges: KVVec<Pin<KBox<Inserted<1>>>>,
     one: Option<Pin<KBox<Inserted<2>>>>,
@@ -351,7 +444,7 @@ struct Notifiers {
 }
 
 static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
-    registered: KVec::new(),
+    registered: KVVec::new(),
     intervals: KVec::new(),
     ranges: KVVec::new(),
     one: None,
@@ -360,9 +453,12 @@ static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
 
 fn have_notifiers(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().registered;
+    if there.capacity() == 0 {
+        there.reserve(NOTIFIERS_MAX, GFP_KERNEL)?;
+    }
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
-    while there.len() < count.min(16) {
+    while there.len() < count {
         let registration = KBox::pin_init(Registration::new(mm, notifier()), GFP_KERNEL)?;
         there.push(registration, GFP_KERNEL)?;
     }
@@ -395,7 +491,7 @@ fn have_intervals(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().intervals;
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
-    while there.len() < count.min(16) {
+    while there.len() < count.min(INTERVALS_MAX) {
         let memory = KBox::new_uninit(GFP_KERNEL)?;
         there.push(insert(mm, memory, 0, WHOLE)?, GFP_KERNEL)?;
     }

@@ -5,6 +5,8 @@
 
 const MAX: usize = 4096;
 const BATCH_SIZE: usize = 64;
+const NOTIFIERS_MAX: usize = 10_000;
+const INTERVALS_MAX: usize = 16;
 const RANGES_MAX: usize = 100_000;
 const NOTHING: u32 = _IO(0xBA, 0);
 const EMBEDDED: u32 = _IO(0xBA, 1);
@@ -22,6 +24,9 @@ const SHARED_GET_PUT: u32 = _IO(0xBA, 12);
 const RANGES: u32 = _IO(0xBA, 13);
 const RANGE_INSERT: u32 = _IO(0xBA, 14);
 const RANGE_REMOVE: u32 = _IO(0xBA, 15);
+const BE_TARGET: u32 = _IO(0xBA, 16);
+const ROUND_TRIP: u32 = _IO(0xBA, 17);
+const SIZE: u32 = _IO(0xBA, 18);
 
 /// What is used by one program, from one thread: no lock, as in C.
 struct Alone<T>(UnsafeCell<T>);
@@ -150,6 +155,7 @@ impl MiscDevice for Device {
 
     fn ioctl(_me: &Self, _file: &File, command: u32, count: usize) -> Result<isize> {
         let limit = match command {
+            NOTIFIERS => NOTIFIERS_MAX,
             RANGES | RANGE_INSERT => RANGES_MAX,
             _ => MAX,
         };
@@ -173,6 +179,9 @@ impl MiscDevice for Device {
             RANGES => have_ranges(count)?,
             RANGE_INSERT => range_insert(count)?,
             RANGE_REMOVE => range_remove()?,
+            BE_TARGET => be_target()?,
+            ROUND_TRIP => round_trip(count)?,
+            SIZE => return Ok(*SIZES.get(count).ok_or(EINVAL)? as isize),
             _ => return Err(ENOTTY),
         }
         Ok(0)

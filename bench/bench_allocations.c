@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How many allocations an operation of the benchmark's devices makes, and of how many bytes, on a kernel that can let
+ * them fail: none fails here, but it counts how many there are until one would. And how large what is part of an
+ * item is.
+ *
+ * For each device and operation: ALLOCATIONS|operation|device|allocations|bytes; for each object:
+ * SIZE|object|device|bytes.
+ */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define FAILSLAB "/sys/kernel/debug/failslab/"
+#define MANY	1000000000L
+#define FEW	16
+#define MORE	64
+
+static const char *const devices[] = { "c", "c_guarded", "raw", "tether", "instead" };
+static const char *const objects[BENCH_OBJECTS] = {
+	[BENCH_TASK_WORK] = "task work",
+	[BENCH_KTHREAD_WORK] = "kthread work",
+	[BENCH_NOTIFIER] = "notifier",
+	[BENCH_INTERVAL] = "interval notifier",
+};
+
+static const struct {
+	const char *name;
+	int operation;
+	/* It is told how many there are to be, not how often. */
+	int made;
+} operations[] = {
+	{ "task_work: self, embedded", BENCH_TASK_WORK_EMBEDDED },
+	{ "task_work: self, shared", BENCH_TASK_WORK_SHARED },
+	{ "task_work: self, allocated", BENCH_TASK_WORK_BOXED },
+	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP },
+	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK },
+	{ "kthread: worker, one and flush", BENCH_WORKER_QUEUE_FLUSH },
+	{ "mmu_notifier: register one more", BENCH_NOTIFIERS, 1 },
+	{ "mmu_notifier: shared, get and put", BENCH_SHARED_GET_PUT },
+	{ "interval: read", BENCH_INTERVAL_READ },
+	{ "interval: insert and remove", BENCH_INTERVAL_INSERT_REMOVE },
+};
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void set(const char *path, long value)
+{
+	char text[32];
+	int fd = open(path, O_WRONLY);
+
+	snprintf(text, sizeof(text), "%ld", value);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		fail(path);
+	close(fd);
+}
+
+static long get(const char *path)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		fail(path);
+	close(fd);
+	return atol(text);
+}
+
+/* What a call takes of what is there: @counter says how much that is. */
+static long taken(const char *counter, int fd, int operation, int count)
+{
+	long before, after;
+	int ret;
+
+	before = get(counter);
+	ret = ioctl(fd, BENCH_RUN(operation), count);
+	after = get(counter);
+	return ret < 0 ? -1 : before - after;
+}
+
+/* The same for each of so many more, in hundredths. */
+static long each(const char *counter, int fd, int number)
+{
+	int operation = operations[number].operation;
+	long few, many;
+
+	/* Looking allocates as well. */
+	if (operations[number].made) {
+		ioctl(fd, BENCH_RUN(operation), 1);
+		few = taken(counter, fd, operation, 1);
+		many = taken(counter, fd, operation, 1 + MORE);
+		ioctl(fd, BENCH_RUN(operation), 1);
+	} else {
+		few = taken(counter, fd, operation, FEW);
+		many = taken(counter, fd, operation, FEW + MORE);
+	}
+	return few < 0 || many < 0 ? -1 : (many - few) * 100 / MORE;
+}
+
+int main(void)
+{
+	size_t i, j;
+
+	/* All of them count, but those of others. */
+	set(FAILSLAB "ignore-gfp-wait", 0);
+	set(FAILSLAB "task-filter", 1);
+	set(FAILSLAB "probability", 100);
+	set("/proc/self/make-it-fail", 1);
+	for (j = 0; j < sizeof(devices) / sizeof(*devices); j++) {
+		char path[64];
+		int fd;
+
+		snprintf(path, sizeof(path), "/dev/bench-%s", devices[j]);
+		fd = open(path, O_RDWR);
+		if (fd < 0)
+			fail(path);
+		/* What is allocated once for all. */
+		ioctl(fd, BENCH_RUN(BENCH_INTERVALS), 1);
+		ioctl(fd, BENCH_RUN(BENCH_NOTIFIERS), 1);
+		for (i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
+			long allocations, bytes;
+
+			/* Far enough off, while it is measured. */
+			set(FAILSLAB "space", MANY);
+			set("/proc/thread-self/fail-nth", MANY);
+			allocations = each("/proc/thread-self/fail-nth", fd, i);
+			set("/proc/thread-self/fail-nth", 0);
+			bytes = each(FAILSLAB "space", fd, i);
+			if (allocations >= 0)
+				printf("ALLOCATIONS|%s|%s|%.2f|%.2f\n", operations[i].name, devices[j],
+				       allocations / 100.0, bytes / 100.0);
+		}
+		set(FAILSLAB "space", MANY);
+		for (i = 0; i < BENCH_OBJECTS; i++) {
+			int size = ioctl(fd, BENCH_RUN(BENCH_SIZE), i);
+
+			if (size >= 0)
+				printf("SIZE|%s|%s|%d\n", objects[i], devices[j], size);
+		}
+		ioctl(fd, BENCH_RUN(BENCH_NOTIFIERS), 0);
+		ioctl(fd, BENCH_RUN(BENCH_INTERVALS), 0);
+	}
+	return 0;
+}
