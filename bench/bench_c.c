@@ -69,7 +69,7 @@ static void boxed_run(WORK *work)
 	kfree(item);
 }
 
-static int run_embedded(unsigned long count)
+static noinline int run_embedded(unsigned long count)
 {
 	while (count--) {
 		struct item *item = pool[--pooled];
@@ -83,7 +83,7 @@ static int run_embedded(unsigned long count)
 	return 0;
 }
 
-static int run_shared(unsigned long count)
+static noinline int run_shared(unsigned long count)
 {
 	while (count--) {
 		struct item *item = shared[count];
@@ -99,7 +99,7 @@ static int run_shared(unsigned long count)
 	return 0;
 }
 
-static int run_boxed(unsigned long count)
+static noinline int run_boxed(unsigned long count)
 {
 	while (count--) {
 		struct item *item = kmalloc(sizeof(*item), GFP_KERNEL);
@@ -124,7 +124,7 @@ static struct {
 	struct completion ran;
 } round;
 
-static int be_target(void)
+static noinline int be_target(void)
 {
 	if (target)
 		return -EBUSY;
@@ -137,7 +137,7 @@ static void round_run(WORK *work)
 	complete(&round.ran);
 }
 
-static int round_trip(unsigned long count)
+static noinline int round_trip(unsigned long count)
 {
 	if (!target)
 		return -ESRCH;
@@ -240,7 +240,7 @@ static void work_run(struct kthread_work *kthread_work)
 	sum += work->value;
 }
 
-static int run_stop(unsigned long count)
+static noinline int run_stop(unsigned long count)
 {
 	while (count--) {
 		DECLARE_COMPLETION_ONSTACK(begun);
@@ -254,7 +254,7 @@ static int run_stop(unsigned long count)
 	return 0;
 }
 
-static int park_unpark(unsigned long count)
+static noinline int park_unpark(unsigned long count)
 {
 	while (count--) {
 		int ret = THREAD_PARK(parkable);
@@ -266,7 +266,7 @@ static int park_unpark(unsigned long count)
 	return 0;
 }
 
-static int queue_flush(unsigned long count)
+static noinline int queue_flush(unsigned long count)
 {
 	while (count--) {
 		int ret = WORKER_QUEUE(worker, &works[0].work);
@@ -278,7 +278,7 @@ static int queue_flush(unsigned long count)
 	return 0;
 }
 
-static int queue_batch(unsigned long count)
+static noinline int queue_batch(unsigned long count)
 {
 	while (count--) {
 		unsigned long i;
@@ -354,7 +354,7 @@ static const struct mmu_notifier_ops notifier_ops = {
 	.invalidate_range_end = notifier_end,
 };
 
-static int have_notifiers(unsigned long count)
+static noinline int have_notifiers(unsigned long count)
 {
 	static unsigned long have;
 	int ret;
@@ -438,7 +438,7 @@ static void interval_remove(struct interval *it)
 	}
 }
 
-static int have_intervals(unsigned long count)
+static noinline int have_intervals(unsigned long count)
 {
 	static unsigned long have;
 
@@ -453,7 +453,7 @@ static int have_intervals(unsigned long count)
 	return 0;
 }
 
-static int interval_read(unsigned long count)
+static noinline int interval_read(unsigned long count)
 {
 	struct interval *it = &intervals[0];
 
@@ -470,7 +470,7 @@ static int interval_read(unsigned long count)
 	return 0;
 }
 
-static int interval_insert_remove(unsigned long count)
+static noinline int interval_insert_remove(unsigned long count)
 {
 	struct interval *it = &intervals[BENCH_INTERVALS_MAX];
 
@@ -529,7 +529,7 @@ static struct mmu_notifier *shared_get(void)
 	return got;
 }
 
-static int shared_get_put(unsigned long count)
+static noinline int shared_get_put(unsigned long count)
 {
 	struct mmu_notifier *held = shared_get();
 
@@ -552,7 +552,7 @@ static int shared_get_put(unsigned long count)
 static struct interval *ranges;
 static unsigned long have;
 
-static int have_ranges(unsigned long count)
+static noinline int have_ranges(unsigned long count)
 {
 	int ret;
 
@@ -570,12 +570,12 @@ static int have_ranges(unsigned long count)
 	return 0;
 }
 
-static int range_insert(unsigned long index)
+static noinline int range_insert(unsigned long index)
 {
 	return interval_insert(&intervals[BENCH_INTERVALS_MAX], RANGE_START(index), PAGE_SIZE);
 }
 
-static int range_remove(void)
+static noinline int range_remove(void)
 {
 	interval_remove(&intervals[BENCH_INTERVALS_MAX]);
 	return 0;

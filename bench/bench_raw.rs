@@ -123,11 +123,10 @@ fn prepare() -> Result {
 fn add(work: *mut bindings::callback_head) -> Result {
     let mode = bindings::task_work_notify_mode_TWA_RESUME;
     // SAFETY: The work is valid, and not queued.
-    kernel::error::to_result(unsafe {
-        bindings::task_work_add(Task::current_raw(), work, mode)
-    })
+    kernel::error::to_result(unsafe { bindings::task_work_add(Task::current_raw(), work, mode) })
 }
 
+#[inline(never)]
 fn run_embedded(count: usize) -> Result {
     for _ in 0..count {
         let item = POOL.get().pop();
@@ -140,6 +139,7 @@ fn run_embedded(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn run_shared(count: usize) -> Result {
     let shared = POOL.get().shared.as_ref().ok_or(EINVAL)?;
     for item in shared.iter().take(count) {
@@ -154,6 +154,7 @@ fn run_shared(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn run_boxed(count: usize) -> Result {
     for value in 0..count {
         let work = head(boxed_run);
@@ -185,18 +186,17 @@ unsafe extern "C" fn round_run(work: *mut bindings::callback_head) {
     unsafe { &*work.cast::<Round>() }.ran.complete();
 }
 
+#[inline(never)]
 fn be_target() -> Result {
     let round = Round {
         work: UnsafeCell::new(head(round_run)),
         ran: Begun::new()?,
     };
-    *TARGET.get() = Some((
-        ARef::from(&**current!()),
-        KBox::new(round, GFP_KERNEL)?,
-    ));
+    *TARGET.get() = Some((ARef::from(&**current!()), KBox::new(round, GFP_KERNEL)?));
     Ok(())
 }
 
+#[inline(never)]
 fn round_trip(count: usize) -> Result {
     let (target, round) = TARGET.get().as_ref().ok_or(ESRCH)?;
     for _ in 0..count {
@@ -363,6 +363,7 @@ impl Drop for Standing {
     }
 }
 
+#[inline(never)]
 fn run_stop(count: usize) -> Result {
     let begun = &standing()?.begun;
     for _ in 0..count {
@@ -374,6 +375,7 @@ fn run_stop(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn park_unpark(count: usize) -> Result {
     let standing = standing()?;
     for _ in 0..count {
@@ -385,6 +387,7 @@ fn park_unpark(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn queue_flush(count: usize) -> Result {
     let standing = standing()?;
     for _ in 0..count {
@@ -394,6 +397,7 @@ fn queue_flush(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn queue_batch(count: usize) -> Result {
     let standing = standing()?;
     for _ in 0..count {
@@ -502,6 +506,7 @@ fn mm() -> *mut bindings::mm_struct {
     unsafe { (*Task::current_raw()).mm }
 }
 
+#[inline(never)]
 fn have_notifiers(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().registered;
     if there.capacity() == 0 {
@@ -564,6 +569,7 @@ fn insert(it: *mut Interval) -> Result {
     })
 }
 
+#[inline(never)]
 fn have_intervals(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().intervals;
     while there.len() < count.min(INTERVALS_MAX) {
@@ -579,6 +585,7 @@ fn have_intervals(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn interval_read(mut count: usize) -> Result {
     let it = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?.get();
     while count != 0 {
@@ -601,6 +608,7 @@ fn interval_read(mut count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn interval_insert_remove(count: usize) -> Result {
     let one = &mut NOTIFIERS_THERE.get().one;
     let it = match one {
@@ -615,20 +623,24 @@ fn interval_insert_remove(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn shared_get_put(_count: usize) -> Result {
     Err(ENOTTY)
 }
 
 // The kernel's tree is the same for all.
 
+#[inline(never)]
 fn have_ranges(_count: usize) -> Result {
     Err(ENOTTY)
 }
 
+#[inline(never)]
 fn range_insert(_index: usize) -> Result {
     Err(ENOTTY)
 }
 
+#[inline(never)]
 fn range_remove() -> Result {
     Err(ENOTTY)
 }

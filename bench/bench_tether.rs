@@ -149,6 +149,7 @@ fn prepare() -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn run_embedded(count: usize) -> Result {
     let task = current!();
     for _ in 0..count {
@@ -159,6 +160,7 @@ fn run_embedded(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn run_shared(count: usize) -> Result {
     let task = current!();
     let shared = POOL.get().shared.as_ref().ok_or(EINVAL)?;
@@ -168,6 +170,7 @@ fn run_shared(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn run_boxed(count: usize) -> Result {
     let task = current!();
     for value in 0..count {
@@ -225,6 +228,7 @@ impl TaskWorkItem for Round {
     }
 }
 
+#[inline(never)]
 fn be_target() -> Result {
     let round = KBox::pin_init(
         try_pin_init!(Round {
@@ -241,6 +245,7 @@ fn be_target() -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn round_trip(count: usize) -> Result {
     let target = TARGET.get().as_ref().ok_or(ESRCH)?;
     // SAFETY: It is valid as long as the target is there.
@@ -321,6 +326,7 @@ impl Drop for Standing {
     }
 }
 
+#[inline(never)]
 fn run_stop(count: usize) -> Result {
     let begun = &standing()?.begun;
     for _ in 0..count {
@@ -334,6 +340,7 @@ fn run_stop(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn park_unpark(count: usize) -> Result {
     let standing = standing()?;
     for _ in 0..count {
@@ -343,6 +350,7 @@ fn park_unpark(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn queue_flush(count: usize) -> Result {
     let standing = standing()?;
     for _ in 0..count {
@@ -352,6 +360,7 @@ fn queue_flush(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn queue_batch(count: usize) -> Result {
     let standing = standing()?;
     for _ in 0..count {
@@ -451,6 +460,7 @@ static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
     memory: None,
 }));
 
+#[inline(never)]
 fn have_notifiers(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().registered;
     if there.capacity() == 0 {
@@ -487,6 +497,7 @@ fn remove<const USE: usize>(interval: Pin<KBox<Inserted<USE>>>) -> Memory<USE> {
 /// A range that all of an address space is in.
 const WHOLE: usize = 1 << 46;
 
+#[inline(never)]
 fn have_intervals(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().intervals;
     let task = current!();
@@ -499,6 +510,7 @@ fn have_intervals(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn interval_read(mut count: usize) -> Result {
     let it: &Inserted<0> = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?;
     while count != 0 {
@@ -508,6 +520,7 @@ fn interval_read(mut count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn interval_insert_remove(count: usize) -> Result {
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
@@ -518,6 +531,7 @@ fn interval_insert_remove(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn shared_get_put(count: usize) -> Result {
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
@@ -533,6 +547,7 @@ const fn range_start(index: usize) -> usize {
     (1 << 44) + index * 2 * PAGE_SIZE
 }
 
+#[inline(never)]
 fn have_ranges(count: usize) -> Result {
     let there = NOTIFIERS_THERE.get();
     let task = current!();
@@ -547,6 +562,7 @@ fn have_ranges(count: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn range_insert(index: usize) -> Result {
     let there = NOTIFIERS_THERE.get();
     let task = current!();
@@ -556,6 +572,7 @@ fn range_insert(index: usize) -> Result {
     Ok(())
 }
 
+#[inline(never)]
 fn range_remove() -> Result {
     let there = NOTIFIERS_THERE.get();
     there.memory = Some(remove(there.one.take().ok_or(EINVAL)?));

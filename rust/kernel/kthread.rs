@@ -98,6 +98,11 @@
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
 use crate::{
+    alloc::{
+        allocator::Kmalloc,
+        Allocator,
+        NumaNode, //
+    },
     bindings,
     cpu::CpuId,
     cpumask::Cpumask,
@@ -144,6 +149,7 @@ use crate::{
     }, //
 };
 use core::{
+    alloc::Layout,
     any::type_name,
     cell::{
         Cell,
@@ -625,22 +631,133 @@ impl Core {
             unsafe { Self::put(NonNull::from(self)) };
         }
     }
+
+    /// The owner's end has found the thread.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::end`] says.
+    unsafe fn end(attachment: *const Attachment) {
+        // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
+        let core = unsafe { &*attachment.cast::<Core>() };
+        let pid = core.task().pid();
+        if core.started.xchg(true, Full) {
+            core.request_stop();
+            loop {
+                // SAFETY: The completion is initialised and valid.
+                let left = unsafe {
+                    bindings::wait_for_completion_timeout(
+                        core.returned.get(),
+                        msecs_to_jiffies(10_000),
+                    )
+                };
+                if left != 0 {
+                    break;
+                }
+                // SAFETY: The owner's end has just found it: the module is still there.
+                let name = unsafe { core.attachment.name() };
+                pr_warn!(
+                    "thread {pid} ({name}) ignores the request to stop: its module cannot go\n"
+                );
+            }
+        } else {
+            core.parking.never();
+        }
+        // SAFETY: The owner's end has taken it off the list. Its body has returned, or it will not
+        // begin: it cannot be parked any more.
+        unsafe { core.reap() };
+    }
+
+    /// # Safety
+    ///
+    /// As [`What::release`] says.
+    unsafe fn release(attachment: *const Attachment) {
+        // SAFETY: The attachment is at the beginning of a `Core`, and the list had a reference.
+        unsafe { Core::put(NonNull::new_unchecked(attachment.cast_mut().cast())) };
+    }
+
+    /// Ends what is left of the thread, of which the caller is not a part: its result is there then,
+    /// or its body was dropped.
+    ///
+    /// # Safety
+    ///
+    /// The handle must be the caller's alone, so that nobody parks it.
+    unsafe fn finish(&self) {
+        // If it is not ours to end then its owner's end has done so.
+        if let Some(_entered) = self.attachment.detach() {
+            // SAFETY: We have just taken it off its owner's list; the rest is the caller's promise.
+            unsafe { self.reap() };
+            // SAFETY: The list's reference is ours now, and the handle has its own.
+            unsafe { Self::put(NonNull::from(self)) };
+        }
+    }
+
+    /// Stops the thread, and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`EDEADLK`] if that would be waiting for ourselves.
+    ///
+    /// # Safety
+    ///
+    /// As [`Core::finish`].
+    unsafe fn stop(&self) -> Result {
+        let _waiting = self.wait_for()?;
+        // SAFETY: By the function's contract.
+        unsafe { self.finish() };
+        Ok(())
+    }
+
+    /// Waits until the thread has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Core::stop`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Core::finish`].
+    unsafe fn join(&self) -> Result {
+        let _waiting = self.wait_for()?;
+        // Nobody else could any more.
+        self.unpark();
+        // SAFETY: The completion is initialised, and we keep it valid.
+        unsafe { bindings::wait_for_completion(self.returned.get()) };
+        // SAFETY: By the function's contract.
+        unsafe { self.finish() };
+        Ok(())
+    }
+
+    /// A handle was dropped. Returns whether the thread has ended: inside of it, or of one that it waits for, it
+    /// cannot be waited for.
+    ///
+    /// # Safety
+    ///
+    /// As [`Core::finish`].
+    unsafe fn abandon(&self) -> bool {
+        // SAFETY: By the function's contract.
+        if unsafe { self.stop() }.is_ok() {
+            return true;
+        }
+        // It has not come to its end, or it would not be waiting.
+        self.orphaned.store(true, Relaxed);
+        if !ptr::eq(Task::current_raw(), self.task().as_ptr()) {
+            self.request_stop();
+        }
+        false
+    }
 }
 
 /// What a handle knows of a thread.
-#[pin_data]
 #[repr(C)]
 struct WithResult<R> {
-    #[pin]
     core: Core,
     result: UnsafeCell<MaybeUninit<R>>,
 }
 
 /// A thread: shared by its handle, the thread itself, and its owner's list.
-#[pin_data]
 #[repr(C)]
 struct Inner<F, R, M> {
-    #[pin]
     known: WithResult<R>,
     body: UnsafeCell<MaybeUninit<F>>,
     _mode: PhantomData<M>,
@@ -655,9 +772,22 @@ where
     const WHAT: &'static What = &What {
         kind: "thread",
         name: type_name::<F>,
-        end: Self::end,
-        release: Some(Self::release),
+        end: Core::end,
+        release: Some(Core::release),
     };
+
+    /// Puts the body into memory that [`Settings::new_core`] has allocated.
+    ///
+    /// # Safety
+    ///
+    /// `core` must be that of an `Inner<F, R, M>` to be, and nobody else have it.
+    unsafe fn put_body(core: NonNull<Core>, body: F) {
+        let this = core.as_ptr().cast::<Self>();
+        // SAFETY: By the function's contract.
+        unsafe { (&raw mut (*this).body).cast::<F>().write(body) };
+        // SAFETY: As above; the core is initialised.
+        write_once(unsafe { &core.as_ref().payload }, BODY);
+    }
 
     /// Takes the body out.
     ///
@@ -715,49 +845,6 @@ where
             // SAFETY: As above.
             _ => drop(unsafe { take_result::<R>(core) }),
         }
-    }
-
-    /// The owner's end has found the thread.
-    ///
-    /// # Safety
-    ///
-    /// As [`What::end`] says.
-    unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
-        let core = unsafe { &*attachment.cast::<Core>() };
-        let pid = core.task().pid();
-        if core.started.xchg(true, Full) {
-            core.request_stop();
-            loop {
-                // SAFETY: The completion is initialised and valid.
-                let left = unsafe {
-                    bindings::wait_for_completion_timeout(
-                        core.returned.get(),
-                        msecs_to_jiffies(10_000),
-                    )
-                };
-                if left != 0 {
-                    break;
-                }
-                pr_warn!(
-                    "thread {pid} ({}) ignores the request to stop: its module cannot go\n",
-                    type_name::<F>()
-                );
-            }
-        } else {
-            core.parking.never();
-        }
-        // SAFETY: The owner's end has taken it off the list. Its body has returned, or it will not
-        // begin: it cannot be parked any more.
-        unsafe { core.reap() };
-    }
-
-    /// # Safety
-    ///
-    /// As [`What::release`] says.
-    unsafe fn release(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of a `Core`, and the list had a reference.
-        unsafe { Core::put(NonNull::new_unchecked(attachment.cast_mut().cast())) };
     }
 }
 
@@ -853,12 +940,17 @@ enum Affinity<'a> {
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Builder<'a, M = Plain> {
+    settings: Settings<'a>,
+    _mode: PhantomData<M>,
+}
+
+/// The same, whatever the thread is to do: what is done with it is not compiled for each body.
+struct Settings<'a> {
     name: Name<'a>,
     node: Option<u32>,
     affinity: Affinity<'a>,
     policy: Option<Policy>,
     freezable: bool,
-    _mode: PhantomData<M>,
 }
 
 impl<'a> Builder<'a> {
@@ -881,11 +973,13 @@ impl<'a> Builder<'a> {
 
     fn named(name: Name<'a>) -> Self {
         Self {
-            name,
-            node: None,
-            affinity: Affinity::Any,
-            policy: None,
-            freezable: false,
+            settings: Settings {
+                name,
+                node: None,
+                affinity: Affinity::Any,
+                policy: None,
+                freezable: false,
+            },
             _mode: PhantomData,
         }
     }
@@ -893,20 +987,8 @@ impl<'a> Builder<'a> {
     /// The thread can be parked: its body gets a [`Context`] that tells of [`ParkRequest`]s, its
     /// handle has [`Thread::park`].
     pub fn parkable(self) -> Builder<'a, Parkable> {
-        let Self {
-            name,
-            node,
-            affinity,
-            policy,
-            freezable,
-            _mode,
-        } = self;
         Builder {
-            name,
-            node,
-            affinity,
-            policy,
-            freezable,
+            settings: self.settings,
             _mode: PhantomData,
         }
     }
@@ -917,7 +999,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     /// of it, if no CPUs are named.
     #[doc(alias = "kthread_create_on_node")]
     pub fn on_node(mut self, node: u32) -> Self {
-        self.node = Some(node);
+        self.settings.node = Some(node);
         self
     }
 
@@ -925,7 +1007,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     /// somewhere else.
     #[doc(alias = "kthread_bind")]
     pub fn bind(mut self, cpu: CpuId) -> Self {
-        self.affinity = Affinity::Bound(cpu);
+        self.settings.affinity = Affinity::Bound(cpu);
         self
     }
 
@@ -933,13 +1015,13 @@ impl<'a, M: Mode> Builder<'a, M> {
     /// isolated, and else on others.
     #[doc(alias = "kthread_affine_preferred")]
     pub fn prefer(mut self, cpus: &'a Cpumask) -> Self {
-        self.affinity = Affinity::Preferred(cpus);
+        self.settings.affinity = Affinity::Preferred(cpus);
         self
     }
 
     /// How it is scheduled; else fairly, with niceness 0.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = Some(policy);
+        self.settings.policy = Some(policy);
         self
     }
 
@@ -949,7 +1031,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     /// A body that comes to no such place makes a suspend fail after 20 seconds.
     #[doc(alias = "set_freezable")]
     pub fn freezable(mut self) -> Self {
-        self.freezable = true;
+        self.settings.freezable = true;
         self
     }
 
@@ -985,55 +1067,20 @@ impl<'a, M: Mode> Builder<'a, M> {
         F: FnOnce(&Context<'_, M>) -> R + Send + 'static,
         R: Send + 'static,
     {
-        let owner = match self.check().and_then(|()| {
-            // Its address is in the text of the body's module.
-            Owner::of(Inner::<F, R, M>::run as *const ())
-        }) {
-            Ok(owner) => owner,
+        // INVARIANT: The functions are those of an `Inner`, which the core is at the beginning of.
+        let core = match self.settings.new_core(
+            Layout::new::<Inner<F, R, M>>(),
+            Inner::<F, R, M>::WHAT,
+            Inner::<F, R, M>::run,
+            Inner::<F, R, M>::discard,
+        ) {
+            Ok(core) => core,
             Err(error) => return Err(Refused::new(body, error)),
         };
-        let Ok(memory) = KBox::<Inner<F, R, M>>::new_uninit(GFP_KERNEL) else {
-            return Err(Refused::new(body, ENOMEM));
-        };
-        let init = pin_init!(Inner {
-            known <- pin_init!(WithResult {
-                core <- pin_init!(Core {
-                    attachment <- Attachment::new(owner, Inner::<F, R, M>::WHAT),
-                    // The handle's, the thread's and the list's.
-                    refs: Refcount::new(3),
-                    payload: Atomic::new(BODY),
-                    task: Atomic::new(ptr::null_mut()),
-                    should_stop: Atomic::new(false),
-                    woken: Atomic::new(false),
-                    freezable: self.freezable,
-                    started: Atomic::new(false),
-                    began: Atomic::new(false),
-                    orphaned: Atomic::new(false),
-                    stage: Atomic::new(ATTACHED),
-                    parking: park::Parking::new(),
-                    waits: waits::Waits::new(),
-                    returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                        // SAFETY: `slot` is valid for writes, and pinned.
-                        unsafe { bindings::init_completion(slot) };
-                    }),
-                    run: Inner::<F, R, M>::run,
-                    discard: Inner::<F, R, M>::discard,
-                }),
-                result: UnsafeCell::new(MaybeUninit::uninit()),
-            }),
-            body: UnsafeCell::new(MaybeUninit::new(body)),
-            _mode: PhantomData,
-        });
-        let inner: Pin<KBox<Inner<F, R, M>>> = match memory.write_pin_init(init) {
-            Ok(inner) => inner,
-            Err(never) => match never {},
-        };
-        // SAFETY: It stays pinned, behind a raw pointer.
-        let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
-        let core = NonNull::from(inner).cast::<Core>();
-
+        // SAFETY: The memory was allocated for it, and nobody else has it.
+        unsafe { Inner::<F, R, M>::put_body(core, body) };
         // SAFETY: It is valid; if this succeeds, the list and the thread have a reference each.
-        match unsafe { self.create_core(core.as_ref()) } {
+        match unsafe { self.settings.create_core(core.as_ref()) } {
             Ok(()) => Ok(Unstarted(Thread {
                 // INVARIANT: This one is the handle's.
                 core: Some(CoreRef(core)),
@@ -1047,6 +1094,48 @@ impl<'a, M: Mode> Builder<'a, M> {
                 Err(Refused::new(body, error))
             }
         }
+    }
+}
+
+impl Settings<'_> {
+    /// Allocates memory of this layout, with a core at its beginning, for whom `run` is called. It has references
+    /// for the handle, the thread and the list, and a payload that is yet to be put there.
+    fn new_core(
+        &self,
+        layout: Layout,
+        what: &'static What,
+        run: unsafe fn(NonNull<Core>),
+        discard: unsafe fn(NonNull<Core>),
+    ) -> Result<NonNull<Core>> {
+        self.check()?;
+        // Its address is in the text of the body's module.
+        let owner = Owner::of(run as *const ())?;
+        let memory = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?;
+        let init = pin_init!(Core {
+            attachment <- Attachment::new(owner, what),
+            refs: Refcount::new(3),
+            payload: Atomic::new(EMPTY),
+            task: Atomic::new(ptr::null_mut()),
+            should_stop: Atomic::new(false),
+            woken: Atomic::new(false),
+            freezable: self.freezable,
+            started: Atomic::new(false),
+            began: Atomic::new(false),
+            orphaned: Atomic::new(false),
+            stage: Atomic::new(ATTACHED),
+            parking: park::Parking::new(),
+            waits: waits::Waits::new(),
+            returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                // SAFETY: `slot` is valid for writes, and pinned.
+                unsafe { bindings::init_completion(slot) };
+            }),
+            run,
+            discard,
+        });
+        let core = memory.cast::<Core>();
+        // SAFETY: The memory is large enough, and does not move.
+        unsafe { pin_init::raw_init(core.as_ptr(), init) };
+        Ok(core)
     }
 
     /// Creates and attaches the thread of `core`.
@@ -1332,19 +1421,16 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.core().stage.load(Acquire) == RETURNED
     }
 
-    /// Ends what is left of the thread, of which we are not a part, and takes its result.
-    fn end(&self) -> Exit<R> {
-        let core = self.core();
-        // If it is not ours to end then its owner's end has done so.
-        if let Some(_entered) = core.attachment.detach() {
-            // SAFETY: We have just taken it off its owner's list. The handle is ours alone, so that
-            // nobody parks it.
-            unsafe { core.reap() };
-            // SAFETY: The list's reference is ours now, and the handle has its own.
-            unsafe { Core::put(core.0) };
-        }
-        // SAFETY: The thread has ended; a body that was not called was dropped.
-        unsafe { take_result(core.0) }
+    /// Gives the thread up, and takes its result.
+    ///
+    /// # Safety
+    ///
+    /// It must have ended.
+    unsafe fn into_exit(mut self) -> Exit<R> {
+        // SAFETY: By the function's contract; a body that was not called was dropped.
+        let exit = unsafe { take_result(self.core().0) };
+        self.core = None;
+        exit
     }
 
     /// Asks the thread to stop, waits until it has ended, and returns its result.
@@ -1356,15 +1442,13 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or inside one that
     /// it waits for.
     #[doc(alias = "kthread_stop")]
-    pub fn stop(mut self) -> Result<Exit<R>, Refused<Self>> {
-        let waiting = match self.core().wait_for() {
-            Ok(waiting) => waiting,
-            Err(error) => return Err(Refused::new(self, error)),
-        };
-        let exit = self.end();
-        drop(waiting);
-        self.core = None;
-        Ok(exit)
+    pub fn stop(self) -> Result<Exit<R>, Refused<Self>> {
+        // SAFETY: The handle is ours alone.
+        match unsafe { self.core().stop() } {
+            // SAFETY: It has ended.
+            Ok(()) => Ok(unsafe { self.into_exit() }),
+            Err(error) => Err(Refused::new(self, error)),
+        }
     }
 
     /// Waits for the thread to end by itself, and returns its result. If it is parked it is
@@ -1378,17 +1462,12 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// it waits for, or with [`ENODEV`] if its module's end was before its beginning, so that it will
     /// not run.
     pub fn join(self) -> Result<R, Refused<Self>> {
-        let waiting = match self.core().wait_for() {
-            Ok(waiting) => waiting,
-            Err(error) => return Err(Refused::new(self, error)),
-        };
-        // Nobody else could any more.
-        self.core().unpark();
-        // SAFETY: The completion is initialised, and we keep it valid.
-        unsafe { bindings::wait_for_completion(self.core().returned.get()) };
-        let exit = self.end();
-        drop(waiting);
-        match exit {
+        // SAFETY: The handle is ours alone.
+        if let Err(error) = unsafe { self.core().join() } {
+            return Err(Refused::new(self, error));
+        }
+        // SAFETY: It has ended; a body that was not called was dropped.
+        match unsafe { take_result(self.core().0) } {
             Exit::Returned(result) => Ok(result),
             Exit::NeverRan => Err(Refused::new(self, ENODEV)),
         }
@@ -1446,20 +1525,13 @@ impl<R: Send + 'static, M> Thread<R, M> {
 
 impl<R: Send + 'static, M> Drop for Thread<R, M> {
     fn drop(&mut self) {
-        if self.core.is_none() {
-            return;
-        }
-        let Ok(waiting) = self.core().wait_for() else {
-            // Waiting for ourselves would be for ever. It has not come to its end, or it would not
-            // be waiting.
-            self.core().orphaned.store(true, Relaxed);
-            if !ptr::eq(Task::current_raw(), self.core().task().as_ptr()) {
-                self.core().request_stop();
-            }
+        let Some(core) = &self.core else {
             return;
         };
-        let exit = self.end();
-        drop(waiting);
-        drop(exit);
+        // SAFETY: The handle is ours alone.
+        if unsafe { core.abandon() } {
+            // SAFETY: The thread has ended; a body that was not called was dropped.
+            drop(unsafe { take_result::<R>(core.0) });
+        }
     }
 }

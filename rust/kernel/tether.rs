@@ -718,6 +718,16 @@ impl Attachment {
         unsafe { container_of!(links, Self, links) }
     }
 
+    /// What its type is called.
+    ///
+    /// # Safety
+    ///
+    /// Its module must be there still.
+    pub(crate) unsafe fn name(&self) -> &'static str {
+        // SAFETY: By the function's contract.
+        (unsafe { &*self.what }.name)()
+    }
+
     /// Who owns it.
     pub(crate) fn owner(&self) -> &'static Owner {
         self.owner
@@ -757,8 +767,14 @@ impl Attachment {
 
     /// A `struct tether_attachment` of `rust/helpers/tether.c`.
     #[inline]
-    fn as_raw(&self) -> *mut c_void {
+    pub(crate) fn as_raw(&self) -> *mut c_void {
         ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The `struct tether_attached` of its owner.
+    #[inline]
+    pub(crate) fn owner_as_raw(&self) -> *mut c_void {
+        self.owner.attached
     }
 
     /// Takes it off its owner's list, so that the caller ends it; the owner's text stays until he
@@ -788,7 +804,7 @@ impl Attachment {
     /// It was not attached: if its owner's end is at it, then waits for that.
     #[cold]
     #[inline(never)]
-    fn wait_until_ended(&self) {
+    pub(crate) fn wait_until_ended(&self) {
         let mut guard = self.owner.lock().lock();
         while self.state.load(Relaxed) == ENDING
             && read_once(&self.owner.ender) != Task::current_raw()

@@ -1266,9 +1266,9 @@ impl Builder<'_, Plain> {
     #[doc(alias = "kthread_create_worker_on_node")]
     #[doc(alias = "kthread_create_worker_on_cpu")]
     pub fn worker(self, module: &'static ThisModule) -> Result<KthreadWorker> {
-        self.check()?;
+        self.settings.check()?;
         let owner = Owner::of_module(module)?;
-        let freezable = self.freezable;
+        let freezable = self.settings.freezable;
         let queue = Arc::pin_init(
             pin_init!(Queue {
                 attachment <- Attachment::new(owner, Queue::WHAT),
@@ -1295,7 +1295,10 @@ impl Builder<'_, Plain> {
         let create = || {
             let worker = queue.worker.get();
             // SAFETY: The worker is there until the thread has ended.
-            let task = unsafe { self.create_task(bindings::kthread_worker_fn, worker.cast()) }?;
+            let task = unsafe {
+                self.settings
+                    .create_task(bindings::kthread_worker_fn, worker.cast())
+            }?;
             // INVARIANT: The reference is ours.
             queue.task.store(task.as_ptr(), Relaxed);
             // SAFETY: The thread does not run yet, and nobody else has the worker.

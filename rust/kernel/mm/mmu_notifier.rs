@@ -445,36 +445,9 @@ impl<T: MmuNotifier> Subscribed<T> {
         }? Error)
     }
 
-    /// Registers it.
-    ///
-    /// # Safety
-    ///
-    /// It must be pinned, not be registered, and stay valid until it was unregistered.
-    pub(super) unsafe fn register(&self, mm: &MmWithUser) -> Result {
-        // SAFETY: By the function's contract; it has its functions. The address space has users, for
-        // as long as the borrow.
-        to_result(unsafe { bindings::mmu_notifier_register(self.subscription.get(), mm.as_raw()) })
-    }
-
-    /// Unregisters it, and waits for what is running.
-    ///
-    /// # Safety
-    ///
-    /// It must be registered, and this not be called inside a callback.
-    pub(super) unsafe fn unregister(&self) {
-        let subscription = self.subscription.get();
-        // SAFETY: By the function's contract; it has grabbed its `mm`.
-        unsafe { bindings::mmu_notifier_unregister(subscription, (*subscription).mm) };
-    }
-
-    /// Unregisters it, and does not wait: `free_notifier` is called when nothing is running any more.
-    ///
-    /// # Safety
-    ///
-    /// It must be registered, and have a `free_notifier`, until which it must stay valid.
-    pub(super) unsafe fn put(&self) {
-        // SAFETY: By the function's contract. It has one user, as it was registered.
-        unsafe { bindings::mmu_notifier_put(self.subscription.get()) };
+    /// What the kernel knows it by.
+    pub(super) fn subscription(&self) -> *mut bindings::mmu_notifier {
+        self.subscription.get()
     }
 
     /// The subscription that the kernel knows.
@@ -598,10 +571,8 @@ impl<T: MmuNotifier> Registration<T> {
                     attachment <- Attachment::new(owner, Self::WHAT),
                 }? Error)
                 .pin_chain(move |this| {
-                    // SAFETY: It is pinned in `this`, and unregistered before that goes.
-                    let register = || unsafe { this.inner.register(mm) };
                     // SAFETY: Its drop detaches it first, and it is pinned.
-                    unsafe { this.attachment.attach(register) }
+                    unsafe { register(&this.attachment, this.inner.subscription(), mm) }
                 }),
             )
         })
@@ -620,25 +591,59 @@ impl<T: MmuNotifier> Registration<T> {
         core::ptr::eq(own, mm.as_raw())
     }
 
-    /// Unregisters.
-    ///
-    /// # Safety
-    ///
-    /// The attachment must have been taken off its owner's list, just now.
-    unsafe fn unregister(&self) {
-        // SAFETY: It is registered, by the type's invariants. This is not called inside a callback, as
-        // the type's documentation asks, which would hang.
-        unsafe { self.inner.unregister() };
-    }
-
     /// # Safety
     ///
     /// As [`What::end`] says.
     unsafe fn end(attachment: *const Attachment) {
         // SAFETY: The attachment is in a registration, which is valid until it was ended.
         let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
-        // SAFETY: The owner's end has taken it off its list.
-        unsafe { this.unregister() };
+        // SAFETY: It is registered, by the type's invariants: the owner's end has taken it off its list just
+        // now. This is not called inside a callback.
+        unsafe { unregister(this.inner.subscription()) };
+    }
+}
+
+/// Registers a subscription on `mm`, and attaches what it is in. As what follows, it does not depend on a
+/// notifier's type, so that it is not compiled for each.
+///
+/// # Safety
+///
+/// It must have its functions, not be registered, and stay valid, as the attachment must, until that was taken off
+/// its owner's list and this was unregistered.
+#[inline(never)]
+pub(super) unsafe fn register(
+    attachment: &Attachment,
+    subscription: *mut bindings::mmu_notifier,
+    mm: &MmWithUser,
+) -> Result {
+    // SAFETY: By the function's contract. The address space has users, for as long as the borrow.
+    let register =
+        || to_result(unsafe { bindings::mmu_notifier_register(subscription, mm.as_raw()) });
+    // SAFETY: By the function's contract.
+    unsafe { attachment.attach(register) }
+}
+
+/// Unregisters a subscription, and waits for what is running.
+///
+/// # Safety
+///
+/// It must be registered, and its attachment have been taken off its owner's list just now. Not inside a
+/// callback, which would wait for itself.
+pub(super) unsafe fn unregister(subscription: *mut bindings::mmu_notifier) {
+    // SAFETY: By the function's contract; it has grabbed its `mm`.
+    unsafe { bindings::mmu_notifier_unregister(subscription, (*subscription).mm) };
+}
+
+/// Likewise, unless the owner's end was earlier, or attaching it had failed.
+///
+/// # Safety
+///
+/// `subscription` and `attachment` must be those of one registration. Not inside a callback.
+#[inline(never)]
+unsafe fn unregister_attached(attachment: &Attachment, subscription: *mut bindings::mmu_notifier) {
+    if let Some(_entered) = attachment.detach() {
+        // SAFETY: It was attached, so that it is registered; it was taken off the list just now.
+        unsafe { unregister(subscription) };
     }
 }
 
@@ -764,10 +769,8 @@ impl<T: MmuNotifier + Age> Subscribed<T> {
 #[pinned_drop]
 impl<T: MmuNotifier> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // It is not attached if registering has failed.
-        if let Some(_entered) = self.attachment.detach() {
-            // SAFETY: We have just taken it off its owner's list.
-            unsafe { self.unregister() };
-        }
+        // SAFETY: Both are this registration's. This is not called inside a callback, as the type's
+        // documentation asks, which would hang.
+        unsafe { unregister_attached(&self.attachment, self.inner.subscription()) };
     }
 }

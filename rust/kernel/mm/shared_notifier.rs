@@ -75,6 +75,8 @@
 
 use super::{
     mmu_notifier::{
+        register,
+        unregister,
         MmuNotifier,
         Subscribed, //
     },
@@ -228,6 +230,35 @@ struct Head {
 }
 
 impl Head {
+    /// One with a reference, that nobody finds yet.
+    fn new(
+        owner: &'static Owner,
+        what: &'static What,
+        key: Key,
+        free: unsafe fn(NonNull<Head>),
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            attachment <- Attachment::new(owner, what),
+            bucket: Bucket::of(key.mm),
+            links <- list_head(),
+            key,
+            refs: Cell::new(1),
+            ended: Cell::new(false),
+            entered: UnsafeCell::new(None),
+            reaper <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
+                // SAFETY: `slot` is valid for writes, and pinned.
+                unsafe { bindings::tether_init_work(slot, Some(reap)) };
+            }),
+            free,
+        })
+    }
+
+    /// What the kernel knows it by.
+    fn subscription(&self) -> *mut bindings::mmu_notifier {
+        // By the type's invariants it follows.
+        ptr::from_ref(self).wrapping_add(1).cast_mut().cast()
+    }
+
     /// Looks for the one with this key, and takes a reference to it.
     fn find(key: &Key) -> Option<NonNull<Self>> {
         let bucket = Bucket::of(key.mm);
@@ -267,12 +298,44 @@ impl Head {
         last
     }
 
-    /// Nobody finds it any more.
-    fn end(&self) {
-        let _guard = self.bucket.lock.lock();
-        // INVARIANT: It is withdrawn below.
-        self.ended.set(true);
-        self.withdraw();
+    /// The owner's end has found it: who has references has leaked them.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::end`] says.
+    unsafe fn end(attachment: *const Attachment) {
+        // SAFETY: The attachment is at the beginning of a `Head`.
+        let this = unsafe { &*attachment.cast::<Self>() };
+        {
+            let _guard = this.bucket.lock.lock();
+            // INVARIANT: Nobody finds it any more.
+            this.ended.set(true);
+            this.withdraw();
+        }
+        // SAFETY: It is registered, as its attachment was in the list until now; this is no callback.
+        unsafe { unregister(this.subscription()) };
+    }
+
+    /// Drops a reference, and with the last one the notifier, later.
+    ///
+    /// # Safety
+    ///
+    /// The reference must be the caller's, and not be used again.
+    #[inline(never)]
+    unsafe fn drop_reference(&self) {
+        if !self.put() {
+            return;
+        }
+        // If its owner's end was earlier, then it is leaked.
+        if let Some(entered) = self.attachment.try_detach() {
+            // SAFETY: Nobody else has it any more.
+            unsafe { *self.entered.get() = Some(entered) };
+            // Does not wait: `free_later` is called when nothing is running any more.
+            //
+            // SAFETY: It is registered, with one user, as it was in the list until now, and stays valid until
+            // it is freed by way of `free_later`.
+            unsafe { bindings::mmu_notifier_put(self.subscription()) };
+        }
     }
 }
 
@@ -340,7 +403,7 @@ impl<T: SharedNotifier> Shared<T> {
     const WHAT: &'static What = &What {
         kind: "shared_notifier",
         name: type_name::<T>,
-        end: Self::end,
+        end: Head::end,
         release: None,
     };
 
@@ -387,31 +450,17 @@ impl<T: SharedNotifier> Shared<T> {
     /// Makes one, unless somebody else is quicker.
     #[cold]
     fn make(mm: &MmWithUser, owner: &'static Owner, key: Key) -> Result<Self> {
-        let bucket = Bucket::of(key.mm);
         let made = KBox::pin_init(
             try_pin_init!(Inner {
-                head <- pin_init!(Head {
-                    attachment <- Attachment::new(owner, Self::WHAT),
-                    bucket,
-                    links <- list_head(),
-                    key,
-                    refs: Cell::new(1),
-                    ended: Cell::new(false),
-                    entered: UnsafeCell::new(None),
-                    reaper <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
-                        // SAFETY: `slot` is valid for writes, and pinned.
-                        unsafe { bindings::tether_init_work(slot, Some(reap)) };
-                    }),
-                    free: Self::free,
-                }),
+                // INVARIANT: It is at the beginning of an `Inner<T>`.
+                head <- Head::new(owner, Self::WHAT, key, Self::free),
                 subscribed <- Subscribed::new(T::new(mm)?, &Self::OPS),
             }? Error),
             GFP_KERNEL,
         )?;
-        // SAFETY: It is pinned, and unregistered before it is freed.
-        let register = || unsafe { made.subscribed.register(mm) };
-        // SAFETY: From here on it is freed by who has taken it off the list, or not at all.
-        unsafe { made.head.attachment.attach(register) }?;
+        // SAFETY: It is pinned. From here on it is freed by who has taken it off the list, and then unregistered it,
+        // or not at all.
+        unsafe { register(&made.head.attachment, made.head.subscription(), mm) }?;
         // SAFETY: It stays pinned, behind the pointer.
         let inner = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) }));
         // INVARIANT: The reference that it was made with.
@@ -451,19 +500,6 @@ impl<T: SharedNotifier> Shared<T> {
         // SAFETY: By the function's contract; it was a box.
         drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
-
-    /// The owner's end has found it: who has references has leaked them.
-    ///
-    /// # Safety
-    ///
-    /// As [`What::end`] says.
-    unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of an `Inner<T>`.
-        let this = unsafe { &*attachment.cast::<Inner<T>>() };
-        this.head.end();
-        // SAFETY: It is registered, as its attachment was in the list until now; this is no callback.
-        unsafe { this.subscribed.unregister() };
-    }
 }
 
 impl<T: SharedNotifier> Deref for Shared<T> {
@@ -476,18 +512,7 @@ impl<T: SharedNotifier> Deref for Shared<T> {
 
 impl<T: SharedNotifier> Drop for Shared<T> {
     fn drop(&mut self) {
-        let inner = self.inner();
-        let head = &inner.head;
-        if !head.put() {
-            return;
-        }
-        // If its owner's end was earlier, then it is leaked.
-        if let Some(entered) = head.attachment.try_detach() {
-            // SAFETY: Nobody else has it any more.
-            unsafe { *head.entered.get() = Some(entered) };
-            // SAFETY: It is registered, as it was in the list until now, and stays valid until it is
-            // freed by way of `free_later`.
-            unsafe { inner.subscribed.put() };
-        }
+        // SAFETY: The reference is ours.
+        unsafe { self.inner().head.drop_reference() };
     }
 }
