@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-debug test-flavour test-configurations stress torture bench bench-json bench-watched bench-plot modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -45,10 +45,16 @@ bench: ## count instructions: C, raw bindings and Tether at the same work
 bench-json: ## the same as one JSON object (make -s bench-json)
 	@scripts/bench --json
 
+bench-native: ## measure time, and two CPUs at once, on user-mode Linux
+	@scripts/bench-native
+
+bench-allocations: ## count what is allocated, and how large it is
+	@scripts/bench-allocations
+
 bench-watched: ## what being watched costs a program: by mmwatch, userfaultfd, strace
 	@scripts/bench-watched
 
-bench-plot: ## draw what one of many interval notifiers costs, for the documentation
+bench-plot: ## draw what Tether costs against C, for the documentation
 	@scripts/bench-plot
 
 setup: ## install and fetch what is needed, and no more than is missing

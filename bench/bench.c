@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds.
+ * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds; or, with "native"
+ * as its argument, of one that runs as fast as it can, where what takes long to set up is left out, and some is done
+ * on two CPUs at once.
  *
  * For each operation and device: the time of a call with many items less that of a call with few,
  * by their difference. That leaves out what the call itself costs. The median of several
  * rounds counts, and half of them differ by no more than is shown.
  */
 
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -27,7 +30,9 @@
 #include "lib/test_hmm_uapi.h"
 
 #define FEW	16
-#define ROUNDS	20
+#define ROUNDS_MAX	100
+
+static int rounds = 20, native;
 
 static const char *const modules[] = {
 	"tether", "bench_shim", "bench_c", "bench_c_twin", "bench_c_guarded", "bench_raw",
@@ -47,13 +52,15 @@ static const struct {
 	enum { IN_ONE, ALONE, DISPATCHED, BARE, CROWDED, MADE } how;
 	/* What there is besides, made by this operation. */
 	int besides;
+	/* It may be done on two CPUs at once. */
+	int together;
 } operations[] = {
 	{ "task_work: self, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
 	{ "task_work: self, embedded, one a call", BENCH_TASK_WORK_EMBEDDED, 1000, ALONE },
 	{ "task_work: self, shared", BENCH_TASK_WORK_SHARED, 1000 },
-	{ "task_work: self, allocated", BENCH_TASK_WORK_BOXED, 1000 },
+	{ "task_work: self, allocated", BENCH_TASK_WORK_BOXED, 1000, .together = 1 },
 	{ "task_work: another thread and back", BENCH_TASK_WORK_ROUND_TRIP, 1000 },
-	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000 },
+	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000, .together = 1 },
 	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK, 1000 },
 	{ "kthread: worker, one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000 },
 	{ "kthread: worker, 64 and flush", BENCH_WORKER_BATCH, 1000 },
@@ -62,12 +69,12 @@ static const struct {
 	{ "mmu_notifier: start, end: each of 16", BENCH_NOTIFIERS, 16, DISPATCHED },
 	{ "mmu_notifier: start, end: each of 10000", BENCH_NOTIFIERS, 10000, CROWDED },
 	{ "mmu_notifier: register one more", BENCH_NOTIFIERS, 15, MADE },
-	{ "mmu_notifier: shared, get and put", BENCH_SHARED_GET_PUT, 1000 },
+	{ "mmu_notifier: shared, get and put", BENCH_SHARED_GET_PUT, 1000, .together = 1 },
 	{ "interval: invalidate: 1 there", BENCH_INTERVALS, 1, DISPATCHED },
 	{ "interval: invalidate: each of 16", BENCH_INTERVALS, 16, DISPATCHED },
-	{ "interval: read", BENCH_INTERVAL_READ, 1000, IN_ONE, BENCH_INTERVALS },
+	{ "interval: read", BENCH_INTERVAL_READ, 1000, IN_ONE, BENCH_INTERVALS, .together = 1 },
 	{ "interval: insert and remove", BENCH_INTERVAL_INSERT_REMOVE, 1000, IN_ONE,
-	  BENCH_INTERVALS },
+	  BENCH_INTERVALS, .together = 1 },
 };
 
 static long now(void)
@@ -85,6 +92,47 @@ static long measure(int fd, int operation, int count)
 	if (ioctl(fd, BENCH_RUN(operation), count))
 		return -1;
 	return now() - begun;
+}
+
+static pthread_barrier_t begin_together, end_together;
+static int together_fd, together_operation, together_count, together_failed;
+
+static void stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		printf("bench: no CPU %d\n", cpu);
+}
+
+/* Does on the other CPU what measure_together() does on this one. */
+static void *do_together(void *data)
+{
+	stay_on(1);
+	for (;;) {
+		pthread_barrier_wait(&begin_together);
+		together_failed = ioctl(together_fd, BENCH_RUN(together_operation), together_count);
+		pthread_barrier_wait(&end_together);
+	}
+	return NULL;
+}
+
+/* What as many take on each of two CPUs, at once. */
+static long measure_together(int fd, int operation, int count)
+{
+	long begun;
+	int failed;
+
+	together_fd = fd;
+	together_operation = operation;
+	together_count = count;
+	pthread_barrier_wait(&begin_together);
+	begun = now();
+	failed = ioctl(fd, BENCH_RUN(operation), count);
+	pthread_barrier_wait(&end_together);
+	return failed || together_failed ? -1 : now() - begun;
 }
 
 /* As many calls, with this many items each. */
@@ -127,12 +175,12 @@ static void measure_crowded(int fd, int operation, int notifiers, long *few, lon
 {
 	int round;
 
-	for (round = 0; round < ROUNDS; round++)
+	for (round = 0; round < rounds; round++)
 		few[round] = invalidation(1000);
 	if (ioctl(fd, BENCH_RUN(operation), notifiers))
 		few[0] = -1;
 	invalidation(2);
-	for (round = 0; round < ROUNDS; round++)
+	for (round = 0; round < rounds; round++)
 		many[round] = invalidation(2);
 	ioctl(fd, BENCH_RUN(operation), 0);
 }
@@ -148,14 +196,14 @@ static int compare(const void *one, const void *other)
 static struct {
 	int fd;
 	int refused;
-	long few[ROUNDS], many[ROUNDS];
+	long few[ROUNDS_MAX], many[ROUNDS_MAX];
 } taken[DEVICES];
 
 /*
  * Does an operation on all devices. They take turns: what the kernel has to do besides changes with
  * time.
  */
-static void run(int number)
+static void run(int number, int together)
 {
 	int operation = operations[number].operation, more = operations[number].more;
 	int besides = operations[number].besides, round;
@@ -172,7 +220,7 @@ static void run(int number)
 		return;
 
 	/* What is cold warms up in the first rounds, which the later ones overwrite. */
-	for (round = -3; round < ROUNDS; round++) {
+	for (round = -3; round < rounds; round++) {
 		for (i = 0; i < DEVICES; i++) {
 			long *few = &taken[i].few[round < 0 ? 0 : round];
 			long *many = &taken[i].many[round < 0 ? 0 : round];
@@ -180,8 +228,8 @@ static void run(int number)
 
 			switch (operations[number].how) {
 			case IN_ONE:
-				*few = measure(fd, operation, FEW);
-				*many = measure(fd, operation, FEW + more);
+				*few = (together ? measure_together : measure)(fd, operation, FEW);
+				*many = (together ? measure_together : measure)(fd, operation, FEW + more);
 				break;
 			case ALONE:
 				*few = measure_alone(fd, operation, 0, more);
@@ -212,19 +260,58 @@ static void run(int number)
 }
 
 /*
- * Instructions for one item, in tenths: by the medians of what many took, and few. *spread is what the
- * rounds around the median differ by.
+ * Instructions or nanoseconds for one item, in tenths: by the medians of what many took, and few. *spread is what
+ * the rounds around the median differ by.
  */
 static long median(size_t device, int more, long *spread)
 {
-	long *few = taken[device].few, *many = taken[device].many;
+	long few[ROUNDS_MAX], many[ROUNDS_MAX];
 
 	if (taken[device].refused)
 		return -1;
-	qsort(few, ROUNDS, sizeof(*few), compare);
-	qsort(many, ROUNDS, sizeof(*many), compare);
-	*spread = (many[ROUNDS * 3 / 4] - many[ROUNDS / 4]) * 10 / more;
-	return (many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / more;
+	memcpy(few, taken[device].few, sizeof(few));
+	memcpy(many, taken[device].many, sizeof(many));
+	qsort(few, rounds, sizeof(*few), compare);
+	qsort(many, rounds, sizeof(*many), compare);
+	*spread = (many[rounds * 3 / 4] - many[rounds / 4]) * 10 / more;
+	return (many[rounds / 2] - few[rounds / 2]) * 10 / more;
+}
+
+/*
+ * What Tether took of what guarded C did, in each round, in ten-thousandths: the median, and the quartiles. What a
+ * machine does besides is the same for both then, or nearly.
+ */
+static void ratio(long quartiles[3])
+{
+	long ratios[ROUNDS_MAX], base;
+	int round, i;
+
+	for (round = 0; round < rounds; round++) {
+		base = taken[C_GUARDED].many[round] - taken[C_GUARDED].few[round];
+		ratios[round] = (taken[TETHER].many[round] - taken[TETHER].few[round]) * 10000 /
+				(base > 0 ? base : 1);
+	}
+	qsort(ratios, rounds, sizeof(*ratios), compare);
+	for (i = 0; i < 3; i++)
+		quartiles[i] = ratios[rounds * (i + 1) / 4];
+}
+
+static size_t run_and_tell(int number, int together, char *output, size_t size)
+{
+	size_t length = snprintf(output, size, "BENCH|%s%s", operations[number].name,
+				 together ? ", on two CPUs" : "");
+	long quartiles[3], spread, each;
+	size_t i;
+
+	run(number, together);
+	for (i = 0; i < DEVICES; i++) {
+		spread = 0;
+		each = median(i, operations[number].more, &spread);
+		length += snprintf(output + length, size - length, "|%ld:%ld", each, spread);
+	}
+	ratio(quartiles);
+	return length + snprintf(output + length, size - length, "|%ld:%ld:%ld\n", quartiles[1],
+				 quartiles[0], quartiles[2]);
 }
 
 /* How often each is done, at places all over the ranges. */
@@ -345,7 +432,7 @@ static long measure_mirror(int fd, int which, char *memory, char *data, int page
 
 static void run_mirror(size_t device, const char *module)
 {
-	long few[ROUNDS], many[ROUNDS];
+	long few[ROUNDS_MAX], many[ROUNDS_MAX];
 	char *memory, *data;
 	int fd, round;
 	size_t i;
@@ -362,7 +449,7 @@ static void run_mirror(size_t device, const char *module)
 	memset(memory, 1, MIRROR_SIZE);
 	memset(data, 1, MIRROR_SIZE);
 	for (i = 0; i < MIRRORED; i++) {
-		for (round = -3; round < ROUNDS; round++) {
+		for (round = -3; round < rounds; round++) {
 			int at = round < 0 ? 0 : round;
 
 			few[at] = measure_mirror(fd, i, memory, data, MIRROR_FEW);
@@ -370,11 +457,11 @@ static void run_mirror(size_t device, const char *module)
 		}
 		if (few[0] < 0 || many[0] < 0)
 			continue;
-		qsort(few, ROUNDS, sizeof(*few), compare);
-		qsort(many, ROUNDS, sizeof(*many), compare);
-		mirror_took[i][device][0] = (many[ROUNDS / 2] - few[ROUNDS / 2]) * 10 / MIRROR_MORE;
+		qsort(few, rounds, sizeof(*few), compare);
+		qsort(many, rounds, sizeof(*many), compare);
+		mirror_took[i][device][0] = (many[rounds / 2] - few[rounds / 2]) * 10 / MIRROR_MORE;
 		mirror_took[i][device][1] =
-			(many[ROUNDS * 3 / 4] - many[ROUNDS / 4]) * 10 / MIRROR_MORE;
+			(many[rounds * 3 / 4] - many[rounds / 4]) * 10 / MIRROR_MORE;
 	}
 	munmap(memory, MIRROR_SIZE);
 	munmap(data, MIRROR_SIZE);
@@ -397,12 +484,17 @@ static void *be_target(void *data)
 	return NULL;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	/* What is printed is kept until the end: a console would be in the way. */
 	static char output[65536];
 	size_t length = 0, i, j;
-	pthread_t target;
+	pthread_t target, other;
+
+	if (argc > 1 && !strcmp(argv[1], "native")) {
+		native = 1;
+		rounds = ROUNDS_MAX;
+	}
 
 	mkdir("/dev", 0755);
 	mkdir("/sys", 0755);
@@ -429,19 +521,22 @@ int main(void)
 		}
 	}
 	pthread_barrier_init(&target_there, NULL, 2);
+	if (native) {
+		pthread_barrier_init(&begin_together, NULL, 2);
+		pthread_barrier_init(&end_together, NULL, 2);
+		pthread_create(&other, NULL, do_together, NULL);
+	}
 	pthread_create(&target, NULL, be_target, NULL);
 	pthread_barrier_wait(&target_there);
-	for (i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
-		length += snprintf(output + length, sizeof(output) - length, "BENCH|%s",
-				   operations[i].name);
-		run(i);
-		for (j = 0; j < DEVICES; j++) {
-			long spread = 0, each = median(j, operations[i].more, &spread);
-
-			length += snprintf(output + length, sizeof(output) - length, "|%ld:%ld",
-					   each, spread);
-		}
-		length += snprintf(output + length, sizeof(output) - length, "\n");
+	for (i = 0; i < sizeof(operations) / sizeof(*operations); i++)
+		if (!native || operations[i].how != CROWDED)
+			length += run_and_tell(i, 0, output + length, sizeof(output) - length);
+	if (native) {
+		stay_on(0);
+		for (i = 0; i < sizeof(operations) / sizeof(*operations); i++)
+			if (operations[i].together)
+				length += run_and_tell(i, 1, output + length, sizeof(output) - length);
+		goto over;
 	}
 	for (j = 0; j < DEVICES; j++)
 		for (i = 0; i < MIRRORED; i++)
@@ -461,6 +556,7 @@ int main(void)
 		for (j = 0; j < DEVICES; j++)
 			if (scales(j))
 				length += scale(j, i, output + length, sizeof(output) - length);
+over:
 	fwrite(output, 1, length, stdout);
 	printf("BENCH-END\n");
 out:

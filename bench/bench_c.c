@@ -472,17 +472,16 @@ static noinline int interval_read(unsigned long count)
 
 static noinline int interval_insert_remove(unsigned long count)
 {
-	struct interval *it = &intervals[BENCH_INTERVALS_MAX];
+	struct interval *it = kmalloc_obj(*it);
+	int ret = it ? 0 : -ENOMEM;
 
-	OPTIMIZER_HIDE_VAR(it);
-	while (count--) {
-		int ret = interval_insert(it, 0, BENCH_WHOLE);
-
-		if (ret)
-			return ret;
-		interval_remove(it);
+	while (count-- && !ret) {
+		ret = interval_insert(it, 0, BENCH_WHOLE);
+		if (!ret)
+			interval_remove(it);
 	}
-	return 0;
+	kfree(it);
+	return ret;
 }
 
 struct shared {

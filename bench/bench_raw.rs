@@ -9,6 +9,7 @@ use core::{
 use kernel::{
     bindings,
     container_of,
+    cpu::CpuId,
     error::from_err_ptr,
     fs::File,
     ioctl::_IO,
@@ -301,7 +302,8 @@ fn run(
 struct Standing {
     parkable: *mut bindings::task_struct,
     worker: *mut bindings::kthread_worker,
-    begun: Begun,
+    /// For each CPU.
+    begun: [Begun; 2],
     works: KVVec<KBox<Work>>,
 }
 
@@ -331,7 +333,7 @@ impl Standing {
         Ok(Self {
             parkable: run(until_stopped_or_parked, ptr::null())?,
             worker,
-            begun: Begun::new()?,
+            begun: [Begun::new()?, Begun::new()?],
             works,
         })
     }
@@ -365,7 +367,7 @@ impl Drop for Standing {
 
 #[inline(never)]
 fn run_stop(count: usize) -> Result {
-    let begun = &standing()?.begun;
+    let begun = of_this_cpu(&standing()?.begun);
     for _ in 0..count {
         let task = run(until_stopped, begun)?;
         begun.wait();
@@ -491,14 +493,11 @@ static INTERVAL_OPS: Alone<bindings::mmu_interval_notifier_ops> =
 struct Notifiers {
     registered: KVVec<KBox<UnsafeCell<Notifier>>>,
     intervals: KVec<KBox<UnsafeCell<Interval>>>,
-    /// What is inserted and removed.
-    one: Option<KBox<UnsafeCell<Interval>>>,
 }
 
 static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
     registered: KVVec::new(),
     intervals: KVec::new(),
-    one: None,
 }));
 
 fn mm() -> *mut bindings::mm_struct {
@@ -610,15 +609,11 @@ fn interval_read(mut count: usize) -> Result {
 
 #[inline(never)]
 fn interval_insert_remove(count: usize) -> Result {
-    let one = &mut NOTIFIERS_THERE.get().one;
-    let it = match one {
-        Some(it) => it.get(),
-        None => one.insert(interval()?).get(),
-    };
+    let it = interval()?;
     for _ in 0..count {
-        insert(it)?;
+        insert(it.get())?;
         // SAFETY: It is inserted.
-        unsafe { bindings::mmu_interval_notifier_remove(it.cast()) };
+        unsafe { bindings::mmu_interval_notifier_remove(it.get().cast()) };
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use core::{
     mem::MaybeUninit, //
 };
 use kernel::{
+    cpu::CpuId,
     fs::File,
     ioctl::_IO,
     miscdevice::{
@@ -283,7 +284,8 @@ impl KthreadWorkItem for Work {
 struct Standing {
     parkable: Thread<(), Parkable>,
     worker: KthreadWorker,
-    begun: Begun,
+    /// For each CPU.
+    begun: [Begun; 2],
     works: KVVec<*mut Work>,
 }
 
@@ -302,7 +304,7 @@ impl Standing {
                 .parkable()
                 .spawn(|context| while !context.sleep().is_stopped() {})?,
             worker: Builder::new(c"bench").worker(module)?,
-            begun: Begun::new()?,
+            begun: [Begun::new()?, Begun::new()?],
             works,
         })
     }
@@ -328,7 +330,7 @@ impl Drop for Standing {
 
 #[inline(never)]
 fn run_stop(count: usize) -> Result {
-    let begun = &standing()?.begun;
+    let begun = of_this_cpu(&standing()?.begun);
     for _ in 0..count {
         let thread = kthread::spawn(c"bench", move |context| {
             begun.complete();

@@ -98,6 +98,11 @@ impl Begun {
     }
 }
 
+/// Who measures does not change it.
+fn of_this_cpu(all: &[Begun; 2]) -> &Begun {
+    &all[CpuId::current().as_u32() as usize % 2]
+}
+
 /// Threads and works that are there for as long as the module.
 static STANDING: Alone<Option<Standing>> = Alone(UnsafeCell::new(None));
 

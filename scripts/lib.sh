@@ -133,3 +133,15 @@ tool_paths() {
 	fi
 	return 0
 }
+
+# bench_initramfs KDIR FOLDER MODULE...: the benchmark's program as init, and these modules, in FOLDER/initramfs.gz.
+bench_initramfs() {
+	local source work=$2
+	source=$(source_of "$1")
+	shift 2
+	mkdir -p "$work/initramfs"
+	gcc -O2 -static -pthread -Wall -Wno-unused-result -I"$TETHER/bench" -I"$source" -o "$work/initramfs/init" \
+		"$TETHER/bench/bench.c" || die "the benchmark's program could not be built"
+	cp "$@" "$work/initramfs/"
+	(cd "$work/initramfs" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -n >"$work/initramfs.gz")
+}
