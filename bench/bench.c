@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds; or, with "native"
- * as its argument, of one that runs as fast as it can, where what takes long to set up is left out, and some is done
- * on two CPUs at once.
+ * as its argument, of one that runs as fast as it can, where what takes long to set up is left out; or, with
+ * "together", of one with two CPUs, where some is done on both at once.
  *
  * For each operation and device: the time of a call with many items less that of a call with few,
  * by their difference. That leaves out what the call itself costs. The median of several
@@ -30,9 +30,9 @@
 #include "lib/test_hmm_uapi.h"
 
 #define FEW	16
-#define ROUNDS_MAX	100
+#define ROUNDS_MAX	40
 
-static int rounds = 20, native;
+static int rounds = 20, timed;
 
 static const char *const modules[] = {
 	"tether", "bench_shim", "bench_c", "bench_c_twin", "bench_c_guarded", "bench_raw",
@@ -54,16 +54,19 @@ static const struct {
 	int besides;
 	/* It may be done on two CPUs at once. */
 	int together;
+	/* It switches to another thread. */
+	int slow;
 } operations[] = {
 	{ "task_work: self, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
 	{ "task_work: self, embedded, one a call", BENCH_TASK_WORK_EMBEDDED, 1000, ALONE },
 	{ "task_work: self, shared", BENCH_TASK_WORK_SHARED, 1000 },
 	{ "task_work: self, allocated", BENCH_TASK_WORK_BOXED, 1000, .together = 1 },
-	{ "task_work: another thread and back", BENCH_TASK_WORK_ROUND_TRIP, 1000 },
-	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000, .together = 1 },
-	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK, 1000 },
-	{ "kthread: worker, one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000 },
-	{ "kthread: worker, 64 and flush", BENCH_WORKER_BATCH, 1000 },
+	{ "task_work: another thread and back", BENCH_TASK_WORK_ROUND_TRIP, 1000, .slow = 1 },
+	{ "kthread: run and stop", BENCH_KTHREAD_RUN_STOP, 1000, .together = 1,
+	  .slow = 1 },
+	{ "kthread: park and unpark", BENCH_KTHREAD_PARK_UNPARK, 1000, .slow = 1 },
+	{ "kthread: worker, one and flush", BENCH_WORKER_QUEUE_FLUSH, 1000, .slow = 1 },
+	{ "kthread: worker, 64 and flush", BENCH_WORKER_BATCH, 1000, .slow = 1 },
 	{ "mmu_notifier: invalidation, no notifier", BENCH_NOTIFIERS, 1, BARE },
 	{ "mmu_notifier: start, end: 1 there", BENCH_NOTIFIERS, 1, DISPATCHED },
 	{ "mmu_notifier: start, end: each of 16", BENCH_NOTIFIERS, 16, DISPATCHED },
@@ -199,13 +202,21 @@ static struct {
 	long few[ROUNDS_MAX], many[ROUNDS_MAX];
 } taken[DEVICES];
 
+/* Where time is measured, what takes long is done less often. */
+static int more_of(int number)
+{
+	int more = operations[number].more;
+
+	return timed && operations[number].slow ? more / 10 : more;
+}
+
 /*
  * Does an operation on all devices. They take turns: what the kernel has to do besides changes with
  * time.
  */
 static void run(int number, int together)
 {
-	int operation = operations[number].operation, more = operations[number].more;
+	int operation = operations[number].operation, more = more_of(number);
 	int besides = operations[number].besides, round;
 	size_t i;
 
@@ -306,7 +317,7 @@ static size_t run_and_tell(int number, int together, char *output, size_t size)
 	run(number, together);
 	for (i = 0; i < DEVICES; i++) {
 		spread = 0;
-		each = median(i, operations[number].more, &spread);
+		each = median(i, more_of(number), &spread);
 		length += snprintf(output + length, size - length, "|%ld:%ld", each, spread);
 	}
 	ratio(quartiles);
@@ -489,10 +500,11 @@ int main(int argc, char **argv)
 	/* What is printed is kept until the end: a console would be in the way. */
 	static char output[65536];
 	size_t length = 0, i, j;
+	int together = argc > 1 && !strcmp(argv[1], "together");
 	pthread_t target, other;
 
-	if (argc > 1 && !strcmp(argv[1], "native")) {
-		native = 1;
+	if (together || (argc > 1 && !strcmp(argv[1], "native"))) {
+		timed = 1;
 		rounds = ROUNDS_MAX;
 	}
 
@@ -521,23 +533,20 @@ int main(int argc, char **argv)
 		}
 	}
 	pthread_barrier_init(&target_there, NULL, 2);
-	if (native) {
+	if (together) {
 		pthread_barrier_init(&begin_together, NULL, 2);
 		pthread_barrier_init(&end_together, NULL, 2);
 		pthread_create(&other, NULL, do_together, NULL);
+		stay_on(0);
 	}
 	pthread_create(&target, NULL, be_target, NULL);
 	pthread_barrier_wait(&target_there);
 	for (i = 0; i < sizeof(operations) / sizeof(*operations); i++)
-		if (!native || operations[i].how != CROWDED)
-			length += run_and_tell(i, 0, output + length, sizeof(output) - length);
-	if (native) {
-		stay_on(0);
-		for (i = 0; i < sizeof(operations) / sizeof(*operations); i++)
-			if (operations[i].together)
-				length += run_and_tell(i, 1, output + length, sizeof(output) - length);
+		if (together ? operations[i].together : !timed || operations[i].how != CROWDED)
+			length += run_and_tell(i, together, output + length,
+					       sizeof(output) - length);
+	if (timed)
 		goto over;
-	}
 	for (j = 0; j < DEVICES; j++)
 		for (i = 0; i < MIRRORED; i++)
 			mirror_took[i][j][0] = -1;

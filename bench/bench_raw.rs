@@ -46,8 +46,8 @@ include!("device.rs");
 const SIZES: [usize; 4] = [
     size_of::<bindings::callback_head>(),
     size_of::<bindings::kthread_work>(),
-    size_of::<bindings::mmu_notifier>(),
-    size_of::<Interval>() - size_of::<usize>(),
+    SIZE_NOTIFIER,
+    SIZE_INTERVAL,
 ];
 
 #[repr(C)]
@@ -411,231 +411,26 @@ fn queue_batch(count: usize) -> Result {
     Ok(())
 }
 
-#[repr(C)]
-struct Notifier {
-    notifier: bindings::mmu_notifier,
-    starts: usize,
-    ends: usize,
-}
+// The kernel's bindings have no notifiers on user-mode Linux.
+#[cfg(not(CONFIG_UML))]
+include!("raw_notifiers.rs");
+#[cfg(CONFIG_UML)]
+include!("raw_without_notifiers.rs");
 
-/// # Safety
-///
-/// Called with what is registered.
-unsafe extern "C" fn notifier_start(
-    notifier: *mut bindings::mmu_notifier,
-    range: *const bindings::mmu_notifier_range,
-) -> c_int {
-    // SAFETY: By the function's contract.
-    unsafe { (*notifier.cast::<Notifier>()).starts += (*range).end - (*range).start };
-    0
-}
+// Shared ones are C's own, and the kernel's tree is the same for all.
 
-/// # Safety
-///
-/// Called with what is registered.
-unsafe extern "C" fn notifier_end(
-    notifier: *mut bindings::mmu_notifier,
-    range: *const bindings::mmu_notifier_range,
-) {
-    // SAFETY: By the function's contract.
-    unsafe { (*notifier.cast::<Notifier>()).ends += (*range).end - (*range).start };
-}
-
-static NOTIFIER_OPS: Alone<bindings::mmu_notifier_ops> =
-    Alone(UnsafeCell::new(bindings::mmu_notifier_ops {
-        invalidate_range_start: Some(notifier_start),
-        invalidate_range_end: Some(notifier_end),
-        ..pin_init::zeroed()
-    }));
-
-#[repr(C)]
-struct Interval {
-    notifier: bindings::mmu_interval_notifier,
-    lock: bindings::mutex,
-    shadow: usize,
-}
-
-/// # Safety
-///
-/// Called with what is inserted.
-unsafe extern "C" fn interval_invalidate(
-    notifier: *mut bindings::mmu_interval_notifier,
-    range: *const bindings::mmu_notifier_range,
-    sequence: usize,
-) -> bool {
-    // SAFETY: By the function's contract.
-    let (it, range) = unsafe { (&mut *notifier.cast::<Interval>(), &*range) };
-    if range.flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0 {
-        // SAFETY: The lock is initialised.
-        unsafe { bindings::mutex_lock(&mut it.lock) };
-    } else {
-        // SAFETY: As above.
-        if unsafe { bindings::mutex_trylock(&mut it.lock) } == 0 {
-            return false;
-        }
-    }
-    // `mmu_interval_set_seq()`.
-    //
-    // SAFETY: The notifier is valid.
-    unsafe { ptr::write_volatile(&raw mut it.notifier.invalidate_seq, sequence) };
-    it.shadow += range.end - range.start;
-    // SAFETY: It is held.
-    unsafe { bindings::mutex_unlock(&mut it.lock) };
-    true
-}
-
-static INTERVAL_OPS: Alone<bindings::mmu_interval_notifier_ops> =
-    Alone(UnsafeCell::new(bindings::mmu_interval_notifier_ops {
-        invalidate: Some(interval_invalidate),
-        ..pin_init::zeroed()
-    }));
-
-struct Notifiers {
-    registered: KVVec<KBox<UnsafeCell<Notifier>>>,
-    intervals: KVec<KBox<UnsafeCell<Interval>>>,
-}
-
-static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
-    registered: KVVec::new(),
-    intervals: KVec::new(),
-}));
-
-fn mm() -> *mut bindings::mm_struct {
-    // SAFETY: The current task is valid, and is a process.
-    unsafe { (*Task::current_raw()).mm }
-}
-
-#[inline(never)]
-fn have_notifiers(count: usize) -> Result {
-    let there = &mut NOTIFIERS_THERE.get().registered;
-    if there.capacity() == 0 {
-        there.reserve(NOTIFIERS_MAX, GFP_KERNEL)?;
-    }
-    while there.len() < count {
-        let notifier = KBox::new(
-            UnsafeCell::new(Notifier {
-                notifier: pin_init::zeroed(),
-                starts: 0,
-                ends: 0,
-            }),
-            GFP_KERNEL,
-        )?;
-        let raw = notifier.get();
-        // SAFETY: It is valid.
-        unsafe { (*raw).notifier.ops = NOTIFIER_OPS.get() };
-        // SAFETY: It stays where it is until it was unregistered.
-        kernel::error::to_result(unsafe { bindings::mmu_notifier_register(raw.cast(), mm()) })?;
-        there.push(notifier, GFP_KERNEL)?;
-    }
-    while there.len() > count {
-        let Some(notifier) = there.pop() else { break };
-        // SAFETY: It is registered.
-        unsafe { bindings::mmu_notifier_unregister(notifier.get().cast(), mm()) };
-    }
-    Ok(())
-}
-
-fn interval() -> Result<KBox<UnsafeCell<Interval>>> {
-    let it = KBox::new(
-        UnsafeCell::new(Interval {
-            notifier: pin_init::zeroed(),
-            lock: Default::default(),
-            shadow: 0,
-        }),
-        GFP_KERNEL,
-    )?;
-    // SAFETY: It is valid, and does not move; the name and the class are static.
-    unsafe {
-        bindings::__mutex_init(
-            &raw mut (*it.get()).lock,
-            c"bench".as_char_ptr(),
-            kernel::static_lock_class!().as_ptr(),
-        )
-    };
-    Ok(it)
-}
-
-fn insert(it: *mut Interval) -> Result {
-    // SAFETY: It stays where it is until it was removed.
-    kernel::error::to_result(unsafe {
-        bindings::mmu_interval_notifier_insert(
-            &raw mut (*it).notifier,
-            mm(),
-            0,
-            1 << 46,
-            INTERVAL_OPS.get(),
-        )
-    })
-}
-
-#[inline(never)]
-fn have_intervals(count: usize) -> Result {
-    let there = &mut NOTIFIERS_THERE.get().intervals;
-    while there.len() < count.min(INTERVALS_MAX) {
-        let it = interval()?;
-        insert(it.get())?;
-        there.push(it, GFP_KERNEL)?;
-    }
-    while there.len() > count {
-        let Some(it) = there.pop() else { break };
-        // SAFETY: It is inserted.
-        unsafe { bindings::mmu_interval_notifier_remove(it.get().cast()) };
-    }
-    Ok(())
-}
-
-#[inline(never)]
-fn interval_read(mut count: usize) -> Result {
-    let it = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?.get();
-    while count != 0 {
-        count -= 1;
-        // SAFETY: It is inserted.
-        let sequence = unsafe { bindings::mmu_interval_read_begin(it.cast()) };
-        // SAFETY: The lock is initialised.
-        unsafe { bindings::mutex_lock(&raw mut (*it).lock) };
-        // `mmu_interval_read_retry()`.
-        //
-        // SAFETY: It is valid, and the lock is held.
-        unsafe {
-            if (*it).notifier.invalidate_seq == sequence {
-                (*it).shadow += count;
-            }
-        }
-        // SAFETY: It is held.
-        unsafe { bindings::mutex_unlock(&raw mut (*it).lock) };
-    }
-    Ok(())
-}
-
-#[inline(never)]
-fn interval_insert_remove(count: usize) -> Result {
-    let it = interval()?;
-    for _ in 0..count {
-        insert(it.get())?;
-        // SAFETY: It is inserted.
-        unsafe { bindings::mmu_interval_notifier_remove(it.get().cast()) };
-    }
-    Ok(())
-}
-
-#[inline(never)]
 fn shared_get_put(_count: usize) -> Result {
     Err(ENOTTY)
 }
 
-// The kernel's tree is the same for all.
-
-#[inline(never)]
 fn have_ranges(_count: usize) -> Result {
     Err(ENOTTY)
 }
 
-#[inline(never)]
 fn range_insert(_index: usize) -> Result {
     Err(ENOTTY)
 }
 
-#[inline(never)]
 fn range_remove() -> Result {
     Err(ENOTTY)
 }

@@ -504,7 +504,7 @@ fn have_intervals(count: usize) -> Result {
     let there = &mut NOTIFIERS_THERE.get().intervals;
     let task = current!();
     let mm = task.mm().ok_or(EINVAL)?;
-    while there.len() < count.min(INTERVALS_MAX) {
+    while there.len() < count {
         let memory = KBox::new_uninit(GFP_KERNEL)?;
         there.push(insert(mm, memory, 0, WHOLE)?, GFP_KERNEL)?;
     }

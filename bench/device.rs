@@ -177,7 +177,7 @@ impl MiscDevice for Device {
             QUEUE_FLUSH => queue_flush(count)?,
             BATCH => queue_batch(count)?,
             NOTIFIERS => have_notifiers(count)?,
-            INTERVALS => have_intervals(count)?,
+            INTERVALS => have_intervals(count.min(INTERVALS_MAX))?,
             INTERVAL_READ => interval_read(count)?,
             INTERVAL_INSERT_REMOVE => interval_insert_remove(count)?,
             SHARED_GET_PUT => shared_get_put(count)?,

@@ -24,8 +24,16 @@ mod generated {
 
     include!(concat!(env!("TETHER_BINDINGS"), "/helpers_generated.rs"));
     include!(concat!(env!("TETHER_BINDINGS"), "/missing_generated.rs"));
+    #[cfg(CONFIG_UML)]
+    include!(concat!(
+        env!("TETHER_BINDINGS"),
+        "/mmu_notifier_generated.rs"
+    ));
 }
 pub(crate) use generated::*;
+// The kernel's bindings know nothing of it but its name there.
+#[cfg(CONFIG_UML)]
+pub(crate) use generated::mmu_notifier_range;
 
 mod layout {
     //! Fails to compile where the bindings and C do not agree; see `layout.h`.
@@ -36,10 +44,8 @@ mod layout {
         non_upper_case_globals,
         unreachable_pub
     )]
-    use kernel::{
-        bindings,
-        ffi, //
-    };
+    use crate::bindings;
+    use kernel::ffi;
 
     include!(concat!(env!("TETHER_BINDINGS"), "/layout_generated.rs"));
 

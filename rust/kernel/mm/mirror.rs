@@ -77,9 +77,10 @@
 
 #![cfg(CONFIG_HMM_MIRROR)]
 
+#[cfg(CONFIG_DEVICE_PRIVATE)]
+use super::hmm::look_up;
 use super::{
     hmm::{
-        look_up,
         DeviceOwner,
         HmmRange,
         Pfn,
@@ -99,10 +100,11 @@ use super::{
     Mm,
     MmWithUser, //
 };
+#[cfg(CONFIG_DEVICE_PRIVATE)]
+use crate::error::from_err_ptr;
 use crate::{
     alloc::Allocator,
     bindings,
-    error::from_err_ptr,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
