@@ -30,16 +30,6 @@ pub struct Count {
 }
 
 impl Count {
-    fn of(event: &Event) -> Self {
-        let latency = event.latency.into();
-        Self {
-            events: 1,
-            pages: event.pages(),
-            latency,
-            latency_max: latency,
-        }
-    }
-
     fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.pages += other.pages;
@@ -184,8 +174,12 @@ impl Report {
         }
         let mut count = Count::default();
         for event in events {
-            count.add(&Count::of(event));
+            let latency = event.latency.into();
+            count.latency += latency;
+            count.latency_max = count.latency_max.max(latency);
         }
+        count.events = events.len() as u64;
+        count.pages = count.events * event.pages();
         if let Some(report) = self.spaces.get_mut(space) {
             report.count += count.events;
             report.pages += count.pages;
