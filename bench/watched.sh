@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Runs in the VM, as root: what mapping and unmapping takes, watched by nothing and by this and that, a line for each:
-# BY|what|median|quartile|quartile; and what real programs take, the least and the most of three runs:
+# BY|what|median|quartile|quartile; and what real programs take, the least and the most of two runs:
 # RUN|program|by what|instructions|instructions.
 #
-# Usage: bench/watched.sh MODULES PROGRAMS MMWATCH
+# Usage: bench/watched.sh MODULES PROGRAMS MMWATCH KERNEL-SOURCE
 
-modules=$1 programs=$2 mmwatch=$3
+modules=$1 programs=$2 mmwatch=$3 kernel=$4
 insmod "$modules/rust/tether.ko"
 insmod "$modules/samples/mmwatch.ko"
 
@@ -36,9 +36,9 @@ busy() {
 	awk '/^cpu0/ { print $8 }' /proc/schedstat
 }
 
-source=$PWD/bench/bench_watched.c
+sources=$PWD/bench
 cd /tmp || exit
-seq 200000 | shuf --random-source=<(yes) >lines
+seq 500000 | shuf --random-source=<(yes) >lines
 cat >program.py <<'PYTHON'
 import json
 for round in range(20):
@@ -51,12 +51,12 @@ run() {
 	local program=$1 by=$2 least= most= round before took
 	shift 2
 	case $program in
-	compile) set -- "$@" gcc -O2 -c -o bench.o "$source" ;;
+	compile) set -- "$@" gcc -O2 -c -I"$kernel" "$sources"/{bench,bench_watched,bench_allocations}.c ;;
 	sort) set -- "$@" sort -o sorted lines ;;
 	python) set -- "$@" python3 -S program.py ;;
 	esac
 	# The first one warms up.
-	for round in 0 1 2 3; do
+	for round in 0 1 2; do
 		before=$(busy)
 		"$@" >/dev/null 2>/tmp/errors || { echo "RUN|$program|$by|| ($(head -n 1 /tmp/errors))"; return; }
 		took=$(($(busy) - before))

@@ -9,7 +9,6 @@
 
 #include <linux/atomic.h>
 #include <linux/list.h>
-#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -137,9 +136,10 @@ __rust_helper bool rust_helper_tether_enter(void *data)
  * Makes the module's end wait until it is TETHER_ATTACHED, or withdrawn, and end it then, unless that
  * end has begun.
  */
-static __always_inline bool tether_attach(struct tether_attached *attached,
-					  struct tether_attachment *attachment)
+__rust_helper bool rust_helper_tether_attach(void *data, void *which)
 {
+	struct tether_attachment *attachment = which;
+	struct tether_attached *attached = data;
 	bool open;
 
 	spin_lock(&attached->lock);
@@ -150,11 +150,6 @@ static __always_inline bool tether_attach(struct tether_attached *attached,
 	}
 	spin_unlock(&attached->lock);
 	return open;
-}
-
-__rust_helper bool rust_helper_tether_attach(void *attached, void *attachment)
-{
-	return tether_attach(attached, attachment);
 }
 
 /* It was not made after all. */
@@ -171,9 +166,10 @@ __rust_helper void rust_helper_tether_withdraw(void *data, void *which)
 /*
  * Takes it off the list, and enters, if it is TETHER_ATTACHED. Returns the state that it was in.
  */
-static __always_inline unsigned int tether_detach(struct tether_attached *attached,
-						  struct tether_attachment *attachment)
+__rust_helper unsigned int rust_helper_tether_detach(void *data, void *which)
 {
+	struct tether_attachment *attachment = which;
+	struct tether_attached *attached = data;
 	unsigned int state;
 
 	spin_lock(&attached->lock);
@@ -187,48 +183,6 @@ static __always_inline unsigned int tether_detach(struct tether_attached *attach
 	spin_unlock(&attached->lock);
 	return state;
 }
-
-__rust_helper unsigned int rust_helper_tether_detach(void *attached, void *attachment)
-{
-	return tether_detach(attached, attachment);
-}
-
-#ifdef CONFIG_MMU_NOTIFIER
-/*
- * Inserts @subscription, and attaches what it is in. -ENODEV if the module goes, or an error of
- * mmu_interval_notifier_insert(). All in one call: it is done often.
- */
-__rust_helper int rust_helper_tether_interval_insert(void *attached, void *which,
-						     struct mmu_interval_notifier *subscription,
-						     struct mm_struct *mm, unsigned long start,
-						     unsigned long length,
-						     const struct mmu_interval_notifier_ops *ops)
-{
-	struct tether_attachment *attachment = which;
-	int ret;
-
-	if (unlikely(!tether_attach(attached, attachment)))
-		return -ENODEV;
-	ret = mmu_interval_notifier_insert(subscription, mm, start, length, ops);
-	if (unlikely(ret))
-		rust_helper_tether_withdraw(attached, attachment);
-	else
-		/* From here on it may be ended. */
-		smp_store_release(&attachment->state, TETHER_ATTACHED);
-	return ret;
-}
-
-/* Removes @subscription, if what it is in is TETHER_ATTACHED; whether it was. */
-__rust_helper bool rust_helper_tether_interval_remove(void *attached, void *attachment,
-						      struct mmu_interval_notifier *subscription)
-{
-	if (unlikely(tether_detach(attached, attachment) != TETHER_ATTACHED))
-		return false;
-	mmu_interval_notifier_remove(subscription);
-	tether_leave(attached);
-	return true;
-}
-#endif
 
 /*
  * How many there are. Once there are none, nobody who has dropped one touches the module any more

@@ -767,14 +767,8 @@ impl Attachment {
 
     /// A `struct tether_attachment` of `rust/helpers/tether.c`.
     #[inline]
-    pub(crate) fn as_raw(&self) -> *mut c_void {
+    fn as_raw(&self) -> *mut c_void {
         ptr::from_ref(self).cast_mut().cast()
-    }
-
-    /// The `struct tether_attached` of its owner.
-    #[inline]
-    pub(crate) fn owner_as_raw(&self) -> *mut c_void {
-        self.owner.attached
     }
 
     /// Takes it off its owner's list, so that the caller ends it; the owner's text stays until he
@@ -804,7 +798,7 @@ impl Attachment {
     /// It was not attached: if its owner's end is at it, then waits for that.
     #[cold]
     #[inline(never)]
-    pub(crate) fn wait_until_ended(&self) {
+    fn wait_until_ended(&self) {
         let mut guard = self.owner.lock().lock();
         while self.state.load(Relaxed) == ENDING
             && read_once(&self.owner.ender) != Task::current_raw()

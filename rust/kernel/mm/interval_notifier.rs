@@ -467,19 +467,27 @@ impl<T: IntervalNotifier> Registration<T> {
                     attachment <- Attachment::new(owner, Self::WHAT),
                 }? Error)
                 .pin_chain(move |this| {
-                    let subscription = this.subscription.get();
-                    // SAFETY: The subscription is pinned in `this`, and the functions are constant. Its drop
-                    // detaches it first.
-                    unsafe {
-                        insert(
-                            &this.attachment,
-                            subscription,
-                            mm,
-                            start,
-                            length,
-                            const { &Self::OPS },
-                        )
-                    }
+                    let insert = || {
+                        // SAFETY: The subscription is pinned in `this`, and the functions are
+                        // constant. The address space has users, for as long as the borrow.
+                        let ret = unsafe {
+                            bindings::mmu_interval_notifier_insert(
+                                this.subscription.get(),
+                                mm.as_raw(),
+                                start,
+                                length,
+                                &Self::OPS,
+                            )
+                        };
+                        // `to_result()` is a call.
+                        if ret == 0 {
+                            Ok(())
+                        } else {
+                            Err(Error::from_errno(ret))
+                        }
+                    };
+                    // SAFETY: Its drop detaches it first, and it is pinned.
+                    unsafe { this.attachment.attach(insert) }
                 }),
             )
         })
@@ -633,59 +641,12 @@ impl<T: IntervalNotifier> Registration<T> {
 #[pinned_drop]
 impl<T: IntervalNotifier> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Both are this registration's.
-        unsafe { remove(&self.attachment, self.subscription.get()) };
-    }
-}
-
-/// Inserts a subscription, and attaches what it is in.
-///
-/// # Safety
-///
-/// It must not be inserted, and stay valid, as the attachment must, until that was taken off its owner's list and
-/// this was removed. The functions must be those of the notifier that it is in.
-#[inline]
-unsafe fn insert(
-    attachment: &Attachment,
-    subscription: *mut bindings::mmu_interval_notifier,
-    mm: &MmWithUser,
-    start: usize,
-    length: usize,
-    ops: &'static bindings::mmu_interval_notifier_ops,
-) -> Result {
-    // SAFETY: By the function's contract. The address space has users, for as long as the borrow.
-    let ret = unsafe {
-        bindings::tether_interval_insert(
-            attachment.owner_as_raw(),
-            attachment.as_raw(),
-            subscription,
-            mm.as_raw(),
-            start,
-            length,
-            ops,
-        )
-    };
-    // `to_result()` is a call.
-    if ret == 0 {
-        Ok(())
-    } else {
-        Err(Error::from_errno(ret))
-    }
-}
-
-/// Removes a subscription, unless the owner's end was earlier, which is waited for, or inserting it had failed.
-///
-/// # Safety
-///
-/// `subscription` and `attachment` must be those of one registration.
-#[inline]
-unsafe fn remove(attachment: &Attachment, subscription: *mut bindings::mmu_interval_notifier) {
-    let owner = attachment.owner_as_raw();
-    // SAFETY: By the function's contract it is inserted, if it is attached.
-    let removed =
-        unsafe { bindings::tether_interval_remove(owner, attachment.as_raw(), subscription) };
-    if !removed {
-        attachment.wait_until_ended();
+        // It is not attached if inserting has failed.
+        if let Some(_entered) = self.attachment.detach() {
+            // SAFETY: It is inserted, by the type's invariants: we have taken the attachment off
+            // its owner's list just now.
+            unsafe { bindings::mmu_interval_notifier_remove(self.subscription.get()) };
+        }
     }
 }
 
