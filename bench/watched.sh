@@ -41,7 +41,7 @@ cd /tmp || exit
 seq 500000 | shuf --random-source=<(yes) >lines
 cat >program.py <<'PYTHON'
 import json
-for round in range(20):
+for round in range(8):
     tree = {str(i): [str(j) * 10 for j in range(i % 50)] for i in range(2000)}
     assert len(json.loads(json.dumps(tree))) == 2000
 PYTHON
