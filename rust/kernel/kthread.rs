@@ -483,7 +483,7 @@ const RESULT: u32 = 2;
 ///
 /// * `task` is null until the thread is created, and then a task that a reference is held to. Nobody
 ///   but [`Builder::create`] has this before.
-/// * `run`, `discard` and the functions in `attachment` are those of the [`Inner`] that this is in.
+/// * `run` and `discard` are those of the [`Inner`] that this is in.
 /// * `payload`, and what it tells of, belongs to the thread from its first wake-up until its body has
 ///   returned, which `returned` tells, or until it is known that it will never begin; before that to
 ///   [`Builder::create`], afterwards to who has the handle.
