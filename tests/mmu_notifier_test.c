@@ -156,20 +156,23 @@ TEST_F(notifier, exit)
 
 TEST_F(notifier, exec)
 {
-	int status, fd = open("/dev/tether-test", O_RDWR);
+	int tries, status, fd = open("/dev/tether-test", O_RDWR);
 	pid_t child = fork();
 
 	ASSERT_LE(0, child);
 	if (child == 0) {
 		if (ioctl(fd, TETHER_TEST_REGISTER))
 			_exit(1);
-		execl("/bin/sleep", "sleep", "0.5", NULL);
+		execl("/bin/sleep", "sleep", "1000", NULL);
 		_exit(2);
 	}
-	usleep(250000);
+	for (tries = 0; tries < 1000 && !counts_of(fd).releases; tries++)
+		usleep(10000);
+	/* The process is there, its address space is not. */
 	EXPECT_EQ(1, counts_of(fd).releases);
+	ASSERT_EQ(0, kill(child, SIGKILL));
 	ASSERT_EQ(child, waitpid(child, &status, 0));
-	ASSERT_EQ(0, status);
+	ASSERT_EQ(SIGKILL, status);
 	EXPECT_EQ(1, counts_of(fd).releases);
 	close(fd);
 }
