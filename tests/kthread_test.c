@@ -336,7 +336,7 @@ TEST_F(kthread, storm)
 	do {
 		ret = ioctl(self->fd, KTHREAD_TEST_STORM, &argument);
 		argument.seed++;
-	} while (ret == 0 && argument.errors == 0 && argument.over == 0 && ++tries < 10);
+	} while (ret == 0 && argument.errors == 0 && argument.over == 0 && ++tries < 60);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	write_file("/sys/devices/system/cpu/cpu1/online", "1");

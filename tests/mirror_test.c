@@ -455,7 +455,7 @@ static const char *happens(int action, int first, int count, int file)
 TEST_F_TIMEOUT(mirror, storm, 3600)
 {
 	long seconds = storm_seconds("TETHER_MIRROR_SECONDS"), did[ACTIONS] = { };
-	unsigned int seed = storm_seed(), state = seed;
+	unsigned int seed = storm_seed(), state = seed, steps = 0;
 	int file = memfd_create("storm", MFD_CLOEXEC), i;
 	time_t end = time(NULL) + seconds;
 	const char *wrong = NULL;
@@ -475,12 +475,15 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, i % 2 ? device_writes : device_reads,
 					    (void *)(uintptr_t)(i + 1)));
-	while (!wrong && !storm.wrong && time(NULL) < end) {
+	while (!wrong && !storm.wrong && (time(NULL) < end || steps < ACTIONS)) {
 		int first = next_random(&state) % STORM_PAGES;
-		int count = next_random(&state) % 16 + 1, action = next_random(&state) % ACTIONS;
+		int count = next_random(&state) % 16 + 1;
+		/* Each once, however slow the machine. */
+		int action = steps < ACTIONS ? steps : (int)(next_random(&state) % ACTIONS);
 
 		if (count > STORM_PAGES - first)
 			count = STORM_PAGES - first;
+		steps++;
 		did[action]++;
 		for (i = first; i < first + count; i++) {
 			begin_change(i);
@@ -507,8 +510,8 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	TH_LOG("read: %ld the same, %ld changed meanwhile, %ld wrong; written %ld, taken %ld", storm.same,
 	       storm.changed, storm.wrong, storm.written, storm.taken);
 	EXPECT_EQ(0, storm.wrong);
-	EXPECT_LT(seconds * 10, storm.same);
-	EXPECT_LT(seconds * 10, storm.written);
+	EXPECT_LT(seconds, storm.same);
+	EXPECT_LT(seconds, storm.written);
 	EXPECT_LT(0, storm.taken);
 	for (i = 0; i < ACTIONS; i++) {
 		TH_LOG("%ld times: %s", did[i], actions[i]);

@@ -226,10 +226,12 @@ sys.exit(names.count("path") < 3)'
 	python3 -S -c "$maps" &
 	watched=$!
 	until [ -e /tmp/maps ]; do sleep 0.1; done
-	timeout -s INT 3 "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
+	# Until it has come to watch, also on the debug kernel.
+	long=$([ -e "$kmemleak" ] && echo 20 || echo 3)
+	timeout -s INT "$long" "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
 	ok "a process that runs" grep -qE '^  munmap +[1-9]' /tmp/attached
-	timeout -s INT 3 "$mmwatch" --pid "$watched" --untraced --summary >/tmp/attached 2>&1 &
-	sleep 1.5
+	timeout -s INT "$long" "$mmwatch" --pid "$watched" --untraced --summary >/tmp/attached 2>&1 &
+	sleep "$((long / 2))"
 	traced=$(sed -n 's/^TracerPid:.//p' "/proc/$watched/status")
 	wait $!
 	ok "a process that runs, untraced" [ "$traced,$(grep -cE '^  munmap +[1-9]' /tmp/attached)" = 0,1 ]
