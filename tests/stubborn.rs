@@ -27,7 +27,15 @@ struct Stubborn;
 impl kernel::Module for Stubborn {
     fn init(module: &'static ThisModule) -> Result<Self> {
         // They are ended one after the other, and named after ten seconds each.
-        let thread = kthread::spawn(c"stubborn-thread", |_| fsleep(Delta::from_secs(11)))?;
+        let thread = kthread::spawn(c"stubborn-thread", |_| {
+            fsleep(Delta::from_secs(11));
+            // The module's end waits for this, and lets nothing begin any more.
+            let late = kthread::spawn(c"stubborn-late", |_| ());
+            pr_info!(
+                "a thread that is late: {:?}\n",
+                late.err().map(|it| it.error)
+            );
+        })?;
         let worker = Builder::new(c"stubborn-worker").worker(module)?;
         worker.try_spawn(GFP_KERNEL, |_| fsleep(Delta::from_secs(22)))?;
         core::mem::forget(thread);
