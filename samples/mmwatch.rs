@@ -403,7 +403,37 @@ impl Drain {
                 let _ = self.order.push_within_capacity(key);
             }
         }
-        self.order.sort_unstable();
+        heap_sort(&mut self.order);
+    }
+}
+
+/// Sorts in place. Unlike `sort_unstable()` it neither calls itself nor has scratch space on the stack: that takes a
+/// kilobyte for each of some ten calls, of which a kernel's stack has not many.
+fn heap_sort<T: Ord>(items: &mut [T]) {
+    for root in (0..items.len() / 2).rev() {
+        sift_down(items, root);
+    }
+    for end in (1..items.len()).rev() {
+        items.swap(0, end);
+        sift_down(&mut items[..end], 0);
+    }
+}
+
+/// Makes a heap of what is one but for its root.
+fn sift_down<T: Ord>(items: &mut [T], mut root: usize) {
+    loop {
+        let mut child = 2 * root + 1;
+        if child >= items.len() {
+            return;
+        }
+        if child + 1 < items.len() && items[child] < items[child + 1] {
+            child += 1;
+        }
+        if items[root] >= items[child] {
+            return;
+        }
+        items.swap(root, child);
+        root = child;
     }
 }
 

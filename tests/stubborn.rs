@@ -31,10 +31,8 @@ impl kernel::Module for Stubborn {
             fsleep(Delta::from_secs(11));
             // The module's end waits for this, and lets nothing begin any more.
             let late = kthread::spawn(c"stubborn-late", |_| ());
-            pr_info!(
-                "a thread that is late: {:?}\n",
-                late.err().map(|it| it.error)
-            );
+            let error = late.err().map_or(0, |it| it.error.to_errno());
+            pr_info!("a thread that is late: {error}\n");
         })?;
         let worker = Builder::new(c"stubborn-worker").worker(module)?;
         worker.try_spawn(GFP_KERNEL, |_| fsleep(Delta::from_secs(22)))?;
