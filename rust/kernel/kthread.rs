@@ -257,13 +257,8 @@ impl<M: Mode> Context<'_, M> {
     #[doc(alias = "kthread_freezable_should_stop")]
     #[doc(alias = "try_to_freeze")]
     pub fn freezable_should_stop(&self) -> bool {
-        self.freeze();
+        freeze();
         self.should_stop()
-    }
-
-    fn freeze(&self) {
-        // SAFETY: This is a kernel thread, where it may sleep; nothing is asked of it besides.
-        unsafe { bindings::kthread_freezable_should_stop(ptr::null_mut()) };
     }
 
     /// Lets a signal through to this thread: a sleep ends with [`Wake::Signal`] then. A kernel thread
@@ -339,49 +334,16 @@ impl<M: Mode> Context<'_, M> {
     }
 
     /// Sleeps for `left`, of which it leaves what is left.
+    #[inline]
     fn sleep_jiffies(&self, left: &mut Jiffies) -> Wake<M::Request<'_>> {
-        let state = self.sleep_state.get();
-        let wake = loop {
-            // Before the flags are read: who sets one afterwards finds the state that we are in,
-            // and wakes us out of it.
-            //
-            // SAFETY: The state is undone below, before anything else that may sleep.
-            unsafe { bindings::set_current_state(state) };
-            if self.should_stop() {
-                break Wake::Stopped;
-            }
-            if let Some(request) = M::request(self) {
-                break Wake::Park(request);
-            }
-            if read_once(&self.core.woken) && self.core.woken.xchg(false, Acquire) {
-                break Wake::Woken;
-            }
-            // A thread takes no signals but those that it has allowed. That it is asked to stop
-            // looks like one to whoever sleeps interruptibly, but we have returned then.
-            if state & bindings::TASK_INTERRUPTIBLE != 0 {
-                // SAFETY: This is a kernel thread.
-                let signal = unsafe { bindings::tether_dequeue_signal() };
-                if signal > 0 {
-                    break Wake::Signal(signal as u32);
-                }
-            }
-            if *left == 0 {
-                break Wake::TimedOut;
-            }
-            if *left == Jiffies::MAX {
-                // SAFETY: We are in a thread of our own, and hold nothing.
-                unsafe { bindings::schedule() };
-            } else {
-                // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as it is from a `u32`.
-                *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
-            }
-            if self.core.freezable {
-                self.freeze();
-            }
-        };
-        // SAFETY: A running task may always say that it runs.
-        unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
-        wake
+        match self.core.sleep(self.sleep_state.get(), M::PARKABLE, left) {
+            Wake::Stopped => Wake::Stopped,
+            // Nobody is told to park who cannot: there always is a request.
+            Wake::Park(()) => M::request(self).map_or(Wake::Woken, Wake::Park),
+            Wake::Woken => Wake::Woken,
+            Wake::Signal(signal) => Wake::Signal(signal),
+            Wake::TimedOut => Wake::TimedOut,
+        }
     }
 
     /// Calls `f` in the address space `mm`: what it does with user memory
@@ -426,8 +388,14 @@ impl Context<'_, Parkable> {
     /// sleeping.
     #[doc(alias = "kthread_should_park")]
     pub fn park_request(&self) -> Option<ParkRequest<'_>> {
-        Parkable::request(self)
+        park::should_park().then(|| ParkRequest::new(self))
     }
+}
+
+/// Freezes this kernel thread, if that is asked for.
+fn freeze() {
+    // SAFETY: This is a kernel thread, where it may sleep; nothing is asked of it besides.
+    unsafe { bindings::kthread_freezable_should_stop(ptr::null_mut()) };
 }
 
 /// Calls `f` in the address space `mm`.
@@ -591,6 +559,53 @@ impl Core {
     #[inline]
     fn should_stop(&self) -> bool {
         read_once(&self.should_stop)
+    }
+
+    /// Sleeps in `state` for `left`, of which it leaves what is left, and freezes if it has to.
+    ///
+    /// Only in the thread itself; without a type, so that it is compiled once.
+    fn sleep(&self, state: c_uint, parkable: bool, left: &mut Jiffies) -> Wake<()> {
+        let wake = loop {
+            // Before the flags are read: who sets one afterwards finds the state that we are in,
+            // and wakes us out of it.
+            //
+            // SAFETY: The state is undone below, before anything else that may sleep.
+            unsafe { bindings::set_current_state(state) };
+            if self.should_stop() {
+                break Wake::Stopped;
+            }
+            if parkable && park::should_park() {
+                break Wake::Park(());
+            }
+            if read_once(&self.woken) && self.woken.xchg(false, Acquire) {
+                break Wake::Woken;
+            }
+            // A thread takes no signals but those that it has allowed. That it is asked to stop
+            // looks like one to whoever sleeps interruptibly, but we have returned then.
+            if state & bindings::TASK_INTERRUPTIBLE != 0 {
+                // SAFETY: This is a kernel thread.
+                let signal = unsafe { bindings::tether_dequeue_signal() };
+                if signal > 0 {
+                    break Wake::Signal(signal as u32);
+                }
+            }
+            if *left == 0 {
+                break Wake::TimedOut;
+            }
+            if *left == Jiffies::MAX {
+                // SAFETY: We are in a thread of our own, and hold nothing.
+                unsafe { bindings::schedule() };
+            } else {
+                // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as it is from a `u32`.
+                *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
+            }
+            if self.freezable {
+                freeze();
+            }
+        };
+        // SAFETY: A running task may always say that it runs.
+        unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
+        wake
     }
 
     fn start(&self) {

@@ -50,7 +50,11 @@ pub trait Mode: private::Sealed + 'static {
     /// [`Wake::Park`]: super::Wake::Park
     type Request<'a>;
 
-    /// The request, if there is one.
+    /// Whether it can be parked.
+    #[doc(hidden)]
+    const PARKABLE: bool;
+
+    /// The request, when somebody has asked; none where nobody can.
     #[doc(hidden)]
     fn request<'a>(context: &'a Context<'_, Self>) -> Option<Self::Request<'a>>
     where
@@ -75,6 +79,8 @@ impl private::Sealed for Parkable {}
 impl Mode for Plain {
     type Request<'a> = Infallible;
 
+    const PARKABLE: bool = false;
+
     #[inline(always)]
     fn request<'a>(_context: &'a Context<'_, Self>) -> Option<Infallible> {
         None
@@ -84,17 +90,16 @@ impl Mode for Plain {
 impl Mode for Parkable {
     type Request<'a> = ParkRequest<'a>;
 
-    #[inline]
+    const PARKABLE: bool = true;
+
+    #[inline(always)]
     fn request<'a>(context: &'a Context<'_, Self>) -> Option<ParkRequest<'a>> {
-        should_park().then(|| ParkRequest {
-            core: context.core,
-            _not_send: NotThreadSafe,
-        })
+        Some(ParkRequest::new(context))
     }
 }
 
 /// Whether the current thread, which is a kernel thread, is to park.
-fn should_park() -> bool {
+pub(super) fn should_park() -> bool {
     // SAFETY: This is a kernel thread.
     unsafe { bindings::kthread_should_park() }
 }
@@ -108,7 +113,16 @@ pub struct ParkRequest<'a> {
     _not_send: NotThreadSafe,
 }
 
-impl ParkRequest<'_> {
+impl<'a> ParkRequest<'a> {
+    /// That of the thread of `context`, which is asked to park.
+    #[inline(always)]
+    pub(super) fn new(context: &'a Context<'_, Parkable>) -> Self {
+        Self {
+            core: context.core,
+            _not_send: NotThreadSafe,
+        }
+    }
+
     /// Parks; returns when the thread was unparked, or asked to stop. Sleeps.
     #[doc(alias = "kthread_parkme")]
     pub fn park(self) {}
