@@ -377,10 +377,22 @@ const PASSED: u32 = 7;
 const FREEABLE: u32 = 8;
 
 impl Node {
+    /// Makes one where it is to be.
+    ///
+    /// # Safety
+    ///
+    /// `slot` must be valid for writes.
+    #[inline(never)]
+    unsafe fn init(slot: *mut Self, vtable: &'static Vtable, state: u32) {
+        // SAFETY: By the function's contract.
+        unsafe { slot.write(Self::new(vtable, state)) };
+    }
+
+    #[inline(always)]
     fn new(vtable: &'static Vtable, state: u32) -> Self {
         // The vtable's address would not do: constants of two modules may be one.
         let function = vtable.run as *const ();
-        let owner = Owner::of(function).unwrap_or(Owner::unknown());
+        let owner = Owner::of(function).unwrap_or_else(|_| Owner::unknown());
         Self {
             head: bindings::callback_head {
                 next: ptr::null_mut(),
@@ -498,7 +510,7 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
         pin_init!(Self {
             node <- Opaque::ffi_init(move |node: *mut Node| {
                 // SAFETY: `node` is valid for writes.
-                unsafe { node.write(Node::new(vtable, state)) };
+                unsafe { Node::init(node, vtable, state) };
                 // What was here before may have a callback running, which has freed it.
                 //
                 // SAFETY: It was just written.
@@ -1484,16 +1496,24 @@ where
     let Ok(memory) = KBox::<Closure<F>>::new_uninit(flags) else {
         return Err(Refused::new(func, ENOMEM));
     };
-    let node = Node::new(&Closure::<F>::VTABLE, CANCELLABLE);
-    let closure = Closure {
-        // INVARIANT: One reference is the list's, one the `Pending`'s.
-        head: ClosureHead {
-            node,
-            refs: Atomic::new(2),
-        },
-        func: UnsafeCell::new(MaybeUninit::new(func)),
+    let closure = NonNull::from(KBox::leak(memory)).cast::<Closure<F>>();
+    let raw = closure.as_ptr();
+    // It is put together where it is: on the stack first it would be copied.
+    //
+    // SAFETY: The memory is ours, and valid for writes.
+    unsafe {
+        Node::init(
+            &raw mut (*raw).head.node,
+            &Closure::<F>::VTABLE,
+            CANCELLABLE,
+        )
     };
-    let closure = NonNull::from(KBox::leak(memory.write(closure)));
+    // INVARIANT: One reference is the list's, one the `Pending`'s.
+    //
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).head.refs).write(Atomic::new(2)) };
+    // SAFETY: As above.
+    unsafe { (&raw mut (*raw).func).write(UnsafeCell::new(MaybeUninit::new(func))) };
     match queue(closure.cast()) {
         Ok(()) => Ok(Pending { closure }),
         Err(error) => {
