@@ -435,12 +435,10 @@ impl<T: MmuNotifier> Subscribed<T> {
             notifier <- notifier,
             released: Atomic::new(false),
             subscription <- Opaque::ffi_init(|slot: *mut bindings::mmu_notifier| {
-                // SAFETY: `slot` is valid for writes. All zero but for the functions is how C
-                // starts one.
-                unsafe {
-                    slot.write(pin_init::zeroed());
-                    (*slot).ops = ops;
-                }
+                // All else is written when it is registered.
+                //
+                // SAFETY: `slot` is valid for writes.
+                unsafe { (*slot).ops = ops };
             }),
         }? Error)
     }

@@ -237,7 +237,29 @@ impl Head {
         key: Key,
         free: unsafe fn(NonNull<Head>),
     ) -> impl PinInit<Self> {
-        pin_init!(Self {
+        // SAFETY: It is initialised then, which does not fail, and is pinned by who asks for this.
+        unsafe {
+            pin_init::pin_init_from_closure(move |slot| {
+                Self::init(slot, owner, what, key, free);
+                Ok(())
+            })
+        }
+    }
+
+    /// Makes one in `slot`; compiled once.
+    ///
+    /// # Safety
+    ///
+    /// As of [`pin_init::raw_init`].
+    #[inline(never)]
+    unsafe fn init(
+        slot: *mut Self,
+        owner: &'static Owner,
+        what: &'static What,
+        key: Key,
+        free: unsafe fn(NonNull<Head>),
+    ) {
+        let init = pin_init!(Self {
             attachment <- Attachment::new(owner, what),
             bucket: Bucket::of(key.mm),
             links <- list_head(),
@@ -250,7 +272,9 @@ impl Head {
                 unsafe { bindings::tether_init_work(slot, Some(reap)) };
             }),
             free,
-        })
+        });
+        // SAFETY: By the function's contract.
+        unsafe { pin_init::raw_init(slot, init) };
     }
 
     /// What the kernel knows it by.
