@@ -680,6 +680,37 @@ mod tests {
         }
     }
 
+    /// It would stay parked: who has asked it to stop has unparked it already, and waits for it.
+    #[test]
+    fn who_was_asked_to_stop_is_not_parked_afterwards() {
+        let (begun, go) = (gate(), counter());
+        let (begun_, go_) = (begun.clone(), go.clone());
+        // It has something to finish, and parks where it can, without looking whether it is to stop.
+        let thread = Builder::new(c"tether-busy")
+            .parkable()
+            .spawn(move |context| {
+                begun_.complete_all();
+                let mut parked = 0;
+                while go_.load(Relaxed) == 0 {
+                    if let Some(request) = context.park_request() {
+                        request.park();
+                        parked += 1;
+                    }
+                    fsleep(Delta::from_micros(100));
+                }
+                parked
+            })
+            .unwrap();
+        begun.wait_for_completion();
+        thread.request_stop();
+        let told = thread.park();
+        // So that this ends, whatever it was.
+        thread.unpark();
+        go.store(1, Relaxed);
+        assert_eq!(told, Err(ESRCH));
+        assert_eq!(thread.join().unwrap(), 0);
+    }
+
     #[test]
     fn a_parked_thread_can_be_dropped_joined_and_detached() {
         let ticks = counter();
