@@ -647,6 +647,35 @@ static void *hold(void *fd)
 	return (void *)(intptr_t)ioctl(*(int *)fd, MMU_TEST_HOLD, 1000);
 }
 
+static void *look_up(void *fd)
+{
+	return (void *)(intptr_t)ioctl(*(int *)fd, MMU_TEST_READ, 500);
+}
+
+/* What was looked up while something was invalidated is not noted: it is looked up again. */
+TEST_F(kinds, looked_up_again)
+{
+	pthread_t thread;
+	int64_t before;
+	void *ret;
+	int i;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_READ, 0));
+	before = heard(self->fd).looked_up;
+	EXPECT_LE(1, before);
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, look_up, &self->fd));
+	for (i = 0; heard(self->fd).looked_up == before && i < 10000; i++)
+		usleep(1000);
+	EXPECT_EQ(before + 1, heard(self->fd).looked_up);
+	self->memory[0] = 1;
+	ASSERT_EQ(0, madvise(self->memory, 4096, MADV_DONTNEED));
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	ASSERT_EQ(NULL, ret);
+	EXPECT_LE(before + 2, heard(self->fd).looked_up);
+}
+
 /* What must not sleep does not wait for a lock either; and may be refused. */
 TEST_F(kinds, interval_reaping)
 {
@@ -734,6 +763,29 @@ TEST_F(kinds, closed_while_exiting)
 	}
 	EXPECT_EQ(heard(self->fd).shared_made,
 		  wait_for_drops(self->fd, heard(self->fd).shared_made));
+}
+
+/*
+ * While the end of the address space has called release, unregistering calls it as well: the kernel does not look
+ * whether it was. The notifier hears of it once.
+ */
+TEST_F(kinds, released_once)
+{
+	pid_t child;
+	int i, status;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_LINGER, 500));
+	child = fork();
+	if (child == 0)
+		_exit(ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_RELEASE_ONLY) ? 1 : 0);
+	ASSERT_LT(0, child);
+	for (i = 0; heard(self->fd).releases == 0 && i < 10000; i++)
+		usleep(1000);
+	ASSERT_EQ(0, waitpid(child, &status, WNOHANG));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_EQ(0, status);
+	EXPECT_EQ(1, heard(self->fd).releases);
 }
 
 /* Pages are looked up as each is wanted; what is not wanted is left alone. */

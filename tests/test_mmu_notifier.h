@@ -42,6 +42,7 @@ struct mmu_test_counts {
 	__s64 begun;		/* of MMU_TEST_TWO_PASSES */
 	__s64 finished;		/* likewise; each takes a millisecond */
 	__s64 most_begun;	/* how many were begun and not finished, at the most */
+	__s64 looked_up;	/* by MMU_TEST_READ */
 	/* Of all files, since the module was loaded: shared notifiers. */
 	__s64 shared_made;
 	__s64 shared_dropped;
@@ -61,6 +62,14 @@ struct mmu_test_counts {
 #define MMU_TEST_GET_OTHER	_IO(0xBC, 8)
 /* Has the lock of an interval notifier of the file for so many milliseconds. */
 #define MMU_TEST_HOLD		_IO(0xBC, 9)
+
+/*
+ * Has an interval notifier of the file note something that it looks up, which takes so many milliseconds the first
+ * time.
+ */
+#define MMU_TEST_READ		_IO(0xBC, 12)
+/* From now on each release of the file's notifiers takes so many milliseconds. */
+#define MMU_TEST_LINGER		_IO(0xBC, 11)
 
 /* Looks pages up, each as it is wanted. */
 struct mmu_test_fault {

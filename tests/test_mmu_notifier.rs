@@ -123,13 +123,16 @@ enum Count {
     Begun,
     Finished,
     MostBegun,
+    LookedUp,
 }
 
-const COUNTS: usize = Count::MostBegun as usize + 1;
+const COUNTS: usize = Count::LookedUp as usize + 1;
 
 struct Heard {
     counts: [Atomic<i64>; COUNTS],
     refuse: Atomic<i64>,
+    /// Milliseconds that a release takes.
+    linger: Atomic<i64>,
 }
 
 impl Heard {
@@ -137,6 +140,7 @@ impl Heard {
         Self {
             counts: core::array::from_fn(|_| Atomic::new(0)),
             refuse: Atomic::new(0),
+            linger: Atomic::new(0),
         }
     }
 
@@ -181,6 +185,10 @@ macro_rules! notifiers {
 
             fn release(&self, mm: &Mm) {
                 self.heard(Count::Releases, mm);
+                let linger = self.heard.linger.load(Relaxed);
+                if linger != 0 {
+                    fsleep(Delta::from_millis(linger));
+                }
             }
         }
     )*};
@@ -423,6 +431,11 @@ trait Registered: Send {
     fn hold(&self, _time: Delta) -> bool {
         false
     }
+
+    /// Notes something that is looked up; that takes this time once.
+    fn read(&self, _heard: &Heard, _time: Delta) -> Result {
+        Err(ENOENT)
+    }
 }
 
 impl<const KIND: usize> Registered for Pin<KBox<IntervalRegistration<Notifier<KIND>>>>
@@ -432,6 +445,21 @@ where
     fn hold(&self, time: Delta) -> bool {
         self.shadow().with(|_| fsleep(time));
         true
+    }
+
+    fn read(&self, heard: &Heard, time: Delta) -> Result {
+        let mut first = true;
+        IntervalRegistration::read(
+            self,
+            || {
+                heard.note(Count::LookedUp);
+                if core::mem::replace(&mut first, false) {
+                    fsleep(time);
+                }
+                Ok(())
+            },
+            |(), _| (),
+        )
     }
 }
 
@@ -502,6 +530,8 @@ const PUT: u32 = _IO(0xBC, 6);
 const GET_SELF: u32 = _IO(0xBC, 7);
 const GET_OTHER: u32 = _IO(0xBC, 8);
 const HOLD: u32 = _IO(0xBC, 9);
+const READ: u32 = _IO(0xBC, 12);
+const LINGER: u32 = _IO(0xBC, 11);
 const FAULT: u32 = _IOWR::<[u64; 9]>(0xBC, 10);
 
 #[vtable]
@@ -578,10 +608,19 @@ impl MiscDevice for Device {
                     return Err(ENOENT);
                 }
             }
+            READ => {
+                let time = Delta::from_millis(i64::try_from(number)?.min(1000));
+                let registered = me.registered.lock();
+                registered.first().ok_or(ENOENT)?.read(&me.heard, time)?;
+            }
             PUT => {
                 let shared = me.shared.lock().pop();
                 drop(shared.ok_or(ENOENT)?);
             }
+            LINGER => me
+                .heard
+                .linger
+                .store(i64::try_from(number)?.min(1000), Relaxed),
             REFUSE => me.heard.refuse.store(number as i64, Relaxed),
             GET_COUNTS => {
                 let length = 8 * (COUNTS + 2);
