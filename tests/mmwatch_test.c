@@ -192,6 +192,8 @@ TEST_F(watch, counters)
 	struct mmwatch_range range = { (uintptr_t)self->memory, page, 1 };
 	volatile uint64_t *counters;
 	struct mmwatch_event event;
+	pid_t child;
+	int status;
 
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, 0));
 	EXPECT_EQ(EINVAL, errno);
@@ -209,8 +211,14 @@ TEST_F(watch, counters)
 	EXPECT_EQ(EBUSY, errno);
 	EXPECT_EQ(-1, mprotect((void *)counters, page, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(EACCES, errno);
-	/* A child is not to get it after all. */
+	/* A child does not have them, and cannot be made to. */
 	EXPECT_EQ(-1, madvise((void *)counters, page, MADV_DOFORK));
+	EXPECT_EQ(EINVAL, errno);
+	child = fork();
+	if (child == 0)
+		_exit(msync((void *)counters, page, MS_ASYNC) == -1 && errno == ENOMEM ? 0 : 1);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
 
 	range.reserved = 1;
 	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));

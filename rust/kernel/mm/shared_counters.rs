@@ -133,9 +133,8 @@ impl SharedCounters {
         area.try_clear_mayexec()?;
         area.set_dontexpand();
         area.set_dontdump();
+        // The process cannot undo this by madvise(), as the area is a mixed map.
         area.set_dontcopy();
-        // Without this the process could ask for a copy at fork() after all.
-        area.set_io();
         let area = area.set_mixedmap();
         for (index, page) in self.pages[..wanted].iter().enumerate() {
             area.vm_insert_page(area.start() + index * PAGE_SIZE, &page.page)?;
