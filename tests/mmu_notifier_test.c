@@ -487,6 +487,32 @@ TEST_F(kinds, shared_race)
 		  wait_for_drops(self->fd, heard(self->fd).shared_made));
 }
 
+static void *insert_and_remove(void *unused)
+{
+	int round, fd = open("/dev/test-mmu-notifier", O_RDWR);
+
+	for (round = 0; round < 2000; round++)
+		if (ioctl(fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL) || ioctl(fd, MMU_TEST_UNREGISTER))
+			return "an error";
+	close(fd);
+	return NULL;
+}
+
+/* Threads that register and unregister at once: what their module has is one list. */
+TEST_F(kinds, inserted_at_once)
+{
+	pthread_t threads[4];
+	void *error;
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, insert_and_remove, NULL));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], &error));
+		EXPECT_EQ(NULL, error);
+	}
+}
+
 #define CGROUP "/tmp/cgroup"
 
 /* Reclaim asks which pages were used, and leaves those alone. */
