@@ -460,31 +460,45 @@ TEST_F(kinds, shared_by_type)
 	EXPECT_EQ(before.shared_dropped + 1, heard(self->fd).shared_dropped);
 }
 
-static void *get_and_put(void *fd)
+static void *get_and_put(void *rounds)
 {
-	int round;
+	int round, fd = open("/dev/test-mmu-notifier", O_RDWR);
 
-	for (round = 0; round < 200; round++)
-		if (ioctl(*(int *)fd, MMU_TEST_GET) || ioctl(*(int *)fd, MMU_TEST_PUT))
+	for (round = 0; round < *(int *)rounds; round++)
+		if (ioctl(fd, MMU_TEST_GET) || ioctl(fd, MMU_TEST_PUT))
 			return "an error";
+	close(fd);
 	return NULL;
 }
 
-/* Threads that get and put at once: one is there, or none. */
+/* Threads that get and put at once: one is there, or none; or one is there all the time, and all is counted. */
 TEST_F(kinds, shared_race)
 {
+	struct mmu_test_counts counts;
 	pthread_t threads[4];
+	int held, rounds;
 	void *error;
 	size_t i;
 
-	for (i = 0; i < 4; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, get_and_put, &self->fd));
-	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, pthread_join(threads[i], &error));
-		EXPECT_EQ(NULL, error);
+	for (held = 0; held < 2; held++) {
+		rounds = held ? 5000 : 200;
+		counts = heard(self->fd);
+		if (held)
+			ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
+		for (i = 0; i < 4; i++)
+			ASSERT_EQ(0, pthread_create(&threads[i], NULL, get_and_put, &rounds));
+		for (i = 0; i < 4; i++) {
+			ASSERT_EQ(0, pthread_join(threads[i], &error));
+			EXPECT_EQ(NULL, error);
+		}
+		if (held) {
+			EXPECT_EQ(counts.shared_made + 1, heard(self->fd).shared_made);
+			EXPECT_EQ(counts.shared_dropped, heard(self->fd).shared_dropped);
+			ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_PUT));
+		}
+		EXPECT_EQ(heard(self->fd).shared_made,
+			  wait_for_drops(self->fd, heard(self->fd).shared_made));
 	}
-	EXPECT_EQ(heard(self->fd).shared_made,
-		  wait_for_drops(self->fd, heard(self->fd).shared_made));
 }
 
 static void *insert_and_remove(void *unused)
