@@ -39,11 +39,11 @@ stress: ## the long forms of some tests (minutes); FLAVOUR=debug on that kernel
 torture: ## modules come and go while all happens at once; SECONDS=, SEED=, FLAVOUR=debug
 	@scripts/torture $(or $(FLAVOUR),dev) $(or $(SECONDS),600) $(SEED)
 
-bench: ## count instructions: C, raw bindings and Tether at the same work
-	@scripts/bench
+bench: ## count instructions: C, raw bindings and Tether at the same work; FLAVOUR= on that kernel
+	@scripts/bench $(FLAVOUR)
 
 bench-json: ## the same as one JSON object (make -s bench-json)
-	@scripts/bench --json
+	@scripts/bench --json $(FLAVOUR)
 
 bench-native: ## measure time, and two CPUs at once, on user-mode Linux
 	@scripts/bench-native
