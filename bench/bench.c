@@ -220,6 +220,14 @@ static int more_of(int number)
 	return timed && operations[number].slow ? more / 10 : more;
 }
 
+/* And what takes next to nothing more often. */
+static int calls_of(int number, int together)
+{
+	if (!timed || operations[number].slow || operations[number].how != IN_ONE)
+		return 1;
+	return together ? 20 : 100;
+}
+
 /*
  * Does an operation on all devices. They take turns: what the kernel has to do besides changes with
  * time.
@@ -240,8 +248,6 @@ static void run(int number, int together)
 	if (operations[number].how == CROWDED)
 		return;
 
-	if (timed && operations[number].how == IN_ONE && !operations[number].slow)
-		calls = together ? 20 : 100;
 	/* What is cold warms up in the first rounds, which the later ones overwrite. */
 	for (round = -3; round < rounds; round++) {
 		for (i = 0; i < DEVICES; i++) {
@@ -326,6 +332,7 @@ static size_t run_and_tell(int number, int together, char *output, size_t size)
 	long quartiles[3], spread, each;
 	size_t i;
 
+	calls = calls_of(number, together);
 	run(number, together);
 	for (i = 0; i < DEVICES; i++) {
 		spread = 0;
@@ -333,7 +340,6 @@ static size_t run_and_tell(int number, int together, char *output, size_t size)
 		length += snprintf(output + length, size - length, "|%ld:%ld", each, spread);
 	}
 	ratio(quartiles);
-	calls = 1;
 	return length + snprintf(output + length, size - length, "|%ld:%ld:%ld\n", quartiles[1],
 				 quartiles[0], quartiles[2]);
 }
