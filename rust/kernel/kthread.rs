@@ -787,7 +787,9 @@ where
     const WHAT: &'static What = &What {
         kind: "thread",
         name: type_name::<F>,
+        request: None,
         end: Core::end,
+        discard: None,
         release: Some(Core::release),
     };
 

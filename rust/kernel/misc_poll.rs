@@ -114,7 +114,9 @@ impl<T: PollMiscDevice> PollMiscDeviceRegistration<T> {
     const WHAT: &'static What = &What {
         kind: "misc_device",
         name: type_name::<T>,
+        request: None,
         end: Self::end,
+        discard: None,
         release: None,
     };
 

@@ -627,6 +627,11 @@ impl Owner {
             unsafe { &*attachment }.state.store(ENDED, Relaxed);
             self.ended.notify_all();
             drop(guard);
+            if let Some(discard) = what.discard {
+                // SAFETY: The attachment has ended, and the list's reference, which is handed back
+                // below, keeps it valid.
+                unsafe { discard(attachment) };
+            }
             if let Some(release) = what.release {
                 // SAFETY: The list's reference is handed back, once.
                 unsafe { release(attachment) };
@@ -652,9 +657,19 @@ pub(crate) struct What {
     pub(crate) kind: &'static str,
     /// The type that is called back, or another name that its author will know.
     pub(crate) name: fn() -> &'static str,
+    /// Asks the attachment to end, without waiting. Called in atomic context for every attachment of
+    /// the module before the first [`What::end`], and possibly again.
+    pub(crate) request: Option<unsafe fn(*const Attachment)>,
     /// Ends it: called once, in process context, where it may sleep. After it has returned the
     /// kernel does not call the module through this attachment.
+    ///
+    /// Must not run destructors of the module: others may wait until the attachment has ended, and a
+    /// destructor may wait for them.
     pub(crate) end: unsafe fn(*const Attachment),
+    /// Drops the payload of an attachment that has ended and whose end was published. Called once,
+    /// after `end`, in process context. Requires `release`: without the list's reference the object
+    /// may be freed as soon as its end is published.
+    pub(crate) discard: Option<unsafe fn(*const Attachment)>,
     /// Drops the reference that the list held to where the attachment is, if it held one. Called
     /// once, after `end`; the attachment may be gone afterwards.
     pub(crate) release: Option<unsafe fn(*const Attachment)>,

@@ -715,7 +715,9 @@ impl Queue {
     const WHAT: &'static What = &What {
         kind: "worker",
         name: || "KthreadWorker",
+        request: None,
         end: Self::end_leaked,
+        discard: None,
         release: Some(Self::release),
     };
 

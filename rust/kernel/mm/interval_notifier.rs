@@ -424,7 +424,9 @@ impl<T: IntervalNotifier> Registration<T> {
     const WHAT: &'static What = &What {
         kind: "interval_notifier",
         name: type_name::<T>,
+        request: None,
         end: Self::end,
+        discard: None,
         release: None,
     };
 

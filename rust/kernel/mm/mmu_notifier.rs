@@ -535,7 +535,9 @@ impl<T: MmuNotifier> Registration<T> {
     const WHAT: &'static What = &What {
         kind: "mmu_notifier",
         name: type_name::<T>,
+        request: None,
         end: Self::end,
+        discard: None,
         release: None,
     };
 

@@ -427,7 +427,9 @@ impl<T: SharedNotifier> Shared<T> {
     const WHAT: &'static What = &What {
         kind: "shared_notifier",
         name: type_name::<T>,
+        request: None,
         end: Head::end,
+        discard: None,
         release: None,
     };
 
