@@ -100,6 +100,13 @@ __rust_helper void rust_helper_tether_owner_close(void *data)
 	smp_mb();
 }
 
+__rust_helper bool rust_helper_tether_owner_closed(void *data)
+{
+	struct tether_attached *attached = data;
+
+	return READ_ONCE(attached->closed);
+}
+
 __rust_helper bool rust_helper_tether_entered(void *data)
 {
 	struct tether_attached *attached = data;

@@ -73,7 +73,6 @@ use crate::{
         SetOnce,
         SpinLock, //
     },
-    task::Task,
     task_work,
     time::{
         delay::fsleep,
@@ -208,8 +207,6 @@ pub(crate) struct Owner {
     module: Atomic<*mut bindings::module>,
     start: Atomic<usize>,
     size: Atomic<usize>,
-    /// Who ends what is attached. What it drops may be a handle of that.
-    ender: Atomic<*mut bindings::task_struct>,
     pins: *mut c_void,
     attached: *mut c_void,
     /// Told when an attachment that was being ended by [`Owner::end`] is at its end.
@@ -274,7 +271,6 @@ impl Owner {
                 module: Atomic::new(ptr::null_mut()),
                 start: Atomic::new(0),
                 size: Atomic::new(0),
-                ender: Atomic::new(ptr::null_mut()),
                 pins,
                 attached,
                 ended <- new_condvar!("tether::Owner::ended"),
@@ -418,11 +414,6 @@ impl Owner {
             .ok_or(EINVAL)
     }
 
-    /// Whether `function` is in the text of this module, which is loaded.
-    pub(crate) fn is_of(&'static self, function: *const ()) -> bool {
-        Self::of(function).is_ok_and(|owner| ptr::eq(owner, self))
-    }
-
     /// In place of what [`Owner::of`] has not found: nothing can be made on behalf of it.
     pub(crate) fn unknown() -> &'static Owner {
         match UNKNOWN.as_ref() {
@@ -462,6 +453,17 @@ impl Owner {
         } else {
             Err(ENODEV)
         }
+    }
+
+    /// Whether the module's end has begun: everything that would call into it is refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        // SAFETY: By the type's invariants `attached` is a `struct tether_attached`.
+        unsafe { bindings::tether_owner_closed(self.attached) }
+    }
+
+    /// Whether this is the record of text that stays for as long as the machine runs.
+    pub(crate) fn is_permanent(&'static self) -> bool {
+        PERMANENT.copy().is_some_and(|owner| ptr::eq(owner, self))
     }
 
     /// Holds the module, so that it cannot be removed: `rmmod` fails with `EAGAIN`.
@@ -546,7 +548,6 @@ impl Owner {
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
         self.close();
-        self.ender.store(Task::current_raw(), Relaxed);
         for pass in 1u32.. {
             let disarmed = task_work::disarm(self);
             if disarmed != 0 {
@@ -556,6 +557,9 @@ impl Owner {
                     disarmed
                 );
             }
+            // A thread may wait for a younger one, or for one that a callback creates only now. So
+            // every thread is asked to stop before the first one is waited for.
+            self.request_all();
             let ended = self.end_attached();
             // SAFETY: By the type's invariants.
             let pinned = unsafe { bindings::tether_pinned(self.pins) };
@@ -565,13 +569,49 @@ impl Owner {
                 return;
             }
             fsleep(Delta::from_millis(1));
-            if pass.is_multiple_of(10_000) {
-                pr_warn!(
-                    "{}: still waiting for {} callbacks to return\n",
-                    self.name(),
-                    pinned
-                );
+            if pass % 10_000 == 0 {
+                self.complain(pinned);
             }
+        }
+    }
+
+    /// Names the callbacks that the end of a module waits for. `pinned` is the number of pins.
+    #[cold]
+    fn complain(&'static self, pinned: c_long) {
+        pr_warn!(
+            "{}: still waiting for {} callbacks to return\n",
+            self.name(),
+            pinned
+        );
+        let _ = self.find_attached(|what| -> Option<()> {
+            pr_warn!(
+                "{}: {} ({}) has not ended\n",
+                self.name(),
+                what.kind,
+                (what.name)()
+            );
+            None
+        });
+    }
+
+    /// Asks every attachment to end that can be asked, without waiting for any.
+    ///
+    /// The owner must be closed: an attachment that is published later asks itself, see
+    /// [`Attachment::attach`].
+    fn request_all(&'static self) {
+        let _guard = self.lock().lock();
+        let head = self.list();
+        // SAFETY: The head is initialised, and the lock is held.
+        let mut links = unsafe { (*head).next };
+        while !ptr::eq(links, head) {
+            // SAFETY: By the type's invariants this is the `links` of an attachment, which is valid
+            // while the lock is held.
+            let attachment = unsafe { &*Attachment::from_links(links) };
+            if matches!(attachment.state.load(Acquire), ATTACHED | INDEPENDENT) {
+                attachment.request();
+            }
+            // SAFETY: The entry is in the list, which does not change while the lock is held.
+            links = unsafe { (*links).next };
         }
     }
 
@@ -686,14 +726,18 @@ const ATTACHED: u32 = 2;
 const ENDING: u32 = 3;
 /// Ended by it.
 const ENDED: u32 = 4;
+/// In the list, but ends by itself and pins its owner until then. [`Owner::end`] asks it to end if an
+/// init fails, and waits for its pin.
+const INDEPENDENT: u32 = 5;
 
 /// Something of a module's that the kernel calls, and that can be waited for.
 ///
 /// # Invariants
 ///
 /// * It begins with what `struct tether_attachment` of `rust/helpers/tether.c` has.
-/// * `state` and `links` only change under the lock of `owner`, but for who makes it: from `MAKING` to
-///   `ATTACHED`. It is in the list in these two states; `links` are initialised while it is.
+/// * `state` and `links` only change under the lock of `owner`, except that the task that creates the
+///   attachment changes `state` from `MAKING` to `ATTACHED`. The attachment is in the list in these
+///   two states and in `INDEPENDENT`; `links` are initialised while it is.
 /// * `what` is valid while it is in the list. After that the module may be gone, and it with it.
 #[pin_data]
 #[repr(C)]
@@ -768,9 +812,71 @@ impl Attachment {
         }
         make().inspect_err(|_| self.withdraw())?;
         debug_assert_eq!(read_once(&self.state), MAKING);
-        // From here on it may be ended.
-        store_release(&self.state, ATTACHED);
+        // SAFETY: By the type's invariants `what` is valid while the attachment is in the list.
+        if unsafe { &*self.what }.request.is_some() {
+            self.publish_and_ask();
+        } else {
+            // From here on it may be ended.
+            store_release(&self.state, ATTACHED);
+        }
         Ok(())
+    }
+
+    /// Publishes an attachment that can be asked to end, and asks it if the module ends.
+    ///
+    /// [`Owner::request_all`] skips an attachment that is not published yet. Both sides are fully
+    /// ordered: either it finds the attachment published, or the owner is seen closed here.
+    #[inline(never)]
+    fn publish_and_ask(&self) {
+        self.state.xchg(ATTACHED, Full);
+        if self.owner.is_closed() {
+            self.ask_published();
+        }
+    }
+
+    /// Asks an attachment to end that was published when its owner was closed already.
+    #[cold]
+    fn ask_published(&self) {
+        let _guard = self.owner.lock().lock();
+        if self.state.load(Relaxed) == ATTACHED {
+            self.request();
+        }
+    }
+
+    /// Asks it to end, if it can be asked. It must be in the list, and the lock be held.
+    fn request(&self) {
+        // SAFETY: By the type's invariants `what` is valid while the attachment is in the list.
+        if let Some(request) = unsafe { &*self.what }.request {
+            // SAFETY: The attachment is in the list, and the lock is held, so that it is valid and
+            // has not ended.
+            unsafe { request(self) };
+        }
+    }
+
+    /// Leaves the attachment in the list, but lets it end by itself: [`Owner::end`] asks it to end if
+    /// an init fails, and nothing else. Returns whether it was attached.
+    ///
+    /// The caller must own a pin, which stays until after [`Attachment::remove`].
+    pub(crate) fn make_independent(&self) -> bool {
+        let _guard = self.owner.lock().lock();
+        let attached = self.state.load(Acquire) == ATTACHED;
+        if attached {
+            self.state.store(INDEPENDENT, Relaxed);
+        }
+        attached
+    }
+
+    /// Removes an attachment from the list that was made independent. The caller then owns the
+    /// list's reference.
+    ///
+    /// # Safety
+    ///
+    /// [`Attachment::make_independent`] must have returned true, and this is called once.
+    pub(crate) unsafe fn remove(&self) {
+        let _guard = self.owner.lock().lock();
+        // SAFETY: The attachment is in the list, by the type's invariants, and the lock is held.
+        unsafe { bindings::tether_list_del_init(self.links.get()) };
+        self.state.store(FREE, Relaxed);
     }
 
     /// It was not made after all.
@@ -789,8 +895,8 @@ impl Attachment {
     /// Takes it off its owner's list, so that the caller ends it; the owner's text stays until he
     /// drops what is returned, also if he is somebody else.
     ///
-    /// If it is not the caller's to end, then its owner's end has ended it, which this has waited
-    /// for; or that is at it, and has called this by dropping something.
+    /// If it is not the caller's to end, then its owner's end has ended it, and this has waited for
+    /// that.
     ///
     /// May sleep. The caller must not be what the owner's end waits for.
     #[inline]
@@ -815,9 +921,7 @@ impl Attachment {
     #[inline(never)]
     fn wait_until_ended(&self) {
         let mut guard = self.owner.lock().lock();
-        while self.state.load(Relaxed) == ENDING
-            && read_once(&self.owner.ender) != Task::current_raw()
-        {
+        while self.state.load(Relaxed) == ENDING {
             self.owner.ended.wait(&mut guard);
         }
     }
