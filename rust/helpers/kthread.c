@@ -181,45 +181,68 @@ __rust_helper int rust_helper_tether_kthread_take_delayed_work(struct kthread_wo
 	return ret;
 }
 
-/* Whether it was pending. Waits until it is not running; meanwhile nobody can queue it. */
-__rust_helper bool rust_helper_tether_kthread_cancel_work(struct kthread_worker *worker,
-							  struct kthread_work *work, bool delayed)
+/*
+ * Whether @work was pending, which it is not any more. If it is running, *@running is set, and it cannot
+ * be queued until rust_helper_tether_kthread_cancel_end().
+ */
+__rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker *worker,
+							   struct kthread_work *work, bool delayed,
+							   bool *running)
 {
 	unsigned long flags;
 	bool pending = tether_kthread_dequeue(worker, work, delayed, &flags);
 
-	if (worker->current_work == work) {
+	*running = worker->current_work == work;
+	if (*running)
 		work->canceling++;
-		raw_spin_unlock_irqrestore(&worker->lock, flags);
-		kthread_flush_work(work);
-		raw_spin_lock_irqsave(&worker->lock, flags);
-		work->canceling--;
-	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 	return pending;
 }
 
-/* Whether it runs nothing, and has nothing to run. */
-__rust_helper bool rust_helper_tether_kthread_worker_idle(struct kthread_worker *worker)
+/* Waits until @work is not running, if @wait. */
+__rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *worker,
+							 struct kthread_work *work, bool wait)
 {
-	guard(raw_spinlock_irq)(&worker->lock);
-	return !worker->current_work && list_empty(&worker->work_list);
+	if (wait)
+		kthread_flush_work(work);
+	guard(raw_spinlock_irqsave)(&worker->lock);
+	work->canceling--;
+}
+
+/* Whether @work is pending or running. */
+__rust_helper bool rust_helper_tether_kthread_work_busy(struct kthread_worker *worker,
+							struct kthread_work *work)
+{
+	guard(raw_spinlock_irqsave)(&worker->lock);
+	return !list_empty(&work->node) || worker->current_work == work;
 }
 
 /*
- * Takes a work out that is pending, or returns NULL; also one whose delay is not over, if @delayed:
- * then there is nobody else, and no thread, who might free it meanwhile.
+ * Moves all pending works to @leftover, but those that wait for their delay, and returns whether the
+ * worker runs none. The worker must be closed, so that no task flushes it.
+ */
+__rust_helper bool rust_helper_tether_kthread_take_pending(struct kthread_worker *worker,
+							   struct list_head *leftover)
+{
+	guard(raw_spinlock_irq)(&worker->lock);
+	list_splice_tail_init(&worker->work_list, leftover);
+	return !worker->current_work;
+}
+
+/*
+ * Takes a work out of @leftover, or one out of @worker, be it pending or waiting for its delay; or
+ * returns NULL. The worker must be closed, and its thread have ended.
  */
 __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct kthread_worker *worker,
-									bool delayed)
+									struct list_head *leftover)
 {
 	struct kthread_work *work;
 	unsigned long flags;
 
 	for (;;) {
 		scoped_guard(raw_spinlock_irq, &worker->lock) {
-			work = list_first_entry_or_null(&worker->work_list, struct kthread_work,
-							node);
+			list_splice_tail_init(&worker->work_list, leftover);
+			work = list_first_entry_or_null(leftover, struct kthread_work, node);
 			if (work) {
 				list_del_init(&work->node);
 				return work;
@@ -227,9 +250,9 @@ __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct k
 			work = list_first_entry_or_null(&worker->delayed_work_list,
 							struct kthread_work, node);
 		}
-		if (!work || !delayed)
+		if (!work)
 			return NULL;
-		/* The timer may be about to put it into the other list: then it is taken from there. */
+		/* The timer may be about to make it pending: it is taken from there in that case. */
 		if (tether_kthread_dequeue(worker, work, true, &flags)) {
 			raw_spin_unlock_irqrestore(&worker->lock, flags);
 			return work;

@@ -123,7 +123,6 @@ use crate::{
             Acquire,
             Atomic,
             Full,
-            Relaxed,
             Release, //
         },
         Refcount, //
@@ -143,10 +142,7 @@ use crate::{
         Delta,
         Jiffies, //
     },
-    types::{
-        NotThreadSafe,
-        Opaque, //
-    }, //
+    types::NotThreadSafe, //
 };
 use core::{
     alloc::Layout,
@@ -169,12 +165,20 @@ use core::{
 };
 
 // The paths are for the external build, whose root names this file by one.
+#[path = "kthread/completion.rs"]
+mod completion;
 #[path = "kthread/park.rs"]
 mod park;
+#[path = "kthread/start.rs"]
+mod start;
 #[path = "kthread/waits.rs"]
 mod waits;
 #[path = "kthread/worker.rs"]
 pub mod worker;
+use completion::{
+    Completion,
+    Limit, //
+};
 pub use park::{
     Mode,
     ParkRequest,
@@ -322,6 +326,11 @@ impl<M: Mode> Context<'_, M> {
         mut condition: impl FnMut() -> bool,
     ) -> Wake<M::Request<'_>> {
         loop {
+            // A condition that always holds must not hide that the thread is asked to stop, to park or
+            // to freeze.
+            if let Some(wake) = self.core.requested(M::PARKABLE) {
+                return self.answer(wake);
+            }
             if condition() {
                 return Wake::Woken;
             }
@@ -333,13 +342,19 @@ impl<M: Mode> Context<'_, M> {
         }
     }
 
-    /// Sleeps for `left`, of which it leaves what is left.
+    /// Sleeps for at most `*left` jiffies, and stores the remainder in `*left`.
     #[inline]
     fn sleep_jiffies(&self, left: &mut Jiffies) -> Wake<M::Request<'_>> {
-        match self.core.sleep(self.sleep_state.get(), M::PARKABLE, left) {
+        self.answer(self.core.sleep(self.sleep_state.get(), M::PARKABLE, left))
+    }
+
+    /// Adds the request to park to the reason for which a sleep has ended.
+    #[inline]
+    fn answer(&self, wake: Wake<()>) -> Wake<M::Request<'_>> {
+        match wake {
             Wake::Stopped => Wake::Stopped,
-            // Nobody is told to park who cannot: there always is a request.
-            Wake::Park(()) => M::request(self).map_or(Wake::Woken, Wake::Park),
+            // Only a parkable thread is asked to park, so that there is a request.
+            Wake::Park(()) => M::request(self, park::token()).map_or(Wake::Woken, Wake::Park),
             Wake::Woken => Wake::Woken,
             Wake::Signal(signal) => Wake::Signal(signal),
             Wake::TimedOut => Wake::TimedOut,
@@ -388,7 +403,7 @@ impl Context<'_, Parkable> {
     /// sleeping.
     #[doc(alias = "kthread_should_park")]
     pub fn park_request(&self) -> Option<ParkRequest<'_>> {
-        park::should_park().then(|| ParkRequest::new(self))
+        self.core.parking.is_asked().then(|| ParkRequest::new(self))
     }
 }
 
@@ -413,12 +428,17 @@ unsafe fn with_mm<T: Send>(mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
     result
 }
 
-/// How far a thread has come, for [`Core::stage`].
+// Which task drops the result of a thread, for [`Core::stage`].
+
+/// The body has not returned, and there is a handle.
 const ATTACHED: u32 = 0;
-/// Its handle was given up; the module is pinned for it.
+/// The handle was detached, and the module is pinned: the thread drops its result.
 const DETACHED: u32 = 1;
-/// Its body has returned: it is too late to detach it.
-const RETURNED: u32 = 2;
+/// The handle was dropped by a thread that cannot wait for this one, which drops its result itself.
+const ORPHANED: u32 = 2;
+/// The body has returned while there was a handle, which takes the result. In the other cases the
+/// thread drops it.
+const RETURNED: u32 = 3;
 
 /// Wakes a thread from where its [`Thread`] is not at hand. It keeps the thread's memory, but neither
 /// the thread nor its result.
@@ -449,42 +469,41 @@ const RESULT: u32 = 2;
 ///
 /// # Invariants
 ///
-/// * `task` is null until the thread is created, and then a task that a reference is held to. Nobody
-///   but [`Builder::create`] has this before.
+/// * `this` points at this core, and may be used for the whole allocation.
+/// * `task` is null until the thread is created, and then a task that a reference is held to. Only
+///   [`Builder::create`] has the core before.
 /// * `run` and `discard` are those of the [`Inner`] that this is in.
-/// * `payload`, and what it tells of, belongs to the thread from its first wake-up until its body has
-///   returned, which `returned` tells, or until it is known that it will never begin; before that to
-///   [`Builder::create`], afterwards to who has the handle.
+/// * `payload` says whether there is a body or a result in the [`Inner`]. The task that makes it
+///   [`EMPTY`] owns what was there. Only the thread makes it [`RESULT`], once it has taken the body.
 #[pin_data]
 #[repr(C)]
 struct Core {
     #[pin]
     attachment: Attachment,
+    this: NonNull<Core>,
     refs: Refcount,
     payload: Atomic<u32>,
     task: Atomic<*mut bindings::task_struct>,
     should_stop: Atomic<bool>,
     woken: Atomic<bool>,
     freezable: bool,
-    /// It was woken for the first time, or never will be.
-    started: Atomic<bool>,
-    /// The kernel has called us, so that the thread's reference is the thread's to drop.
-    began: Atomic<bool>,
-    /// The handle was dropped inside the thread, or inside one that it waits for.
-    orphaned: Atomic<bool>,
+    start: start::Start,
     stage: Atomic<u32>,
+    #[pin]
     parking: park::Parking,
     waits: waits::Waits,
     /// Completed when the body has returned and its result is there, or when it never will.
     #[pin]
-    returned: Opaque<bindings::completion>,
+    returned: Completion,
     run: unsafe fn(NonNull<Core>),
     discard: unsafe fn(NonNull<Core>),
 }
 
-// SAFETY: What is inside is atomic, or its own lock.
+// SAFETY: `this`, `run` and `discard` do not change; everything else is atomic, has a lock of its own or
+// is itself `Send`.
 unsafe impl Send for Core {}
-// SAFETY: As above.
+// SAFETY: `this`, `run` and `discard` do not change; everything else is atomic, has a lock of its own or
+// is itself `Sync`.
 unsafe impl Sync for Core {}
 
 /// A reference to a [`Core`].
@@ -561,11 +580,33 @@ impl Core {
         read_once(&self.should_stop)
     }
 
-    /// Sleeps in `state` for `left`, of which it leaves what is left, and freezes if it has to.
+    /// Freezes the thread if that is asked for, and returns whether it is asked to stop or to park.
     ///
-    /// Only in the thread itself; without a type, so that it is compiled once.
+    /// Must be called by the thread.
+    fn requested(&self, parkable: bool) -> Option<Wake<()>> {
+        if self.freezable {
+            freeze();
+        }
+        if self.should_stop() {
+            Some(Wake::Stopped)
+        } else if parkable && self.parking.is_asked() {
+            Some(Wake::Park(()))
+        } else {
+            None
+        }
+    }
+
+    /// Sleeps in `state` for at most `*left` jiffies, stores the remainder in `*left`, and freezes if
+    /// that is asked for.
+    ///
+    /// Must be called by the thread. Not generic, so that it is compiled once.
     fn sleep(&self, state: c_uint, parkable: bool, left: &mut Jiffies) -> Wake<()> {
         let wake = loop {
+            // Before each look, and not only after the sleep: a thread that is woken before each sleep
+            // never sleeps.
+            if self.freezable {
+                freeze();
+            }
             // Before the flags are read: who sets one afterwards finds the state that we are in,
             // and wakes us out of it.
             //
@@ -574,7 +615,7 @@ impl Core {
             if self.should_stop() {
                 break Wake::Stopped;
             }
-            if parkable && park::should_park() {
+            if parkable && self.parking.is_asked() {
                 break Wake::Park(());
             }
             if read_once(&self.woken) && self.woken.xchg(false, Acquire) {
@@ -599,22 +640,20 @@ impl Core {
                 // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as it is from a `u32`.
                 *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
             }
-            if self.freezable {
-                freeze();
-            }
         };
         // SAFETY: A running task may always say that it runs.
         unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
         wake
     }
 
+    /// Lets the thread call its body, unless its module's end has given it up.
     fn start(&self) {
-        // Unless its owner's end was earlier, which does not let it run.
-        if !self.started.xchg(true, Full) {
+        if self.start.start() {
             self.task().wake_up();
         }
     }
 
+    /// Asks the thread to stop, and does not wait.
     fn request_stop(&self) {
         self.should_stop.xchg(true, Full);
         self.unpark();
@@ -623,28 +662,50 @@ impl Core {
         unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
     }
 
-    /// Waits for the thread to be gone from the module's text and from ours. If it has not begun, its
-    /// body is dropped.
+    /// Asks a thread to end: it will not begin if it has not been started.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::request`] says.
+    unsafe fn request_end(attachment: *const Attachment) {
+        // SAFETY: The attachment is at the beginning of a `Core`, which is valid for this call.
+        let core = unsafe { &*attachment.cast::<Core>() };
+        let asked = core.should_stop.xchg(true, Full);
+        if !core.start.never() && !asked {
+            core.request_stop();
+        }
+    }
+
+    /// Waits until the thread is out of the module's text and of Tether's. If it has not begun, its
+    /// body is left where it is, and true is returned.
     ///
     /// # Safety
     ///
     /// The caller must have taken the thread off its owner's list, whose text must stay, and call this
-    /// once: the kernel's own completion is used up by it. Nobody may be about to park it.
-    unsafe fn reap(&self) {
-        write_once(&self.should_stop, true);
-        self.unpark();
-        // SAFETY: The task is a kernel thread that we hold a reference to, and nobody else stops
-        // it, by the function's contract.
+    /// once: the kernel's completion is used up by it. The caller or its owner's list has a reference.
+    unsafe fn reap(&self) -> bool {
+        // SAFETY: The task is a kernel thread that we hold a reference to, and by the function's
+        // contract no other task stops it.
         unsafe { bindings::kthread_stop(self.task().as_ptr()) };
-        if !read_once(&self.began) {
-            // SAFETY: It was stopped before the kernel had called it, so that its body is there, and
-            // the text to drop it.
-            unsafe { (self.discard)(NonNull::from(self)) };
-            // SAFETY: The completion is initialised and valid.
-            unsafe { bindings::complete_all(self.returned.get()) };
-            // SAFETY: The thread has not come to drop its reference, and is gone.
-            unsafe { Self::put(NonNull::from(self)) };
+        if self.start.has_begun() {
+            return false;
         }
+        self.returned.complete_all();
+        // SAFETY: The thread has ended without dropping its reference, and the caller has another.
+        unsafe { Self::put(self.this) };
+        true
+    }
+
+    /// Drops the body or the result, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// The module of the body must be there. The thread must have ended, or this is the thread, after
+    /// its body has returned.
+    unsafe fn discard_payload(&self) {
+        // SAFETY: By the type's invariants the function expects `this`; the rest is the function's
+        // contract.
+        unsafe { (self.discard)(self.this) };
     }
 
     /// The owner's end has found the thread.
@@ -653,34 +714,39 @@ impl Core {
     ///
     /// As [`What::end`] says.
     unsafe fn end(attachment: *const Attachment) {
+        // SAFETY: By the function's contract; the attachment may be asked to end more than once.
+        unsafe { Self::request_end(attachment) };
         // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
         let core = unsafe { &*attachment.cast::<Core>() };
-        let pid = core.task().pid();
-        if core.started.xchg(true, Full) {
-            core.request_stop();
-            loop {
-                // SAFETY: The completion is initialised and valid.
-                let left = unsafe {
-                    bindings::wait_for_completion_timeout(
-                        core.returned.get(),
-                        msecs_to_jiffies(10_000),
-                    )
-                };
-                if left != 0 {
-                    break;
-                }
+        if !core.start.never() {
+            // It was started, and so calls its body: `kthread_stop()` comes only afterwards.
+            while core
+                .returned
+                .wait(Limit::After(msecs_to_jiffies(10_000)))
+                .is_err()
+            {
                 // SAFETY: The owner's end has just found it: the module is still there.
                 let name = unsafe { core.attachment.name() };
                 pr_warn!(
-                    "thread {pid} ({name}) ignores the request to stop: its module cannot go\n"
+                    "thread {} ({name}) ignores the request to stop: its module cannot go\n",
+                    core.task().pid()
                 );
             }
-        } else {
-            core.parking.never();
         }
-        // SAFETY: The owner's end has taken it off the list. Its body has returned, or it will not
-        // begin: it cannot be parked any more.
+        // SAFETY: The owner's end has taken it off the list, and has the list's reference.
         unsafe { core.reap() };
+    }
+
+    /// The owner's end has published that the thread has ended.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::discard`] says.
+    unsafe fn discard_ended(attachment: *const Attachment) {
+        // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
+        let core = unsafe { &*attachment.cast::<Core>() };
+        // SAFETY: The thread has ended, and the owner's end keeps the module.
+        unsafe { core.discard_payload() };
     }
 
     /// # Safety
@@ -688,78 +754,109 @@ impl Core {
     /// As [`What::release`] says.
     unsafe fn release(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of a `Core`, and the list had a reference.
-        unsafe { Core::put(NonNull::new_unchecked(attachment.cast_mut().cast())) };
+        unsafe { Core::put((*attachment.cast::<Core>()).this) };
     }
 
-    /// Ends what is left of the thread, of which the caller is not a part: its result is there then,
-    /// or its body was dropped.
+    /// Ends the thread, and drops a body that was not called.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if its owner's end has ended it, and has dropped the body or the result.
     ///
     /// # Safety
     ///
-    /// The handle must be the caller's alone, so that nobody parks it.
-    unsafe fn finish(&self) {
-        // If it is not ours to end then its owner's end has done so.
-        if let Some(_entered) = self.attachment.detach() {
-            // SAFETY: We have just taken it off its owner's list; the rest is the caller's promise.
-            unsafe { self.reap() };
-            // SAFETY: The list's reference is ours now, and the handle has its own.
-            unsafe { Self::put(NonNull::from(self)) };
+    /// The handle must be the caller's alone. It must not be the thread itself.
+    unsafe fn finish(&self) -> Result {
+        let _entered = self.attachment.detach().ok_or(ENODEV)?;
+        self.should_stop.xchg(true, Full);
+        self.start.never();
+        self.unpark();
+        // SAFETY: We have just taken it off its owner's list; the handle has a reference.
+        if unsafe { self.reap() } {
+            // SAFETY: The thread has ended, and `_entered` keeps the module.
+            unsafe { self.discard_payload() };
         }
+        // SAFETY: The list's reference is ours now, and the handle has its own.
+        unsafe { Self::put(self.this) };
+        Ok(())
+    }
+
+    /// Whether the body has returned, or will never be called.
+    fn is_over(&self) -> bool {
+        self.stage.load(Acquire) == RETURNED || self.returned.is_done()
+    }
+
+    /// Enters that the current thread waits for this one; not if its body has returned, as the rest of
+    /// it waits for nothing.
+    fn wait_for(&self, limit: Limit) -> Result<Option<waits::Waiting<'_>>> {
+        if self.stage.load(Acquire) == RETURNED {
+            return Ok(None);
+        }
+        self.waits.wait_for(limit).map(Some)
     }
 
     /// Stops the thread, and waits until it has ended.
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] if that would be waiting for ourselves.
+    /// * [`EDEADLK`] if the thread waits for the current one, or is it;
+    /// * [`ENODEV`] as [`Core::finish`];
+    /// * [`EINTR`] and [`ETIMEDOUT`] as `limit` says. The thread is asked to stop then.
     ///
     /// # Safety
     ///
-    /// As [`Core::finish`].
-    unsafe fn stop(&self) -> Result {
-        let _waiting = self.wait_for()?;
-        // SAFETY: By the function's contract.
-        unsafe { self.finish() };
-        Ok(())
+    /// The handle must be the caller's alone.
+    unsafe fn stop(&self, limit: Limit) -> Result {
+        let _waiting = self.wait_for(limit)?;
+        if !matches!(limit, Limit::None) {
+            self.request_stop();
+            self.returned.wait(limit)?;
+        }
+        // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
+        unsafe { self.finish() }
     }
 
     /// Waits until the thread has ended.
     ///
     /// # Errors
     ///
-    /// As [`Core::stop`].
+    /// As [`Core::stop`], but the thread is not asked to stop.
     ///
     /// # Safety
     ///
-    /// As [`Core::finish`].
-    unsafe fn join(&self) -> Result {
-        let _waiting = self.wait_for()?;
-        // Nobody else could any more.
+    /// As [`Core::stop`].
+    unsafe fn join(&self, limit: Limit) -> Result {
+        let _waiting = self.wait_for(limit)?;
+        // No other task could unpark it, as the handle is the caller's alone.
         self.unpark();
-        // SAFETY: The completion is initialised, and we keep it valid.
-        unsafe { bindings::wait_for_completion(self.returned.get()) };
-        // SAFETY: By the function's contract.
-        unsafe { self.finish() };
-        Ok(())
+        self.returned.wait(limit)?;
+        // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
+        unsafe { self.finish() }
     }
 
-    /// A handle was dropped. Returns whether the thread has ended: inside of it, or of one that it waits for, it
-    /// cannot be waited for.
+    /// The handle is dropped. Returns whether the result, if there is one, is the caller's.
     ///
     /// # Safety
     ///
-    /// As [`Core::finish`].
+    /// As [`Core::stop`].
     unsafe fn abandon(&self) -> bool {
         // SAFETY: By the function's contract.
-        if unsafe { self.stop() }.is_ok() {
-            return true;
+        match unsafe { self.stop(Limit::None) } {
+            Err(error) if error == EDEADLK => {}
+            _ => return true,
         }
-        // It has not come to its end, or it would not be waiting.
-        self.orphaned.store(true, Relaxed);
-        if !ptr::eq(Task::current_raw(), self.task().as_ptr()) {
+        let is_current = ptr::eq(Task::current_raw(), self.task().as_ptr());
+        if !is_current {
             self.request_stop();
         }
-        false
+        if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() {
+            return false;
+        }
+        // The body has returned since, so that the thread waits for nothing any more.
+        //
+        // SAFETY: By the function's contract. It is not the thread itself, whose body has returned.
+        let _ = unsafe { self.finish() };
+        true
     }
 }
 
@@ -787,9 +884,9 @@ where
     const WHAT: &'static What = &What {
         kind: "thread",
         name: type_name::<F>,
-        request: None,
+        request: Some(Core::request_end),
         end: Core::end,
-        discard: None,
+        discard: Some(Core::discard_ended),
         release: Some(Core::release),
     };
 
@@ -806,17 +903,17 @@ where
         write_once(unsafe { &core.as_ref().payload }, BODY);
     }
 
-    /// Takes the body out.
+    /// Takes the body, if there is one.
     ///
     /// # Safety
     ///
-    /// `core` must be that of an `Inner<F, R, M>`, and its payload the caller's, and a body.
-    unsafe fn take_body(core: NonNull<Core>) -> F {
+    /// `core` must be that of an `Inner<F, R, M>`.
+    unsafe fn take_body(core: NonNull<Core>) -> Option<F> {
         // SAFETY: By the function's contract; `core` is at the beginning.
         let this = unsafe { core.cast::<Self>().as_ref() };
-        write_once(&this.known.core.payload, EMPTY);
-        // SAFETY: It is there, by the function's contract, and is not used again.
-        unsafe { (*this.body.get()).assume_init_read() }
+        this.known.core.payload.cmpxchg(BODY, EMPTY, Full).ok()?;
+        // SAFETY: By the invariants of `Core` there was a body, which is ours now.
+        Some(unsafe { (*this.body.get()).assume_init_read() })
     }
 
     /// Calls the body.
@@ -825,8 +922,10 @@ where
     ///
     /// Called once, in the thread, with the `core` of an `Inner<F, R, M>`.
     unsafe fn run(core: NonNull<Core>) {
-        // SAFETY: By the function's contract; the payload is the thread's, and a body until this.
-        let body = unsafe { Self::take_body(core) };
+        // SAFETY: By the function's contract.
+        let Some(body) = (unsafe { Self::take_body(core) }) else {
+            return;
+        };
         // SAFETY: By the function's contract; `core` is at the beginning.
         let this = unsafe { core.cast::<WithResult<R>>().as_ref() };
         let freezable = if this.core.freezable {
@@ -844,40 +943,38 @@ where
             _not_send: NotThreadSafe,
         };
         let result = body(&context);
-        // SAFETY: The payload is the thread's, and there is none.
+        // SAFETY: The payload is empty, so that nobody else uses the memory of the result.
         unsafe { (*this.result.get()).write(result) };
-        write_once(&this.core.payload, RESULT);
+        // INVARIANT: The result is there, and this is the thread.
+        this.core.payload.store(RESULT, Release);
     }
 
-    /// Drops what there is of a payload.
+    /// Drops the body or the result, if there is one.
     ///
     /// # Safety
     ///
-    /// `core` must be that of an `Inner<F, R, M>`, and its payload the caller's.
+    /// `core` must be that of an `Inner<F, R, M>`. The thread must have ended, or this is the thread,
+    /// after its body has returned.
     unsafe fn discard(core: NonNull<Core>) {
         // SAFETY: By the function's contract.
-        match read_once(unsafe { &core.as_ref().payload }) {
-            // SAFETY: As above.
-            BODY => drop(unsafe { Self::take_body(core) }),
-            // SAFETY: As above.
-            _ => drop(unsafe { take_result::<R>(core) }),
-        }
+        drop(unsafe { Self::take_body(core) });
+        // SAFETY: By the function's contract; `Inner` begins with a `WithResult<R>`.
+        drop(unsafe { take_result::<R>(core) });
     }
 }
 
-/// Takes the result of a thread out, if it has one.
+/// Takes the result of a thread, if there is one.
 ///
 /// # Safety
 ///
-/// `core` must be that of a [`WithResult<R>`], and its payload the caller's, and no body.
+/// `core` must be that of a [`WithResult<R>`].
 unsafe fn take_result<R>(core: NonNull<Core>) -> Exit<R> {
     // SAFETY: By the function's contract; `core` is at the beginning.
     let this = unsafe { core.cast::<WithResult<R>>().as_ref() };
-    if read_once(&this.core.payload) != RESULT {
+    if this.core.payload.cmpxchg(RESULT, EMPTY, Full).is_err() {
         return Exit::NeverRan;
     }
-    write_once(&this.core.payload, EMPTY);
-    // SAFETY: It is there, as its payload tells, and is not used again.
+    // SAFETY: By the invariants of `Core` there was a result, which is ours now.
     Exit::Returned(unsafe { (*this.result.get()).assume_init_read() })
 }
 
@@ -1104,11 +1201,16 @@ impl<'a, M: Mode> Builder<'a, M> {
                 _types: PhantomData,
             })),
             Err(error) => {
-                // SAFETY: The thread was not started, so the payload is still ours.
+                // SAFETY: `core` is that of this `Inner`.
                 let body = unsafe { Inner::<F, R, M>::take_body(core) };
-                // SAFETY: It was just allocated, and was given to nobody.
+                // SAFETY: The memory was allocated by `kmalloc`. No other task has it: a thread that was
+                // created was not started, and has ended.
                 unsafe { bindings::kfree(core.as_ptr().cast()) };
-                Err(Refused::new(body, error))
+                match body {
+                    Some(body) => Err(Refused::new(body, error)),
+                    // Only a thread that was started, or the end of its module, takes the body.
+                    None => unreachable!(),
+                }
             }
         }
     }
@@ -1128,28 +1230,25 @@ impl Settings<'_> {
         // Its address is in the text of the body's module.
         let owner = Owner::of(run as *const ())?;
         let memory = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?;
+        let core = memory.cast::<Core>();
+        // INVARIANT: `core` is the address of the core, and comes from the allocation.
         let init = pin_init!(Core {
             attachment <- Attachment::new(owner, what),
+            this: core,
             refs: Refcount::new(3),
             payload: Atomic::new(EMPTY),
             task: Atomic::new(ptr::null_mut()),
             should_stop: Atomic::new(false),
             woken: Atomic::new(false),
             freezable: self.freezable,
-            started: Atomic::new(false),
-            began: Atomic::new(false),
-            orphaned: Atomic::new(false),
+            start: start::Start::new(),
             stage: Atomic::new(ATTACHED),
-            parking: park::Parking::new(),
+            parking <- park::Parking::new(),
             waits: waits::Waits::new(),
-            returned <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { bindings::init_completion(slot) };
-            }),
+            returned <- Completion::new(),
             run,
             discard,
         });
-        let core = memory.cast::<Core>();
         // SAFETY: The memory is large enough, and does not move.
         unsafe { pin_init::raw_init(core.as_ptr(), init) };
         Ok(core)
@@ -1163,9 +1262,9 @@ impl Settings<'_> {
     /// list are dropped.
     unsafe fn create_core(&self, core: &Core) -> Result {
         let create = || {
-            // SAFETY: `main` expects a core; it is called only after the thread is woken, by
-            // `Core::start`.
-            let task = unsafe { self.create_task(main, ptr::from_ref(core).cast_mut().cast()) }?;
+            // SAFETY: `main` expects a core, which stays valid until the thread has ended: the thread has
+            // a reference, and if this fails it has ended already.
+            let task = unsafe { self.create_task(main, core.this.as_ptr().cast()) }?;
             // INVARIANT: The reference is ours.
             core.task.store(task.as_ptr(), Release);
             Ok(())
@@ -1261,10 +1360,16 @@ impl Settings<'_> {
 unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: The data is what `create_core` has passed, and there is a reference for us.
     let core = unsafe { NonNull::new_unchecked(data.cast::<Core>()) };
-    // SAFETY: As above.
+    // SAFETY: The core is valid until the thread has dropped its reference or has ended.
     let this = unsafe { core.as_ref() };
+    // SAFETY: This is called once, by the thread of `this`, which is valid until `kthread_stop()` has
+    // returned, or until the thread has dropped its reference.
+    if !unsafe { this.start.wait() } {
+        // The thread was stopped before it has begun. The task that stops it drops the body and the
+        // reference of the thread.
+        return EINTR.to_errno();
+    }
     let owner = this.attachment.owner();
-    write_once(&this.began, true);
     if this.freezable {
         // SAFETY: This is a kernel thread, where it may sleep.
         unsafe { bindings::tether_set_freezable() };
@@ -1273,28 +1378,34 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // thread to end, and is pinned for a detached one.
     unsafe { (this.run)(core) };
     // SAFETY: This is the thread.
-    unsafe { this.end_parking() };
-    let detached = this.stage.xchg(RETURNED, Full) == DETACHED;
-    // SAFETY: The completion is initialised and valid.
-    unsafe { bindings::complete_all(this.returned.get()) };
-    // Nobody will take an orphan off its owner's list, so it does so itself; from then on it is
-    // what this returns that makes the owner's end wait. If the owner's end is at it already, then
-    // that waits for the thread.
-    let orphaned = read_once(&this.orphaned);
-    let _entered = orphaned.then(|| {
-        this.attachment.try_detach().inspect(|_| {
-            // SAFETY: The list's reference is ours now, and the thread has its own.
-            unsafe { Core::put(core) };
+    unsafe { this.parking.end() };
+    let stage = this.stage.xchg(RETURNED, Full);
+    this.returned.complete_all();
+    // No task takes an orphan off its owner's list, so that the thread does it. From then on the
+    // owner's end waits until the returned value is dropped. If the owner's end has found the thread
+    // already, it waits until the thread has ended.
+    let _entered = (stage == ORPHANED)
+        .then(|| {
+            this.attachment.try_detach().inspect(|_| {
+                // SAFETY: The list's reference is ours now, and the thread has its own.
+                unsafe { Core::put(core) };
+            })
         })
-    });
-    if detached || orphaned {
-        // SAFETY: There is no handle, so that the payload is ours; the owner's text is there: it is
-        // pinned, or its end waits for us.
-        unsafe { (this.discard)(core) };
+        .flatten();
+    if stage == DETACHED || stage == ORPHANED {
+        // SAFETY: This is the thread, and its body has returned. The owner's text is there: it is
+        // pinned for a detached thread, and the owner's end waits for an orphan.
+        unsafe { this.discard_payload() };
+    }
+    if stage == DETACHED {
+        // SAFETY: `Thread::detach` has made the attachment independent, and leaves this to the thread.
+        unsafe { this.attachment.remove() };
+        // SAFETY: The list's reference is ours now, and the thread has its own.
+        unsafe { Core::put(core) };
     }
     // SAFETY: The thread's reference is ours, and is not used again.
     unsafe { Core::put(core) };
-    if detached {
+    if stage == DETACHED {
         // SAFETY: The pin is that of `Thread::detach`, and this text is permanent.
         unsafe { owner.unpin() };
     }
@@ -1349,37 +1460,75 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
 /// `core` is that of a [`WithResult<R>`]. It is `None` only while it is being given up.
 pub struct Thread<R: Send + 'static, M = Plain> {
     core: Option<CoreRef>,
-    _types: PhantomData<fn() -> (R, M)>,
+    // Invariant: `R` has chosen the function that drops the result.
+    _types: PhantomData<fn((R, M)) -> (R, M)>,
 }
 
 impl<R: Send + 'static> Thread<R, Parkable> {
     /// Asks the thread to park, and waits until it is parked: until it has come to the next place
     /// where its body sleeps by its [`Context`] or asks whether it is to park.
     ///
-    /// Sleeps, and not interruptibly.
+    /// # Context
+    ///
+    /// Process context; sleeps uninterruptibly, for as long as the body takes.
     ///
     /// # Errors
     ///
-    /// * [`EBUSY`] if it is parked already, or somebody else is about to park or unpark it;
-    /// * [`ESRCH`] if its body has returned, meanwhile or before, or it is asked to stop;
+    /// * [`EBUSY`] if the thread is parked already, or another task is about to park or unpark it;
+    /// * [`ESRCH`] if its body has returned, meanwhile or before, or if it is asked to stop;
     /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for.
     #[doc(alias = "kthread_park")]
     pub fn park(&self) -> Result {
-        self.core().park()
+        self.core().park(Limit::None)
     }
 
-    /// Lets the thread go on, if it is parked. If somebody is about to park it then it is unparked
-    /// as soon as it is parked.
+    /// Like [`Thread::park`], but a fatal signal ends the wait: for a task that acts on behalf of a
+    /// user.
     ///
-    /// Does not wait; may be called in any context but NMI.
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::park`], and [`EINTR`] if the current task was killed. The request is withdrawn
+    /// then.
+    pub fn park_killable(&self) -> Result {
+        self.core().park(Limit::Killed)
+    }
+
+    /// Like [`Thread::park_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::park_killable`], and [`ETIMEDOUT`] if the thread has not parked within `time`. The
+    /// request is withdrawn then.
+    pub fn park_timeout(&self, time: Delta) -> Result {
+        self.core().park(Limit::killed_or_after(time))
+    }
+
+    /// Lets the thread go on, if it is parked. If another task is about to park it, the thread is
+    /// unparked as soon as it is parked.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI; does not wait.
     #[doc(alias = "kthread_unpark")]
     pub fn unpark(&self) {
         self.core().unpark();
     }
 
     /// Whether the thread is parked.
+    ///
+    /// # Context
+    ///
+    /// Any context.
     pub fn is_parked(&self) -> bool {
-        self.core().is_parked()
+        self.core().parking.is_parked()
     }
 }
 
@@ -1393,32 +1542,50 @@ impl<R: Send + 'static, M> Thread<R, M> {
     }
 
     /// The thread's task.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     pub fn task(&self) -> ARef<Task> {
         self.core().task().into()
     }
 
-    /// Changes how the thread is scheduled. May sleep.
+    /// Changes how the thread is scheduled.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if there is no such niceness.
+    /// * [`EINVAL`] if there is no such niceness;
+    /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended with its module.
     #[doc(alias = "sched_set_normal")]
     #[doc(alias = "sched_set_fifo")]
     pub fn set_policy(&self, policy: Policy) -> Result {
         policy.check()?;
+        if self.core().is_over() {
+            return Err(ESRCH);
+        }
         policy.apply(self.core().task());
         Ok(())
     }
 
-    /// Wakes the thread, if it sleeps by its [`Context`], and else ends its next sleep there.
+    /// Wakes the thread, if it sleeps by its [`Context`], and ends its next sleep there otherwise.
     ///
-    /// May be called in any context but NMI.
+    /// # Context
+    ///
+    /// Any context but NMI.
     #[doc(alias = "wake_up_process")]
     pub fn wake(&self) {
         self.core().wake();
     }
 
-    /// Returns something that wakes the thread, to be kept where the handle is not.
+    /// Returns an object that wakes the thread, to be kept where the handle is not.
+    ///
+    /// # Context
+    ///
+    /// Any context.
     pub fn waker(&self) -> Waker {
         Waker {
             core: self.core().clone(),
@@ -1427,86 +1594,171 @@ impl<R: Send + 'static, M> Thread<R, M> {
 
     /// Asks the thread to stop, and does not wait. If it is parked it is unparked.
     ///
-    /// Unlike after [`Thread::stop`] the body is called in any case, with
-    /// [`Context::should_stop`] true. May be called in any context but NMI.
+    /// The body is called with [`Context::should_stop`] true if it has not begun, unless the handle is
+    /// dropped or [`Thread::stop`] is called before it begins.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     pub fn request_stop(&self) {
         self.core().request_stop();
     }
 
-    /// Whether the body has returned.
+    /// Whether the body has returned, or will never be called.
+    ///
+    /// # Context
+    ///
+    /// Any context.
     pub fn is_finished(&self) -> bool {
-        self.core().stage.load(Acquire) == RETURNED
+        self.core().is_over()
     }
 
-    /// Gives the thread up, and takes its result.
-    ///
-    /// # Safety
-    ///
-    /// It must have ended.
-    unsafe fn into_exit(mut self) -> Exit<R> {
-        // SAFETY: By the function's contract; a body that was not called was dropped.
-        let exit = unsafe { take_result(self.core().0) };
+    /// Gives the handle up for the result after the thread has ended, or back with the error.
+    fn exit(mut self, ended: Result) -> Result<Exit<R>, Refused<Self>> {
+        if let Err(error) = ended {
+            return Err(Refused::new(self, error));
+        }
+        // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+        let exit = unsafe { take_result(self.core().this) };
         self.core = None;
-        exit
+        Ok(exit)
     }
 
     /// Asks the thread to stop, waits until it has ended, and returns its result.
     ///
-    /// May sleep, for as long as the body takes.
+    /// If the body has not begun, it is dropped without having been called.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps uninterruptibly, for as long as the body takes.
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or inside one that
-    /// it waits for.
+    /// The handle comes back with
+    ///
+    /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for;
+    /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the result.
     #[doc(alias = "kthread_stop")]
     pub fn stop(self) -> Result<Exit<R>, Refused<Self>> {
         // SAFETY: The handle is ours alone.
-        match unsafe { self.core().stop() } {
-            // SAFETY: It has ended.
-            Ok(()) => Ok(unsafe { self.into_exit() }),
-            Err(error) => Err(Refused::new(self, error)),
+        let ended = unsafe { self.core().stop(Limit::None) };
+        self.exit(ended)
+    }
+
+    /// Like [`Thread::stop`], but a fatal signal ends the wait: for a task that acts on behalf of a
+    /// user. The body is called in any case.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::stop`], and [`EINTR`] if the current task was killed. The thread is asked to stop
+    /// all the same.
+    pub fn stop_killable(self) -> Result<Exit<R>, Refused<Self>> {
+        // SAFETY: The handle is ours alone.
+        let ended = unsafe { self.core().stop(Limit::Killed) };
+        self.exit(ended)
+    }
+
+    /// Like [`Thread::stop_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::stop_killable`], and [`ETIMEDOUT`] if the body has not returned within `time`.
+    pub fn stop_timeout(self, time: Delta) -> Result<Exit<R>, Refused<Self>> {
+        // SAFETY: The handle is ours alone.
+        let ended = unsafe { self.core().stop(Limit::killed_or_after(time)) };
+        self.exit(ended)
+    }
+
+    fn join_within(self, limit: Limit) -> Result<R, Refused<Self>> {
+        // SAFETY: The handle is ours alone.
+        if let Err(error) = unsafe { self.core().join(limit) } {
+            return Err(Refused::new(self, error));
+        }
+        // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+        match unsafe { take_result(self.core().this) } {
+            Exit::Returned(result) => Ok(result),
+            Exit::NeverRan => Err(Refused::new(self, ENODEV)),
         }
     }
 
     /// Waits for the thread to end by itself, and returns its result. If it is parked it is
     /// unparked.
     ///
-    /// May sleep, for as long as the body takes.
+    /// # Context
+    ///
+    /// Process context; sleeps uninterruptibly, for as long as the body takes.
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`EDEADLK`] if this is called inside the thread, or inside one that
-    /// it waits for, or with [`ENODEV`] if its module's end was before its beginning, so that it will
-    /// not run.
+    /// The handle comes back with
+    ///
+    /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for;
+    /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the body or the
+    ///   result.
     pub fn join(self) -> Result<R, Refused<Self>> {
-        // SAFETY: The handle is ours alone.
-        if let Err(error) = unsafe { self.core().join() } {
-            return Err(Refused::new(self, error));
-        }
-        // SAFETY: It has ended; a body that was not called was dropped.
-        match unsafe { take_result(self.core().0) } {
-            Exit::Returned(result) => Ok(result),
-            Exit::NeverRan => Err(Refused::new(self, ENODEV)),
-        }
+        self.join_within(Limit::None)
     }
 
-    /// Like [`Thread::join`], if the body has returned: then that does not wait for it.
+    /// Like [`Thread::join`], but a fatal signal ends the wait: for a task that acts on behalf of a
+    /// user.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`EAGAIN`] if it has not.
+    /// As [`Thread::join`], and [`EINTR`] if the current task was killed.
+    pub fn join_killable(self) -> Result<R, Refused<Self>> {
+        self.join_within(Limit::Killed)
+    }
+
+    /// Like [`Thread::join_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::join_killable`], and [`ETIMEDOUT`] if the body has not returned within `time`.
+    pub fn join_timeout(self, time: Delta) -> Result<R, Refused<Self>> {
+        self.join_within(Limit::killed_or_after(time))
+    }
+
+    /// Like [`Thread::join`] if the body has returned, so that this does not wait for the body.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep for a short time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::join`], and the handle comes back with [`EAGAIN`] if the body has not returned.
     pub fn try_join(self) -> Result<R, Refused<Self>> {
-        if !self.is_finished() {
+        if !self.core().is_over() {
             return Err(Refused::new(self, EAGAIN));
         }
         self.join()
     }
 
-    /// Lets the thread go on by itself. It keeps its module loaded, until it is out of its text. If
-    /// it is parked it is unparked.
+    /// Lets the thread go on by itself. It keeps its module loaded until it is out of the text of the
+    /// module. If it is parked it is unparked.
     ///
-    /// Its result is dropped in the thread. Sleeps if the body has just returned, until the thread
-    /// has ended.
+    /// Its result is dropped in the thread. If the init of its module fails, the thread is asked to
+    /// stop, and the end of the module waits for it.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps if the body has just returned, until the thread has ended.
     ///
     /// # Errors
     ///
@@ -1516,25 +1768,29 @@ impl<R: Send + 'static, M> Thread<R, M> {
         if let Err(error) = owner.pin() {
             return Err(Refused::new(self, error));
         }
-        let Some(_entered) = self.core().attachment.try_detach() else {
+        if !self.core().attachment.make_independent() {
             // SAFETY: The pin is ours, and nobody was told of it.
             unsafe { owner.unpin() };
             return Err(Refused::new(self, ENODEV));
-        };
+        }
         self.core().unpark();
         let stage = &self.core().stage;
         if stage.cmpxchg(ATTACHED, DETACHED, Full).is_err() {
-            // It has returned, and is on its way out: wait for that instead.
+            // The body has returned, and the thread does not know that it was detached.
             //
-            // SAFETY: We have just taken it off its owner's list. It has returned.
+            // SAFETY: The attachment was made independent, and only the thread of a detached handle
+            // would remove it.
+            unsafe { self.core().attachment.remove() };
+            // SAFETY: We have just taken the attachment off its owner's list, and the pin keeps the
+            // owner's text.
             unsafe { self.core().reap() };
-            // SAFETY: The thread has ended.
-            drop(unsafe { take_result::<R>(self.core().0) });
+            // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+            drop(unsafe { take_result::<R>(self.core().this) });
+            // SAFETY: The list's reference is ours now, and the handle has its own.
+            unsafe { Core::put(self.core().this) };
             // SAFETY: The pin is ours, and nobody was told of it.
             unsafe { owner.unpin() };
         }
-        // SAFETY: The list's reference is ours now, and the handle has its own.
-        unsafe { Core::put(self.core().0) };
         self.core = None;
         Ok(())
     }
@@ -1547,8 +1803,8 @@ impl<R: Send + 'static, M> Drop for Thread<R, M> {
         };
         // SAFETY: The handle is ours alone.
         if unsafe { core.abandon() } {
-            // SAFETY: The thread has ended; a body that was not called was dropped.
-            drop(unsafe { take_result::<R>(core.0) });
+            // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+            drop(unsafe { take_result::<R>(core.this) });
         }
     }
 }

@@ -1,13 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parking: who may ask for it when, and that everybody who asks is answered.
+//! Parking: a request is answered in any case, and the task that waits for the answer can be killed.
 //!
-//! `kthread_park()` waits until the thread has parked: for ever, if it never does, if it ends, or
-//! if somebody unparks it meanwhile; and it must not be called twice. So whoever is about to call it
-//! says so first, in [`Parking::state`]; who wants to unpark the thread then leaves that to him; and
-//! the thread answers a last time when its body has returned.
+//! `kthread_park()` cannot be interrupted, and never returns if the thread does not call
+//! `kthread_parkme()`, if it exits, or if it is unparked meanwhile; and it must not be called twice.
+//! So the request is made in [`Parking::state`] first. A thread that accepts it waits at the *gate*,
+//! which is a loop in [`Parking::pass`], and only then `kthread_park()` is called: it returns at once.
+//! The thread leaves the gate when the state has been `RUNNING` again.
+//!
+//! ```text
+//!            park()            the thread           park()
+//!   RUNNING -------> ASKED ------------------> GATE ----------------> PARKED
+//!    ^  ^             |  |                      |   kthread_park()     |
+//!    |  +-- gives up -+  | unpark()             | unpark()             | unpark()
+//!    |                   v                      v                      v
+//!    |             ASKED_UNPARK               LEAVE                UNPARKING
+//!    |                   | the thread           | park()               |
+//!    |                   v                      |   kthread_unpark()   | kthread_unpark()
+//!    +----- park() --- PASSED                   +------> RUNNING <-----+
+//! ```
+//!
+//! A thread whose body returns goes from any state in which it runs to `OVER`.
 
 use super::{
+    completion::{
+        Completion,
+        Limit, //
+    },
     Context,
     Core, //
 };
@@ -18,51 +37,68 @@ use crate::{
         Acquire,
         Atomic,
         Full,
-        Relaxed,
         Release, //
-    },
-    tether::{
-        read_once,
-        write_once, //
     },
     types::NotThreadSafe, //
 };
 use core::convert::Infallible;
 
-/// Nobody has asked.
+/// No request.
 const RUNNING: u32 = 0;
-/// Somebody is in `kthread_park()`.
-const PARKING: u32 = 1;
+/// A task waits in `park()` for the thread to come to the gate.
+const ASKED: u32 = 1;
+/// As [`ASKED`], and the thread is to go on at once.
+const ASKED_UNPARK: u32 = 2;
+/// The thread is at the gate, and the task that has asked is about to call `kthread_park()`.
+const GATE: u32 = 3;
+/// As [`GATE`], and the task that has asked is to unpark the thread again.
+const LEAVE: u32 = 4;
 /// The thread is parked.
-const PARKED: u32 = 2;
-/// Somebody unparks it: who is in `kthread_park()`, if there is one.
-const UNPARKING: u32 = 3;
-/// The body has returned, or will never run: it is too late to ask.
-const OVER: u32 = 4;
+const PARKED: u32 = 5;
+/// A task is in `kthread_unpark()`.
+const UNPARKING: u32 = 6;
+/// The thread has answered a request without parking, and the task that has asked does not know yet.
+const PASSED: u32 = 7;
+/// The body has returned.
+const OVER: u32 = 8;
 
 /// Whether a thread can be parked: a parameter of [`Builder`], [`Thread`] and [`Context`].
 ///
 /// [`Builder`]: super::Builder
 /// [`Thread`]: super::Thread
 pub trait Mode: private::Sealed + 'static {
-    /// What [`Wake::Park`] has.
+    /// The content of [`Wake::Park`].
     ///
     /// [`Wake::Park`]: super::Wake::Park
     type Request<'a>;
 
-    /// Whether it can be parked.
+    /// Whether the thread can be parked.
     #[doc(hidden)]
     const PARKABLE: bool;
 
-    /// The request, when somebody has asked; none where nobody can.
+    /// The request of the thread of `context`. Only this crate has a [`private::Token`].
     #[doc(hidden)]
-    fn request<'a>(context: &'a Context<'_, Self>) -> Option<Self::Request<'a>>
+    fn request<'a>(
+        context: &'a Context<'_, Self>,
+        token: private::Token,
+    ) -> Option<Self::Request<'a>>
     where
         Self: Sized;
 }
 
 mod private {
     pub trait Sealed {}
+
+    /// Proves that a request was made.
+    pub struct Token(pub(super) ());
+}
+
+/// The token for [`Mode::request`].
+///
+/// The thread of the context must have been asked to park.
+#[inline(always)]
+pub(super) fn token() -> private::Token {
+    private::Token(())
 }
 
 /// A thread that cannot be parked.
@@ -82,7 +118,7 @@ impl Mode for Plain {
     const PARKABLE: bool = false;
 
     #[inline(always)]
-    fn request<'a>(_context: &'a Context<'_, Self>) -> Option<Infallible> {
+    fn request<'a>(_context: &'a Context<'_, Self>, _token: private::Token) -> Option<Infallible> {
         None
     }
 }
@@ -93,28 +129,25 @@ impl Mode for Parkable {
     const PARKABLE: bool = true;
 
     #[inline(always)]
-    fn request<'a>(context: &'a Context<'_, Self>) -> Option<ParkRequest<'a>> {
+    fn request<'a>(
+        context: &'a Context<'_, Self>,
+        _token: private::Token,
+    ) -> Option<ParkRequest<'a>> {
         Some(ParkRequest::new(context))
     }
 }
 
-/// Whether the current thread, which is a kernel thread, is to park.
-pub(super) fn should_park() -> bool {
-    // SAFETY: This is a kernel thread.
-    unsafe { bindings::kthread_should_park() }
-}
-
-/// Somebody waits for the thread to be parked: it parks when this is dropped.
+/// A request to park the current thread, which parks when this is dropped.
 ///
-/// So a body cannot overlook it, and one that has something to put away first does so before it
-/// calls [`ParkRequest::park`].
+/// So a body cannot overlook a request. A body that has to put something away first does so before it
+/// calls [`ParkRequest::park`]. If this is forgotten, the next sleep returns the request again.
 pub struct ParkRequest<'a> {
     core: &'a Core,
     _not_send: NotThreadSafe,
 }
 
 impl<'a> ParkRequest<'a> {
-    /// That of the thread of `context`, which is asked to park.
+    /// The request to the thread of `context`.
     #[inline(always)]
     pub(super) fn new(context: &'a Context<'_, Parkable>) -> Self {
         Self {
@@ -123,142 +156,208 @@ impl<'a> ParkRequest<'a> {
         }
     }
 
-    /// Parks; returns when the thread was unparked, or asked to stop. Sleeps.
+    /// Parks the thread, and returns when it was unparked or asked to stop.
+    ///
+    /// # Context
+    ///
+    /// Process context, in the thread; sleeps.
     #[doc(alias = "kthread_parkme")]
     pub fn park(self) {}
 }
 
 impl Drop for ParkRequest<'_> {
     fn drop(&mut self) {
-        if self.core.freezable {
-            // Who is parked cannot freeze, and would make a suspend fail; it does not run either.
+        let freezable = self.core.freezable;
+        if freezable {
+            // A parked thread does not run, and cannot freeze either: the freezer must not wait for
+            // it.
             //
-            // SAFETY: This is a kernel thread, whose flags nobody else changes.
+            // SAFETY: This is a kernel thread, and only the current thread changes its flags.
             unsafe { bindings::tether_set_nofreeze() };
         }
-        // SAFETY: This is a kernel thread, in its body, where it may sleep.
-        unsafe { bindings::kthread_parkme() };
-        if self.core.freezable {
-            // SAFETY: As above.
+        // SAFETY: A request has no way out of the thread that it is made to.
+        unsafe { self.core.parking.pass() };
+        if freezable {
+            // SAFETY: This is a kernel thread, where it may sleep.
             unsafe { bindings::tether_set_freezable() };
         }
     }
 }
 
-/// What there is to know of a thread's parking.
+/// The requests to park a thread.
 ///
 /// # Invariants
 ///
-/// * `kthread_park()` is only called by who has made `state` [`PARKING`] from [`RUNNING`], and
-///   `kthread_unpark()` by him when it has returned, or by who has made it [`UNPARKING`] from
-///   [`PARKED`]: so one at a time.
-/// * The thread does not end before it has made it [`OVER`] from [`RUNNING`].
+/// * The task that has made `state` [`ASKED`] from [`RUNNING`] is the only one that calls
+///   `kthread_park()`, in the state [`GATE`] or [`LEAVE`], in which the thread is at the gate.
+/// * `kthread_unpark()` is called by that task in the state [`LEAVE`], or by the task that has made
+///   `state` [`UNPARKING`] from [`PARKED`].
+/// * Once the thread is at the gate, only the two tasks named above make `state` [`RUNNING`] again, and
+///   the thread goes on only when that has happened.
+/// * `answered` is completed once for each time that the thread takes `state` out of [`ASKED`] or
+///   [`ASKED_UNPARK`], and waited for as often.
+#[pin_data]
 pub(super) struct Parking {
     state: Atomic<u32>,
-    /// The body has returned: the thread parks once more if it must, to be unparked at once.
-    returned: Atomic<bool>,
+    #[pin]
+    answered: Completion,
 }
 
 impl Parking {
-    pub(super) fn new() -> Self {
-        Self {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
             state: Atomic::new(RUNNING),
-            returned: Atomic::new(false),
-        }
+            answered <- Completion::new(),
+        })
     }
 
-    /// Parking will never be asked for: of a thread that has not begun and never will.
-    pub(super) fn never(&self) {
-        self.state.store(OVER, Relaxed);
+    /// Whether a task waits for the thread to come to the gate.
+    #[inline]
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.state.load(Acquire), ASKED | ASKED_UNPARK)
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.state.load(Acquire) == PARKED
+    }
+
+    /// Withdraws a request. Returns whether the thread had not answered.
+    fn withdraw(&self) -> bool {
+        [ASKED, ASKED_UNPARK]
+            .iter()
+            .any(|&asked| self.state.cmpxchg(asked, RUNNING, Full).is_ok())
+    }
+
+    /// Answers a request, and waits at the gate for as long as the thread is parked.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the thread that `self` belongs to.
+    unsafe fn pass(&self) {
+        let parks = self.state.cmpxchg(ASKED, GATE, Full).is_ok();
+        if !parks && self.state.cmpxchg(ASKED_UNPARK, PASSED, Full).is_err() {
+            // The request was withdrawn.
+            return;
+        }
+        self.answered.complete();
+        if !parks {
+            return;
+        }
+        loop {
+            // Before the state is read: the task that makes it `RUNNING` wakes this thread afterwards.
+            //
+            // SAFETY: The state is set back below, before anything else that may sleep.
+            unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
+            // The state may be `ASKED` again already: the next request is answered in the next sleep.
+            if !matches!(self.state.load(Acquire), GATE | LEAVE | PARKED | UNPARKING) {
+                break;
+            }
+            // SAFETY: By the function's contract this is a kernel thread.
+            if unsafe { bindings::kthread_should_park() } {
+                // SAFETY: This is a kernel thread, in its body, where it may sleep.
+                unsafe { bindings::kthread_parkme() };
+            } else {
+                // SAFETY: This is a kernel thread, in its body, where it may sleep.
+                unsafe { bindings::schedule() };
+            }
+        }
+        // SAFETY: The state of a running task may be set to `TASK_RUNNING` at any time.
+        unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
+    }
+
+    /// Refuses a request that is waiting and all later ones, because the body has returned.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the thread that `self` belongs to.
+    pub(super) unsafe fn end(&self) {
+        if matches!(self.state.xchg(OVER, Full), ASKED | ASKED_UNPARK) {
+            self.answered.complete();
+        }
     }
 }
 
 impl Core {
-    /// Parks the thread, and waits until it is.
-    pub(super) fn park(&self) -> Result {
-        let _waiting = self.wait_for()?;
-        let (state, task) = (&self.parking.state, self.task());
-        match state.cmpxchg(RUNNING, PARKING, Full) {
+    /// Parks the thread, and waits until it is parked.
+    pub(super) fn park(&self, limit: Limit) -> Result {
+        let (parking, task) = (&self.parking, self.task());
+        let state = &parking.state;
+        match state.cmpxchg(RUNNING, ASKED, Full) {
             Ok(_) => {}
             Err(OVER) => return Err(ESRCH),
             Err(_) => return Err(EBUSY),
         }
-        // Both are fully ordered: either we see that the thread is asked to stop, or who asks sees
-        // us.
-        if !self.should_stop() {
-            // SAFETY: The task is valid. It does not end while we are parking, nor is it unparked,
-            // by the invariants of `Parking`.
-            unsafe { bindings::kthread_park(task.as_ptr()) };
-            if !read_once(&self.parking.returned) && state.cmpxchg(PARKING, PARKED, Full).is_ok() {
-                return Ok(());
+        // Both are fully ordered: either we see that the thread is asked to stop, or the task that asks
+        // it sees the request and withdraws it in `unpark()`.
+        let answered = if self.should_stop() {
+            Err(ESRCH)
+        } else {
+            self.waits.wait_for(limit).and_then(|_waiting| {
+                task.wake_up();
+                parking.answered.wait(limit)
+            })
+        };
+        if let Err(error) = answered {
+            if parking.withdraw() {
+                return Err(error);
             }
-            // SAFETY: As above: it is for us to unpark it.
-            unsafe { bindings::kthread_unpark(task.as_ptr()) };
+            // The thread has just answered, and is about to complete this.
+            parking.answered.wait(Limit::None)?;
         }
-        state.store(RUNNING, Release);
-        // It may wait for that.
-        task.wake_up();
-        if self.should_stop() || read_once(&self.parking.returned) {
+        if matches!(state.load(Acquire), GATE | LEAVE) {
+            // The task that asks the thread to stop may have come before the request, and does not
+            // unpark the thread then.
+            if !self.should_stop() {
+                // SAFETY: The task is valid, and is a kernel thread that does not exit: by the
+                // invariants of `Parking` it is at the gate, where it calls `kthread_parkme()`, and no
+                // other task parks it.
+                unsafe { bindings::kthread_park(task.as_ptr()) };
+                if state.cmpxchg(GATE, PARKED, Full).is_ok() {
+                    return Ok(());
+                }
+                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is ours
+                // to unpark in the state `LEAVE`.
+                unsafe { bindings::kthread_unpark(task.as_ptr()) };
+            }
+            self.leave_gate();
+        } else if state.cmpxchg(PASSED, RUNNING, Full).is_err() {
+            // The body has returned.
             return Err(ESRCH);
         }
-        // It was parked, and somebody has unparked it since.
+        if self.should_stop() {
+            return Err(ESRCH);
+        }
+        // It was parked, or was about to be, and was unparked since.
         Ok(())
     }
 
-    /// Unparks the thread, if it is parked or is about to be. Does not wait.
+    /// Lets the thread go past the gate.
+    fn leave_gate(&self) {
+        self.parking.state.store(RUNNING, Release);
+        self.task().wake_up();
+    }
+
+    /// Unparks the thread, if it is parked or asked to park. Does not wait.
     pub(super) fn unpark(&self) {
-        let (state, task) = (&self.parking.state, self.task());
+        let state = &self.parking.state;
         loop {
-            let from = read_once(state);
-            if from != PARKED && from != PARKING {
-                return;
+            let from = state.load(Acquire);
+            let to = match from {
+                ASKED => ASKED_UNPARK,
+                GATE => LEAVE,
+                PARKED => UNPARKING,
+                _ => return,
+            };
+            if state.cmpxchg(from, to, Full).is_err() {
+                continue;
             }
-            if state.cmpxchg(from, UNPARKING, Full).is_ok() {
-                if from == PARKED {
-                    break;
-                }
-                // Who parks it will do this.
-                return;
+            if to == UNPARKING {
+                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is ours
+                // to unpark.
+                unsafe { bindings::kthread_unpark(self.task().as_ptr()) };
+                self.leave_gate();
             }
-        }
-        // SAFETY: The task is valid. It does not end before the state is changed below.
-        unsafe { bindings::kthread_unpark(task.as_ptr()) };
-        state.store(RUNNING, Release);
-        task.wake_up();
-    }
-
-    pub(super) fn is_parked(&self) -> bool {
-        self.parking.state.load(Acquire) == PARKED
-    }
-
-    /// The body has returned: answers who parks it, and lets nobody begin with that.
-    ///
-    /// # Safety
-    ///
-    /// Must be called in the thread.
-    pub(super) unsafe fn end_parking(&self) {
-        write_once(&self.parking.returned, true);
-        // Mostly nobody asks.
-        if self.parking.state.cmpxchg(RUNNING, OVER, Full).is_ok() {
             return;
         }
-        loop {
-            // Before the state is read: who changes it afterwards wakes us.
-            //
-            // SAFETY: It is undone below, before anything else that may sleep.
-            unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
-            if self.parking.state.cmpxchg(RUNNING, OVER, Full).is_ok() {
-                break;
-            }
-            if should_park() {
-                // SAFETY: This is a kernel thread, which may sleep; the state is set by this.
-                unsafe { bindings::kthread_parkme() };
-            } else {
-                // SAFETY: We are in a thread of our own, and hold nothing.
-                unsafe { bindings::schedule() };
-            }
-        }
-        // SAFETY: A running task may always say that it runs.
-        unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
     }
 }

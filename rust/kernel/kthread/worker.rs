@@ -24,8 +24,8 @@
 //!   is refused ([`EXDEV`]).
 //! * A worker runs works of its own module only ([`EINVAL`]), as it is that module's end that waits for
 //!   it.
-//! * What would wait for itself is refused ([`EDEADLK`]); a worker that is dropped by a work of its own
-//!   is ended as soon as that has returned. (Two workers that wait for each other are not found out.)
+//! * A call that would wait for itself, directly or through other threads and workers, is refused
+//!   ([`EDEADLK`]); a worker that is dropped there is ended as soon as its work has returned.
 //!
 //! # Examples
 //!
@@ -87,7 +87,15 @@
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
 use super::{
-    waits::Lock,
+    completion::{
+        Completion,
+        Limit, //
+    },
+    start::Start,
+    waits::{
+        Lock,
+        Waits, //
+    },
     with_mm,
     Builder,
     Plain, //
@@ -112,6 +120,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        list_head,
         Attachment,
         Owner,
         Refused,
@@ -282,7 +291,8 @@ unsafe fn delayed_work_of(node: NonNull<Node>) -> *mut bindings::kthread_delayed
 pub struct KthreadWork<T: ?Sized, const ID: u64 = 0> {
     #[pin]
     node: Opaque<Node>,
-    _item: PhantomData<T>,
+    // Invariant: `T` has chosen the functions that are called with the item.
+    _item: PhantomData<fn(*mut T) -> *mut T>,
 }
 
 // SAFETY: A node may be used from any thread, and there is no `T` in it.
@@ -324,7 +334,8 @@ impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadWork<T, ID> {
 pub struct KthreadDelayedWork<T: ?Sized, const ID: u64 = 0> {
     #[pin]
     node: Opaque<DelayedNode>,
-    _item: PhantomData<T>,
+    // Invariant: `T` has chosen the functions that are called with the item.
+    _item: PhantomData<fn(*mut T) -> *mut T>,
 }
 
 // SAFETY: A node may be used from any thread, and there is no `T` in it.
@@ -359,37 +370,55 @@ impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadDelayedWork<T, ID> {
     }
 }
 
-/// Says which field of an object is its [`KthreadWork`].
+mod private {
+    //! Keeps others from saying that a type is a work.
+
+    /// The field of an object of type `T`: a [`KthreadWork`](super::KthreadWork) or a
+    /// [`KthreadDelayedWork`](super::KthreadDelayedWork).
+    pub trait Field<T: ?Sized, const ID: u64> {}
+
+    impl<T: ?Sized, const ID: u64> Field<T, ID> for super::KthreadWork<T, ID> {}
+    impl<T: ?Sized, const ID: u64> Field<T, ID> for super::KthreadDelayedWork<T, ID> {}
+}
+
+/// Says which field of an object is its work.
 ///
-/// Is implemented by [`impl_has_kthread_work!`].
+/// Is implemented by [`impl_has_kthread_work!`] and [`impl_has_kthread_delayed_work!`].
 ///
 /// # Safety
 ///
 /// Both methods must use the same field.
 pub unsafe trait HasKthreadWork<T, const ID: u64 = 0> {
+    /// The type of the field: [`KthreadWork<T, ID>`] or [`KthreadDelayedWork<T, ID>`].
+    ///
+    /// Both begin with the same node, so that this is all that tells whether there is a timer.
+    type Field: private::Field<T, ID>;
+
     /// Returns the field of an object.
     ///
     /// # Safety
     ///
     /// `this` must point at a valid object.
-    unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut KthreadWork<T, ID>;
+    unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut Self::Field;
 
     /// Returns the object that a field is in.
     ///
     /// # Safety
     ///
     /// `work` must point at that field of a valid object.
-    unsafe fn kthread_work_container_of(work: *mut KthreadWork<T, ID>) -> *mut Self;
+    unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self;
 }
 
-/// Says which field of an object is its [`KthreadDelayedWork`].
-///
-/// Is implemented by [`impl_has_kthread_delayed_work!`].
-///
-/// # Safety
-///
-/// What [`HasKthreadWork`] returns must be at a [`KthreadDelayedWork`].
-pub unsafe trait HasKthreadDelayedWork<T, const ID: u64 = 0>: HasKthreadWork<T, ID> {}
+/// An object whose work has a delay: its field is a [`KthreadDelayedWork`].
+pub trait HasKthreadDelayedWork<T, const ID: u64 = 0>:
+    HasKthreadWork<T, ID, Field = KthreadDelayedWork<T, ID>>
+{
+}
+
+impl<X, T, const ID: u64> HasKthreadDelayedWork<T, ID> for X where
+    X: HasKthreadWork<T, ID, Field = KthreadDelayedWork<T, ID>>
+{
+}
 
 /// Says which field of a struct is its [`KthreadWork`].
 #[macro_export]
@@ -399,27 +428,36 @@ macro_rules! impl_has_kthread_work {
        for $self:ty
        { self.$field:ident }
     )*) => {$(
+        $crate::impl_has_kthread_work!(
+            @impl KthreadWork [$($($generics)*)?] [$work_type $(, $id)?] [$self] $field
+        );
+    )*};
+    (@impl $kind:ident [$($generics:tt)*] [$work_type:ty $(, $id:tt)?] [$self:ty] $field:ident) => {
+        // The generics must be just that: here they are parsed without `unsafe` before them.
+        const _: () = {
+            #[allow(dead_code)]
+            fn parameters<$($generics)*>() {}
+        };
+
         // SAFETY: Both methods use the same field.
-        unsafe impl$(<$($generics)*>)?
+        unsafe impl<$($generics)*>
             $crate::kthread::worker::HasKthreadWork<$work_type $(, $id)?> for $self
         {
+            type Field = $crate::kthread::worker::$kind<$work_type $(, $id)?>;
+
             #[inline]
-            unsafe fn raw_get_kthread_work(
-                this: *mut Self,
-            ) -> *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?> {
+            unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut Self::Field {
                 // SAFETY: The caller promises that the pointer is not dangling.
                 unsafe { &raw mut (*this).$field }
             }
 
             #[inline]
-            unsafe fn kthread_work_container_of(
-                work: *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?>,
-            ) -> *mut Self {
+            unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self {
                 // SAFETY: The caller promises that the pointer is at the field of that object.
                 unsafe { $crate::container_of!(work, Self, $field) }
             }
         }
-    )*};
+    };
 }
 pub use crate::impl_has_kthread_work;
 
@@ -470,36 +508,9 @@ macro_rules! impl_has_kthread_delayed_work {
        for $self:ty
        { self.$field:ident }
     )*) => {$(
-        // SAFETY: The methods below use a field of that type.
-        unsafe impl$(<$($generics)*>)?
-            $crate::kthread::worker::HasKthreadDelayedWork<$work_type $(, $id)?> for $self {}
-
-        // SAFETY: Both methods use the same field, which begins as a `KthreadWork` does.
-        unsafe impl$(<$($generics)*>)?
-            $crate::kthread::worker::HasKthreadWork<$work_type $(, $id)?> for $self
-        {
-            #[inline]
-            unsafe fn raw_get_kthread_work(
-                this: *mut Self,
-            ) -> *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?> {
-                // SAFETY: The caller promises that the pointer is not dangling.
-                let work: *mut $crate::kthread::worker::KthreadDelayedWork<
-                    $work_type $(, $id)?
-                > = unsafe { &raw mut (*this).$field };
-                work.cast()
-            }
-
-            #[inline]
-            unsafe fn kthread_work_container_of(
-                work: *mut $crate::kthread::worker::KthreadWork<$work_type $(, $id)?>,
-            ) -> *mut Self {
-                let work: *mut $crate::kthread::worker::KthreadDelayedWork<
-                    $work_type $(, $id)?
-                > = work.cast();
-                // SAFETY: The caller promises that the pointer is at the field of that object.
-                unsafe { $crate::container_of!(work, Self, $field) }
-            }
-        }
+        $crate::impl_has_kthread_work!(
+            @impl KthreadDelayedWork [$($($generics)*)?] [$work_type $(, $id)?] [$self] $field
+        );
     )*};
 }
 pub use crate::impl_has_kthread_delayed_work;
@@ -532,7 +543,7 @@ pub unsafe trait KthreadWorkPointer<const ID: u64>: Sized + Send + 'static {
 ///
 /// # Safety
 ///
-/// The nodes must be those of [`DelayedNode`]s.
+/// Each node must be the beginning of a [`DelayedNode`].
 pub unsafe trait KthreadDelayedWorkPointer<const ID: u64>: KthreadWorkPointer<ID> {}
 
 /// The node of an object.
@@ -627,7 +638,7 @@ where
     }
 }
 
-// SAFETY: The trait `HasKthreadDelayedWork` says so.
+// SAFETY: The field of a `HasKthreadDelayedWork` is a `KthreadDelayedWork`, which is a `DelayedNode`.
 unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Pin<KBox<T>> where
     T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadDelayedWork<T, ID> + Send + 'static
 {
@@ -654,7 +665,7 @@ where
     }
 }
 
-// SAFETY: The trait `HasKthreadDelayedWork` says so.
+// SAFETY: The field of a `HasKthreadDelayedWork` is a `KthreadDelayedWork`, which is a `DelayedNode`.
 unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Arc<T> where
     T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadDelayedWork<T, ID> + Send + Sync + 'static
 {
@@ -664,18 +675,24 @@ unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Arc<T> where
 ///
 /// # Invariants
 ///
-/// * `users` counts those who use `worker`, each from before it has looked whether the queue is
+/// * `users` counts the tasks that use `worker`, each from before it has looked whether the queue is
 ///   closed until it does not touch it any more; it is negative once that is closed.
 /// * `task` is the worker's thread, to which a reference is held, or null if it could not be made.
-/// * When `ended` is set nobody uses `worker` any more, and there is nothing in it.
+/// * `leftover` is the head of a list of works that were pending when the worker ended. Only the task
+///   that ends the worker uses it.
+/// * When `ended` is set no task uses `worker` any more, and there is nothing in it nor in `leftover`.
 #[pin_data(PinnedDrop)]
 pub struct Queue {
     #[pin]
     attachment: Attachment,
     #[pin]
     worker: Opaque<bindings::kthread_worker>,
+    #[pin]
+    leftover: Opaque<bindings::list_head>,
     users: Atomic<i32>,
     task: Atomic<*mut bindings::task_struct>,
+    start: Start,
+    waits: Waits,
     ended: Atomic<bool>,
     /// Ends the worker, if it was dropped by a work of its own.
     #[pin]
@@ -717,7 +734,7 @@ impl Queue {
         name: || "KthreadWorker",
         request: None,
         end: Self::end_leaked,
-        discard: None,
+        discard: Some(Self::discard_leaked),
         release: Some(Self::release),
     };
 
@@ -742,6 +759,16 @@ impl Queue {
         unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) }
     }
 
+    /// The node of the worker in the graph of waits.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid.
+    pub(super) unsafe fn waits_of(this: *const Self) -> *const Waits {
+        // SAFETY: By the function's contract.
+        unsafe { &raw const (*this).waits }
+    }
+
     fn task(&self) -> &Task {
         // SAFETY: By the type's invariants it is valid: nobody else has a queue without one. `Task` is
         // transparent.
@@ -751,6 +778,16 @@ impl Queue {
     /// Whether we are in one of its works.
     fn is_current(&self) -> bool {
         ptr::eq(Task::current_raw(), self.task.load(Relaxed))
+    }
+
+    /// Why a closed queue refuses.
+    #[cold]
+    fn closed_error(&self) -> Error {
+        if self.attachment.owner().is_closed() {
+            ENODEV
+        } else {
+            ESHUTDOWN
+        }
     }
 
     /// Keeps the queue from being closed, if it is not.
@@ -802,15 +839,21 @@ impl Queue {
         }
         // SAFETY: It was given up for its node by the caller, and was not queued.
         let item = unsafe { P::from_node(node) };
-        Err(Refused::new(item, Error::from_errno(ret)))
+        let error = match Error::from_errno(ret) {
+            error if error == ESHUTDOWN => self.closed_error(),
+            error => error,
+        };
+        Err(Refused::new(item, error))
     }
 
     /// Lets the node be queued here.
     #[cold]
     fn bind(&self, node: &Node) -> Result {
-        // The vtable's address would not do: constants of two modules may be one.
-        if !self.attachment.owner().is_of(node.vtable.run as *const ()) {
-            return Err(EINVAL);
+        // The vtable's address would not do: constants of two modules may be one. Functions of Tether's
+        // own stay.
+        match Owner::of(node.vtable.run as *const ()) {
+            Ok(owner) if owner.is_permanent() || ptr::eq(owner, self.attachment.owner()) => {}
+            _ => return Err(EINVAL),
         }
         let before = {
             let _lock = Lock::new();
@@ -855,7 +898,7 @@ impl Queue {
     ///
     /// * [`EBUSY`] if it is pending already, or is being cancelled;
     /// * [`EXDEV`] if it is bound to another worker;
-    /// * [`ESHUTDOWN`] if the worker is going;
+    /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going;
     /// * [`EINVAL`] if its callback is not in the module that the worker was made for.
     #[doc(alias = "kthread_queue_work")]
     #[inline]
@@ -997,26 +1040,101 @@ impl Queue {
 
     /// Waits until all that is pending now has run. Delays are not waited for.
     ///
-    /// Sleeps, not interruptibly.
+    /// # Context
+    ///
+    /// Process context; sleeps uninterruptibly, for as long as the works take.
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] if this is called by a work of this worker; [`ESHUTDOWN`] if the worker is going.
+    /// * [`EDEADLK`] if this is called by a work of this worker, or by a thread that the worker waits
+    ///   for;
+    /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
-        if self.is_current() {
-            return Err(EDEADLK);
-        }
-        let _user = self.enter().ok_or(ESHUTDOWN)?;
+        let _waiting = self.waits.wait_for(Limit::None)?;
+        let _user = self.enter().ok_or_else(|| self.closed_error())?;
         // SAFETY: The worker is there, with its thread, as it is not closed.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
         Ok(())
     }
 
+    /// Like [`Queue::flush`], but a fatal signal ends the wait: for a task that acts on behalf of a
+    /// user.
+    ///
+    /// # Context
+    ///
+    /// Process context; allocates, and sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::flush`], [`EINTR`] if the current task was killed, and [`ENOMEM`].
+    pub fn flush_killable(&self) -> Result {
+        self.flush_within(Limit::Killed)
+    }
+
+    /// Like [`Queue::flush_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    ///
+    /// # Context
+    ///
+    /// Process context; allocates, and sleeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::flush_killable`], and [`ETIMEDOUT`] if the works have not run within `time`.
+    pub fn flush_timeout(&self, time: Delta) -> Result {
+        self.flush_within(Limit::killed_or_after(time))
+    }
+
+    /// Waits for a work of Tether's own, which stays in the queue if the wait ends before.
+    fn flush_within(&self, limit: Limit) -> Result {
+        let _waiting = self.waits.wait_for(limit)?;
+        let flush = Arc::pin_init(
+            pin_init!(Flush {
+                done <- Completion::new(),
+                work <- KthreadWork::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        self.enqueue(flush.clone())?;
+        flush.done.wait(limit)
+    }
+
+    /// Takes a node out of the queue, if it is pending, and waits until it is not running. Returns whether
+    /// it was pending, also with the error.
+    ///
+    /// # Errors
+    ///
+    /// [`EDEADLK`] if the worker waits for the current thread, or is the current thread, and is running
+    /// the node.
+    ///
+    /// # Safety
+    ///
+    /// The node must be valid and bound to this queue, which must have a user.
+    unsafe fn cancel_node(&self, node: NonNull<Node>) -> (bool, Result) {
+        // SAFETY: By the function's contract.
+        let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
+        let mut running = false;
+        // SAFETY: By the function's contract the node is valid, and was given to no other worker but this
+        // one, which is there.
+        let pending = unsafe {
+            bindings::tether_kthread_cancel_begin(self.worker.get(), work, delayed, &mut running)
+        };
+        if !running {
+            return (pending, Ok(()));
+        }
+        let waiting = self.waits.wait_for(Limit::None);
+        // SAFETY: As above; the work is running, so that it is being cancelled.
+        unsafe { bindings::tether_kthread_cancel_end(self.worker.get(), work, waiting.is_ok()) };
+        (pending, waiting.map(|_| ()))
+    }
+
     /// Waits until the item is neither pending nor running. If its delay is not over, it ends now.
     ///
-    /// Sleeps, not interruptibly. If the item enqueues itself again, or others do, it may be pending
-    /// anew when this returns.
+    /// If the item enqueues itself again, or others do, it may be pending anew when this returns.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps uninterruptibly, for as long as the works before the item take.
     ///
     /// # Errors
     ///
@@ -1030,27 +1148,33 @@ impl Queue {
         if self.is_current() {
             return Err(EDEADLK);
         }
-        let _user = self.enter().ok_or(ESHUTDOWN)?;
+        let _user = self.enter().ok_or_else(|| self.closed_error())?;
         // SAFETY: `item` keeps the node valid.
         let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-        if !self.has(node) {
+        // SAFETY: The node is valid, and if it is bound to this queue then the worker is its own.
+        if !self.has(node)
+            || !unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) }
+        {
             return Ok(());
         }
-        // `kthread_flush_work()` waits for ever for a work whose delay is not over.
+        let _waiting = self.waits.wait_for(Limit::None)?;
+        // `kthread_flush_work()` never returns for a work whose delay is not over.
         //
         // SAFETY: The node is valid.
         if !unsafe { node.as_ref() }.delayed {
-            // SAFETY: As above. It was given to no other worker but this one, which is there.
+            // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
             unsafe { bindings::kthread_flush_work(work_of(node)) };
             return Ok(());
         }
-        // SAFETY: As above, and its work is a delayed one.
-        if unsafe { bindings::tether_kthread_cancel_work(self.worker.get(), work_of(node), true) } {
+        // SAFETY: The node is valid and bound to this queue, which has a user.
+        let (pending, waited) = unsafe { self.cancel_node(node) };
+        if pending {
             // SAFETY: It was pending, so that a reference was given up for it.
             let item = unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) };
-            // Somebody may have enqueued it meanwhile, and then that is what is wanted.
+            // If it was enqueued meanwhile, it is pending as it should be.
             let _ = self.enqueue(item);
         }
+        waited?;
         // SAFETY: The worker is there, with its thread, as it is not closed.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
         Ok(())
@@ -1058,11 +1182,17 @@ impl Queue {
 
     /// Takes an item back if it is pending, and waits until it is not running.
     ///
-    /// Nobody can enqueue it while this waits. Sleeps, not interruptibly.
+    /// The item cannot be enqueued while this waits.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps uninterruptibly if the item is running, for as long as that takes.
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] if this is called by the item's own callback.
+    /// * [`EDEADLK`] if the item is running, and this is called by its own callback, or by a thread that
+    ///   the worker waits for. An item that was pending as well is pending again, without its delay;
+    /// * [`ENODEV`] if the module of the worker is going.
     #[doc(alias = "kthread_cancel_work_sync")]
     #[doc(alias = "kthread_cancel_delayed_work_sync")]
     pub fn cancel<T, const ID: u64>(&self, item: &Arc<T>) -> Result<Option<Arc<T>>>
@@ -1072,48 +1202,33 @@ impl Queue {
     {
         // SAFETY: `item` keeps the node valid.
         let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-        // SAFETY: The node is valid.
-        let work = unsafe { work_of(node) };
-        // What a worker runs does not change while we are what it runs.
-        //
-        // SAFETY: The worker is valid.
-        if self.is_current() && ptr::eq(unsafe { (*self.worker.get()).current_work }, work) {
-            return Err(EDEADLK);
-        }
-        // If the worker is going, then who ends it drops what is pending.
-        let Some(_user) = self.enter().filter(|_| self.has(node)) else {
+        let Some(_user) = self.enter() else {
+            // The task that ends the worker drops what is pending.
+            return match self.closed_error() {
+                error if error == ENODEV => Err(error),
+                _ => Ok(None),
+            };
+        };
+        if !self.has(node) {
             return Ok(None);
-        };
-        // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
-        let pending = unsafe {
-            bindings::tether_kthread_cancel_work(self.worker.get(), work, node.as_ref().delayed)
-        };
+        }
+        // SAFETY: The node is valid and bound to this queue, which has a user.
+        let (pending, waited) = unsafe { self.cancel_node(node) };
         // SAFETY: If it was pending then a reference was given up for it, and is ours.
-        Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
-    }
-
-    /// Drops what is pending, and is not waiting for its delay.
-    ///
-    /// # Safety
-    ///
-    /// The queue must be closed, with no users; if `delayed`, then what is waiting for its delay is
-    /// dropped too, for which the thread must have ended.
-    unsafe fn drop_pending(&self, delayed: bool) {
-        loop {
-            // SAFETY: The worker is valid; by the function's contract nobody else takes out of it
-            // what may be returned but the thread, under its lock.
-            let work = unsafe { bindings::tether_kthread_take_work(self.worker.get(), delayed) };
-            if work.is_null() {
-                return;
+        let item = pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) });
+        match waited {
+            Ok(()) => Ok(item),
+            Err(error) => {
+                // It stays pending. If it was enqueued meanwhile, the other reference is pending.
+                if let Some(item) = item {
+                    let _ = self.enqueue(item);
+                }
+                Err(error)
             }
-            // SAFETY: With no users, what is queued is a node's: nobody waits in it for others.
-            let node = unsafe { Node::from_work(work) };
-            // SAFETY: It was pending, and is no more.
-            unsafe { (node.as_ref().vtable.release)(node) };
         }
     }
 
-    /// Stops the thread, and drops what is pending. Sleeps.
+    /// Stops the thread, and keeps what is pending for [`Queue::drop_leftover`]. Sleeps.
     ///
     /// `complain` is called every ten seconds while it waits for a work to return.
     ///
@@ -1133,28 +1248,55 @@ impl Queue {
         while self.users.load(Acquire) != CLOSED {
             wait();
         }
-        // SAFETY: It is closed, with no users.
-        unsafe { self.drop_pending(false) };
-        // What `kthread_stop()` would wait for, but in silence.
+        // What is pending does not run any more. Dropping it calls destructors of the module, and others
+        // may wait until the worker has ended; so that is done later.
         //
-        // SAFETY: The worker is valid.
-        while !unsafe { bindings::tether_kthread_worker_idle(self.worker.get()) } {
+        // `kthread_stop()` would wait for the work that is running, but in silence.
+        //
+        // SAFETY: The worker is valid and closed, with no users, and `leftover` is ours.
+        while !unsafe {
+            bindings::tether_kthread_take_pending(self.worker.get(), self.leftover.get())
+        } {
             wait();
         }
         // SAFETY: The thread is a kernel thread, and is stopped once; it is not ours, by the
         // function's contract.
         unsafe { bindings::kthread_stop(self.task.load(Relaxed)) };
-        // SAFETY: As above, and the thread has ended.
-        unsafe { self.drop_pending(true) };
+    }
+
+    /// Drops what was pending when the worker ended, be it waiting for its delay or not.
+    ///
+    /// # Safety
+    ///
+    /// [`Queue::end`] must have returned, and this is called once. The text of the module must be there.
+    unsafe fn drop_leftover(&self) {
+        loop {
+            // SAFETY: The worker is valid and closed, its thread has ended, and `leftover` is ours.
+            let work = unsafe {
+                bindings::tether_kthread_take_work(self.worker.get(), self.leftover.get())
+            };
+            if work.is_null() {
+                break;
+            }
+            // SAFETY: With no users, what is queued is the work of a node: no task flushes.
+            let node = unsafe { Node::from_work(work) };
+            // SAFETY: The node was pending, and was just taken out of its list.
+            unsafe { (node.as_ref().vtable.release)(node) };
+        }
+        // INVARIANT: There are no users, and nothing is left.
         self.ended.store(true, Release);
     }
 
     /// Ends the worker, if its owner's end does not.
+    ///
+    /// Must not be called by one of its works.
     fn end_attached(&self) {
         if let Some(_entered) = self.attachment.detach() {
-            // SAFETY: It was just taken off the list, and we are not in one of its works, as the
-            // callers have seen to.
+            // SAFETY: It was just taken off the list, and by the function's contract we are not in one
+            // of its works.
             unsafe { self.end(|| {}) };
+            // SAFETY: It has just ended, and `_entered` keeps the text of the module.
+            unsafe { self.drop_leftover() };
             // SAFETY: The list's reference is ours now, and the caller has another.
             drop(unsafe { Arc::from_raw(self) });
         }
@@ -1173,6 +1315,18 @@ impl Queue {
             || pr_warn!("a work of worker {pid} does not return: its module cannot go\n");
         // SAFETY: The owner's end has taken it off the list.
         unsafe { this.end(complain) };
+    }
+
+    /// The owner's end has published that the worker has ended.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::discard`] says.
+    unsafe fn discard_leaked(attachment: *const Attachment) {
+        // SAFETY: By the function's contract.
+        let this = unsafe { Self::from_attachment(attachment) };
+        // SAFETY: `end_leaked` has returned, and the owner's end keeps the text of the module.
+        unsafe { this.drop_leftover() };
     }
 
     /// # Safety
@@ -1220,11 +1374,49 @@ where
     }
 }
 
+/// A work that tells when the works before it have run.
+#[pin_data]
+struct Flush {
+    #[pin]
+    done: Completion,
+    #[pin]
+    work: KthreadWork<Flush>,
+}
+
+impl_has_kthread_work! {
+    impl HasKthreadWork<Self> for Flush { self.work }
+}
+
+impl KthreadWorkItem for Flush {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>, _context: &WorkContext<'_>) {
+        this.done.complete_all();
+    }
+}
+
+/// The function of a worker's thread. It is in text that never goes away.
+///
+/// # Safety
+///
+/// Called once for a thread, in it, with its [`Queue`], which stays valid until the thread has ended.
+#[inline(never)]
+pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
+    // SAFETY: By the function's contract.
+    let queue = unsafe { &*data.cast::<Queue>() };
+    // SAFETY: This is called once, by the thread that the state belongs to. The queue is valid.
+    if !unsafe { queue.start.wait() } {
+        return EINTR.to_errno();
+    }
+    // SAFETY: The worker is initialised, and this is its thread.
+    unsafe { bindings::kthread_worker_fn(queue.worker.get().cast()) }
+}
+
 /// A thread that runs works, which are enqueued on its [`Queue`].
 ///
 /// Dropping it waits for the work that is running, and drops those that are pending: that may sleep.
-/// ([`Queue::flush`] lets them run first.) In one of its own works it only lets go of the worker, which
-/// is ended afterwards.
+/// ([`Queue::flush`] lets them run first.) If it is dropped by one of its own works, or by a thread that
+/// the worker waits for, the worker is ended later, by a workqueue.
 pub struct KthreadWorker {
     queue: Arc<Queue>,
 }
@@ -1246,11 +1438,12 @@ impl Deref for KthreadWorker {
 
 impl Drop for KthreadWorker {
     fn drop(&mut self) {
-        if self.queue.is_current() {
-            // Waiting for ourselves would be for ever. It is enqueued once: there is one worker.
-            let _ = workqueue::system_unbound().enqueue(self.queue.clone());
-        } else {
-            self.queue.end_attached();
+        match self.queue.waits.wait_for(Limit::None) {
+            Ok(_waiting) => self.queue.end_attached(),
+            Err(_) => {
+                // This thread would wait for itself. The queue is enqueued once: there is one worker.
+                let _ = workqueue::system_unbound().enqueue(self.queue.clone());
+            }
         }
     }
 }
@@ -1287,8 +1480,11 @@ impl Builder<'_, Plain> {
                         unsafe { (*slot).flags = bindings::KTW_FREEZABLE };
                     }
                 }),
+                leftover <- list_head(),
                 users: Atomic::new(0),
                 task: Atomic::new(ptr::null_mut()),
+                start: Start::new(),
+                waits: Waits::new(),
                 ended: Atomic::new(false),
                 reaper <- workqueue::new_work!("tether::kthread::worker::Queue::reaper"),
             }),
@@ -1296,17 +1492,16 @@ impl Builder<'_, Plain> {
         )?;
         let create = || {
             let worker = queue.worker.get();
-            // SAFETY: The worker is there until the thread has ended.
-            let task = unsafe {
-                self.settings
-                    .create_task(bindings::kthread_worker_fn, worker.cast())
-            }?;
+            let data = Arc::as_ptr(&queue).cast_mut().cast();
+            // SAFETY: `main` expects a queue, which is valid until the thread has ended.
+            let task = unsafe { self.settings.create_task(main, data) }?;
             // INVARIANT: The reference is ours.
             queue.task.store(task.as_ptr(), Relaxed);
-            // SAFETY: The thread does not run yet, and nobody else has the worker.
+            // SAFETY: The thread has not been started, and no other task has the worker.
             unsafe { (*worker).task = task.as_ptr() };
             // The list's.
             let _ = Arc::into_raw(queue.clone());
+            queue.start.start();
             queue.task().wake_up();
             Ok(())
         };

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A completion whose waiter can be killed, or gives up after a time.
+//!
+//! [`sync::Completion`](crate::sync::Completion) waits uninterruptibly and without a limit.
+//!
+//! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
+
+use crate::{
+    bindings,
+    prelude::*,
+    tether::as_jiffies,
+    time::{
+        Delta,
+        Jiffies, //
+    },
+    types::Opaque, //
+};
+
+/// What ends a wait besides the event that is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum Limit {
+    /// Nothing.
+    None,
+    /// This time, in jiffies.
+    After(Jiffies),
+    /// A fatal signal.
+    Killed,
+    /// A fatal signal, or this time, in jiffies.
+    KilledOrAfter(Jiffies),
+}
+
+impl Limit {
+    /// A fatal signal, or `time`, which is rounded up to whole jiffies.
+    pub(super) fn killed_or_after(time: Delta) -> Self {
+        Self::KilledOrAfter(as_jiffies(time))
+    }
+
+    /// Whether the wait ends by itself in any case.
+    pub(super) fn is_timed(self) -> bool {
+        matches!(self, Self::After(_) | Self::KilledOrAfter(_))
+    }
+}
+
+/// An event that is waited for.
+///
+/// # Invariants
+///
+/// `inner` is an initialised `struct completion`.
+#[pin_data]
+#[repr(transparent)]
+pub(super) struct Completion {
+    #[pin]
+    inner: Opaque<bindings::completion>,
+}
+
+// SAFETY: A completion has a lock of its own, and may be used from any task.
+unsafe impl Send for Completion {}
+// SAFETY: All methods take a shared reference and rely on the lock inside of the completion.
+unsafe impl Sync for Completion {}
+
+impl Completion {
+    /// Creates an event that has not happened.
+    pub(super) fn new() -> impl PinInit<Self> {
+        // INVARIANT: `init_completion()` initialises the completion.
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                // SAFETY: `slot` is valid for writes, and the completion does not move afterwards.
+                unsafe { bindings::init_completion(slot) };
+            }),
+        })
+    }
+
+    /// Wakes one waiter, or lets the next one pass.
+    pub(super) fn complete(&self) {
+        // SAFETY: By the type's invariants the completion is initialised.
+        unsafe { bindings::complete(self.inner.get()) };
+    }
+
+    /// Wakes all waiters, and lets later ones pass.
+    pub(super) fn complete_all(&self) {
+        // SAFETY: By the type's invariants the completion is initialised.
+        unsafe { bindings::complete_all(self.inner.get()) };
+    }
+
+    /// Whether [`Completion::complete_all`] was called, or a [`Completion::complete`] has met no waiter.
+    pub(super) fn is_done(&self) -> bool {
+        // SAFETY: By the type's invariants the completion is initialised.
+        unsafe { bindings::completion_done(self.inner.get()) }
+    }
+
+    /// Waits for the event.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the task was killed, [`ETIMEDOUT`] if the time is over; as `limit` says.
+    pub(super) fn wait(&self, limit: Limit) -> Result {
+        let inner = self.inner.get();
+        match limit {
+            Limit::None => {
+                // SAFETY: By the type's invariants the completion is initialised.
+                unsafe { bindings::wait_for_completion(inner) };
+                Ok(())
+            }
+            // SAFETY: By the type's invariants the completion is initialised.
+            Limit::After(jiffies) => {
+                match unsafe { bindings::wait_for_completion_timeout(inner, jiffies) } {
+                    0 => Err(ETIMEDOUT),
+                    _ => Ok(()),
+                }
+            }
+            // SAFETY: By the type's invariants the completion is initialised.
+            Limit::Killed => match unsafe { bindings::wait_for_completion_killable(inner) } {
+                0 => Ok(()),
+                _ => Err(EINTR),
+            },
+            Limit::KilledOrAfter(jiffies) => {
+                let jiffies = jiffies.min(c_long::MAX as Jiffies);
+                // SAFETY: By the type's invariants the completion is initialised.
+                match unsafe { bindings::wait_for_completion_killable_timeout(inner, jiffies) } {
+                    0 => Err(ETIMEDOUT),
+                    left if left < 0 => Err(EINTR),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
