@@ -364,6 +364,31 @@ pub(crate) fn make(kind: Kind, place: &Place, random: u32) -> Result<KBox<dyn Th
             worker_circle(place.module, kind)?;
             made(())
         }
+        Kind::ThreadRing => {
+            thread_ring(kind)?;
+            made(())
+        }
+        Kind::WorkerRing => {
+            worker_ring(place.module, kind)?;
+            made(())
+        }
+        Kind::Supervisor => {
+            let counted = Counted::new(kind);
+            let supervisor = kthread::spawn(c"kinds-supervisor", move |_| supervise(counted))?;
+            core::mem::forget(supervisor);
+            made(())
+        }
+        Kind::WorkSupervisor => {
+            let counted = Counted::new(kind);
+            let worker = Builder::new(c"kinds-supervisor").worker(place.module)?;
+            worker.try_spawn(GFP_KERNEL, move |_| supervise(counted))?;
+            core::mem::forget(worker);
+            made(())
+        }
+        Kind::FlushRing => {
+            flush_ring(place.module, kind)?;
+            made(())
+        }
         Kind::PollDevice => {
             let device = PollMiscDeviceRegistration::<Device>::register(MiscDeviceOptions {
                 name: c"tether-kinds",
@@ -820,26 +845,101 @@ fn circle<T>() -> Result<Arc<Circle<T>>> {
     Arc::pin_init(pin_init!(Circle { own <- new_mutex!(None) }), GFP_KERNEL)
 }
 
+/// Enqueues a work that runs until the worker is closed, and looks at that only when the returned
+/// completion is completed. So works that are enqueued before are pending when the worker ends.
+fn keep_busy(worker: &KthreadWorker) -> Result<Arc<Completion>> {
+    let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+    let gate = go.clone();
+    worker.try_spawn(GFP_KERNEL, move |context| {
+        gate.wait_for_completion();
+        while context.queue().try_spawn(GFP_KERNEL, |_| ()).is_ok() {
+            fsleep(Delta::from_millis(1));
+        }
+    })?;
+    Ok(go)
+}
+
 /// A worker whose pending work has it, while another work runs.
 fn worker_circle(module: &'static ThisModule, kind: Kind) -> Result {
     let own = circle::<KthreadWorker>()?;
     let captured = own.clone();
     let worker = Builder::new(c"kinds-circle").worker(module)?;
-    let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
-    let gate = go.clone();
-    // Until it is sure that the other one is pending.
-    worker.try_spawn(GFP_KERNEL, move |context| {
-        gate.wait_for_completion();
-        // As long as the worker is not closed.
-        while context.queue().try_spawn(GFP_KERNEL, |_| ()).is_ok() {
-            fsleep(Delta::from_millis(1));
-        }
-    })?;
+    let go = keep_busy(&worker)?;
     let counted = Counted::new(kind);
     let last = worker.try_spawn(GFP_KERNEL, move |_| drop((captured, counted)));
     *own.own.lock() = Some(worker);
     go.complete_all();
     Ok(last?)
+}
+
+/// The end of a module finds an unstarted thread first. Its body owns the handle of a running thread,
+/// which waits until the first one has ended.
+fn thread_ring(kind: Kind) -> Result {
+    let own = circle::<Thread<()>>()?;
+    let captured = own.clone();
+    let counted = Counted::new(kind);
+    let unstarted = Builder::new(c"kinds-unstarted").create(move |_| drop((captured, counted)))?;
+    let counted = Counted::new(kind);
+    let running = kthread::spawn(c"kinds-running", move |context| {
+        while !context.sleep().is_stopped() {}
+        drop((unstarted, counted));
+    })?;
+    *own.own.lock() = Some(running);
+    Ok(())
+}
+
+/// The end of a module finds a worker first. A work of it is pending that owns the handle of a running
+/// thread, which waits until the worker has ended.
+fn worker_ring(module: &'static ThisModule, kind: Kind) -> Result {
+    let own = circle::<Thread<()>>()?;
+    let captured = own.clone();
+    let worker = Builder::new(c"kinds-ring").worker(module)?;
+    let go = keep_busy(&worker)?;
+    let counted = Counted::new(kind);
+    worker.try_spawn(GFP_KERNEL, move |_| drop((captured, counted)))?;
+    let counted = Counted::new(kind);
+    let running = kthread::spawn(c"kinds-running", move |context| {
+        while !context.sleep().is_stopped() {}
+        drop((worker, counted));
+    })?;
+    *own.own.lock() = Some(running);
+    go.complete_all();
+    Ok(())
+}
+
+/// Waits for a younger thread, which returns when it is asked to stop.
+fn supervise(counted: Counted) {
+    let child = kthread::spawn(c"kinds-child", move |context| {
+        while !context.sleep().is_stopped() {}
+        drop(counted);
+    });
+    if let Ok(child) = child {
+        let _ = child.join();
+    }
+}
+
+/// A thread waits for a work that waits for the thread.
+fn flush_ring(module: &'static ThisModule, kind: Kind) -> Result {
+    let own = circle::<Thread<()>>()?;
+    let captured = own.clone();
+    let worker = Builder::new(c"kinds-ring").worker(module)?;
+    let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+    let gate = go.clone();
+    let counted = Counted::new(kind);
+    worker.try_spawn(GFP_KERNEL, move |_| {
+        gate.wait_for_completion();
+        let thread = captured.own.lock().take();
+        drop((thread, counted));
+    })?;
+    let counted = Counted::new(kind);
+    let thread = kthread::spawn(c"kinds-flusher", move |_| {
+        let _ = worker.flush();
+        drop(counted);
+    })?;
+    *own.own.lock() = Some(thread);
+    fsleep(Delta::from_millis(5));
+    go.complete_all();
+    Ok(())
 }
 
 // Notifiers.
@@ -1108,10 +1208,10 @@ types! {
         tether::kthread::Exit<Counted> => Exit,
         tether::kthread::ParkRequest<'static> => ParkRequest,
         tether::kthread::Thread<Counted> => Thread Parkable,
-        tether::kthread::Unstarted<Counted> => Unstarted ThreadCircle,
+        tether::kthread::Unstarted<Counted> => Unstarted ThreadCircle ThreadRing,
         tether::kthread::Wake<kthread::ParkRequest<'static>> => ParkRequest,
         tether::kthread::Waker => Waker,
-        tether::kthread::worker::KthreadWorker => Worker WorkerCircle,
+        tether::kthread::worker::KthreadWorker => Worker WorkerCircle WorkerRing WorkSupervisor FlushRing,
         tether::kthread::worker::KthreadDelayedWork<Delayed<true>> => DelayedWork Worker,
         tether::kthread::worker::KthreadWork<Work> => Work,
         tether::misc_poll::PollMiscDeviceRegistration<Device> => PollDevice,

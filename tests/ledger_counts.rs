@@ -99,6 +99,16 @@ kinds! {
     Tracee,
     /// What such a one has to keep to; likewise.
     Permission,
+    /// An unstarted thread whose body has the handle of a running one, which drops the first.
+    ThreadRing,
+    /// A worker whose pending work has the handle of a running thread, which drops the worker.
+    WorkerRing,
+    /// A thread that joins a younger one.
+    Supervisor,
+    /// A worker whose running work joins a younger thread.
+    WorkSupervisor,
+    /// A worker that a thread flushes whose handle is dropped by the work that is flushed.
+    FlushRing,
 }
 
 struct Count {

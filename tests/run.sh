@@ -69,6 +69,7 @@ if [ -e "$kmemleak" ]; then
 fi
 
 kunit_suite kthread_kunit
+kunit_suite kthread_waits_kunit
 kunit_suite task_work_kunit
 kunit_suite tether_doctests
 

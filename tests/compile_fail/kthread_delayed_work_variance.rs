@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! As `kthread_work_variance.rs`, for a work with a delay.
+
+#![allow(dead_code)]
+
+use core::marker::PhantomData;
+use kernel::prelude::*;
+use tether::kthread::worker::KthreadDelayedWork;
+
+type Any = for<'a> fn(&'a u8);
+type Static = fn(&'static u8);
+
+struct Item<F>(PhantomData<F>);
+
+/// Gives one for the other.
+pub fn work(work: &KthreadDelayedWork<Item<Any>>) -> Result<&KthreadDelayedWork<Item<Static>>> {
+    return Ok(work); // misuse: E0308
+    #[allow(unreachable_code)]
+    Err(EINVAL)
+}

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suite of kernel threads: wake-ups by others, waits that end by themselves, and cycles of
+//! waits.
+
+use kernel::prelude::*;
+
+module! {
+    type: KthreadWaitsKunit,
+    name: "kthread_waits_kunit",
+    authors: ["The Tether developers"],
+    description: "KUnit suite of kernel threads that wait for each other",
+    license: "GPL",
+}
+
+struct KthreadWaitsKunit;
+
+impl kernel::Module for KthreadWaitsKunit {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+#[kunit_tests(tether_kthread_waits)]
+mod tests {
+    use kernel::{
+        module::this_module,
+        new_mutex,
+        prelude::*,
+        sync::{
+            atomic::{
+                Atomic,
+                Full,
+                Relaxed, //
+            },
+            Arc,
+            Completion,
+            Mutex, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        }, //
+    };
+    use tether::kthread::{
+        self,
+        worker::{
+            impl_has_kthread_work,
+            KthreadWork,
+            KthreadWorkItem,
+            KthreadWorker,
+            WorkContext, //
+        },
+        Builder,
+        Exit,
+        Parkable,
+        Policy,
+        Thread,
+        Wake, //
+    };
+
+    /// Counts the values of it that are alive.
+    struct Counted(Arc<Atomic<i32>>);
+
+    impl Counted {
+        fn new(alive: &Arc<Atomic<i32>>) -> Self {
+            alive.fetch_add(1, Full);
+            Self(alive.clone())
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Full);
+        }
+    }
+
+    fn counter() -> Arc<Atomic<i32>> {
+        Arc::new(Atomic::new(0), GFP_KERNEL).unwrap()
+    }
+
+    fn gate() -> Arc<Completion> {
+        Arc::pin_init(Completion::new(), GFP_KERNEL).unwrap()
+    }
+
+    fn worker() -> KthreadWorker {
+        Builder::new(c"tether-waits")
+            .worker(this_module::<super::KthreadWaitsKunit>())
+            .unwrap()
+    }
+
+    fn short() -> Delta {
+        Delta::from_millis(20)
+    }
+
+    /// A handle that another thread takes.
+    #[pin_data]
+    struct Slot<T> {
+        #[pin]
+        value: Mutex<Option<T>>,
+    }
+
+    fn slot<T>() -> Arc<Slot<T>> {
+        Arc::pin_init(pin_init!(Slot { value <- new_mutex!(None) }), GFP_KERNEL).unwrap()
+    }
+
+    fn park_until_stopped(context: &kthread::Context<'_, Parkable>) {
+        loop {
+            match context.sleep() {
+                Wake::Stopped => break,
+                Wake::Park(request) => request.park(),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_wake_up_does_not_start_a_thread() {
+        let (alive, ran) = (counter(), counter());
+        for round in 0..20 {
+            let (capture, ran) = (Counted::new(&alive), ran.clone());
+            let unstarted = Builder::new(c"tether-woken")
+                .create(move |_| {
+                    let _capture = capture;
+                    ran.fetch_add(1, Full);
+                })
+                .unwrap();
+            for _ in 0..3 {
+                unstarted.task().wake_up();
+                fsleep(Delta::from_millis(1));
+            }
+            assert_eq!(alive.load(Relaxed), 1);
+            if round % 2 == 0 {
+                drop(unstarted);
+            } else {
+                unstarted.start().join().unwrap();
+            }
+            assert_eq!(alive.load(Relaxed), 0);
+        }
+        assert_eq!(ran.load(Relaxed), 10);
+    }
+
+    #[test]
+    fn a_condition_that_holds_hides_neither_stop_nor_park() {
+        let stopped = kthread::spawn(c"tether-true", |context| {
+            while !context.wait_until(|| true).is_stopped() {
+                fsleep(Delta::from_micros(100));
+            }
+        })
+        .unwrap();
+        assert!(stopped.stop().is_ok());
+        let parked = Builder::new(c"tether-true")
+            .parkable()
+            .spawn(|context| loop {
+                match context.wait_until_timeout(short(), || true) {
+                    Wake::Stopped => break,
+                    Wake::Park(request) => request.park(),
+                    _ => fsleep(Delta::from_micros(100)),
+                }
+            })
+            .unwrap();
+        assert_eq!(parked.park(), Ok(()));
+        assert!(parked.is_parked());
+        parked.unpark();
+        assert!(parked.stop().is_ok());
+    }
+
+    #[test]
+    fn a_wait_with_a_limit_gives_the_handle_back() {
+        let go = gate();
+        let go_ = go.clone();
+        let thread = Builder::new(c"tether-limit")
+            .parkable()
+            .spawn(move |context| {
+                go_.wait_for_completion();
+                park_until_stopped(context);
+                7
+            })
+            .unwrap();
+        assert_eq!(thread.park_timeout(short()), Err(ETIMEDOUT));
+        assert!(!thread.is_parked());
+        let refused = thread.join_timeout(short()).unwrap_err();
+        assert_eq!(refused.error, ETIMEDOUT);
+        let thread = refused.item;
+        go.complete_all();
+        // The request that has timed out was withdrawn.
+        assert_eq!(thread.park(), Ok(()));
+        assert_eq!(thread.park_timeout(short()), Err(EBUSY));
+        thread.unpark();
+        let exit = thread.stop_timeout(Delta::from_secs(60));
+        assert_eq!(exit.unwrap(), Exit::Returned(7));
+
+        let go = gate();
+        let go_ = go.clone();
+        let thread = kthread::spawn(c"tether-limit", move |_| go_.wait_for_completion()).unwrap();
+        let refused = thread.stop_timeout(short()).unwrap_err();
+        assert_eq!(refused.error, ETIMEDOUT);
+        go.complete_all();
+        assert!(refused.item.join_killable().is_ok());
+    }
+
+    #[test]
+    fn a_request_to_park_that_times_out_races_with_the_answer() {
+        let thread = Builder::new(c"tether-race")
+            .parkable()
+            .spawn(park_until_stopped)
+            .unwrap();
+        let (mut parked, mut late) = (0, 0);
+        for round in 0..300 {
+            match thread.park_timeout(Delta::from_millis(round % 2)) {
+                Ok(()) => {
+                    assert!(thread.is_parked());
+                    parked += 1;
+                    thread.unpark();
+                }
+                Err(error) => {
+                    assert_eq!(error, ETIMEDOUT);
+                    assert!(!thread.is_parked());
+                    late += 1;
+                }
+            }
+        }
+        assert_eq!(parked + late, 300);
+        assert!(parked > 0);
+        assert_eq!(thread.park(), Ok(()));
+        assert!(thread.stop().is_ok());
+    }
+
+    #[test]
+    fn a_thread_that_is_unparked_and_parked_again_at_once_parks() {
+        let thread = Builder::new(c"tether-again")
+            .parkable()
+            .spawn(park_until_stopped)
+            .unwrap();
+        for _ in 0..300 {
+            assert_eq!(thread.park(), Ok(()));
+            assert!(thread.is_parked());
+            thread.unpark();
+        }
+        assert!(thread.stop().is_ok());
+    }
+
+    #[test]
+    fn parking_that_returns_at_once_is_not_waiting() {
+        let stopped = counter();
+        for _ in 0..30 {
+            // B asks C to park, and is refused each time. C stops B meanwhile.
+            let own = slot::<Thread<()>>();
+            let (captured, go) = (own.clone(), gate());
+            let (go_b, go_c, stopped) = (go.clone(), go.clone(), stopped.clone());
+            let c = Builder::new(c"tether-c")
+                .parkable()
+                .spawn(move |_| {
+                    go_c.wait_for_completion();
+                    let b = captured.value.lock().take().unwrap();
+                    stopped.fetch_add(i32::from(b.stop().is_ok()), Full);
+                })
+                .unwrap();
+            c.request_stop();
+            let c = Arc::new(c, GFP_KERNEL).unwrap();
+            let parks = c.clone();
+            let b = kthread::spawn(c"tether-b", move |context| {
+                go_b.wait_for_completion();
+                while !context.should_stop() {
+                    let _ = parks.park();
+                }
+            })
+            .unwrap();
+            *own.value.lock() = Some(b);
+            go.complete_all();
+            while !c.is_finished() {
+                fsleep(Delta::from_millis(1));
+            }
+        }
+        assert_eq!(stopped.load(Relaxed), 30);
+    }
+
+    #[test]
+    fn results_of_abandoned_threads_are_dropped_once() {
+        let alive = counter();
+        for round in 0..200 {
+            // B joins A, and parks C for a moment; C drops the handle of B.
+            let (own, go) = (slot::<Thread<Counted>>(), gate());
+            let (captured, go_c) = (own.clone(), go.clone());
+            let c = Builder::new(c"tether-c")
+                .parkable()
+                .spawn(move |context| {
+                    go_c.wait_for_completion();
+                    if round % 2 == 0 {
+                        if let Wake::Park(request) = context.sleep_for(Delta::from_millis(1)) {
+                            request.park();
+                        }
+                    }
+                    drop(captured.value.lock().take());
+                })
+                .unwrap();
+            let c = Arc::new(c, GFP_KERNEL).unwrap();
+            let (parks, go_b, result) = (c.clone(), go.clone(), Counted::new(&alive));
+            let b = kthread::spawn(c"tether-b", move |_| {
+                go_b.wait_for_completion();
+                let _ = parks.park_killable();
+                parks.unpark();
+                result
+            })
+            .unwrap();
+            *own.value.lock() = Some(b);
+            go.complete_all();
+            while !c.is_finished() {
+                fsleep(Delta::from_micros(200));
+            }
+            drop(c);
+        }
+        while alive.load(Relaxed) != 0 {
+            fsleep(Delta::from_millis(1));
+        }
+    }
+
+    #[pin_data]
+    struct Item {
+        go: Arc<Completion>,
+        #[pin]
+        work: KthreadWork<Item>,
+    }
+
+    impl_has_kthread_work! {
+        impl HasKthreadWork<Self> for Item { self.work }
+    }
+
+    impl KthreadWorkItem for Item {
+        type Pointer = Arc<Self>;
+
+        fn run(this: Arc<Self>, _context: &WorkContext<'_>) {
+            this.go.wait_for_completion();
+        }
+    }
+
+    #[test]
+    fn a_flush_with_a_limit_leaves_the_works_alone() {
+        let worker = worker();
+        let (go, ran) = (gate(), counter());
+        let (go_, ran_) = (go.clone(), ran.clone());
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| {
+            go_.wait_for_completion();
+            ran_.fetch_add(1, Full);
+        });
+        assert!(spawned.is_ok());
+        for _ in 0..3 {
+            assert_eq!(worker.flush_timeout(short()), Err(ETIMEDOUT));
+        }
+        assert_eq!(ran.load(Relaxed), 0);
+        go.complete_all();
+        assert_eq!(worker.flush_killable(), Ok(()));
+        assert_eq!(ran.load(Relaxed), 1);
+        assert_eq!(worker.flush_timeout(Delta::from_secs(60)), Ok(()));
+        // The works of flushes that have timed out are left in a worker that goes.
+        let go = gate();
+        let go_ = go.clone();
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| go_.wait_for_completion());
+        assert!(spawned.is_ok());
+        assert_eq!(worker.flush_timeout(short()), Err(ETIMEDOUT));
+        go.complete_all();
+        drop(worker);
+    }
+
+    #[test]
+    fn a_work_and_a_thread_that_wait_for_each_other_are_told() {
+        let (own, go, told) = (slot::<Thread<()>>(), gate(), counter());
+        let (captured, go_, told_) = (own.clone(), go.clone(), told.clone());
+        let worker = Arc::new(worker(), GFP_KERNEL).unwrap();
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| {
+            go_.wait_for_completion();
+            let thread = captured.value.lock().take().unwrap();
+            if let Err(refused) = thread.stop() {
+                told_.fetch_add(i32::from(refused.error == EDEADLK), Full);
+                // Dropping the handle does not wait either.
+                drop(refused.item);
+            }
+        });
+        assert!(spawned.is_ok());
+        let (flushes, flushed) = (worker.clone(), counter());
+        let (flushed_, told_) = (flushed.clone(), told.clone());
+        let thread = kthread::spawn(c"tether-flush", move |_| {
+            flushed_.fetch_add(1, Full);
+            let refused = flushes.flush() == Err(EDEADLK);
+            told_.fetch_add(i32::from(refused), Full);
+        })
+        .unwrap();
+        *own.value.lock() = Some(thread);
+        while flushed.load(Relaxed) == 0 {
+            fsleep(Delta::from_millis(1));
+        }
+        // Whichever of the two is the second one to wait is told.
+        fsleep(short());
+        go.complete_all();
+        assert_eq!(worker.flush(), Ok(()));
+        while told.load(Relaxed) == 0 {
+            fsleep(Delta::from_millis(1));
+        }
+        // The handle of a thread that was told is gone, and so the thread is.
+        while Arc::into_unique_or_drop(own.clone()).is_some() {
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(told.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_work_that_does_not_run_is_not_waited_for() {
+        // The work that runs waits for the thread, which may cancel and flush others all the same.
+        let (own, go) = (slot::<Thread<i32>>(), gate());
+        let (captured, go_) = (own.clone(), go.clone());
+        let worker = Arc::new(worker(), GFP_KERNEL).unwrap();
+        let joined = counter();
+        let joined_ = joined.clone();
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| {
+            go_.wait_for_completion();
+            let thread = captured.value.lock().take().unwrap();
+            joined_.fetch_add(thread.join().unwrap_or(-1), Full);
+        });
+        assert!(spawned.is_ok());
+        let (queue, go_, go_item) = (worker.clone(), go.clone(), go.clone());
+        let item = Arc::pin_init(
+            pin_init!(Item { go: go_item, work <- KthreadWork::new() }),
+            GFP_KERNEL,
+        )
+        .unwrap();
+        let thread = kthread::spawn(c"tether-cancel", move |_| {
+            go_.wait_for_completion();
+            // The work above has the time to wait for this thread.
+            fsleep(short());
+            let mut done = 0;
+            for _ in 0..10 {
+                done += i32::from(queue.flush_work(&item) == Ok(()));
+                done += i32::from(queue.enqueue(item.clone()).is_ok());
+                done += i32::from(queue.cancel(&item).is_ok_and(|item| item.is_some()));
+                done += i32::from(queue.cancel(&item).is_ok_and(|item| item.is_none()));
+            }
+            done
+        })
+        .unwrap();
+        *own.value.lock() = Some(thread);
+        go.complete_all();
+        assert_eq!(worker.flush(), Ok(()));
+        assert_eq!(joined.load(Relaxed), 40);
+    }
+
+    #[test]
+    fn a_thread_that_is_over_refuses_a_policy() {
+        let thread = kthread::spawn(c"tether-over", |_| ()).unwrap();
+        while !thread.is_finished() {
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(thread.set_policy(Policy::Fifo), Err(ESRCH));
+        assert!(thread.join().is_ok());
+    }
+}
