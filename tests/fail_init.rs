@@ -110,11 +110,35 @@ impl kernel::Module for FailInit {
             while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
         })?;
         core::mem::forget(thread);
-        // A detached one: it pins the module, which does not count here.
+        // Detached threads pin the module, which does not count here. They are asked to stop.
         let thread = kthread::spawn(c"fail_init", |context| {
             context.sleep_for(Delta::from_millis(50));
         })?;
         thread.detach()?;
+        let result = KVec::from_elem(0u8, 40, GFP_KERNEL)?;
+        let thread = kthread::spawn(c"fail_init", move |context| {
+            while !context.sleep().is_stopped() {}
+            result
+        })?;
+        thread.detach()?;
+        // One that detaches others while the init fails.
+        let thread = kthread::spawn(c"fail_init", |context| {
+            while !context.should_stop() {
+                let Ok(other) = kthread::spawn(c"fail_init", |context| {
+                    while !context.sleep().is_stopped() {}
+                }) else {
+                    continue;
+                };
+                match other.detach() {
+                    Ok(()) => context.sleep_for(Delta::from_millis(1)),
+                    Err(refused) => {
+                        drop(refused.item.stop());
+                        break;
+                    }
+                };
+            }
+        })?;
+        core::mem::forget(thread);
         Err(EUCLEAN)
     }
 }

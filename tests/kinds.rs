@@ -641,7 +641,7 @@ impl Body {
 }
 
 /// A thread that was started.
-struct Started<M>(Thread<Counted, M>, Kind);
+struct Started<M>(Thread<Counted, M>);
 
 impl<M> Started<M> {
     fn ask(&self, random: u32) -> Result {
@@ -667,12 +667,12 @@ fn end<M>(thread: Thread<Counted, M>, random: u32) -> Result {
 
 fn start(kind: Kind, random: u32) -> Result<KBox<dyn Thing>> {
     let body = Body::new(kind, random).sleeps();
-    made(Started(builder(random)?.spawn(body)?, kind))
+    made(Started(builder(random)?.spawn(body)?))
 }
 
 fn start_parkable(kind: Kind, random: u32, forgets: bool) -> Result<KBox<dyn Thing>> {
     let body = Body::new(kind, random).parks(forgets);
-    made(Started(builder(random)?.parkable().spawn(body)?, kind))
+    made(Started(builder(random)?.parkable().spawn(body)?))
 }
 
 impl Usable for Started<Plain> {
@@ -682,11 +682,6 @@ impl Usable for Started<Plain> {
 
     fn finish(self, random: u32) -> Result {
         end(self.0, random)
-    }
-
-    fn own(&self) -> Option<Kind> {
-        // Its body is called in any case, and what that returns is lost with the handle.
-        Some(self.1)
     }
 }
 
@@ -702,11 +697,6 @@ impl Usable for Started<Parkable> {
 
     fn finish(self, random: u32) -> Result {
         end(self.0, random)
-    }
-
-    fn own(&self) -> Option<Kind> {
-        // Its body is called in any case, and what that returns is lost with the handle.
-        Some(self.1)
     }
 }
 

@@ -671,7 +671,10 @@ impl Core {
         // SAFETY: The attachment is at the beginning of a `Core`, which is valid for this call.
         let core = unsafe { &*attachment.cast::<Core>() };
         let asked = core.should_stop.xchg(true, Full);
-        if !core.start.never() && !asked {
+        if core.start.never() {
+            // A thread that joins this one may have to return before this one is ended.
+            core.returned.complete_all();
+        } else if !asked {
             core.request_stop();
         }
     }
