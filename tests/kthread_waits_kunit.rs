@@ -389,7 +389,7 @@ mod tests {
         while flushed.load(Relaxed) == 0 {
             fsleep(Delta::from_millis(1));
         }
-        // Whichever of the two is the second one to wait is told.
+        // The second one of the two to wait gets `EDEADLK`.
         fsleep(short());
         go.complete_all();
         assert_eq!(worker.flush(), Ok(()));

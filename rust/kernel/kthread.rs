@@ -10,25 +10,28 @@
 //! # Vocabulary
 //!
 //! * The *body* is the closure; it gets a [`Context`], which cannot leave the thread.
-//! * To *request* a stop is to tell the body to return ([`Context::should_stop`]), to *join* is to
+//! * To *request* a stop is to ask the body to return ([`Context::should_stop`]), to *join* is to
 //!   wait until the thread is out of the module's text, to *stop* is to do both.
-//! * To *park* a thread is to keep it from running until it is *unparked*. Its body says when it may
-//!   be ([`ParkRequest`]).
+//! * To *park* a thread is to keep it from running until it is *unparked*. The body decides where it
+//!   may be parked ([`ParkRequest`]).
 //! * A thread is *attached* as long as it is not *detached* ([`Thread::detach`]).
 //!
-//! # What holds
+//! # Guarantees
 //!
 //! * The body is called once or, if the thread is stopped before it has begun, dropped without
-//!   having been called: [`Exit`] tells these apart.
-//! * An attached thread does not keep its module loaded. If its handle was leaked it is stopped
-//!   when the module goes, before its text is freed. A body that ignores the request makes that
-//!   wait, and is named in the log.
-//! * A detached thread keeps its module loaded until it is out of its text.
-//! * A thread cannot stop, join or park itself, nor one that waits for it: [`EDEADLK`]. If its handle
-//!   is dropped there, the thread is asked to stop, unless it is the current one, and is not waited
-//!   for: its module's end does that.
-//! * Who parks a thread is answered, whatever becomes of it: it parks, or it ends ([`ESRCH`]).
-//! * What is said of a thread before it runs ([`Builder`]) cannot be said afterwards.
+//!   having been called: [`Exit`] tells these apart. A wake-up by another task does not start it.
+//! * An attached thread does not keep its module loaded. If its handle was leaked, the thread is
+//!   stopped when the module is removed, before its text is freed. A body that ignores the request
+//!   makes that wait, and is named in the log. The handle of such a thread returns [`ENODEV`].
+//! * A detached thread keeps its module loaded until it is out of the module's text.
+//! * A thread cannot stop, join or park itself, nor a thread that waits for it: [`EDEADLK`]. If a
+//!   handle is dropped there, the thread is asked to stop, unless it is the current one, and is not
+//!   waited for: the end of its module does that.
+//! * A request to park is answered in any case: the thread parks, or it ends ([`ESRCH`]).
+//! * A task that acts on behalf of a user can be killed while it waits: [`Thread::join_killable`],
+//!   [`Thread::stop_killable`], `Thread::park_killable`, and forms with a limit.
+//! * Properties set through [`Builder`] cannot be changed after the thread has started, but for its
+//!   [`Policy`].
 //!
 //! # Examples
 //!
@@ -925,7 +928,7 @@ where
     ///
     /// Called once, in the thread, with the `core` of an `Inner<F, R, M>`.
     unsafe fn run(core: NonNull<Core>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `core` is that of an `Inner<F, R, M>`.
         let Some(body) = (unsafe { Self::take_body(core) }) else {
             return;
         };
@@ -946,7 +949,7 @@ where
             _not_send: NotThreadSafe,
         };
         let result = body(&context);
-        // SAFETY: The payload is empty, so that nobody else uses the memory of the result.
+        // SAFETY: The payload is empty, so that no other task uses the memory of the result.
         unsafe { (*this.result.get()).write(result) };
         // INVARIANT: The result is there, and this is the thread.
         this.core.payload.store(RESULT, Release);
@@ -959,7 +962,7 @@ where
     /// `core` must be that of an `Inner<F, R, M>`. The thread must have ended, or this is the thread,
     /// after its body has returned.
     unsafe fn discard(core: NonNull<Core>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `core` is that of an `Inner<F, R, M>`.
         drop(unsafe { Self::take_body(core) });
         // SAFETY: By the function's contract; `Inner` begins with a `WithResult<R>`.
         drop(unsafe { take_result::<R>(core) });

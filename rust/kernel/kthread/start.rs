@@ -2,8 +2,8 @@
 
 //! When the body of a new thread may run.
 //!
-//! `kthread_create()` leaves a thread that calls its function at the first wake-up, whoever wakes it:
-//! [`Task::wake_up`](crate::task::Task::wake_up) is safe, and so is finding the task by its pid. So a
+//! `kthread_create()` leaves a thread that calls its function at the first wake-up, and any task may wake
+//! it: [`Task::wake_up`](crate::task::Task::wake_up) is safe, and so is finding the task by its pid. So a
 //! wake-up does not start a body. The thread waits in its function until it was started by its
 //! creator or is stopped by `kthread_stop()`, and touches nothing else before.
 //!

@@ -1123,7 +1123,7 @@ impl Queue {
             return (pending, Ok(()));
         }
         let waiting = self.waits.wait_for(Limit::None);
-        // SAFETY: As above; the work is running, so that it is being cancelled.
+        // SAFETY: `work` is valid, and was found running, so that it is being cancelled.
         unsafe { bindings::tether_kthread_cancel_end(self.worker.get(), work, waiting.is_ok()) };
         (pending, waiting.map(|_| ()))
     }
@@ -1248,8 +1248,8 @@ impl Queue {
         while self.users.load(Acquire) != CLOSED {
             wait();
         }
-        // What is pending does not run any more. Dropping it calls destructors of the module, and others
-        // may wait until the worker has ended; so that is done later.
+        // Pending works do not run any more. Dropping them calls destructors of the module, while other
+        // tasks may wait until the worker has ended; so they are dropped later.
         //
         // `kthread_stop()` would wait for the work that is running, but in silence.
         //
@@ -1278,7 +1278,7 @@ impl Queue {
             if work.is_null() {
                 break;
             }
-            // SAFETY: With no users, what is queued is the work of a node: no task flushes.
+            // SAFETY: The queue has no users, so that no task is in a flush: each work is that of a node.
             let node = unsafe { Node::from_work(work) };
             // SAFETY: The node was pending, and was just taken out of its list.
             unsafe { (node.as_ref().vtable.release)(node) };
