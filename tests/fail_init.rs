@@ -124,9 +124,14 @@ impl kernel::Module for FailInit {
         // One that detaches others while the init fails.
         let thread = kthread::spawn(c"fail_init", |context| {
             while !context.should_stop() {
-                let Ok(other) = kthread::spawn(c"fail_init", |context| {
-                    while !context.sleep().is_stopped() {}
-                }) else {
+                let Ok(other) =
+                    kthread::spawn(
+                        c"fail_init",
+                        |context| {
+                            while !context.sleep().is_stopped() {}
+                        },
+                    )
+                else {
                     continue;
                 };
                 match other.detach() {

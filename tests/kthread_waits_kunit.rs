@@ -39,7 +39,16 @@ mod tests {
         },
         time::{
             delay::fsleep,
-            Delta, //
+            hrtimer::{
+                HrTimer,
+                HrTimerCallback,
+                HrTimerCallbackContext,
+                HrTimerPointer,
+                HrTimerRestart,
+                RelativeMode, //
+            },
+            Delta,
+            Monotonic, //
         }, //
     };
     use tether::kthread::{
@@ -56,6 +65,7 @@ mod tests {
         Parkable,
         Policy,
         Thread,
+        Unstarted,
         Wake, //
     };
 
@@ -451,5 +461,175 @@ mod tests {
         }
         assert_eq!(thread.set_policy(Policy::Fifo), Err(ESRCH));
         assert!(thread.join().is_ok());
+    }
+
+    type Running = Thread<i32, Parkable>;
+
+    /// Calls every function of threads and workers in an interrupt.
+    #[pin_data]
+    struct Interrupt {
+        thread: Option<Running>,
+        unstarted: Option<Unstarted<i32>>,
+        worker: Option<KthreadWorker>,
+        item: Arc<Item>,
+        right: Arc<Atomic<i32>>,
+        done: Arc<Completion>,
+        #[pin]
+        timer: HrTimer<Self>,
+    }
+
+    kernel::impl_has_hr_timer! {
+        impl HasHrTimer<Self> for Interrupt { mode: RelativeMode<Monotonic>, field: self.timer }
+    }
+
+    /// Calls that do not wait, and then those that would: each hands the handle back.
+    fn thread_in_interrupt(thread: Running, right: &Atomic<i32>) {
+        let expect = |held: bool| _ = right.fetch_add(i32::from(held), Full);
+        thread.wake();
+        thread.waker().wake();
+        thread.unpark();
+        expect(!thread.is_parked() && !thread.is_finished());
+        expect(thread.task().pid() > 0);
+        expect(thread.set_policy(Policy::Fifo) == Err(EDEADLK));
+        expect(thread.park() == Err(EDEADLK));
+        expect(thread.park_killable() == Err(EDEADLK));
+        expect(thread.park_timeout(short()) == Err(EDEADLK));
+        let refusals: [fn(Running) -> Result<Error, Running>; 8] = [
+            |it| it.stop().map_or_else(|it| back(it), |_| Ok(EUCLEAN)),
+            |it| {
+                it.stop_killable()
+                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
+            },
+            |it| {
+                it.stop_timeout(short())
+                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
+            },
+            |it| it.join().map_or_else(|it| back(it), |_| Ok(EUCLEAN)),
+            |it| {
+                it.join_killable()
+                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
+            },
+            |it| {
+                it.join_timeout(short())
+                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
+            },
+            |it| it.detach().map_or_else(|it| back(it), |_| Ok(EUCLEAN)),
+            |it| {
+                it.try_join().map_or_else(
+                    |it| {
+                        if it.error == EAGAIN {
+                            Err(it.item)
+                        } else {
+                            Ok(it.error)
+                        }
+                    },
+                    |_| Ok(EUCLEAN),
+                )
+            },
+        ];
+        let mut thread = Some(thread);
+        for refusal in refusals {
+            if let Some(own) = thread.take() {
+                thread = refusal(own).err();
+                expect(thread.is_some());
+            }
+        }
+        // It is asked to stop, and is not waited for.
+        drop(thread);
+    }
+
+    /// The handle, if it came back with `EDEADLK`.
+    fn back(refused: tether::tether::Refused<Running>) -> Result<Error, Running> {
+        if refused.error == EDEADLK {
+            Err(refused.item)
+        } else {
+            Ok(refused.error)
+        }
+    }
+
+    fn worker_in_interrupt(worker: KthreadWorker, item: &Arc<Item>, right: &Atomic<i32>) {
+        let expect = |held: bool| _ = right.fetch_add(i32::from(held), Full);
+        expect(worker.try_spawn(GFP_ATOMIC, |_| ()).is_ok());
+        expect(worker.enqueue(item.clone()).is_ok());
+        expect(worker.cancel(item).is_ok_and(|it| it.is_some()));
+        expect(worker.enqueue(item.clone()).is_ok());
+        expect(worker.flush() == Err(EDEADLK));
+        expect(worker.flush_killable() == Err(EDEADLK));
+        expect(worker.flush_timeout(short()) == Err(EDEADLK));
+        expect(worker.flush_work(item) == Err(EDEADLK));
+        expect(worker.task().pid() > 0);
+        // It is ended by a workqueue.
+        drop(worker);
+    }
+
+    impl HrTimerCallback for Interrupt {
+        type Pointer<'a> = Pin<KBox<Self>>;
+
+        fn run(this: Pin<&mut Self>, _context: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
+            let this = this.project();
+            if let Some(thread) = this.thread.take() {
+                thread_in_interrupt(thread, this.right);
+            }
+            if let Some(worker) = this.worker.take() {
+                worker_in_interrupt(worker, this.item, this.right);
+            }
+            // This one begins only now, and is left to itself.
+            drop(this.unstarted.take().map(Unstarted::start));
+            let refused = kthread::spawn(c"tether-interrupt", |_| ()).err();
+            let held = refused.is_some_and(|it| it.error == EDEADLK);
+            this.right.fetch_add(i32::from(held), Full);
+            this.done.complete_all();
+            HrTimerRestart::NoRestart
+        }
+    }
+
+    #[test]
+    fn calls_in_an_interrupt_return_at_once() {
+        let (right, done, go) = (counter(), gate(), gate());
+        let alive = counter();
+        let (capture, started) = (Counted::new(&alive), Counted::new(&alive));
+        let thread = Builder::new(c"tether-interrupt")
+            .parkable()
+            .spawn(move |context| {
+                let _capture = capture;
+                park_until_stopped(context);
+                1
+            })
+            .unwrap();
+        let unstarted = Builder::new(c"tether-interrupt")
+            .create(move |context| {
+                let _started = started;
+                i32::from(context.should_stop())
+            })
+            .unwrap();
+        let worker = worker();
+        let go_item = go.clone();
+        let item = Arc::pin_init(
+            pin_init!(Item { go: go_item, work <- KthreadWork::new() }),
+            GFP_KERNEL,
+        )
+        .unwrap();
+        let (right_, done_) = (right.clone(), done.clone());
+        let timer = KBox::pin_init(
+            pin_init!(Interrupt {
+                thread: Some(thread),
+                unstarted: Some(unstarted),
+                worker: Some(worker),
+                item,
+                right: right_,
+                done: done_,
+                timer <- HrTimer::new(),
+            }),
+            GFP_KERNEL,
+        )
+        .unwrap();
+        let handle = timer.start(Delta::from_millis(5));
+        done.wait_for_completion();
+        drop(handle);
+        go.complete_all();
+        while alive.load(Relaxed) != 0 {
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(right.load(Relaxed), 6 + 8 + 9 + 1);
     }
 }

@@ -14,6 +14,7 @@
 #include "mm.c"
 #include "mmu_notifier.c"
 #include "module.c"
+#include "preempt.c"
 #include "ptrace.c"
 #include "syscall.c"
 #include "task_work.c"

@@ -133,6 +133,7 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
+        in_task,
         read_once,
         write_once,
         Attachment,
@@ -250,6 +251,10 @@ pub struct Context<'a, M: Mode = Plain> {
 
 impl<M: Mode> Context<'_, M> {
     /// Whether the thread is asked to stop: the body should return then.
+    ///
+    /// # Context
+    ///
+    /// Any context inside the body.
     #[doc(alias = "kthread_should_stop")]
     #[inline]
     pub fn should_stop(&self) -> bool {
@@ -259,8 +264,11 @@ impl<M: Mode> Context<'_, M> {
     /// Freezes the thread if that is asked for, and then says whether it is asked to stop.
     ///
     /// Sleeping by this context is a place to freeze already: this is for a body that works for long
-    /// without it. Does not freeze a thread that is not [freezable](Builder::freezable). May sleep;
-    /// no lock may be held, as it might be needed to suspend.
+    /// without it. Does not freeze a thread that is not [freezable](Builder::freezable).
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep. No lock may be held, because it might be needed to suspend.
     #[doc(alias = "kthread_freezable_should_stop")]
     #[doc(alias = "try_to_freeze")]
     pub fn freezable_should_stop(&self) -> bool {
@@ -270,6 +278,10 @@ impl<M: Mode> Context<'_, M> {
 
     /// Lets a signal through to this thread: a sleep ends with [`Wake::Signal`] then. A kernel thread
     /// ignores all signals otherwise.
+    ///
+    /// # Context
+    ///
+    /// Process context.
     ///
     /// # Errors
     ///
@@ -292,11 +304,19 @@ impl<M: Mode> Context<'_, M> {
     ///
     /// As every sleep here, this is a place to freeze if the thread is
     /// [freezable](Builder::freezable).
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps. No lock may be held.
     pub fn sleep(&self) -> Wake<M::Request<'_>> {
         self.sleep_jiffies(&mut { Jiffies::MAX })
     }
 
-    /// Like [`Context::sleep`], but no longer than `time`, which is rounded up to whole ticks.
+    /// Like [`Context::sleep`], but no longer than `time`, which is rounded up to whole jiffies.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps. No lock may be held.
     #[doc(alias = "schedule_timeout")]
     pub fn sleep_for(&self, time: Delta) -> Wake<M::Request<'_>> {
         self.sleep_jiffies(&mut as_jiffies(time))
@@ -304,16 +324,25 @@ impl<M: Mode> Context<'_, M> {
 
     /// Sleeps until `condition` holds, or the thread is asked to stop or to park.
     ///
-    /// It is tested first, and then after each wake-up: who makes it true calls [`Thread::wake`]
-    /// or [`Waker::wake`] afterwards. It may sleep.
+    /// The condition is tested first, and then after each wake-up: the task that makes it true calls
+    /// [`Thread::wake`] or [`Waker::wake`] afterwards. The condition may sleep. A request to stop or to
+    /// park is reported first, also if the condition holds.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps. No lock may be held.
     #[doc(alias = "wait_event")]
     pub fn wait_until(&self, condition: impl FnMut() -> bool) -> Wake<M::Request<'_>> {
         self.wait_jiffies(Jiffies::MAX, condition)
     }
 
-    /// Like [`Context::wait_until`], but no longer than `time`, which is rounded up to whole ticks.
+    /// Like [`Context::wait_until`], but no longer than `time`, which is rounded up to whole jiffies.
     ///
     /// The condition is tested a last time when the time is over.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps. No lock may be held.
     #[doc(alias = "wait_event_timeout")]
     pub fn wait_until_timeout(
         &self,
@@ -371,8 +400,11 @@ impl<M: Mode> Context<'_, M> {
     /// is another one inside, gets in or out; this context, too, stays outside, and with it another
     /// `with_mm`.
     ///
-    /// May sleep, as `f` may. `mm` is not ended while this runs: pages of it that are touched are
-    /// faulted in.
+    /// `mm` is not ended while this runs: pages of it that are touched are faulted in.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep, as `f` may.
     ///
     /// # Examples
     ///
@@ -402,8 +434,11 @@ impl<M: Mode> Context<'_, M> {
 }
 
 impl Context<'_, Parkable> {
-    /// The request to park, if somebody has asked: for a body that works for long without
-    /// sleeping.
+    /// The request to park, if there is one: for a body that works for long without sleeping.
+    ///
+    /// # Context
+    ///
+    /// Process context.
     #[doc(alias = "kthread_should_park")]
     pub fn park_request(&self) -> Option<ParkRequest<'_>> {
         self.core.parking.is_asked().then(|| ParkRequest::new(self))
@@ -451,7 +486,11 @@ pub struct Waker {
 }
 
 impl Waker {
-    /// As [`Thread::wake`]. Does nothing when the thread has ended.
+    /// Wakes the thread as [`Thread::wake`] does. Does nothing when the thread has ended.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     pub fn wake(&self) {
         self.core.wake();
     }
@@ -795,7 +834,7 @@ impl Core {
     /// Enters that the current thread waits for this one; not if its body has returned, as the rest of
     /// it waits for nothing.
     fn wait_for(&self, limit: Limit) -> Result<Option<waits::Waiting<'_>>> {
-        if self.stage.load(Acquire) == RETURNED {
+        if self.stage.load(Acquire) == RETURNED && in_task() {
             return Ok(None);
         }
         self.waits.wait_for(limit).map(Some)
@@ -805,7 +844,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// * [`EDEADLK`] if the thread waits for the current one, or is it;
+    /// * [`EDEADLK`] if the thread waits for the current one, or is it, and in an interrupt;
     /// * [`ENODEV`] as [`Core::finish`];
     /// * [`EINTR`] and [`ETIMEDOUT`] as `limit` says. The thread is asked to stop then.
     ///
@@ -855,7 +894,9 @@ impl Core {
         if !is_current {
             self.request_stop();
         }
-        if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() {
+        if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() || !in_task() {
+            // In an interrupt, the end of the module drops the result of a thread whose body has
+            // returned.
             return false;
         }
         // The body has returned since, so that the thread waits for nothing any more.
@@ -1157,6 +1198,10 @@ impl<'a, M: Mode> Builder<'a, M> {
 
     /// Starts a thread that runs `body`; see [`spawn`].
     ///
+    /// # Context
+    ///
+    /// Process context; sleeps.
+    ///
     /// # Errors
     ///
     /// As [`Builder::create`].
@@ -1169,9 +1214,11 @@ impl<'a, M: Mode> Builder<'a, M> {
         Ok(self.create(body)?.start())
     }
 
-    /// Makes a thread that will run `body` when it is started.
+    /// Creates a thread that will run `body` when it is started.
     ///
-    /// May sleep.
+    /// # Context
+    ///
+    /// Process context; sleeps.
     ///
     /// # Errors
     ///
@@ -1180,6 +1227,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     /// * [`ENOMEM`] or [`EAGAIN`] if there is not enough memory, or there are too many threads;
     /// * [`EINTR`] if the calling task was killed meanwhile;
     /// * [`EINVAL`] if there is no such CPU, node or niceness, or no CPU is preferred;
+    /// * [`EDEADLK`] in an interrupt;
     /// * [`ENODEV`] if the module of the body is going, [`EINVAL`] if it is not known to Tether.
     #[doc(alias = "kthread_create")]
     pub fn create<F, R>(self, body: F) -> Result<Unstarted<R, M>, Refused<F>>
@@ -1280,6 +1328,9 @@ impl Settings<'_> {
     }
 
     fn check(&self) -> Result {
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         if let Some(node) = self.node {
             // SAFETY: The function has no requirements.
             if !unsafe { bindings::tether_node_online(node) } {
@@ -1420,7 +1471,9 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
 
 /// Starts a thread that runs `body`. `name` is as [`Builder::new`] says.
 ///
-/// May sleep.
+/// # Context
+///
+/// Process context; sleeps.
 ///
 /// # Errors
 ///
@@ -1438,19 +1491,28 @@ where
 
 /// A thread that was made, and does not run yet.
 ///
-/// Dropping it ends the thread: the body is dropped without having been called.
+/// Dropping it ends the thread, which sleeps: the body is dropped without having been called. In an
+/// interrupt that is left to the end of the module.
 #[must_use = "a thread that is not started does nothing, and is ended when this is dropped"]
 pub struct Unstarted<R: Send + 'static, M = Plain>(Thread<R, M>);
 
 impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
-    /// Lets it run.
+    /// Lets the thread call its body.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     #[doc(alias = "wake_up_process")]
     pub fn start(self) -> Thread<R, M> {
         self.0.core().start();
         self.0
     }
 
-    /// The thread's task.
+    /// The thread's task. Waking it does not start the thread.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     pub fn task(&self) -> ARef<Task> {
         self.0.core().task().into()
     }
@@ -1458,8 +1520,8 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
 
 /// A kernel thread that returns `R`.
 ///
-/// Dropping it stops the thread and waits for it: that may sleep. Inside the thread itself it only
-/// lets go of it; inside one that it waits for, that is not waited for.
+/// Dropping it stops the thread and waits for it, which sleeps. Inside the thread itself, inside a thread
+/// that it waits for, and in an interrupt, the thread is asked to stop and not waited for.
 ///
 /// # Invariants
 ///
@@ -1482,7 +1544,8 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     ///
     /// * [`EBUSY`] if the thread is parked already, or another task is about to park or unpark it;
     /// * [`ESRCH`] if its body has returned, meanwhile or before, or if it is asked to stop;
-    /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for.
+    /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
+    ///   interrupt.
     #[doc(alias = "kthread_park")]
     pub fn park(&self) -> Result {
         self.core().park(Limit::None)
@@ -1565,11 +1628,15 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// # Errors
     ///
     /// * [`EINVAL`] if there is no such niceness;
+    /// * [`EDEADLK`] in an interrupt;
     /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended with its module.
     #[doc(alias = "sched_set_normal")]
     #[doc(alias = "sched_set_fifo")]
     pub fn set_policy(&self, policy: Policy) -> Result {
         policy.check()?;
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         if self.core().is_over() {
             return Err(ESRCH);
         }
@@ -1642,7 +1709,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// The handle comes back with
     ///
-    /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for;
+    /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
+    ///   interrupt;
     /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the result.
     #[doc(alias = "kthread_stop")]
     pub fn stop(self) -> Result<Exit<R>, Refused<Self>> {
@@ -1706,7 +1774,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// The handle comes back with
     ///
-    /// * [`EDEADLK`] if this is called inside the thread, or inside one that it waits for;
+    /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
+    ///   interrupt;
     /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the body or the
     ///   result.
     pub fn join(self) -> Result<R, Refused<Self>> {
@@ -1768,8 +1837,12 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`ENODEV`] if the module is going.
+    /// The handle comes back with [`ENODEV`] if the module is going, and with [`EDEADLK`] in an
+    /// interrupt.
     pub fn detach(mut self) -> Result<(), Refused<Self>> {
+        if !in_task() {
+            return Err(Refused::new(self, EDEADLK));
+        }
         let owner = self.core().attachment.owner();
         if let Err(error) = owner.pin() {
             return Err(Refused::new(self, error));

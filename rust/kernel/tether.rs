@@ -168,6 +168,12 @@ fn smp_rmb() {
     }
 }
 
+/// Whether the current context is that of a task, and not that of an interrupt.
+pub(crate) fn in_task() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::tether_in_task() }
+}
+
 /// Initialises a list, or an entry that is in none.
 pub(crate) fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     Opaque::ffi_init(|slot: *mut bindings::list_head| {

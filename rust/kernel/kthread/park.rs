@@ -39,6 +39,7 @@ use crate::{
         Full,
         Release, //
     },
+    tether::in_task,
     types::NotThreadSafe, //
 };
 use core::convert::Infallible;
@@ -282,6 +283,9 @@ impl Core {
     pub(super) fn park(&self, limit: Limit) -> Result {
         let (parking, task) = (&self.parking, self.task());
         let state = &parking.state;
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         match state.cmpxchg(RUNNING, ASKED, Full) {
             Ok(_) => {}
             Err(OVER) => return Err(ESRCH),

@@ -24,6 +24,7 @@ use crate::{
         Relaxed, //
     },
     task::Task,
+    tether::in_task,
     types::NotThreadSafe, //
 };
 use core::ptr;
@@ -72,8 +73,12 @@ impl Waits {
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] if the thread of `self` waits for the current one, or is the current one.
+    /// [`EDEADLK`] if the thread of `self` waits for the current one, or is the current one, and in an
+    /// interrupt, where nothing can be waited for.
     pub(super) fn wait_for(&self, limit: Limit) -> Result<Waiting<'_>> {
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         let not_entered = Waiting {
             entered: None,
             _not_send: NotThreadSafe,

@@ -120,6 +120,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        in_task,
         list_head,
         Attachment,
         Owner,
@@ -160,11 +161,19 @@ pub struct WorkContext<'a> {
 
 impl WorkContext<'_> {
     /// The queue of the worker that this runs in, for works that enqueue others, or themselves.
+    ///
+    /// # Context
+    ///
+    /// Any context inside the callback.
     pub fn queue(&self) -> &Queue {
         self.queue
     }
 
-    /// As [`Context::with_mm`](super::Context::with_mm).
+    /// Calls `f` in the address space `mm`, as [`Context::with_mm`](super::Context::with_mm) does.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep, as `f` may.
     #[doc(alias = "kthread_use_mm")]
     pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
         // SAFETY: By the type's invariants we are in a kernel thread, and in no other scope of this:
@@ -890,7 +899,11 @@ impl Queue {
 
     /// Enqueues an item, which the worker will run when it has run what is before it.
     ///
-    /// May be called in any context but NMI; nothing is allocated.
+    /// Nothing is allocated.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     ///
     /// # Errors
     ///
@@ -922,9 +935,11 @@ impl Queue {
         .map(|_| ())
     }
 
-    /// Enqueues an item after a delay, in ticks; at once if that is 0.
+    /// Enqueues an item after a delay, in jiffies; at once if that is 0. Nothing is allocated.
     ///
-    /// May be called in any context but NMI; nothing is allocated.
+    /// # Context
+    ///
+    /// Any context but NMI.
     ///
     /// # Errors
     ///
@@ -966,11 +981,13 @@ impl Queue {
         }
     }
 
-    /// Enqueues an item after a delay, in ticks, or changes the delay of one that is pending; then
-    /// `item`, which is not needed, is returned. (Somebody who cancels it at the same time may have
-    /// been quicker: then it is returned as well.)
+    /// Enqueues an item after a delay, in jiffies, or changes the delay of one that is pending; then
+    /// `item`, which is not needed, is returned. If another task cancels the item at the same time, it
+    /// may be returned as well. Nothing is allocated.
     ///
-    /// May be called in any context but NMI; nothing is allocated.
+    /// # Context
+    ///
+    /// Any context but NMI.
     ///
     /// # Errors
     ///
@@ -1010,6 +1027,10 @@ impl Queue {
 
     /// Boxes `func`, and enqueues it.
     ///
+    /// # Context
+    ///
+    /// Any context but NMI in which memory may be allocated with `flags`.
+    ///
     /// # Errors
     ///
     /// The closure comes back with [`ENOMEM`] if it could not be boxed, or as [`Queue::enqueue`]
@@ -1046,8 +1067,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * [`EDEADLK`] if this is called by a work of this worker, or by a thread that the worker waits
-    ///   for;
+    /// * [`EDEADLK`] if this is called by a work of this worker, by a thread that the worker waits for,
+    ///   or in an interrupt;
     /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
@@ -1111,7 +1132,7 @@ impl Queue {
     ///
     /// The node must be valid and bound to this queue, which must have a user.
     unsafe fn cancel_node(&self, node: NonNull<Node>) -> (bool, Result) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The node is valid by the function's contract.
         let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
         let mut running = false;
         // SAFETY: By the function's contract the node is valid, and was given to no other worker but this
@@ -1145,7 +1166,7 @@ impl Queue {
         Arc<T>: KthreadWorkPointer<ID>,
         T: HasKthreadWork<T, ID>,
     {
-        if self.is_current() {
+        if self.is_current() || !in_task() {
             return Err(EDEADLK);
         }
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
@@ -1190,8 +1211,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * [`EDEADLK`] if the item is running, and this is called by its own callback, or by a thread that
-    ///   the worker waits for. An item that was pending as well is pending again, without its delay;
+    /// * [`EDEADLK`] if the item is running, and this is called by its own callback, by a thread that the
+    ///   worker waits for, or in an interrupt. An item that was pending as well is pending again, without its delay;
     /// * [`ENODEV`] if the module of the worker is going.
     #[doc(alias = "kthread_cancel_work_sync")]
     #[doc(alias = "kthread_cancel_delayed_work_sync")]
@@ -1415,14 +1436,18 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
 /// A thread that runs works, which are enqueued on its [`Queue`].
 ///
 /// Dropping it waits for the work that is running, and drops those that are pending: that may sleep.
-/// ([`Queue::flush`] lets them run first.) If it is dropped by one of its own works, or by a thread that
-/// the worker waits for, the worker is ended later, by a workqueue.
+/// ([`Queue::flush`] lets them run first.) If it is dropped by one of its own works, by a thread that the
+/// worker waits for, or in an interrupt, the worker is ended later, by a workqueue.
 pub struct KthreadWorker {
     queue: Arc<Queue>,
 }
 
 impl KthreadWorker {
     /// The worker's task.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
     pub fn task(&self) -> ARef<Task> {
         self.queue.task().into()
     }
@@ -1452,7 +1477,9 @@ impl Builder<'_, Plain> {
     /// Starts a worker, for works whose callbacks are in `module`. When that goes, the worker is ended
     /// if it was leaked.
     ///
-    /// May sleep.
+    /// # Context
+    ///
+    /// Process context; sleeps.
     ///
     /// # Errors
     ///
