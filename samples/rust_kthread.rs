@@ -138,8 +138,8 @@ impl Control {
     fn set_paused(this: &Arc<Self>, reader: &mut UserSliceReader) -> Result {
         match read_number(reader)? {
             0 => this.thread.unpark(),
-            // EBUSY if it is parked already.
-            1 => this.thread.park()?,
+            // EBUSY if it is parked already. The writer can be killed while it waits.
+            1 => this.thread.park_killable()?,
             _ => return Err(EINVAL),
         }
         Ok(())

@@ -3,11 +3,11 @@
 #
 # Runs in the VM, as root: the long forms of what tests/run.sh has in short.
 #
-# Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS THREADS SECONDS SHADOW MIRROR
+# Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS THREADS SECONDS SHADOW MIRROR LOADS
 
 modules=$1 programs=$2 results=$3
 export TETHER_WORKS=$4 TETHER_STORM=$5 TETHER_CYCLES=$6 TETHER_STORM_SECONDS=$7
-export TETHER_SHADOW_SECONDS=$8 TETHER_MIRROR_SECONDS=$9
+export TETHER_SHADOW_SECONDS=$8 TETHER_MIRROR_SECONDS=$9 TETHER_LOADS=${10}
 mkdir -p "$results"
 
 export TETHER_MODULES=/tmp/modules
@@ -17,6 +17,8 @@ insmod "$TETHER_MODULES/tether.ko" || exit 1
 
 echo "-- $TETHER_STORM times: load, queue on a sleeper, rmmod, release, rmmod"
 "$programs/unload_test" -t storm >"$results/storm.ktap" 2>&1
+echo "-- $TETHER_LOADS times: load, rmmod"
+"$programs/unload_test" -t many_loads_leave_nothing >"$results/loads.ktap" 2>&1
 insmod "$TETHER_MODULES/tether_test.ko" || exit 1
 echo "-- $TETHER_WORKS works on self, a tenth as many across threads that exit"
 "$programs/task_work_test" -t many_on_self -t many_across >"$results/many.ktap" 2>&1

@@ -535,6 +535,12 @@ fn kind(kind: usize) -> Result {
             worker.try_spawn(GFP_KERNEL, move |_| drop(counted))?;
             worker.flush()?;
         }
+        4 => {
+            let worker = Builder::new(c"kthread-kind").worker(module)?;
+            let item = pin_init!(Item { work <- KthreadWork::new(), _counted: counted });
+            worker.enqueue(Arc::pin_init(item, GFP_KERNEL)?)?;
+            worker.flush_killable()?;
+        }
         _ => return Err(EINVAL),
     }
     Ok(())

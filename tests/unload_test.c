@@ -509,4 +509,63 @@ TEST_F(unload, rmmod_straight_after_load)
 	}
 }
 
+/* The memory that the kernel keeps for itself, in KiB. */
+static long kernel_memory(void)
+{
+	static const char *const parts[] = { "SUnreclaim:", "VmallocUsed:", "Percpu:" };
+	FILE *file = fopen("/proc/meminfo", "r");
+	char name[32], line[128];
+	unsigned int i;
+	long sum = 0, part;
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%31s %ld", name, &part) == 2)
+			for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+				sum += strcmp(name, parts[i]) ? 0 : part;
+	fclose(file);
+	return sum;
+}
+
+/* The number of entries in debugfs that a module could leave behind. */
+static int debugfs_entries(void)
+{
+	FILE *pipe = popen("find /sys/kernel/debug -maxdepth 2 | wc -l", "r");
+	int count = -1;
+
+	if (!pipe)
+		return -1;
+	fscanf(pipe, "%d", &count);
+	pclose(pipe);
+	return count;
+}
+
+/*
+ * A module that comes and goes leaves nothing: no record, no name in debugfs, no memory. A hundred rounds
+ * first, so that caches are as large as they get.
+ */
+TEST_F_TIMEOUT(unload, many_loads_leave_nothing, 1800)
+{
+	int loads = getenv("TETHER_LOADS") ? atoi(getenv("TETHER_LOADS")) : 300, round, entries = 0;
+	long before = 0, grown;
+
+	for (round = -100; round < loads; round++) {
+		if (round == 0) {
+			before = kernel_memory();
+			entries = debugfs_entries();
+		}
+		ASSERT_EQ(0, load("rust_kthread"));
+		ASSERT_EQ(0, unload("rust_kthread"));
+	}
+	/* Freed later, by RCU and by workqueues. */
+	sleep(2);
+	grown = kernel_memory() - before;
+	TH_LOG("%d loads: %ld KiB more", loads, grown);
+	EXPECT_EQ(entries, debugfs_entries());
+	EXPECT_EQ(0, outstanding("rust_kthread"));
+	/* A record of a module takes more than 128 bytes. */
+	EXPECT_GT(1024 + loads / 8, grown);
+}
+
 TEST_HARNESS_MAIN

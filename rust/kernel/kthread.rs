@@ -385,8 +385,9 @@ impl<M: Mode> Context<'_, M> {
     fn answer(&self, wake: Wake<()>) -> Wake<M::Request<'_>> {
         match wake {
             Wake::Stopped => Wake::Stopped,
-            // Only a parkable thread is asked to park, so that there is a request.
-            Wake::Park(()) => M::request(self, park::token()).map_or(Wake::Woken, Wake::Park),
+            // SAFETY: The thread was found to be asked. Only a parkable thread is, so that there is a
+            // request.
+            Wake::Park(()) => unsafe { M::request(self) }.map_or(Wake::Woken, Wake::Park),
             Wake::Woken => Wake::Woken,
             Wake::Signal(signal) => Wake::Signal(signal),
             Wake::TimedOut => Wake::TimedOut,

@@ -13,5 +13,5 @@ use tether::kthread::{
 /// Parks a thread that no task has asked to park.
 pub fn park(context: &Context<'_, Parkable>) {
     let _ = context.park_request();
-    let _ = <Parkable as Mode>::request(context); // misuse: E0061
+    let _ = <Parkable as Mode>::request(context); // misuse: E0133
 }

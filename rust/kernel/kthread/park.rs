@@ -77,29 +77,19 @@ pub trait Mode: private::Sealed + 'static {
     #[doc(hidden)]
     const PARKABLE: bool;
 
-    /// The request of the thread of `context`. Only this crate has a [`private::Token`].
+    /// The request to the thread of `context`.
+    ///
+    /// # Safety
+    ///
+    /// The thread must have been asked to park.
     #[doc(hidden)]
-    fn request<'a>(
-        context: &'a Context<'_, Self>,
-        token: private::Token,
-    ) -> Option<Self::Request<'a>>
+    unsafe fn request<'a>(context: &'a Context<'_, Self>) -> Option<Self::Request<'a>>
     where
         Self: Sized;
 }
 
 mod private {
     pub trait Sealed {}
-
-    /// Proves that a request was made.
-    pub struct Token(pub(super) ());
-}
-
-/// The token for [`Mode::request`].
-///
-/// The thread of the context must have been asked to park.
-#[inline(always)]
-pub(super) fn token() -> private::Token {
-    private::Token(())
 }
 
 /// A thread that cannot be parked.
@@ -119,7 +109,7 @@ impl Mode for Plain {
     const PARKABLE: bool = false;
 
     #[inline(always)]
-    fn request<'a>(_context: &'a Context<'_, Self>, _token: private::Token) -> Option<Infallible> {
+    unsafe fn request<'a>(_context: &'a Context<'_, Self>) -> Option<Infallible> {
         None
     }
 }
@@ -130,10 +120,7 @@ impl Mode for Parkable {
     const PARKABLE: bool = true;
 
     #[inline(always)]
-    fn request<'a>(
-        context: &'a Context<'_, Self>,
-        _token: private::Token,
-    ) -> Option<ParkRequest<'a>> {
+    unsafe fn request<'a>(context: &'a Context<'_, Self>) -> Option<ParkRequest<'a>> {
         Some(ParkRequest::new(context))
     }
 }
