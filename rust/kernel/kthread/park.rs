@@ -36,8 +36,7 @@ use crate::{
     sync::atomic::{
         Acquire,
         Atomic,
-        Full,
-        Release, //
+        Full, //
     },
     tether::in_task,
     types::NotThreadSafe, //
@@ -324,7 +323,7 @@ impl Core {
 
     /// Lets the thread go past the gate.
     fn leave_gate(&self) {
-        self.parking.state.store(RUNNING, Release);
+        self.parking.state.xchg(RUNNING, Full);
         self.task().wake_up();
     }
 

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A stand-in for `rust/kernel/kthread.rs`: a thread with the parts that are modelled.
+
+use crate::{
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+    task::Task, //
+};
+use loom::sync::Arc;
+
+mod completion;
+#[path = "../../../rust/kernel/kthread/park.rs"]
+mod park;
+#[path = "../../../rust/kernel/kthread/start.rs"]
+mod start;
+
+use completion::Waits;
+pub use completion::{
+    Killer,
+    Limit, //
+};
+pub use park::{
+    Mode,
+    ParkRequest,
+    Parkable, //
+};
+
+/// As in `rust/kernel/kthread.rs`.
+pub struct Context<'a, M: Mode> {
+    core: &'a Core,
+    _mode: core::marker::PhantomData<M>,
+}
+
+/// As in `rust/kernel/kthread.rs`, with the parts that are modelled.
+pub struct Core {
+    start: start::Start,
+    parking: park::Parking,
+    waits: Waits,
+    task: Arc<Task>,
+    should_stop: Atomic<bool>,
+    freezable: bool,
+}
+
+impl Core {
+    /// A thread that has not begun.
+    pub fn new() -> Self {
+        Self {
+            start: start::Start::new(),
+            parking: crate::prelude::PinInit::make(park::Parking::new()),
+            waits: Waits,
+            task: Arc::new(Task::default()),
+            should_stop: Atomic::new(false),
+            freezable: false,
+        }
+    }
+
+    /// The thread's task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Becomes the thread.
+    pub fn enter(&self) {
+        Task::become_current(&self.task);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.should_stop.load(Relaxed)
+    }
+
+    /// As in `rust/kernel/kthread.rs`.
+    pub fn request_stop(&self) {
+        self.should_stop.xchg(true, Full);
+        self.unpark_thread();
+        self.task.wake_up();
+    }
+
+    /// `Thread::park()`, and its forms.
+    pub fn park_thread(&self, limit: Limit) -> crate::prelude::Result {
+        self.park(limit)
+    }
+
+    /// `Thread::unpark()`.
+    pub fn unpark_thread(&self) {
+        self.unpark();
+    }
+
+    /// `Thread::is_parked()`.
+    pub fn is_parked(&self) -> bool {
+        self.parking.is_parked()
+    }
+
+    /// `Core::start()`.
+    pub fn start(&self) {
+        if self.start.start() {
+            self.task.wake_up();
+        }
+    }
+
+    /// `Start::never()`.
+    pub fn never(&self) -> bool {
+        self.start.never()
+    }
+
+    /// `kthread_stop()`, and whether the body was called.
+    pub fn stop(&self) -> bool {
+        // SAFETY: The task is valid.
+        unsafe { crate::bindings::kthread_stop(self.task.as_ptr()) };
+        self.start.has_begun()
+    }
+
+    /// The function of the thread, which calls `body` if it is to be called.
+    pub fn main(&self, body: impl FnOnce()) {
+        self.enter();
+        // SAFETY: The caller is the thread, and calls this once.
+        if unsafe { self.start.wait() } {
+            body();
+        }
+        self.task.exit();
+    }
+
+    /// A body that parks whenever it is asked to, and returns when it is asked to stop; then the end of
+    /// `main()`. The loop is that of `Core::sleep()`.
+    pub fn run(&self) {
+        loop {
+            crate::task::set_current_state(crate::task::IDLE);
+            if self.should_stop() {
+                break;
+            }
+            if self.parking.is_asked() {
+                crate::task::set_current_state(crate::task::RUNNING);
+                drop(ParkRequest::new(&Context {
+                    core: self,
+                    _mode: core::marker::PhantomData,
+                }));
+                continue;
+            }
+            crate::task::schedule();
+        }
+        crate::task::set_current_state(crate::task::RUNNING);
+        self.finish();
+    }
+
+    /// The body returns without looking at anything.
+    pub fn finish(&self) {
+        // SAFETY: The caller is the thread.
+        unsafe { self.parking.end() };
+        self.task.exit();
+    }
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A stand-in for `kernel::sync::atomic`, on the atomics of `loom`.
+
+use loom::sync::atomic::{
+    fence,
+    AtomicUsize,
+    Ordering, //
+};
+use std::marker::PhantomData;
+
+/// A value that is kept in an [`Atomic`].
+pub trait Value: Copy {
+    /// The value as a word.
+    fn to_word(self) -> usize;
+    /// The value of a word.
+    fn from_word(word: usize) -> Self;
+}
+
+impl Value for u32 {
+    fn to_word(self) -> usize {
+        self as usize
+    }
+    fn from_word(word: usize) -> Self {
+        word as u32
+    }
+}
+
+impl Value for usize {
+    fn to_word(self) -> usize {
+        self
+    }
+    fn from_word(word: usize) -> Self {
+        word
+    }
+}
+
+impl Value for bool {
+    fn to_word(self) -> usize {
+        self.into()
+    }
+    fn from_word(word: usize) -> Self {
+        word != 0
+    }
+}
+
+/// An ordering.
+pub trait Order {
+    /// That of a load.
+    const LOAD: Ordering;
+    /// That of a store.
+    const STORE: Ordering;
+    /// That of an operation that does both.
+    const BOTH: Ordering;
+    /// Whether there is a fence before and after.
+    const FENCED: bool = false;
+}
+
+macro_rules! orders {
+    ($($(#[$doc:meta])* $name:ident $load:ident $store:ident $both:ident $fenced:literal;)*) => {$(
+        $(#[$doc])*
+        pub struct $name;
+        impl Order for $name {
+            const LOAD: Ordering = Ordering::$load;
+            const STORE: Ordering = Ordering::$store;
+            const BOTH: Ordering = Ordering::$both;
+            const FENCED: bool = $fenced;
+        }
+    )*};
+}
+
+orders! {
+    /// As in the kernel crate.
+    Relaxed Relaxed Relaxed Relaxed false;
+    /// As in the kernel crate.
+    Acquire Acquire Relaxed Acquire false;
+    /// As in the kernel crate.
+    Release Relaxed Release Release false;
+    /// As in the kernel crate.
+    Full Acquire Release AcqRel true;
+}
+
+/// As in the kernel crate.
+pub struct Atomic<T>(AtomicUsize, PhantomData<T>);
+
+impl<T: Value> Atomic<T> {
+    /// As in the kernel crate.
+    pub fn new(value: T) -> Self {
+        Self(AtomicUsize::new(value.to_word()), PhantomData)
+    }
+
+    fn fenced<O: Order, R>(&self, operation: impl FnOnce(&AtomicUsize) -> R) -> R {
+        if O::FENCED {
+            fence(Ordering::SeqCst);
+        }
+        let result = operation(&self.0);
+        if O::FENCED {
+            fence(Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// As in the kernel crate.
+    pub fn load<O: Order>(&self, _: O) -> T {
+        T::from_word(self.0.load(O::LOAD))
+    }
+
+    /// As in the kernel crate.
+    pub fn store<O: Order>(&self, value: T, _: O) {
+        self.0.store(value.to_word(), O::STORE);
+    }
+
+    /// As in the kernel crate.
+    pub fn xchg<O: Order>(&self, value: T, _: O) -> T {
+        self.fenced::<O, _>(|word| T::from_word(word.swap(value.to_word(), O::BOTH)))
+    }
+
+    /// As in the kernel crate: a failure has no ordering.
+    pub fn cmpxchg<O: Order>(&self, old: T, new: T, _: O) -> Result<T, T> {
+        if O::FENCED {
+            fence(Ordering::SeqCst);
+        }
+        let result =
+            self.0
+                .compare_exchange(old.to_word(), new.to_word(), O::BOTH, Ordering::Relaxed);
+        if O::FENCED && result.is_ok() {
+            fence(Ordering::SeqCst);
+        }
+        result.map(T::from_word).map_err(T::from_word)
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Parking: a request is answered in any case.
+
+use loom::{
+    sync::Arc,
+    thread, //
+};
+use model::{
+    kthread::{
+        Core,
+        Killer,
+        Limit, //
+    },
+    prelude::*, //
+};
+
+fn explore(bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = bound;
+    builder.max_branches = 100_000;
+    builder.check(f);
+}
+
+fn thread_of(core: &Arc<Core>) -> thread::JoinHandle<()> {
+    let core = core.clone();
+    thread::spawn(move || {
+        core.enter();
+        core.run();
+    })
+}
+
+/// A thread is parked, unparked and stopped by one task.
+#[test]
+fn park_unpark_stop() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = thread_of(&core);
+        assert_eq!(core.park_thread(Limit::None), Ok(()));
+        assert!(core.is_parked());
+        core.unpark_thread();
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
+
+/// A thread is unparked and parked again before it has run.
+#[test]
+fn park_again() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = thread_of(&core);
+        assert_eq!(core.park_thread(Limit::None), Ok(()));
+        core.unpark_thread();
+        assert_eq!(core.park_thread(Limit::None), Ok(()));
+        assert!(core.is_parked());
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
+
+/// A thread is parked by one task while another one asks it to stop.
+#[test]
+fn park_against_stop() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = thread_of(&core);
+        let parker = {
+            let core = core.clone();
+            thread::spawn(move || core.park_thread(Limit::None))
+        };
+        core.request_stop();
+        let parked = parker.join().unwrap();
+        assert!(matches!(parked, Ok(()) | Err(ESRCH)));
+        body.join().unwrap();
+    });
+}
+
+/// A thread is parked by one task while another one unparks it.
+#[test]
+fn park_against_unpark() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = thread_of(&core);
+        let parker = {
+            let core = core.clone();
+            thread::spawn(move || core.park_thread(Limit::None))
+        };
+        core.unpark_thread();
+        assert_eq!(parker.join().unwrap(), Ok(()));
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
+
+/// Two tasks park a thread: one is refused, or the other one has parked it.
+#[test]
+fn park_against_park() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = thread_of(&core);
+        let parker = {
+            let core = core.clone();
+            thread::spawn(move || core.park_thread(Limit::None))
+        };
+        let mine = core.park_thread(Limit::None);
+        let other = parker.join().unwrap();
+        assert!(mine == Ok(()) || other == Ok(()));
+        assert!(core.is_parked());
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
+
+/// The body returns while a task parks the thread.
+#[test]
+fn park_against_return() {
+    explore(None, || {
+        let core = Arc::new(Core::new());
+        let body = {
+            let core = core.clone();
+            thread::spawn(move || {
+                core.enter();
+                core.finish();
+            })
+        };
+        assert_eq!(core.park_thread(Limit::None), Err(ESRCH));
+        body.join().unwrap();
+    });
+}
+
+/// The task that parks a thread is killed.
+#[test]
+fn park_against_kill() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = thread_of(&core);
+        let killer = Arc::new(Killer::default());
+        let limit = Limit::Killed(&raw const *killer);
+        let kills = {
+            let killer = killer.clone();
+            thread::spawn(move || killer.kill())
+        };
+        let parked = core.park_thread(limit);
+        assert!(matches!(parked, Ok(()) | Err(EINTR)));
+        assert_eq!(core.is_parked(), parked.is_ok());
+        core.request_stop();
+        kills.join().unwrap();
+        body.join().unwrap();
+    });
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The first wake-up: the body of a thread is called at most once, and only if the thread was started.
+
+use loom::{
+    sync::Arc,
+    thread, //
+};
+use model::kthread::Core;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::Relaxed, //
+};
+
+fn explore(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}
+
+/// A thread, and how often its body was called.
+fn new_thread() -> (Arc<Core>, Arc<AtomicU32>, thread::JoinHandle<()>) {
+    let (core, calls) = (Arc::new(Core::new()), Arc::new(AtomicU32::new(0)));
+    let handle = {
+        let (core, calls) = (core.clone(), calls.clone());
+        thread::spawn(move || {
+            core.main(|| {
+                calls.fetch_add(1, Relaxed);
+            })
+        })
+    };
+    (core, calls, handle)
+}
+
+/// Another task wakes the thread, which is started by its creator.
+#[test]
+fn foreign_wake_up_against_start() {
+    explore(|| {
+        let (core, calls, handle) = new_thread();
+        let foreign = {
+            let core = core.clone();
+            thread::spawn(move || core.task().wake_up())
+        };
+        core.start();
+        foreign.join().unwrap();
+        handle.join().unwrap();
+        assert_eq!(calls.load(Relaxed), 1);
+    });
+}
+
+/// Another task wakes the thread, which is given up by its creator.
+#[test]
+fn foreign_wake_up_against_never() {
+    explore(|| {
+        let (core, calls, handle) = new_thread();
+        let foreign = {
+            let core = core.clone();
+            thread::spawn(move || core.task().wake_up())
+        };
+        assert!(core.never());
+        assert!(!core.stop());
+        foreign.join().unwrap();
+        handle.join().unwrap();
+        assert_eq!(calls.load(Relaxed), 0);
+    });
+}
+
+/// One task starts the thread while the end of its module gives it up.
+#[test]
+fn start_against_never() {
+    explore(|| {
+        let (core, calls, handle) = new_thread();
+        let starter = {
+            let core = core.clone();
+            thread::spawn(move || core.start())
+        };
+        if core.never() {
+            assert!(!core.stop());
+            assert_eq!(calls.load(Relaxed), 0);
+        }
+        starter.join().unwrap();
+        handle.join().unwrap();
+    });
+}
+
+/// One task starts the thread while another one stops it.
+#[test]
+fn start_against_stop() {
+    explore(|| {
+        let (core, calls, handle) = new_thread();
+        let starter = {
+            let core = core.clone();
+            thread::spawn(move || core.start())
+        };
+        let begun = core.stop();
+        assert_eq!(calls.load(Relaxed), u32::from(begun));
+        starter.join().unwrap();
+        handle.join().unwrap();
+    });
+}
