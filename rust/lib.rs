@@ -13,6 +13,8 @@
 
 mod bindings;
 
+#[cfg(CONFIG_HMM_MIRROR)]
+pub(crate) use kernel::dma;
 pub(crate) use kernel::{
     alloc,
     cpu,
@@ -20,26 +22,24 @@ pub(crate) use kernel::{
     cred,
     current,
     debugfs,
+    device,
     error,
     fmt,
     fs,
+    iov,
     miscdevice,
     new_condvar,
     new_mutex,
     new_spinlock,
     page,
     prelude,
+    seq_file,
     str,
     sync,
     task,
     time,
     types,
     workqueue, //
-};
-#[cfg(CONFIG_HMM_MIRROR)]
-pub(crate) use kernel::{
-    device,
-    dma, //
 };
 // For the macros that consumers call.
 #[doc(hidden)]
@@ -56,8 +56,8 @@ const __LOG_PREFIX: &[u8] = b"tether\0";
 pub mod fd;
 #[path = "kernel/kthread.rs"]
 pub mod kthread;
-#[path = "kernel/misc_poll.rs"]
-pub mod misc_poll;
+#[path = "kernel/misc_device.rs"]
+pub mod misc_device;
 #[path = "kernel/pid.rs"]
 pub mod pid;
 #[path = "kernel/ptrace.rs"]

@@ -25,10 +25,7 @@ use kernel::{
         nr_cpu_ids,
         CpuId, //
     },
-    fs::{
-        File,
-        Kiocb, //
-    },
+    fs::File,
     ioctl::{
         _IO,
         _IOR,
@@ -36,11 +33,6 @@ use kernel::{
         _IOWR, //
     },
     iov::IovIterDest,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     mm::{
         virt::VmaNew,
         Mm,
@@ -84,11 +76,13 @@ use tether::{
         Thread,
         Waker, //
     },
-    misc_poll::{
-        is_nonblocking,
-        PollMiscDevice,
-        PollMiscDeviceRegistration,
-        Ready, //
+    misc_device::{
+        Kiocb,
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration,
+        Ready,
+        TransientFile, //
     },
     mm::{
         interval_notifier::{
@@ -215,13 +209,13 @@ struct StatusArgument {
 #[pin_data]
 struct MmwatchModule {
     #[pin]
-    _device: PollMiscDeviceRegistration<Device>,
+    _device: MiscDeviceRegistration<Device>,
 }
 
 impl kernel::InPlaceModule for MmwatchModule {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _device <- PollMiscDeviceRegistration::register(MiscDeviceOptions {
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
                 name: c"mmwatch",
             }),
         })
@@ -1204,7 +1198,7 @@ impl Active {
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         KBox::pin_init(
             pin_init!(Self {
                 active <- new_mutex!(None),
@@ -1283,7 +1277,7 @@ impl MiscDevice for Device {
             if queue.ended {
                 return Ok(0);
             }
-            if is_nonblocking(&kiocb) {
+            if kiocb.is_nonblocking() {
                 return Err(EAGAIN);
             }
             if watch.readable.wait_interruptible(&mut queue) {
@@ -1316,9 +1310,7 @@ impl MiscDevice for Device {
         }
         Ok(read)
     }
-}
 
-impl PollMiscDevice for Device {
     fn poll(me: Pin<&Self>, file: &File, table: &PollTable<'_>) -> Ready {
         let Ok(watch) = me.watch() else {
             return Ready::ERROR;

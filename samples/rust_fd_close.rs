@@ -9,14 +9,18 @@
 use kernel::{
     fs::File,
     ioctl::_IO,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     prelude::*, //
 };
-use tether::fd;
+use tether::{
+    fd,
+    misc_device::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration,
+        TransientFile, //
+    },
+    syscall::SyscallContext, //
+};
 
 module! {
     type: FdCloseModule,
@@ -50,16 +54,22 @@ struct Device;
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
 
-    fn ioctl(_me: &Self, _file: &File, command: u32, argument: usize) -> Result<isize> {
+    fn ioctl_in_syscall(
+        _me: &Self,
+        _file: &File,
+        command: u32,
+        argument: usize,
+        context: &SyscallContext<'_>,
+    ) -> Result<isize> {
         match command {
             CLOSE => {
                 let fd = u32::try_from(argument).map_err(|_| EBADF)?;
-                // The file goes when this task has left the system call.
-                drop(fd::take(fd, GFP_KERNEL)?);
+                // The file is released when this task has left the system call.
+                drop(fd::take(context, fd, GFP_KERNEL)?);
                 Ok(0)
             }
             _ => Err(ENOTTY),

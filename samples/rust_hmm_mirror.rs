@@ -13,11 +13,6 @@
 use kernel::{
     fs::File,
     ioctl::_IOWR,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     mm::virt::VmaNew,
     page::{
         Page,
@@ -30,6 +25,12 @@ use kernel::{
         UserPtr,
         UserSlice, //
     }, //
+};
+use tether::misc_device::{
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 use tether::mm::{
     hmm::{
@@ -297,7 +298,7 @@ fn permissions(pfn: Pfn) -> u8 {
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         // All but the last page: there is none, and the length of all would be one too large.

@@ -25,18 +25,9 @@
 //! ```
 
 use kernel::{
-    fs::{
-        File,
-        Kiocb, //
-    },
     iov::{
         IovIterDest,
         IovIterSource, //
-    },
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
     },
     new_mutex,
     page::{
@@ -48,6 +39,13 @@ use kernel::{
         Arc,
         Mutex, //
     }, //
+};
+use tether::misc_device::{
+    Kiocb,
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 use tether::mm::{
     hmm::{
@@ -164,7 +162,7 @@ struct Device {
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         KBox::pin_init(pin_init!(Self { shadow <- new_mutex!(None) }), GFP_KERNEL)
     }
 

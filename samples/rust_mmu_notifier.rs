@@ -10,22 +10,20 @@
 //! ```
 
 use kernel::{
-    fs::{
-        File,
-        Kiocb, //
-    },
     iov::IovIterDest,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     prelude::*,
     str::CString,
     sync::atomic::{
         Atomic,
         Relaxed, //
     }, //
+};
+use tether::misc_device::{
+    Kiocb,
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 use tether::mm::mmu_notifier::{
     InvalidateRanges,
@@ -78,7 +76,7 @@ impl InvalidateRanges for Counter {
 impl MiscDevice for Counter {
     type Ptr = Pin<KBox<Registration<Counter>>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let counter = Counter {

@@ -11,21 +11,19 @@
 //! ```
 
 use kernel::{
-    fs::{
-        File,
-        Kiocb, //
-    },
     iov::IovIterSource,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     prelude::*,
     str::{
         BStr,
         CString, //
     }, //
+};
+use tether::misc_device::{
+    Kiocb,
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 use tether::task_work::{
     self,
@@ -62,7 +60,7 @@ struct Device;
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
 

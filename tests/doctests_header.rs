@@ -5,7 +5,7 @@ mod kernel {
     pub use tether::{
         impl_has_task_work,
         kthread,
-        misc_poll,
+        misc_device,
         mm,
         new_interval_notifier,
         pid,

@@ -170,24 +170,21 @@ static int ordered(long unused)
 	return ret;
 }
 
-/* A descriptor is taken by a task work: it is gone, or it is still there. */
+#define FD_CLOSE _IO(0xBB, 1)
+
+/* If a descriptor cannot be closed, it stays. */
 static int take(long unused)
 {
-	struct tether_test_add argument = { 0, TETHER_TEST_RESUME, TETHER_TEST_TAKE_FD, 100 };
-	struct tether_test_counts counts;
-	int ret, there;
+	int device = open("/dev/rust-fd-close", O_RDWR | O_CLOEXEC), ret, there;
 
+	if (device < 0)
+		return errno;
 	dup2(devices[TASK_WORK], 100);
-	ret = call(TASK_WORK, TETHER_TEST_ADD, &argument);
+	ret = ioctl(device, FD_CLOSE, 100) ? errno : 0;
 	there = fcntl(100, F_GETFD) >= 0;
 	close(100);
-	if (ret)
-		return there ? ret : EUCLEAN;
-	if (call(TASK_WORK, TETHER_TEST_COUNTS, &counts))
-		return EUCLEAN;
-	if (there != (counts.take_error != 0))
-		return EUCLEAN;
-	return -counts.take_error;
+	close(device);
+	return there == !ret ? EUCLEAN : ret;
 }
 
 static int notifier(long kind)
@@ -275,6 +272,7 @@ static const struct path paths[] = {
 	{ "task_work::add_fn", add, TETHER_TEST_CLOSURE },
 	{ "task_work::Ordered", ordered },
 	{ "fd::take", take },
+	{ "module, rust_fd_close", module, (long)"rust_fd_close" },
 	{ "mmu_notifier, release", notifier, MMU_TEST_RELEASE_ONLY },
 	{ "mmu_notifier, ranges", notifier, MMU_TEST_RANGES },
 	{ "mmu_notifier, may refuse", notifier, MMU_TEST_TRY_RANGES },

@@ -10,11 +10,6 @@ use core::{
 use kernel::{
     cpu::CpuId,
     fs::File,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -64,10 +59,12 @@ use tether::{
         Wake,
         Waker, //
     },
-    misc_poll::{
-        PollMiscDevice,
-        PollMiscDeviceRegistration,
-        Ready, //
+    misc_device::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration,
+        Ready,
+        TransientFile, //
     },
     mm::{
         hmm::{
@@ -116,6 +113,7 @@ use tether::{
         Permission,
         Tracee, //
     },
+    syscall::SyscallContext,
     task_work::{
         self,
         impl_has_task_work,
@@ -200,9 +198,11 @@ fn made(thing: impl Usable) -> Result<KBox<dyn Thing>> {
 }
 
 /// For whom something is made.
-pub(crate) struct Place {
+pub(crate) struct Place<'a> {
     pub(crate) module: &'static ThisModule,
     pub(crate) target: ARef<Task>,
+    /// The caller's system call, if it is in an ioctl handler.
+    pub(crate) syscall: Option<&'a SyscallContext<'a>>,
 }
 
 /// The one that is known by this number; with 0, that of the caller.
@@ -220,7 +220,7 @@ const DESCRIPTOR: u32 = 100;
 const EVERYWHERE: usize = 1 << 47;
 
 /// Makes something of this kind; of a notifier, on the caller's address space.
-pub(crate) fn make(kind: Kind, place: &Place, random: u32) -> Result<KBox<dyn Thing>> {
+pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dyn Thing>> {
     match kind {
         Kind::BoxWork => {
             task_work::add(&place.target, boxed(kind)?, mode(random))?;
@@ -249,8 +249,8 @@ pub(crate) fn make(kind: Kind, place: &Place, random: u32) -> Result<KBox<dyn Th
         }
         Kind::Refusal => {
             // Kernel threads run none.
-            let thread = pid::find_task(2).ok_or(ESRCH)?;
-            match task_work::add(&thread, boxed(kind)?, mode(random)) {
+            let thread = builder(random)?.create(|_| {})?;
+            match task_work::add(&thread.task(), boxed(kind)?, mode(random)) {
                 Ok(()) => Err(EUCLEAN),
                 Err(refused) if refused.error == EINVAL => made(refused),
                 Err(refused) => Err(refused.error),
@@ -263,7 +263,8 @@ pub(crate) fn make(kind: Kind, place: &Place, random: u32) -> Result<KBox<dyn Th
             made(Cancellation(kind, pending.cancel()))
         }
         Kind::TakenFile => {
-            let file = fd::take(DESCRIPTOR, GFP_KERNEL)?;
+            let syscall = place.syscall.ok_or(ENOTTY)?;
+            let file = fd::take(syscall, DESCRIPTOR, GFP_KERNEL)?;
             made(With(file, Counted::new(kind)))
         }
         Kind::Thread => start(kind, random),
@@ -390,7 +391,7 @@ pub(crate) fn make(kind: Kind, place: &Place, random: u32) -> Result<KBox<dyn Th
             made(())
         }
         Kind::PollDevice => {
-            let device = PollMiscDeviceRegistration::<Device>::register(MiscDeviceOptions {
+            let device = MiscDeviceRegistration::<Device>::register(MiscDeviceOptions {
                 name: c"tether-kinds",
             });
             made(With(
@@ -437,7 +438,11 @@ macro_rules! with {
 with! {
     fd::TakenFile: |_file| {}
     Waker: |waker| { waker.wake(); }
-    Pin<KBox<PollMiscDeviceRegistration<Device>>>: |_device| {}
+    Pin<KBox<MiscDeviceRegistration<Device>>>: |device| {
+        if device.device().name() != c"tether-kinds" {
+            return Err(EUCLEAN);
+        }
+    }
     SharedCounters: |counters| {
         if let Some(counter) = counters.get(counters.len() - 1) {
             counter.fetch_add(1u64, Full);
@@ -1159,12 +1164,10 @@ struct Device;
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
-}
 
-impl PollMiscDevice for Device {
     fn poll(_device: &Self, _file: &File, _table: &PollTable<'_>) -> Ready {
         Ready::READ
     }
@@ -1204,7 +1207,7 @@ types! {
         tether::kthread::worker::KthreadWorker => Worker WorkerCircle WorkerRing WorkSupervisor FlushRing,
         tether::kthread::worker::KthreadDelayedWork<Delayed<true>> => DelayedWork Worker,
         tether::kthread::worker::KthreadWork<Work> => Work,
-        tether::misc_poll::PollMiscDeviceRegistration<Device> => PollDevice,
+        tether::misc_device::MiscDeviceRegistration<Device> => PollDevice,
         tether::mm::interval_notifier::Registration<IntervalListener> => Interval TwoPasses,
         tether::mm::mirror::Mirror<TryListener> => Mirror,
         tether::mm::mmu_notifier::Registration<Listener> => Notifier TryNotifier,
@@ -1231,13 +1234,16 @@ types! {
         tether::mm::dma_mirror::DmaMirror<TryListener>,
     }
     nothing {
+        tether::misc_device::Kiocb<'static, KBox<Device>>,
+        tether::misc_device::TransientFile,
+        tether::syscall::SyscallContext<'static>,
         tether::kthread::Context<'static>,
         tether::kthread::Parkable,
         tether::kthread::Plain,
         tether::kthread::Policy,
         tether::kthread::worker::Vtable,
         tether::kthread::worker::WorkContext<'static>,
-        tether::misc_poll::Ready,
+        tether::misc_device::Ready,
         tether::mm::dma_mirror::Addresses<'static>,
         tether::mm::dma_mirror::Mapped,
         tether::mm::hmm::DeviceOwner,

@@ -44,7 +44,11 @@ impl kernel::Module for Leak {
         }
         let kind = *Kind::ALL.get(kind as usize).ok_or(EINVAL)?;
         let target = kinds::target(module_parameters::target.value() as i32)?;
-        let place = kinds::Place { module, target };
+        let place = kinds::Place {
+            module,
+            target,
+            syscall: None,
+        };
         let random = module_parameters::random.value() as u32;
         let mut thing = kinds::make(kind, &place, random)?;
         // Whether it can be used depends on many things.

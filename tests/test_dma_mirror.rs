@@ -19,11 +19,6 @@ use kernel::{
         _IO,
         _IOW, //
     },
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     page::PAGE_SHIFT,
     pci,
     prelude::*,
@@ -36,6 +31,12 @@ use kernel::{
         UserPtr,
         UserSlice, //
     }, //
+};
+use tether::misc_device::{
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 use tether::mm::{
     dma_mirror::{
@@ -214,7 +215,7 @@ const FRAME: u32 = _IO(0xBD, 2);
 impl MiscDevice for Device {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
 

@@ -12,11 +12,6 @@ use kernel::{
         _IOW,
         _IOWR, //
     },
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     mm::MmWithUser,
     module::this_module,
     new_mutex,
@@ -62,6 +57,12 @@ use tether::kthread::{
     Policy,
     Thread,
     Wake, //
+};
+use tether::misc_device::{
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 
 module! {
@@ -568,7 +569,7 @@ const COUNTS: u32 = _IOR::<[i64; 2]>(0xBB, 10);
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         KBox::pin_init(pin_init!(Self { kept <- new_mutex!(None) }), GFP_KERNEL)
     }
 

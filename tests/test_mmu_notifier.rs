@@ -10,11 +10,6 @@ use kernel::{
         _IOR,
         _IOWR, //
     },
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -35,6 +30,12 @@ use kernel::{
         UserPtr,
         UserSlice, //
     }, //
+};
+use tether::misc_device::{
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
 };
 use tether::mm::{
     hmm::{
@@ -538,7 +539,7 @@ const FAULT: u32 = _IOWR::<[u64; 9]>(0xBC, 10);
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         let heard = Arc::new(Heard::new(), GFP_KERNEL)?;
         KBox::pin_init(
             pin_init!(Self {

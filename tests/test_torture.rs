@@ -5,11 +5,6 @@
 use kernel::{
     fs::File,
     ioctl::_IOW,
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     module::this_module,
     new_mutex,
     prelude::*,
@@ -23,6 +18,13 @@ use kernel::{
     }, //
 };
 use ledger::Kind;
+use tether::misc_device::{
+    MiscDevice,
+    MiscDeviceOptions,
+    MiscDeviceRegistration,
+    TransientFile, //
+};
+use tether::syscall::SyscallContext;
 use tether::task_work::{
     self,
     Context,
@@ -131,14 +133,20 @@ const TORTURE: u32 = _IOW::<[u32; 5]>(0xBE, 1);
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         KBox::pin_init(
             pin_init!(Self { slots <- new_mutex!([const { None }; SLOTS]) }),
             GFP_KERNEL,
         )
     }
 
-    fn ioctl(me: Pin<&Self>, _file: &File, command: u32, argument: usize) -> Result<isize> {
+    fn ioctl_in_syscall(
+        me: Pin<&Self>,
+        _file: &File,
+        command: u32,
+        argument: usize,
+        context: &SyscallContext<'_>,
+    ) -> Result<isize> {
         if command != TORTURE {
             return Err(ENOTTY);
         }
@@ -155,6 +163,7 @@ impl MiscDevice for Device {
                 let place = Place {
                     module: this_module::<TestTorture>(),
                     target: kinds::target(target as i32)?,
+                    syscall: Some(context),
                 };
                 me.put(slot, kinds::make(kind, &place, random)?);
             }

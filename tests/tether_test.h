@@ -31,8 +31,6 @@ enum tether_test_kind {
 	TETHER_TEST_KEEP_ARC,
 	/* Likewise a closure. */
 	TETHER_TEST_KEEP_CLOSURE,
-	/* A closure that closes descriptor "count"; see take_error. */
-	TETHER_TEST_TAKE_FD,
 };
 
 /* What TETHER_TEST_CANCEL returns. */
@@ -58,7 +56,6 @@ struct tether_test_counts {
 	__s64 ran_without_mm;
 	__s64 ran_in_wrong_task;
 	__s64 requeue_error;	/* of the last one */
-	__s64 take_error;	/* of the last descriptor that a closure was to close */
 	__s64 order_errors;	/* in a file's queue: items that ran before an earlier one */
 	__s64 again;		/* in a file's queue: how often one item was added again */
 	__s64 starts;		/* notifier callbacks on the file's address space */

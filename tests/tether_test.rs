@@ -9,11 +9,6 @@ use kernel::{
         _IOR,
         _IOW, //
     },
-    miscdevice::{
-        MiscDevice,
-        MiscDeviceOptions,
-        MiscDeviceRegistration, //
-    },
     new_mutex,
     prelude::*,
     sync::{
@@ -31,7 +26,12 @@ use kernel::{
     uaccess::UserSlice, //
 };
 use tether::{
-    fd,
+    misc_device::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration,
+        TransientFile, //
+    },
     mm::{
         mmu_notifier::{
             InvalidateRanges,
@@ -89,7 +89,6 @@ static RAN_WITHOUT_MM: Atomic<i64> = Atomic::new(0);
 static RAN_IN_WRONG_TASK: Atomic<i64> = Atomic::new(0);
 static REQUEUE_ERROR: Atomic<i64> = Atomic::new(0);
 static AGAIN: Atomic<i64> = Atomic::new(0);
-static TAKE_ERROR: Atomic<i64> = Atomic::new(0);
 static ORDER_ERRORS: Atomic<i64> = Atomic::new(0);
 
 /// The place of an item in a file's queue, if it is in one.
@@ -352,7 +351,7 @@ struct AddArgument {
 /// `struct tether_test_counts`.
 #[derive(IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
-struct CountsArgument([i64; 13]);
+struct CountsArgument([i64; 12]);
 
 const ADD: u32 = _IOW::<AddArgument>(0xB9, 1);
 const COUNTS: u32 = _IOR::<CountsArgument>(0xB9, 2);
@@ -484,20 +483,6 @@ impl Device {
                 )?;
                 self.keep(KBox::new(KeptClosure(Some(pending)), GFP_KERNEL)?)?;
             }
-            10 => {
-                let number = argument.count;
-                drop(task_work::add_fn(
-                    &target,
-                    move |context| {
-                        payload.ran(context);
-                        let result = fd::take(number, GFP_KERNEL);
-                        let error = result.map_or_else(|error| error.to_errno(), |_| 0);
-                        TAKE_ERROR.store(error.into(), Relaxed);
-                    },
-                    mode,
-                    GFP_KERNEL,
-                )?);
-            }
             _ => return Err(EINVAL),
         }
         Ok(())
@@ -508,7 +493,7 @@ impl Device {
 impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+    fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         let releases = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         KBox::pin_init(
             pin_init!(Self {
@@ -547,7 +532,6 @@ impl MiscDevice for Device {
                     RAN_WITHOUT_MM.load(Relaxed),
                     RAN_IN_WRONG_TASK.load(Relaxed),
                     REQUEUE_ERROR.load(Relaxed),
-                    TAKE_ERROR.load(Relaxed),
                     ORDER_ERRORS.load(Relaxed),
                     AGAIN.load(Relaxed),
                     starts,

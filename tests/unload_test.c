@@ -23,6 +23,7 @@
 #include "harness.h"
 #include "modules.h"
 #include "test_mmu_notifier.h"
+#include "test_torture.h"
 #include "tether_test.h"
 
 /* Makes the kernel reuse what was freed. */
@@ -113,6 +114,7 @@ FIXTURE_SETUP(unload)
 	unload("stubborn");
 	unload("test_mmu_notifier");
 	unload("tether_test");
+	unload("test_torture");
 	load("ledger");
 }
 
@@ -132,7 +134,7 @@ TEST_F(unload, pending_work_is_in_use)
 		EXPECT_EQ(-EAGAIN, unload("tether_test"));
 		EXPECT_EQ(1, outstanding("tether_test task_work"));
 		end(_metadata, child);
-		EXPECT_EQ(0, outstanding("tether_test"));
+		EXPECT_EQ(0, outstanding("tether_test task_work"));
 		ASSERT_EQ(0, unload("tether_test"));
 	}
 }
@@ -227,6 +229,28 @@ static pid_t tracee(void)
 	return child;
 }
 
+/* Makes a TakenFile, which only an ioctl handler can, of descriptor 100, and forgets it. */
+static int forget_file(void)
+{
+	struct torture torture = { .action = TORTURE_MAKE };
+	struct count counts[MOST_KINDS];
+	int kinds = read_ledger(counts), tries, fd = -1, ret;
+
+	while ((int)torture.kind < kinds && strcmp(counts[torture.kind].kind, "TakenFile"))
+		torture.kind++;
+	for (tries = 0; tries < 100 && fd < 0; tries++) {
+		fd = open("/dev/test-torture", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			usleep(10000);
+	}
+	ret = ioctl(fd, TORTURE, &torture) ? -errno : 0;
+	torture.action = TORTURE_FORGET;
+	if (!ret)
+		ret = ioctl(fd, TORTURE, &torture) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
 /* Forks a process that loads a module with these parameters, and returns what it says. */
 static int load_elsewhere(struct loader *loader, const char *name, const char *parameters, bool traces)
 {
@@ -244,6 +268,8 @@ static int load_elsewhere(struct loader *loader, const char *name, const char *p
 		snprintf(text, sizeof(text), "%s%s%d", parameters, traces ? " target=" : "",
 			 traces ? tracee() : 0);
 		ret = load_with(name, traces ? text : parameters);
+		if (!ret && !strcmp(name, "test_torture"))
+			ret = forget_file();
 		write(ready[1], &ret, sizeof(ret));
 		read(go[0], text, 1);
 		live_on();
@@ -319,20 +345,22 @@ TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 	for (kind = 0; kind < kinds; kind++) {
 		/* Its maker lives on, or is gone before its module. */
 		for (way = 0; way < 2; way++) {
+			bool file = !strcmp(before[kind].kind, "TakenFile");
+			const char *name = file ? "test_torture" : leaky();
 			struct loader loader;
 			unsigned long text;
 			char parameters[64];
 
 			snprintf(parameters, sizeof(parameters), "kind=%d random=%d", kind, way * 0x10107);
-			ASSERT_EQ(0, load_elsewhere(&loader, leaky(), strcmp(leaky(), "leak") ? "" : parameters,
+			ASSERT_EQ(0, load_elsewhere(&loader, name, strcmp(name, "leak") ? "" : parameters,
 						    !strcmp(before[kind].kind, "Tracee") ||
 						    !strcmp(before[kind].kind, "Permission")))
 				TH_LOG("%s", before[kind].kind);
-			text = text_of(leaky());
+			text = text_of(name);
 			if (way == 1)
 				ASSERT_EQ(0, end_of(&loader));
-			ASSERT_EQ(0, unload_soon(leaky()));
-			EXPECT_EQ(0, outstanding("leak "))
+			ASSERT_EQ(0, unload_soon(name));
+			EXPECT_EQ(0, outstanding(file ? "test_torture " : "leak "))
 				TH_LOG("%s", before[kind].kind);
 			taken += fill(text);
 			loads++;

@@ -77,6 +77,9 @@ enum {
 
 	TETHER_SIZE_miscdevice = sizeof(struct miscdevice),
 	TETHER_OFFSET_miscdevice_fops = offsetof(struct miscdevice, fops),
+	TETHER_OFFSET_miscdevice_minor = offsetof(struct miscdevice, minor),
+	TETHER_OFFSET_miscdevice_name = offsetof(struct miscdevice, name),
+	TETHER_OFFSET_miscdevice_this_device = offsetof(struct miscdevice, this_device),
 	TETHER_SIZE_file_operations = sizeof(struct file_operations),
 	TETHER_OFFSET_file_operations_poll = offsetof(struct file_operations, poll),
 	TETHER_OFFSET_kiocb_ki_filp = offsetof(struct kiocb, ki_filp),

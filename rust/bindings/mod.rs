@@ -124,6 +124,9 @@ mod layout {
         offset mmu_interval_notifier_ops invalidate;
         size miscdevice;
         offset miscdevice fops;
+        offset miscdevice minor;
+        offset miscdevice name;
+        offset miscdevice this_device;
         size file_operations;
         offset file_operations poll;
         offset kiocb ki_filp;

@@ -11,9 +11,11 @@
 
 #include "hmm.c"
 #include "kthread.c"
+#include "misc_device.c"
 #include "mm.c"
 #include "mmu_notifier.c"
 #include "module.c"
+#include "pid.c"
 #include "preempt.c"
 #include "ptrace.c"
 #include "syscall.c"

@@ -8,6 +8,16 @@ __rust_helper const char *rust_helper_tether_module_name(const struct module *mo
 	return module->name;
 }
 
+/* Unlike module_is_live(), which is true while the module's init is running. */
+__rust_helper bool rust_helper_tether_module_is_live(const struct module *module)
+{
+#ifdef CONFIG_MODULES
+	return READ_ONCE(module->state) == MODULE_STATE_LIVE;
+#else
+	return true;
+#endif
+}
+
 /* Whether @address is in text that is there for as long as the machine runs. */
 __rust_helper bool rust_helper_tether_permanent_text(unsigned long address)
 {

@@ -2,11 +2,16 @@
 
 //! Closing file descriptors of the current task, from inside a system call.
 //!
-//! A system call may use a file through its descriptor without a reference of its own (`fdget()`):
-//! it relies on nobody of its task closing that meanwhile. A driver that closes a descriptor on
-//! behalf of user space, from inside an ioctl, may close the very one that the ioctl came by. So the
-//! file has to stay until the task has left its system call: [`take`] takes the descriptor out of
-//! the table, and the last reference to the file is dropped by a task work.
+//! A system call may use a file through its descriptor without taking a reference (`fdget()`), and
+//! relies on its task not closing that descriptor meanwhile. A driver that closes a descriptor on
+//! behalf of user space, from inside an ioctl, may close the descriptor of that very ioctl. So the file
+//! must not be released before the system call has ended: [`take`] removes the descriptor from the
+//! table, and the last reference to the file is dropped by a task work.
+//!
+//! A task work or a `release` must not close descriptors in this way. It may run in the middle of a
+//! system call that has borrowed the file, such as `KVM_RUN`, which runs the pending task works before
+//! it enters the guest; a further task work would then release the file at once. So [`take`] demands a
+//! [`SyscallContext`], which only an ioctl handler has.
 //!
 //! C sources: `binder_deferred_fd_close()` in
 //! [`drivers/android/binder.c`](srctree/drivers/android/binder.c),
@@ -19,10 +24,10 @@ use crate::{
     impl_has_task_work,
     prelude::*,
     sync::aref::ARef,
+    syscall::SyscallContext,
     task::Task,
     task_work::{
         self,
-        is_kernel_thread,
         Context,
         Mode,
         TaskWork,
@@ -31,15 +36,20 @@ use crate::{
 };
 use core::ptr;
 
-/// A file that was taken out of a task's table of descriptors, and was closed there.
+/// A file whose descriptor was closed by [`take`].
 ///
-/// Dropping it, wherever that is, lets the file go as soon as that task is out of its system call.
+/// Dropping it releases the file after the task that has called [`take`] has left that system call, even
+/// if another task drops it.
+///
+/// # Context
+///
+/// May be dropped in any context but NMI.
 pub struct TakenFile {
     /// None only while it is being dropped.
     held: Option<Pin<KBox<Held>>>,
 }
 
-/// What holds the file until its task comes by.
+/// Holds the file until its task runs the work.
 ///
 /// # Invariants
 ///
@@ -52,9 +62,10 @@ struct Held {
     work: TaskWork<Held>,
 }
 
-// SAFETY: A reference to a file may be dropped by any task; that this one waits for the right one is
-// what `TakenFile` is for.
+// SAFETY: A reference to a file may be dropped by any task. The other fields are `Send`.
 unsafe impl Send for Held {}
+// SAFETY: No method takes a shared reference, and the fields other than `file` are `Sync`.
+unsafe impl Sync for Held {}
 
 impl_has_task_work! {
     impl HasTaskWork<Self> for Held { self.work }
@@ -72,38 +83,37 @@ impl TaskWorkItem for Held {
 impl PinnedDrop for Held {
     fn drop(self: Pin<&mut Self>) {
         if !self.file.is_null() {
-            // SAFETY: The reference is ours, by the type's invariants.
+            // SAFETY: The reference is owned here, by the type's invariants.
             unsafe { bindings::fput(self.file) };
         }
     }
 }
 
-/// Takes the descriptor `fd` out of the current task's table, and closes it there.
+/// Takes the descriptor `fd` out of the table of the current task, and closes it there.
 ///
-/// From then on it is free for others. POSIX locks and the like are released, as by `close()`; the
-/// file itself stays until the [`TakenFile`] is dropped and the task has left its system call.
+/// The number can be reused at once. POSIX locks are released, as by `close()`. The file itself is
+/// released after the [`TakenFile`] was dropped and the task has left its system call.
 ///
-/// May sleep, as the file's `flush` may.
+/// `_context` proves that the current task executes a system call, and that the task works that it runs
+/// next are run after that. If the file is borrowed by `fdget()` anywhere, then by this system call: a
+/// later one cannot find the descriptor any more, and a task that shares the table takes references.
+///
+/// # Context
+///
+/// Process context, may sleep, as the file's `flush` may.
 ///
 /// # Errors
 ///
+/// The descriptor is not closed if this fails.
+///
 /// * [`EBADF`] if there is no such descriptor;
-/// * [`ESRCH`] if the task has no table any more: it is exiting. Its files are closed already, and
-///   works that run this late find a null pointer where the table was;
-/// * [`EINVAL`] if the current task is a kernel thread, which leaves no system call;
-/// * [`ENOMEM`]. Then, as with the others, nothing was closed.
+/// * [`ENOMEM`].
 #[doc(alias = "file_close_fd")]
-pub fn take(fd: u32, flags: Flags) -> Result<TakenFile> {
+pub fn take(_context: &SyscallContext<'_>, fd: u32, flags: Flags) -> Result<TakenFile> {
     let task = current!();
-    if is_kernel_thread(task) {
-        return Err(EINVAL);
-    }
-    // SAFETY: Only the current task changes its table.
+    // SAFETY: The current task is valid, and only the task itself changes the pointer to its table.
     let files = unsafe { (*task.as_ptr()).files };
-    if files.is_null() {
-        return Err(ESRCH);
-    }
-    // Before the descriptor is gone, as this may fail.
+    // Allocate before the descriptor is closed, as this may fail.
     let mut held = KBox::pin_init(
         pin_init!(Held {
             file: ptr::null_mut(),
@@ -112,17 +122,18 @@ pub fn take(fd: u32, flags: Flags) -> Result<TakenFile> {
         }),
         flags,
     )?;
-    // SAFETY: The current task has a table, as tested above. The table's reference becomes ours.
+    // SAFETY: The function uses the table of the current task, which exists, as the task executes a system
+    // call. The reference of the table becomes ours.
     let file = unsafe { bindings::file_close_fd(fd) };
     if file.is_null() {
         return Err(EBADF);
     }
-    // SAFETY: The file is valid, by the reference of the table. This one is for `held`.
+    // SAFETY: The file is valid, as the reference of the table is owned here. The new one is for `held`.
     unsafe { bindings::get_file(file) };
     // INVARIANT: The reference was just taken.
     *held.as_mut().project().file = file;
-    // SAFETY: This drops the table's reference, as closing does; that of `held` is left, so that
-    // the file stays for who may use it without one.
+    // SAFETY: The file is valid, `files` is the table that it was in, and the reference of the table, which
+    // this drops, is owned here. That of `held` is left, so the file is not released.
     unsafe { bindings::filp_close(file, files.cast()) };
     Ok(TakenFile { held: Some(held) })
 }
@@ -131,7 +142,8 @@ impl Drop for TakenFile {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             let task = held.task.clone();
-            // A task that takes no more works has left its last system call: it may go here.
+            // A task that does not accept task works any more uses no borrowed file: the reference may be
+            // dropped here. `fput()` defers the release if this is an interrupt.
             let _ = task_work::add(&task, held, Mode::Resume);
         }
     }

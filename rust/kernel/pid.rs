@@ -6,10 +6,7 @@
 
 use crate::{
     bindings,
-    sync::{
-        aref::ARef,
-        rcu, //
-    },
+    sync::aref::ARef,
     task::{
         Pid,
         Task, //
@@ -17,9 +14,19 @@ use crate::{
 };
 use core::ptr::NonNull;
 
-/// Finds the thread that the current task knows as `pid`.
+/// Finds the user thread with the number `pid` in the pid namespace of the current task.
 ///
-/// It may be another one's that has got the same number when this returns; or none.
+/// When this returns, the thread may have exited, and its number may belong to another one.
+///
+/// Kernel threads are not found. [`Task::wake_up`] can be called on any task, and a kernel thread that
+/// has not been started takes any wake-up as the first one.
+///
+/// # Context
+///
+/// Any context, but always [`None`] outside of process context: the number would be looked up in the
+/// namespace of the interrupted task, which may have none any more.
+///
+/// # Examples
 ///
 /// ```
 /// use kernel::{
@@ -27,17 +34,16 @@ use core::ptr::NonNull;
 ///     prelude::*, //
 /// };
 ///
-/// // In the machine's first pid namespace, which this runs in, there is always init.
+/// // In the initial pid namespace, 1 is init, and 2 is kthreadd.
 /// assert!(pid::find_task(1).is_some());
+/// assert!(pid::find_task(2).is_none());
 /// assert!(pid::find_task(-1).is_none());
 /// ```
 #[doc(alias = "find_get_task_by_vpid")]
 pub fn find_task(pid: Pid) -> Option<ARef<Task>> {
-    let _guard = rcu::read_lock();
-    // SAFETY: An RCU read lock is held.
-    let pid = unsafe { bindings::find_vpid(pid) };
-    // SAFETY: The pid is null, which is allowed, or valid while the RCU read lock is held.
-    let task = unsafe { bindings::get_pid_task(pid, bindings::pid_type_PIDTYPE_PID) };
-    // SAFETY: `get_pid_task` has taken a reference, which is ours. `Task` is transparent.
+    // SAFETY: The function has no requirements.
+    let task = unsafe { bindings::tether_find_user_task(pid) };
+    // SAFETY: The function has taken a reference to the task, which is passed on here. `Task` is a
+    // transparent wrapper of `struct task_struct`.
     NonNull::new(task).map(|task| unsafe { ARef::from_raw(task.cast()) })
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Access to a process that one traces.
+//! Access to a process that the current task traces.
 //!
-//! A module cannot ask the kernel whether a process may look into another one
-//! (`ptrace_may_access()` and `mm_access()` are not exported). Whom a process traces it may look
-//! into: attaching was allowed then, and what has changed since is tested here.
+//! A module cannot ask the kernel whether a process may inspect another one: `ptrace_may_access()` and
+//! `mm_access()` are not exported. A tracer may inspect its tracee: attaching was permitted, and changes
+//! since then are tested here.
 //!
 //! C header: [`include/linux/ptrace.h`](srctree/include/linux/ptrace.h)
 
@@ -23,9 +23,13 @@ use crate::{
 };
 use core::ptr::NonNull;
 
-/// A process that the current one traces, and that is stopped.
+/// A stopped process that the current task traces.
 ///
-/// It may go on as soon as the current system call has ended.
+/// The tracee may continue as soon as the current system call has ended.
+///
+/// # Context
+///
+/// Must be dropped where it may sleep, as dropping the last user of an address space may.
 pub struct Tracee {
     /// The traced thread.
     pub task: ARef<Task>,
@@ -34,10 +38,15 @@ pub struct Tracee {
 }
 
 impl Tracee {
-    /// What one could be held to, if the process is to be looked into after it has executed another program.
+    /// Returns the permission to inspect the process, to be tested again after it has executed another
+    /// program.
+    ///
+    /// # Context
+    ///
+    /// Any context.
     pub fn permission(&self) -> Permission {
-        // SAFETY: The task is valid. `get_task_cred` has taken a reference, which is ours.
-        // `Credential` is transparent.
+        // SAFETY: The task is valid, as it is referenced here. `get_task_cred()` never returns null, and has
+        // taken a reference, which is passed on. `Credential` is a transparent wrapper of `struct cred`.
         Permission(unsafe {
             ARef::from_raw(NonNull::new_unchecked(
                 bindings::get_task_cred(self.task.as_ptr())
@@ -48,53 +57,62 @@ impl Tracee {
     }
 }
 
-/// That somebody could look into a process, when it had these credentials.
+/// The permission to inspect a process, as long as its credentials are those recorded here.
 ///
-/// Whom one traces one may look into, until it executes a program that has other credentials. The kernel
-/// looks to that where it traces; who only watches, and is told by the process itself, has to do so.
+/// A tracer may inspect its tracee until that executes a program with other credentials. The kernel
+/// tests this for tracers; a driver that is called in the context of the inspected process has to do so
+/// itself.
 pub struct Permission(ARef<Credential>);
 
 impl Permission {
-    /// Whether it still holds for the current task: it has not executed a program that has given it other
-    /// credentials, another security label or more capabilities, or that only root may look into.
+    /// Whether the permission still holds for the current task: since then it has executed no program
+    /// that has other credentials, another security label or more capabilities, or that only root may
+    /// inspect.
     ///
-    /// Stricter than `ptrace_may_access()`: a task that has given up capabilities is all right, but
-    /// none that has changed its user, whoever it was that looks.
+    /// This is stricter than `ptrace_may_access()`. A task that has dropped capabilities passes, but a task
+    /// that has changed its user does not, whoever the tracer is.
+    ///
+    /// # Context
+    ///
+    /// Any context. In an interrupt, the result is about the interrupted task.
     pub fn still_holds(&self, _task: &CurrentTask) -> bool {
-        // SAFETY: The credentials are valid.
+        // SAFETY: The credentials are valid, as they are referenced here.
         unsafe { bindings::tether_as_permitted_as(self.0.as_ptr()) }
     }
 }
 
-/// Finds the process `pid`, as the current process sees pids, if the current task traces it and it
-/// is stopped. May sleep.
+/// Finds the process `pid`, in the pid namespace of the current task, if the current task traces it and
+/// has it stopped.
+///
+/// # Context
+///
+/// Process context, may sleep. In an interrupt, the process is not found.
 ///
 /// # Errors
 ///
 /// * [`ESRCH`] if there is no such process;
 /// * [`EPERM`] if the current task is not its tracer, if it is not stopped, or if it executes a
-///   program that only root may look into (`ptrace(2)` calls this not dumpable) and the current
-///   task lacks `CAP_SYS_PTRACE`;
+///   program that only root may inspect (`ptrace(2)` calls this not dumpable) and the current task
+///   lacks `CAP_SYS_PTRACE`;
 /// * [`EINVAL`] if it has no address space.
 pub fn tracee(pid: Pid) -> Result<Tracee> {
     let task = find_task(pid).ok_or(ESRCH)?;
 
-    // SAFETY: The task is valid.
+    // SAFETY: The task is valid, as it is referenced here.
     if !unsafe { bindings::tether_stopped_tracee(task.as_ptr()) } {
         return Err(EPERM);
     }
-    // The tracee stays stopped while its tracer, which is here, does not let it go on; it cannot
-    // execute another program between these. If it is killed meanwhile, what is found is only
-    // still there.
+    // The tracee is stopped until the current task, its tracer, lets it continue, so it cannot execute
+    // another program between these tests. If it is killed meanwhile, its address space is still valid.
     //
-    // SAFETY: The task is valid.
+    // SAFETY: The task is valid, as it is referenced here.
     if !unsafe { bindings::tether_may_inspect(task.as_ptr()) } {
         return Err(EPERM);
     }
-    // SAFETY: The task is valid.
+    // SAFETY: The task is valid, as it is referenced here.
     let mm = NonNull::new(unsafe { bindings::get_task_mm(task.as_ptr()) }).ok_or(EINVAL)?;
-    // SAFETY: `get_task_mm` has taken a reference to the users of the mm, which is ours.
-    // `MmWithUser` is transparent.
+    // SAFETY: `get_task_mm()` has taken a reference to the users of the address space, which is passed on.
+    // `MmWithUser` is a transparent wrapper of `struct mm_struct`.
     let mm = unsafe { ARef::from_raw(mm.cast()) };
     Ok(Tracee { task, mm })
 }

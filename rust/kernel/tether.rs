@@ -443,6 +443,15 @@ impl Owner {
         unsafe { CStr::from_char_ptr(bindings::tether_module_name(module)) }
     }
 
+    /// Whether the init of the module has succeeded, and its removal has not begun.
+    ///
+    /// Only called while the module cannot go: with an [`Entered`], or with a pin.
+    pub(crate) fn is_live(&self) -> bool {
+        let module = self.module.load(Relaxed);
+        // SAFETY: The caller guarantees that the module is still there.
+        module.is_null() || unsafe { bindings::tether_module_is_live(module) }
+    }
+
     /// Announces that something is being made that will call into this module.
     ///
     /// The module's text stays until the guard is dropped. It does not keep the module from going:

@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a task is in its program.
+//! The user stack of the current task.
 //!
 //! C header: [`include/linux/stacktrace.h`](srctree/include/linux/stacktrace.h)
 
 use crate::bindings;
 
-/// Saves where the current task has entered the kernel, and how it got there, and returns how many addresses
-/// that are; the rest of `entries` is not touched.
+/// Saves the user stack of the current task at its entry into the kernel, and returns the number of
+/// addresses; the rest of `entries` is not changed.
 ///
-/// The first one is where it was. The second one is the word on top of its stack: the return address, if the
-/// function there has no frame, as those that make system calls have none. The others are the return
-/// addresses that frame pointers lead to, up to the first that leads nowhere; where a program was compiled
-/// without frame pointers they are not to be trusted. On architectures other than x86-64, and for a program
-/// of 32 bits, there is only the first one.
+/// The first address is that of the instruction. The second one is the word on top of the stack: the
+/// return address, if the function has no frame, as functions that make system calls have none. The
+/// others are the return addresses that the frame pointers lead to, up to the first invalid frame. They
+/// cannot be trusted if the program was compiled without frame pointers. On architectures other than
+/// x86-64, and for a 32-bit program, there is only the first address.
 ///
-/// 0 for a task without an address space of its own. May be called in any context of a task, with any
-/// lock: what is not in memory is not waited for.
+/// Returns 0 for a task without an address space of its own.
+///
+/// # Context
+///
+/// Any context, with any lock held; it does not sleep, and pages that are not resident are not faulted
+/// in. In an interrupt, the result is about the interrupted task.
 ///
 /// C: `stack_trace_save_user()` in [`kernel/stacktrace.c`](srctree/kernel/stacktrace.c), which modules cannot call.
+///
+/// # Examples
 ///
 /// ```
 /// use kernel::user_stack;
