@@ -24,7 +24,7 @@ mount -o remount,suid /tmp
 
 loaded=
 case $suite in
-unload_test) ;;
+unload_test | device_test) ;;
 *_kunit) loaded=$suite ;;
 kthread_test) loaded=test_kthread ;;
 task_work_test) loaded="tether_test test_mmu_notifier rust_fd_close" ;;

@@ -52,6 +52,7 @@ mount -o remount,suid /tmp
 
 kmemleak=/sys/kernel/debug/kmemleak
 program unload_test
+program device_test
 # A little of what "make torture" has; the debug kernel is slow.
 program torture_test "$([ -e "$kmemleak" ] && echo 60 || echo 20)" "$RANDOM"
 

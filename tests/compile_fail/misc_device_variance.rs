@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The type of a device selects the functions that are called: a registration is not that of another
+//! type, be it a supertype.
+
+use tether::misc_device::MiscDeviceRegistration;
+
+type Any = MiscDeviceRegistration<for<'a> fn(&'a u8)>;
+type Static = MiscDeviceRegistration<fn(&'static u8)>;
+
+/// The same.
+pub fn same(device: &Any) -> &Any {
+    device
+}
+
+/// Another one.
+pub fn other(device: &Any, same: for<'a> fn(&'a Static) -> &'a Static) {
+    let _ = same;
+    let _: &Static = device; // misuse: E0308
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The context of a system call does not outlive the handler.
+
+use kernel::prelude::*;
+use tether::{
+    fd,
+    syscall::SyscallContext, //
+};
+
+/// Closes a descriptor.
+pub fn close(context: &SyscallContext<'_>) -> Result {
+    drop(fd::take(context, 3, GFP_KERNEL)?);
+    keep(context); // misuse: E0521
+    Ok(())
+}
+
+/// Could call `fd::take()` at any time.
+pub fn keep(_context: &'static SyscallContext<'static>) {}
