@@ -53,10 +53,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        poll::{
-            PollCondVar,
-            PollTable, //
-        },
+        poll::PollCondVar,
         Arc,
         Mutex,
         SetOnce,
@@ -81,6 +78,7 @@ use tether::{
         MiscDevice,
         MiscDeviceOptions,
         MiscDeviceRegistration,
+        PollTable,
         Ready,
         TransientFile, //
     },
@@ -469,8 +467,8 @@ struct Watch {
     queue: Mutex<Queue>,
     #[pin]
     notifier: Mutex<Notifier>,
-    #[pin]
-    readable: PollCondVar,
+    /// That of the file, as a poll may still wait for it when the watch is over.
+    readable: Arc<PollCondVar>,
     #[pin]
     publish: TaskWork<Watch, PUBLISH>,
     #[pin]
@@ -552,6 +550,7 @@ impl Watch {
             task,
             mm,
             permission,
+            readable,
         } = target;
         Arc::pin_init(
             pin_init!(Self {
@@ -573,7 +572,7 @@ impl Watch {
                 rings,
                 queue <- new_mutex!(queue),
                 notifier <- new_mutex!(Notifier { current: None, retired: None, over: false }),
-                readable <- new_poll_condvar!(),
+                readable,
                 publish <- TaskWork::new(),
                 follow <- TaskWork::new(),
             }),
@@ -1005,6 +1004,7 @@ struct Device {
     // Apart, as it is taken under the `mmap_lock`, which what is done under the other one may take.
     #[pin]
     mappable: Mutex<Mappable>,
+    readable: Arc<PollCondVar>,
 }
 
 impl Device {
@@ -1056,6 +1056,7 @@ impl Device {
                 task: ARef::from(&**task),
                 mm: own,
                 permission: None,
+                readable: self.readable.clone(),
             };
             Active::new(target, own, argument, count_address, slot)?
         } else {
@@ -1067,6 +1068,7 @@ impl Device {
                 permission: follow.then(|| tracee.permission()),
                 task: tracee.task,
                 mm: &tracee.mm,
+                readable: self.readable.clone(),
             };
             Active::new(target, own, argument, 0, slot)?
         });
@@ -1162,6 +1164,7 @@ struct Target<'a> {
     mm: &'a MmWithUser,
     /// If what it executes is to be watched as well.
     permission: Option<ptrace::Permission>,
+    readable: Arc<PollCondVar>,
 }
 
 impl Active {
@@ -1199,10 +1202,12 @@ impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        let readable = Arc::pin_init(new_poll_condvar!(), GFP_KERNEL)?;
         KBox::pin_init(
             pin_init!(Self {
                 active <- new_mutex!(None),
                 mappable <- new_mutex!(Mappable::NOTHING),
+                readable,
             }),
             GFP_KERNEL,
         )
@@ -1311,11 +1316,11 @@ impl MiscDevice for Device {
         Ok(read)
     }
 
-    fn poll(me: Pin<&Self>, file: &File, table: &PollTable<'_>) -> Ready {
+    fn poll<'a>(me: Pin<&'a Self>, _file: &File, table: &PollTable<'a>) -> Ready {
         let Ok(watch) = me.watch() else {
             return Ready::ERROR;
         };
-        table.register_wait(file, &watch.readable);
+        table.register_wait(&me.get_ref().readable);
         let queue = watch.queue.lock();
         match (queue.is_empty(), queue.ended) {
             (false, _) => Ready::READ,

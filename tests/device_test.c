@@ -354,6 +354,7 @@ TEST_F(device, same_name)
 	EXPECT_EQ(0, request(self->fd, DEVICE_TEST_CHURN, 200));
 	/* Two at the same time. */
 	EXPECT_EQ(-EEXIST, request(self->fd, DEVICE_TEST_REGISTER, 0));
+	EXPECT_EQ(-EINVAL, request(self->fd, DEVICE_TEST_NO_NAME, 0));
 }
 
 static volatile bool over;
@@ -399,7 +400,7 @@ TEST_F(device, open_against_drop)
 	EXPECT_EQ(0, counts[0][2] + counts[1][2]);
 }
 
-/* A file is released after the system call that has closed its descriptor, whoever drops it. */
+/* A file is released after the system call that has closed its descriptor, even if another task drops it. */
 TEST_F(device, file_waits_for_its_task)
 {
 	int fd, before = request(self->fd, DEVICE_TEST_RELEASED, 0);
@@ -423,7 +424,7 @@ TEST_F(device, file_waits_for_its_task)
 	EXPECT_EQ(before + 3, request(self->fd, DEVICE_TEST_RELEASED, 0));
 }
 
-/* A taken file that is leaked: here that of a pipe, as one of the module's own would pin it for ever. */
+/* A taken file is leaked: that of a pipe, as one of the module's own devices would pin the module. */
 TEST_F(device, file_is_leaked)
 {
 	int ends[2];

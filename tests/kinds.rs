@@ -19,7 +19,6 @@ use kernel::{
             Atomic,
             Full, //
         },
-        poll::PollTable,
         Arc,
         Completion,
         Mutex, //
@@ -63,6 +62,7 @@ use tether::{
         MiscDevice,
         MiscDeviceOptions,
         MiscDeviceRegistration,
+        PollTable,
         Ready,
         TransientFile, //
     },
@@ -1168,7 +1168,7 @@ impl MiscDevice for Device {
         Ok(KBox::new(Self, GFP_KERNEL)?)
     }
 
-    fn poll(_device: &Self, _file: &File, _table: &PollTable<'_>) -> Ready {
+    fn poll<'a>(_device: &'a Self, _file: &File, _table: &PollTable<'a>) -> Ready {
         Ready::READ
     }
 }
@@ -1235,6 +1235,7 @@ types! {
     }
     nothing {
         tether::misc_device::Kiocb<'static, KBox<Device>>,
+        tether::misc_device::PollTable<'static>,
         tether::misc_device::TransientFile,
         tether::syscall::SyscallContext<'static>,
         tether::kthread::Context<'static>,

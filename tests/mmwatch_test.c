@@ -535,6 +535,27 @@ TEST_F(watch, unwatch)
 	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
 }
 
+static void *poll_for_an_end(void *fd)
+{
+	struct pollfd it = { .fd = (long)fd };
+
+	return (void *)(long)(poll(&it, 1, 60000) == 1 ? it.revents : -1);
+}
+
+/* A thread that sleeps in poll() is queued on a condition variable that must outlive the watch. */
+TEST_F(watch, unwatched_while_polled)
+{
+	pthread_t thread;
+	void *events;
+
+	ASSERT_EQ(0, watch(self->fd, 0, NULL));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, poll_for_an_end, (void *)(long)self->fd));
+	usleep(200000);
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	pthread_join(thread, &events);
+	EXPECT_TRUE((long)events & (POLLERR | POLLHUP));
+}
+
 TEST_F(watch, too_many)
 {
 	int fds[MMWATCH_MAX_WATCHES + 1], i;

@@ -28,6 +28,8 @@
 #define DEVICE_TEST_RELEASED		_IO(0xBF, 8)
 /* Registers and drops a device so many times. */
 #define DEVICE_TEST_CHURN		_IO(0xBF, 9)
+/* Registers a device without a name. */
+#define DEVICE_TEST_NO_NAME		_IO(0xBF, 10)
 
 enum device_test_open {
 	DEVICE_TEST_OPEN,

@@ -26,10 +26,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        poll::{
-            PollCondVar,
-            PollTable, //
-        },
+        poll::PollCondVar,
         Mutex,
         SetOnce, //
     },
@@ -58,6 +55,7 @@ use tether::{
         MiscDevice,
         MiscDeviceOptions,
         MiscDeviceRegistration,
+        PollTable,
         Ready,
         TransientFile, //
     },
@@ -95,6 +93,7 @@ module! {
     },
 }
 
+type Slot = Pin<KBox<Mutex<Option<Registered<Plain>>>>>;
 type Registered<T> = Pin<KBox<MiscDeviceRegistration<T>>>;
 
 fn register<T: MiscDevice>(name: &'static CStr) -> Result<Registered<T>> {
@@ -103,7 +102,7 @@ fn register<T: MiscDevice>(name: &'static CStr) -> Result<Registered<T>> {
 }
 
 /// The registration of `/dev/test-plain`.
-static PLAIN: SetOnce<Pin<KBox<Mutex<Option<Registered<Plain>>>>>> = SetOnce::new();
+static PLAIN: SetOnce<Slot> = SetOnce::new();
 
 fn plain() -> Result<&'static Mutex<Option<Registered<Plain>>>> {
     PLAIN.as_ref().map(|plain| &**plain).ok_or(ENODEV)
@@ -210,6 +209,7 @@ const REGISTER: u32 = _IO(0xBF, 6);
 const DROP: u32 = _IO(0xBF, 7);
 const COUNT_RELEASED: u32 = _IO(0xBF, 8);
 const CHURN: u32 = _IO(0xBF, 9);
+const NO_NAME: u32 = _IO(0xBF, 10);
 
 #[vtable]
 impl MiscDevice for Device {
@@ -298,13 +298,14 @@ impl MiscDevice for Device {
                     register_other()?;
                 }
             }
+            NO_NAME => drop(register::<Plain>(c"")?),
             _ => return Err(ENOTTY),
         }
         Ok(0)
     }
 
-    fn poll(me: Pin<&Self>, file: &File, table: &PollTable<'_>) -> Ready {
-        table.register_wait(file, &me.readable);
+    fn poll<'a>(me: Pin<&'a Self>, _file: &File, table: &PollTable<'a>) -> Ready {
+        table.register_wait(&me.get_ref().readable);
         if *me.bytes.lock() == 0 {
             Ready::WRITE
         } else {

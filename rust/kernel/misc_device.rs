@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Misc devices whose open files keep their driver's module loaded.
+//! Misc devices whose open files pin the module of their driver.
 //!
 //! This is [`miscdevice`] with three differences. [`MiscDevice::poll`] exists. A registration may be
 //! leaked, or dropped in any context. And no `struct file` refers to the driver's module directly: the
@@ -106,7 +106,10 @@ use crate::{
             smp_mb,
             Read, //
         },
-        poll::PollTable,
+        poll::{
+            self,
+            PollCondVar, //
+        },
         Arc,
         ArcBorrow,
         SetOnce,
@@ -274,6 +277,45 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
     }
 }
 
+/// The table of a poll: `poll_table`.
+///
+/// A task that sleeps in `poll()` or `select()` stays queued on the condition variables until the system
+/// call ends. It holds a reference to the file, so the condition variable has to live as long as the file:
+/// dropping a [`PollCondVar`] earlier removes epoll items, but no such task. The kernel crate's `PollTable`
+/// accepts any condition variable; this one accepts those that are borrowed for `'a`, which is the lifetime
+/// of the file's private data in [`MiscDevice::poll`].
+///
+/// # Invariants
+///
+/// `file` is valid during the call of `poll`, and `table` is null or valid. Values of lifetime `'a` are
+/// valid until the file is released.
+pub struct PollTable<'a> {
+    table: *mut bindings::poll_table_struct,
+    file: *mut bindings::file,
+    // Invariant: with a shorter lifetime, condition variables of that lifetime would be accepted.
+    _lifetime: PhantomData<fn(&'a ()) -> &'a ()>,
+}
+
+impl<'a> PollTable<'a> {
+    /// Queues the caller of `poll` on `condition`, so that notifying it makes the caller look again.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep.
+    #[doc(alias = "poll_wait")]
+    pub fn register_wait(&self, condition: &'a PollCondVar) {
+        // The condition variable is valid until the file is released, by the type's invariants. It outlives
+        // all users of the table: tasks that sleep hold a reference to the file, and epoll items are removed
+        // before the file is released.
+        //
+        // SAFETY: The table is null or valid by the type's invariants.
+        let table = unsafe { poll::PollTable::from_raw(self.table) };
+        // SAFETY: The file is valid by the type's invariants, its caller holds a reference to it, and there is
+        // no active `fdget_pos()` region on this thread.
+        table.register_wait(unsafe { File::from_raw_file(self.file) }, condition);
+    }
+}
+
 /// The private data of an open file of a misc device.
 ///
 /// The methods are those of [`miscdevice::MiscDevice`](crate::miscdevice::MiscDevice), and also
@@ -398,10 +440,10 @@ pub trait MiscDevice: Sized + 'static {
     /// # Context
     ///
     /// Process context, may sleep.
-    fn poll(
-        _device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+    fn poll<'a>(
+        _device: <Self::Ptr as ForeignOwnable>::Borrowed<'a>,
         _file: &File,
-        _table: &PollTable<'_>,
+        _table: &PollTable<'a>,
     ) -> Ready {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -641,7 +683,7 @@ impl<T: MiscDevice> Calls<T> {
     /// As for all functions of the table.
     unsafe fn poll(
         private: *mut c_void,
-        file: *mut bindings::file,
+        raw_file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> Ready {
         // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
@@ -649,9 +691,16 @@ impl<T: MiscDevice> Calls<T> {
         let device = unsafe { T::Ptr::borrow(private) };
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
-        let file = unsafe { File::from_raw_file(file) };
-        // SAFETY: The caller guarantees that the table is null or valid during this call.
-        T::poll(device, file, &unsafe { PollTable::from_raw(table) })
+        let file = unsafe { File::from_raw_file(raw_file) };
+        // INVARIANT: The caller guarantees that the table is null or valid during this call. `T::poll` is
+        // written for any `'a`, so that it can borrow from the private data, which is valid until the file is
+        // released, or from statics. Those of its module stay, too, as the file pins it.
+        let table = PollTable {
+            table,
+            file: raw_file,
+            _lifetime: PhantomData,
+        };
+        T::poll(device, file, &table)
     }
 
     /// # Safety
@@ -718,8 +767,8 @@ struct Device {
     device: SetOnce<ARef<device::Device>>,
 }
 
-// SAFETY: `misc` is only changed by the kernel, under its own mutex, and by whoever registers or
-// deregisters it, which are never concurrent by the type's invariants. `table` refers to constants. The
+// SAFETY: `misc` is only changed by the kernel, under its own mutex, by functions that register or
+// deregister it, which are never concurrent by the type's invariants. `table` refers to constants. The
 // other fields are `Send` themselves.
 unsafe impl Send for Device {}
 // SAFETY: No field is changed through a shared reference but `misc`, as above, and fields that are
@@ -754,6 +803,10 @@ impl Device {
         // This task's own call of `open` holds the mutex that `misc_register()` takes.
         if ptr::eq(OPENING.load(Relaxed), Task::current_raw()) {
             return Err(EDEADLK);
+        }
+        // The kernel would warn about it.
+        if name.to_bytes().is_empty() {
+            return Err(EINVAL);
         }
         let name = CString::try_from(name)?;
         // INVARIANT: `misc` is not registered yet, and the attachment is not in the list.
@@ -810,7 +863,7 @@ impl Device {
             }
             left = wait_while(&DEREGISTERING, others, left)?;
         }
-        if workqueue::system_unbound().enqueue(self.clone()).is_err() {
+        if workqueue::system_long().enqueue(self.clone()).is_err() {
             // A new work is not queued.
             return Err(EBUSY);
         }
@@ -870,15 +923,15 @@ impl Device {
         self.phase.store(DEAD, Release);
         // SAFETY: The function has no requirements.
         if unsafe { bindings::tether_may_lock() } {
-            // The caller may be the exit of the module, whose end would find the device in its list, and
-            // report a leak.
+            // If this is called by the exit of the module, the end of the module would otherwise find the
+            // device in its list, and report a leak.
             let entered = self.attachment.try_detach();
             *self.entered.lock() = entered;
         }
         DEREGISTERING.fetch_add(1u32, Full);
         // The work that registers the device has been taken off its queue before the registration was
         // returned, so this cannot fail.
-        let _ = workqueue::system_unbound().enqueue(self);
+        let _ = workqueue::system_long().enqueue(self);
     }
 
     /// # Safety
@@ -898,8 +951,7 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// The attachment must have been taken off its owner's list by the caller, who must not use it
-    /// afterwards.
+    /// The caller must have taken the attachment off its owner's list, and must not use it afterwards.
     unsafe fn release_attached(attachment: *const Attachment) {
         // SAFETY: The caller guarantees that the attachment is valid, and it is in a device.
         let this = unsafe { container_of!(attachment.cast_mut(), Self, attachment) };
@@ -995,7 +1047,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     ///   misc device. That may wait for the caller;
     /// * [`EINTR`] if the current task was killed;
     /// * [`ENODEV`] if the module of `T` is being unloaded, [`EINVAL`] if it is not known to Tether;
-    /// * [`EINVAL`] in an interrupt.
+    /// * [`EINVAL`] in an interrupt, or if the name is empty.
     #[doc(alias = "misc_register")]
     pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {

@@ -70,7 +70,7 @@ impl Permission {
     /// inspect.
     ///
     /// This is stricter than `ptrace_may_access()`. A task that has dropped capabilities passes, but a task
-    /// that has changed its user does not, whoever the tracer is.
+    /// that has changed its user does not, be the tracer privileged or not.
     ///
     /// # Context
     ///

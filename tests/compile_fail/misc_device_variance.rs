@@ -8,12 +8,12 @@ use tether::misc_device::MiscDeviceRegistration;
 type Any = MiscDeviceRegistration<for<'a> fn(&'a u8)>;
 type Static = MiscDeviceRegistration<fn(&'static u8)>;
 
-/// The same.
+/// Returns the registration.
 pub fn same(device: &Any) -> &Any {
     device
 }
 
-/// Another one.
+/// Takes a registration for that of another type.
 pub fn other(device: &Any, same: for<'a> fn(&'a Static) -> &'a Static) {
     let _ = same;
     let _: &Static = device; // misuse: E0308
