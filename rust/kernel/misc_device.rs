@@ -323,7 +323,10 @@ impl<'a> PollTable<'a> {
 /// change the imports, and the type of the file in `open` and `release`.
 ///
 /// The module of the driver is pinned while a method runs. None of Tether's locks is held, so a method
-/// that panics leaves none of them locked. In `open`, the kernel's `misc_mtx` is held.
+/// that panics leaves none of them locked, but its file pins the module until the machine is restarted.
+/// A panic in `open` also leaves the kernel's `misc_mtx` locked: every later `open` of a misc device
+/// blocks, registering a device fails with `EBUSY`, and the end of a module that has dropped a
+/// registration waits.
 #[vtable]
 pub trait MiscDevice: Sized + 'static {
     /// The pointer type that `Self` is wrapped in.
@@ -1008,8 +1011,8 @@ fn wait_while(word: &Atomic<u32>, value: u32, left: c_long) -> Result<c_long> {
 /// A registration of a misc device.
 ///
 /// The device is deregistered some time after the registration was dropped; from then on new files are
-/// refused with `ENODEV`. A registration that was leaked is ended together with its module. Open files are not
-/// affected by either: they pin the module.
+/// refused with `ENODEV`, but a call of `open` that has begun before may still run. A registration that was
+/// leaked is ended together with its module. Open files are not affected by either: they pin the module.
 ///
 /// `T` is invariant, as it selects the functions that are called.
 ///
