@@ -159,6 +159,21 @@ TEST_F(init, leaks)
 	EXPECT_EQ(0, outstanding("test_device "));
 }
 
+/* A thread that outlives its stop request uses a registration that was ended, and drops it. */
+TEST_F(init, lingers)
+{
+	int round;
+
+	for (round = 0; round < 5; round++) {
+		ASSERT_EQ(round % 2 ? -EUCLEAN : 0,
+			  load_with("test_device", round % 2 ? "linger=1 fail=1" : "linger=1"));
+		if (round % 2 == 0)
+			EXPECT_EQ(0, unload_soon());
+		EXPECT_EQ(-ENOENT, try_open(PLAIN));
+		EXPECT_EQ(0, outstanding("test_device "));
+	}
+}
+
 TEST_F(init, many_times)
 {
 	int round;

@@ -49,7 +49,10 @@ use tether::{
         self,
         TakenFile, //
     },
-    kthread,
+    kthread::{
+        self,
+        Wake, //
+    },
     misc_device::{
         Kiocb,
         MiscDevice,
@@ -90,6 +93,10 @@ module! {
             default: false,
             description: "Whether the registrations are leaked",
         },
+        linger: bool {
+            default: false,
+            description: "Whether a leaked thread uses a registration after the module's end has begun",
+        },
     },
 }
 
@@ -117,6 +124,20 @@ fn register_other() -> Result {
     register::<Plain>(c"test-other").map(drop)
 }
 
+/// Uses a registration that the end of the module, which is older than this thread, has ended.
+fn linger(registration: Registered<Plain>) {
+    for _ in 0..100 {
+        fsleep(Delta::from_millis(1));
+        if registration.device().name() != c"test-plain" {
+            pr_err!("BUG: the device has lost its name\n");
+        }
+    }
+    if register_other() != Err(ENODEV) {
+        pr_err!("BUG: a device was registered for a module that ends\n");
+    }
+    drop(registration);
+}
+
 /// The number of files that were released.
 static RELEASED: Atomic<u32> = Atomic::new(0);
 
@@ -133,6 +154,13 @@ impl kernel::Module for TestDevice {
         let this = Self {
             device: Some(device),
         };
+        if module_parameters::linger.value() {
+            let registration = plain()?.lock().take().ok_or(ENODEV)?;
+            core::mem::forget(kthread::spawn(c"test_device", move |context| {
+                while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
+                linger(registration);
+            })?);
+        }
         if module_parameters::fail.value() {
             return Err(EUCLEAN);
         }
