@@ -141,7 +141,6 @@ use crate::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed, //
@@ -155,7 +154,7 @@ use crate::{
     tether::{
         as_jiffies,
         read_once,
-        write_once,
+        Entered,
         Owner,
         Refused, //
     },
@@ -168,7 +167,6 @@ use crate::{
 use core::{
     any::type_name,
     cell::{
-        Cell,
         UnsafeCell, //
     },
     ffi::c_void,
@@ -180,9 +178,17 @@ use core::{
     }, //
 };
 
-// The path is for the external build, whose root names this file by one.
+// The paths are for the external build, whose root names this file by one.
+#[path = "task_work/node.rs"]
+mod node;
 #[path = "task_work/ordered.rs"]
 mod ordered;
+#[path = "task_work/running.rs"]
+mod running;
+use node::{
+    Cancelled,
+    State, //
+};
 pub(crate) use ordered::init;
 pub use ordered::Ordered;
 
@@ -299,9 +305,8 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 /// # Invariants
 ///
 /// * `vtable` is that of the pointer that the node comes from, and a constant of `owner`'s.
-/// * While `state` is [`PENDING`] or [`CANCELLABLE`] the node is queued, or is about to be by who
-///   has made it so; it holds a pin of its owner, and the item's pointer.
-/// * `target` is the task that it was added to last. It is only compared, never followed.
+/// * While `state` is [`node::PENDING`] or [`node::QUEUED`] the node is queued, or is about to be by
+///   the thread that set that state; it holds a pin of its owner, and the item's pointer.
 #[doc(hidden)]
 #[repr(C)]
 pub struct Node {
@@ -312,12 +317,9 @@ pub struct Node {
     /// The pins of `owner`.
     pins: *mut c_void,
     owner: &'static Owner,
-    target: Atomic<*mut bindings::task_struct>,
-    state: Atomic<u32>,
-    /// How many wait for it to be no longer [`BUSY`].
-    waiters: Atomic<u32>,
-    /// When it was added, for `tether/outstanding`.
-    added: Cell<u32>,
+    state: State,
+    /// Used by the teardown of a module: the next disarmed node, then the memory to be freed.
+    link: Atomic<*mut c_void>,
 }
 
 /// What is done with a node by its type; functions in its owner's text.
@@ -349,47 +351,27 @@ enum Kind {
     Queue,
 }
 
-/// A state in which the item is pending or running.
-const BUSY: u32 = 0x10;
-
-/// Not queued.
-const IDLE: u32 = 0;
-/// Queued; nobody can take it back. Boxes are always in this state, queued or not; that their
-/// callback is running is noted in [`running_slot`].
-const PENDING: u32 = BUSY;
-/// Queued; who makes it another state, has it.
-const CANCELLABLE: u32 = BUSY | 1;
-/// Its target has taken it from being cancellable.
-const RUNNING: u32 = BUSY | 2;
-/// Of a closure: its callback has returned.
-const DONE: u32 = 2;
-/// Of an `Arc`: linked still, but it will not run. The pin and the reference are held.
-const CANCELLED: u32 = 3;
-/// Of a closure: linked still, but only memory; no pin is held.
-const ORPHAN: u32 = 4;
-/// Its owner is gone: linked still, but only memory, which nobody frees.
-const LEAKED: u32 = 5;
-/// Of a box: its owner is going, and is about to drop the item.
-const DISARMED: u32 = 6;
-/// The target came by meanwhile.
-const PASSED: u32 = 7;
-/// The item was dropped: the target frees the memory, which begins at `target`.
-const FREEABLE: u32 = 8;
-
 impl Node {
-    /// Makes one where it is to be.
+    /// Initialises a node in place.
     ///
     /// # Safety
     ///
-    /// `slot` must be valid for writes.
+    /// `slot` must be valid for writes, and `run` of the vtable must be a function of the module that
+    /// has the vtable.
     #[inline(never)]
-    unsafe fn init(slot: *mut Self, vtable: &'static Vtable, state: u32) {
-        // SAFETY: By the function's contract.
-        unsafe { slot.write(Self::new(vtable, state)) };
+    unsafe fn init(slot: *mut Self, vtable: &'static Vtable, state: usize) {
+        // A box has no target. Its place holds the callback in which the box was created.
+        let born = if state == node::PENDING {
+            running::birth().wrapping_mul(State::UNIT)
+        } else {
+            0
+        };
+        // SAFETY: `slot` is valid for writes by the function's contract.
+        unsafe { slot.write(Self::new(vtable, state, born)) };
     }
 
     #[inline(always)]
-    fn new(vtable: &'static Vtable, state: u32) -> Self {
+    fn new(vtable: &'static Vtable, state: usize, target: usize) -> Self {
         // The vtable's address would not do: constants of two modules may be one.
         let function = vtable.run as *const ();
         let owner = Owner::of(function).unwrap_or_else(|_| Owner::unknown());
@@ -405,80 +387,112 @@ impl Node {
             vtable,
             pins: owner.pins(),
             owner,
-            target: Atomic::new(ptr::null_mut()),
-            state: Atomic::new(state),
-            waiters: Atomic::new(0),
-            added: Cell::new(0),
-        }
-    }
-
-    /// Whether it holds a pin; of a node that is linked.
-    ///
-    /// If not, its owner may be gone, and what it points at there; the record may be another's.
-    fn is_pinned(&self) -> bool {
-        matches!(
-            self.state.load(Acquire),
-            PENDING | CANCELLABLE | CANCELLED | RUNNING
-        )
-    }
-
-    /// Makes it `state`, which is not [`BUSY`], and tells those who wait for that.
-    ///
-    /// # Safety
-    ///
-    /// The node must stay valid until this returns, also when it is free for others.
-    unsafe fn finish(&self, state: u32) {
-        // Fully ordered: either we see a waiter, or it sees the state.
-        self.state.xchg(state, Full);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if self.waiters.load(Relaxed) != 0 {
-            // SAFETY: It is only an address.
-            unsafe { bindings::wake_up_var(self.state.as_ptr().cast()) };
-        }
-    }
-
-    /// Waits, interruptibly, until the item is neither pending nor running.
-    fn wait(&self, time: Jiffies) -> Result {
-        if self.state.load(Acquire) & BUSY == 0 {
-            return Ok(());
-        }
-        if ptr::eq(self.target.load(Relaxed), Task::current_raw()) {
-            return Err(EDEADLK);
-        }
-        let time = time.min(c_long::MAX as Jiffies) as c_long;
-        self.waiters.fetch_add(1u32, Full);
-        // SAFETY: The state is valid for as long as `self` is borrowed.
-        let left = unsafe { bindings::tether_wait_not(self.state.as_ptr(), BUSY, time) };
-        self.waiters.fetch_sub(1u32, Full);
-        match left {
-            0 => Err(ETIMEDOUT),
-            left if left < 0 => Err(ERESTARTSYS),
-            _ => Ok(()),
+            state: State::new(state, target),
+            link: Atomic::new(ptr::null_mut()),
         }
     }
 }
 
-/// Where it is noted that the box that `node` is in has a running callback.
+/// Limits how many cancelled works stay linked on one target.
 ///
-/// Nothing in the box itself can say so, as the callback may have freed it. Two boxes that share a
-/// slot may take it from each other: then one of them can be added from inside its callback.
-fn running_slot(node: NonNull<Node>) -> &'static Atomic<*mut Node> {
-    /// Each on a cache line of its own.
-    #[repr(align(64))]
-    struct Slot(Atomic<*mut Node>);
+/// A cancelled closure is memory that stays until the target passes the node, and a cancelled `Arc`
+/// stays alive for as long. A target may be stopped for as long as its user likes, so that adding and
+/// cancelling in a loop would use up memory.
+mod orphans {
+    use super::{
+        node,
+        read_once,
+        run_work,
+        Node, //
+    };
+    use crate::{
+        bindings,
+        sync::atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        task::Task, //
+    };
+    use core::{
+        ffi::c_void,
+        ptr, //
+    };
 
-    static RUNNING: [Slot; 64] = [const { Slot(Atomic::new(ptr::null_mut())) }; 64];
+    /// The number of cancelled works that may be linked on one target.
+    const LIMIT: i32 = 4096;
+    const BUCKETS: usize = 256;
 
-    let address = node.as_ptr() as usize;
-    &RUNNING[(address >> 6) % 64].0
+    /// The number of cancelled works on all targets of a bucket. It is negative for a moment if a
+    /// target passes a work before the canceller has counted it.
+    static COUNTS: [Atomic<i32>; BUCKETS] = [const { Atomic::new(0) }; BUCKETS];
+
+    #[inline(always)]
+    fn count_of(target: usize) -> &'static Atomic<i32> {
+        &COUNTS[(target >> 6 ^ target >> 14) % BUCKETS]
+    }
+
+    pub(super) fn add(target: usize) {
+        count_of(target).fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn remove(target: usize) {
+        count_of(target).fetch_sub(1, Relaxed);
+    }
+
+    /// Whether there may be too many on `task`; if so, the caller counts them by [`is_full`].
+    #[inline(always)]
+    pub(super) fn may_be_full(task: &Task) -> bool {
+        read_once(count_of(task.as_ptr() as usize)) >= LIMIT
+    }
+
+    /// Whether as many of these nodes were cancelled as may be.
+    pub(super) fn is_full<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
+        nodes.filter(|node| is_orphan(node)).take(LIMIT as usize).count() >= LIMIT as usize
+    }
+
+    fn is_orphan(node: &Node) -> bool {
+        matches!(node.state.load().state(), node::CANCELLED | node::ORPHAN)
+    }
+
+    /// Whether there are too many in the list of `task`.
+    #[cold]
+    pub(super) fn is_full_on(task: &Task) -> bool {
+        /// # Safety
+        ///
+        /// `data` must point at the count, and `head` be that of a valid [`Node`].
+        unsafe extern "C" fn count(
+            _task: *mut bindings::task_struct,
+            head: *mut bindings::callback_head,
+            data: *mut c_void,
+        ) {
+            // SAFETY: The head is at the beginning of a valid node by the function's contract.
+            if is_orphan(unsafe { &*head.cast::<Node>() }) {
+                // SAFETY: `data` points at the count by the function's contract.
+                unsafe { *data.cast::<i32>() += 1 };
+            }
+        }
+
+        let mut found = 0i32;
+        // SAFETY: The task is valid, `count` is given the count that it expects, and works with this
+        // function are nodes.
+        unsafe {
+            bindings::tether_for_each_work_of(
+                task.as_ptr(),
+                Some(run_work),
+                Some(count),
+                ptr::from_mut(&mut found).cast(),
+            )
+        };
+        found >= LIMIT
+    }
 }
 
 /// The field by which an object is linked into a task's works.
 ///
 /// Several fields of one struct are told apart by their `ID`.
+///
+/// `T` selects the callback when the field is created. The type is therefore invariant in `T`: a
+/// field that was created for one type is never used for a subtype with another [`TaskWorkItem`].
 ///
 /// # Invariants
 ///
@@ -488,36 +502,35 @@ fn running_slot(node: NonNull<Node>) -> &'static Atomic<*mut Node> {
 pub struct TaskWork<T: ?Sized, const ID: u64 = 0> {
     #[pin]
     node: Opaque<Node>,
-    _item: PhantomData<T>,
+    _item: PhantomData<*mut T>,
 }
 
-// SAFETY: What is in the node is only touched by who has queued it, or by the task that runs it.
+// SAFETY: The node is only touched by the thread that has queued it, by the task that runs it, and
+// through its atomic state. No `T` is reached through this type.
 unsafe impl<T: ?Sized, const ID: u64> Send for TaskWork<T, ID> {}
-// SAFETY: As above; what others look at is atomic.
+// SAFETY: A shared reference to the field gives access to nothing of the node.
 unsafe impl<T: ?Sized, const ID: u64> Sync for TaskWork<T, ID> {}
 
 impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
     /// Creates the field.
+    ///
+    /// # Context
+    ///
+    /// The initialiser may run in any context but NMI. It does not sleep.
     #[doc(alias = "init_task_work")]
     pub fn new() -> impl PinInit<Self> {
         let vtable = T::Pointer::VTABLE;
-        // What is in a box is queued by whoever has that, and so is always ready for it.
+        // The owner of a box may queue the box at any time, so that its node is always ready.
         let state = match vtable.kind {
-            Kind::Box { .. } => PENDING,
-            _ => IDLE,
+            Kind::Box { .. } => node::PENDING,
+            _ => node::IDLE,
         };
-        // INVARIANT: By what `VTABLE` promises.
+        // INVARIANT: `VTABLE` is that of the pointer, as `TaskWorkPointer` requires.
         pin_init!(Self {
             node <- Opaque::ffi_init(move |node: *mut Node| {
-                // SAFETY: `node` is valid for writes.
+                // SAFETY: `node` is valid for writes, and the vtable is a constant of the module that
+                // has its functions.
                 unsafe { Node::init(node, vtable, state) };
-                // What was here before may have a callback running, which has freed it.
-                //
-                // SAFETY: It was just written.
-                let slot = running_slot(unsafe { NonNull::new_unchecked(node) });
-                if read_once(slot) == node {
-                    write_once(slot, ptr::null_mut());
-                }
             }),
             _item: PhantomData,
         })
@@ -589,6 +602,13 @@ macro_rules! impl_has_task_work {
        for $self:ty
        { self.$field:ident }
     )*) => {$(
+        // The generics are spliced into an `unsafe impl` below. Here they have to parse as generics:
+        // no token that may follow the generics of a trait may follow those of an `impl`.
+        $(const _: () = {
+            #[allow(dead_code, private_bounds)]
+            trait Parameters<$($generics)*> {}
+        };)?
+
         // SAFETY: Both methods use the same field.
         unsafe impl$(<$($generics)*>)? $crate::task_work::HasTaskWork<$work_type $(, $id)?>
             for $self
@@ -618,18 +638,23 @@ pub use crate::impl_has_task_work;
 /// # Safety
 ///
 /// * A node that `into_node` returns stays valid, and pinned, until it is run or released, or
-///   `from_node` is called with it. It was not [`BUSY`], and is made so.
+///   `from_node` is called with it. Its state is [`node::QUEUED`] or [`node::PENDING`].
 /// * `VTABLE` must take such a node back to the pointer that it comes from.
 pub unsafe trait TaskWorkPointer<const ID: u64>: Sized + Send + 'static {
-    /// What is done with such a node.
+    /// The functions of such a node.
     #[doc(hidden)]
     const VTABLE: &'static Vtable;
 
-    /// Gives up the pointer for its node, unless that is in use.
+    /// Gives up the pointer for its node, to be queued to `target`, unless the node is in use.
+    ///
+    /// # Safety
+    ///
+    /// The caller must queue the node to that task, or call `from_node`: until then the object is
+    /// leaked, and the item stays pending.
     #[doc(hidden)]
-    fn into_node(self) -> Result<NonNull<Node>, Self>;
+    unsafe fn into_node(self, target: &Task) -> Result<NonNull<Node>, Self>;
 
-    /// Takes back what `into_node` has given up, of a node that was not queued.
+    /// Takes back the pointer that `into_node` has given up, of a node that was not queued.
     ///
     /// # Safety
     ///
@@ -694,11 +719,9 @@ where
     ///
     /// As [`Self::into_box`].
     unsafe fn run(node: NonNull<Node>) {
-        let slot = running_slot(node);
-        write_once(slot, node.as_ptr());
-        // SAFETY: By the function's contract; this is a callback.
+        // SAFETY: The node is that of a box that was given up, and is used once, by the function's
+        // contract; this is a callback, and `T::run` cannot keep the context.
         T::run(unsafe { Self::into_box(node) }, unsafe { Context::new() });
-        write_once(slot, ptr::null_mut());
     }
 
     /// # Safety
@@ -714,7 +737,7 @@ where
 }
 
 // SAFETY: The node is in the box, which is pinned, and owned by the node until that is taken back.
-// A box has one owner, so that its node is not queued; whether its callback runs is looked up.
+// A box has one owner, so that its node is not queued.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Pin<KBox<T>>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + 'static,
@@ -722,13 +745,17 @@ where
     const VTABLE: &'static Vtable = &BoxWork::<T, ID>::VTABLE;
 
     #[inline]
-    fn into_node(self) -> Result<NonNull<Node>, Self> {
+    unsafe fn into_node(self, _target: &Task) -> Result<NonNull<Node>, Self> {
         // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
         let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
-        // SAFETY: `this` was just a box.
+        // SAFETY: `this` was just a box, so it points at a valid object.
         let node = unsafe { node_of::<T, ID>(this) };
-        if read_once(running_slot(node)) == node.as_ptr() {
-            // SAFETY: It was given up above, and is taken back.
+        let born = || {
+            // SAFETY: The node is a field of a valid object.
+            unsafe { node.as_ref() }.state.load().target() / State::UNIT
+        };
+        if running::is_inside(this as usize, size_of::<T>(), born) {
+            // SAFETY: The box was given up above, and is taken back once.
             return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
         }
         Ok(node)
@@ -736,7 +763,7 @@ where
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: It came from `into_node`.
+        // SAFETY: The node came from `into_node`, and is used once, by the function's contract.
         unsafe { BoxWork::<T, ID>::into_box(node) }
     }
 }
@@ -768,15 +795,14 @@ where
     ///
     /// As [`Self::into_arc`].
     unsafe fn run(node: NonNull<Node>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The node is that of a reference that was given up, by the function's contract.
         let this = unsafe { Self::into_arc(node) };
-        // Of our own, because the callback may let go of its: the node is busy until that has
-        // returned, so that it cannot be added again from inside.
+        // The callback may drop its reference, and the node is marked afterwards.
         let held = this.clone();
-        // SAFETY: This is a callback.
+        // SAFETY: This is a callback, and `T::run` cannot keep the context.
         T::run(this, unsafe { Context::new() });
         // SAFETY: `held` keeps the object valid.
-        unsafe { node.as_ref().finish(IDLE) };
+        unsafe { node.as_ref() }.state.finish();
         drop(held);
     }
 
@@ -784,16 +810,14 @@ where
     ///
     /// As [`Self::into_arc`].
     unsafe fn release(node: NonNull<Node>) {
-        // SAFETY: By the function's contract.
-        let this = unsafe { Self::into_arc(node) };
-        // SAFETY: `this` keeps the object valid.
-        unsafe { node.as_ref().finish(IDLE) };
-        drop(this);
+        // SAFETY: The node is that of a reference that was given up, by the function's contract.
+        drop(unsafe { Self::into_arc(node) });
     }
 }
 
-// SAFETY: The node is in what the `Arc` holds, which is always pinned, and a reference is owned by
-// the node until it is taken back. Of all who share it, only who has made it busy gets it.
+// SAFETY: The node is in the object that the `Arc` refers to, which is always pinned, and a reference
+// is owned by the node until it is taken back. Of all threads that share the object, only the one
+// that has made the node queued gets it.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Arc<T>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + Sync + 'static,
@@ -801,13 +825,16 @@ where
     const VTABLE: &'static Vtable = &ArcWork::<T, ID>::VTABLE;
 
     #[inline]
-    fn into_node(self) -> Result<NonNull<Node>, Self> {
+    unsafe fn into_node(self, target: &Task) -> Result<NonNull<Node>, Self> {
+        let this = Arc::as_ptr(&self).cast_mut();
         // SAFETY: `self` keeps the object valid.
-        let node = unsafe { node_of::<T, ID>(Arc::as_ptr(&self).cast_mut()) };
-        // SAFETY: As above.
+        let node = unsafe { node_of::<T, ID>(this) };
+        if running::is_inside(this as usize, size_of::<T>(), || 0) {
+            return Err(self);
+        }
+        // SAFETY: `self` keeps the object, and with it the node, valid.
         let state = &unsafe { node.as_ref() }.state;
-        // Acquire pairs with the release of who ran it last.
-        if state.cmpxchg(IDLE, CANCELLABLE, Acquire).is_err() {
+        if !state.try_queue(target.as_ptr() as usize) {
             return Err(self);
         }
         let _ = Arc::into_raw(self);
@@ -816,17 +843,27 @@ where
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: It came from `into_node`, which gave up a reference.
+        // SAFETY: The node came from `into_node`, which gave up a reference, and is used once.
         let this = unsafe { ArcWork::<T, ID>::into_arc(node) };
         // SAFETY: `this` keeps the object valid.
-        unsafe { node.as_ref().finish(IDLE) };
+        let old = unsafe { node.as_ref() }.state.withdraw();
+        if old.state() == node::CANCELLED {
+            orphans::remove(old.target());
+        }
         this
     }
 }
 
 /// Adds `item` to `task`, which will run it.
 ///
-/// May be called in any context but NMI; nothing is allocated.
+/// An `Arc` whose callback is running may be added again, to the same task: the callback is called
+/// once more after it has returned. So no request is lost that comes while the callback looks for
+/// work.
+///
+/// # Context
+///
+/// Any context but NMI. Does not sleep, and allocates nothing. The caller must not hold the `pi_lock`
+/// of a task.
 ///
 /// # Errors
 ///
@@ -834,9 +871,12 @@ where
 ///
 /// * [`ESRCH`] if the task has exited, or is so far into its exit that it runs no more works;
 /// * [`EINVAL`] if the task is a kernel thread, which would run it only when it ends;
-/// * [`EBUSY`] if the item is pending or running, or was cancelled and its target has not come by
-///   since;
-/// * [`ENODEV`] if the module of its callback is going, or is one that Tether does not know.
+/// * [`EBUSY`] if the item is pending, is running in another task, or was cancelled and its target
+///   has not passed it since; and if the caller is the callback of the item, by this field of the
+///   object or by another one: the target would never return to user space;
+/// * [`EAGAIN`] if the item is an `Arc`, and several thousand cancelled works are still linked on the
+///   task, because the task has not run since;
+/// * [`ENODEV`] if the module of its callback is being removed, or is one that Tether does not know.
 ///
 /// C: `task_work_add()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
 #[doc(alias = "task_work_add")]
@@ -845,13 +885,14 @@ pub fn add<P, const ID: u64>(task: &Task, item: P, mode: Mode) -> Result<(), Ref
 where
     P: TaskWorkPointer<ID>,
 {
-    add_by(item, |node| {
-        // Nobody asks of a box whom it was added to.
-        if !matches!(P::VTABLE.kind, Kind::Box { .. }) {
-            // SAFETY: The node is valid and ours.
-            write_once(&unsafe { node.as_ref() }.target, task.as_ptr());
+    add_by(task, item, |node| {
+        if !matches!(P::VTABLE.kind, Kind::Box { .. })
+            && orphans::may_be_full(task)
+            && orphans::is_full_on(task)
+        {
+            return Err(EAGAIN);
         }
-        // SAFETY: The node stays valid until it is run.
+        // SAFETY: The node comes from `into_node`, and is taken back if this fails.
         unsafe { add_node(task, node, mode) }
     })
 }
@@ -864,9 +905,13 @@ where
 /// task that runs in user space on another CPU is interrupted. A task that sleeps uninterruptibly,
 /// or is stopped, still takes its time.
 ///
+/// # Context
+///
+/// Any context but NMI, as for [`add`].
+///
 /// # Errors
 ///
-/// As [`add`].
+/// The same as for [`add`].
 #[inline]
 pub fn add_soon<P, const ID: u64>(task: &Task, item: P) -> Result<(), Refused<P>>
 where
@@ -875,17 +920,20 @@ where
     add(task, item, Mode::Signal)
 }
 
-/// Gives `item` up for its node, and gives that to `queue`; or takes it back.
+/// Gives `item` up for its node, and passes the node to `queue`, which queues it to `task`; takes the
+/// item back if `queue` fails.
 #[inline]
 fn add_by<P, const ID: u64>(
+    task: &Task,
     item: P,
     queue: impl FnOnce(NonNull<Node>) -> Result,
 ) -> Result<(), Refused<P>>
 where
     P: TaskWorkPointer<ID>,
 {
-    let node = item.into_node().map_err(|item| Refused::new(item, EBUSY))?;
-    // SAFETY: If it was not queued then it is still ours.
+    // SAFETY: The node is queued to `task` by `queue`, or passed to `from_node`.
+    let node = unsafe { item.into_node(task) }.map_err(|item| Refused::new(item, EBUSY))?;
+    // SAFETY: The node comes from `into_node` above, and was not queued if `queue` fails.
     queue(node).map_err(|error| Refused::new(unsafe { P::from_node(node) }, error))
 }
 
@@ -893,13 +941,13 @@ where
 ///
 /// # Safety
 ///
-/// The node must be [`BUSY`] and the caller's, as it comes from [`TaskWorkPointer::into_node`]; on
+/// The node must be the caller's, as it comes from [`TaskWorkPointer::into_node`] for `task`; on
 /// success it is given away.
 #[inline]
 unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     // SAFETY: The node is valid and ours, by the function's contract.
     let this = unsafe { node.as_ref() };
-    this.added.set(jiffies() as u32);
+    this.state.stamp(jiffies() as u32);
     // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. It is
     // pinned while it is queued. If this succeeds it may have been run already, and is not touched
     // again.
@@ -944,36 +992,41 @@ unsafe fn add_failed(node: NonNull<Node>, ret: c_int) -> Error {
 /// runs in it; that of a box.
 #[inline(never)]
 unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
-    // SAFETY: By the function's contract; the head is at the beginning.
+    // SAFETY: The head is at the beginning of a node, by the function's contract.
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
     // SAFETY: A node that was linked is valid.
-    let (run, pins) = unsafe { (node.as_ref().run, node.as_ref().pins) };
-    // SAFETY: The node is ours to run: nobody can cancel it, and one that is disarmed gets another
-    // function. This is a callback, and the owner's text is there because it is pinned.
+    let this = unsafe { node.as_ref() };
+    let (run, pins) = (this.run, this.pins);
+    let record = running::begin(node, this.head.next, this.vtable);
+    // SAFETY: The node is ours to run: a box is not cancelled, and one that is disarmed gets another
+    // function. This is a callback, and the owner's text is mapped because the owner is pinned.
     unsafe { run(node) };
-    // The node and the item are the callee's, and may be gone.
-    //
+    // The node and the item belong to the callee, which may have freed them.
+    running::end(record);
     // SAFETY: This is the pin of the node, and this text is permanent.
     unsafe { bindings::tether_unpin(pins) };
 }
 
-/// Runs what can be cancelled.
+/// Runs an `Arc` or a closure, unless it was cancelled.
 ///
 /// # Safety
 ///
-/// As [`run_box`], but that of another.
+/// As [`run_box`], but the head of an `Arc` or of a closure.
 #[inline(never)]
 unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
-    // SAFETY: By the function's contract; the head is at the beginning.
+    // SAFETY: The head is at the beginning of a node, by the function's contract.
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
-    // SAFETY: It is not linked any more.
-    if unsafe { claim(node) } {
-        // SAFETY: It is ours to run, and nothing in it has changed.
+    // SAFETY: A node that was linked is valid until it is run or passed.
+    if unsafe { node.as_ref() }.state.claim() {
+        // SAFETY: The node was queued to this task, and `claim` has made it ours to run.
         unsafe { run_box(head) };
+    } else {
+        // SAFETY: The node is no longer linked, and will not be run.
+        unsafe { pass_by(node) };
     }
 }
 
-/// Lets go of what was disarmed.
+/// Passes a node that was disarmed.
 ///
 /// # Safety
 ///
@@ -983,55 +1036,44 @@ unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head) {
     unsafe { pass_by(NonNull::new_unchecked(head.cast::<Node>())) };
 }
 
-/// Claims a node that others may have claimed, and returns whether it is to be run; else it is let go
-/// of.
+/// Releases a node that is no longer linked, and that was cancelled or disarmed.
 ///
 /// # Safety
 ///
-/// The node must not be linked any more, and is the callee's unless it is to be run. We must be in
-/// permanent text.
-#[inline]
-unsafe fn claim(node: NonNull<Node>) -> bool {
-    // SAFETY: The node is valid until it is let go of.
-    let this = unsafe { node.as_ref() };
-    let run = this.state.cmpxchg(CANCELLABLE, RUNNING, Acquire).is_ok();
-    if !run {
-        // SAFETY: By the function's contract.
-        unsafe { pass_by(node) };
-    }
-    run
-}
-
-/// Lets go of a node that was linked still, but is not to be run.
-///
-/// # Safety
-///
-/// As [`claim`].
+/// The node must have been unlinked, by the target or by `task_work_cancel()`, and belong to the
+/// caller, which must be in permanent text.
 #[cold]
 #[inline(never)]
 unsafe fn pass_by(node: NonNull<Node>) {
-    // SAFETY: The node is valid until it is let go of.
+    // SAFETY: The node is valid until it is released below.
     let this = unsafe { node.as_ref() };
     let owner = this.owner;
     loop {
-        match this.state.load(Acquire) {
-            CANCELLED => {
-                if let Kind::Arc { release } = this.vtable.kind {
-                    // SAFETY: The reference is the node's, of the one who has cancelled it; the
-                    // owner's text is there, as it is pinned.
-                    unsafe { release(node) };
-                }
-                // SAFETY: So is the pin.
+        let word = this.state.load();
+        match word.state() {
+            node::CANCELLED => {
+                let Kind::Arc { release } = this.vtable.kind else {
+                    return;
+                };
+                orphans::remove(word.target());
+                this.state.release(node::CANCELLED);
+                // SAFETY: The thread that has cancelled the node has left the node's reference and pin
+                // to us; the owner's text is mapped because the owner is pinned.
+                unsafe { release(node) };
+                // SAFETY: The pin of the node is ours, as above, and is dropped once.
                 unsafe { owner.unpin() };
                 return;
             }
-            // SAFETY: It is that of a closure, and the reference of the list is ours.
-            ORPHAN => return unsafe { ClosureHead::put(node.cast()) },
-            DISARMED if this.state.cmpxchg(DISARMED, PASSED, Full).is_ok() => return,
-            DISARMED => {}
-            // SAFETY: What is there begins with what `discard` has returned, was allocated by
-            // `kmalloc`, and nobody else frees it.
-            FREEABLE => return unsafe { bindings::kfree(this.target.load(Relaxed).cast()) },
+            node::ORPHAN => {
+                orphans::remove(word.target());
+                // SAFETY: Orphans are closures, and the reference of the list is ours.
+                return unsafe { ClosureHead::put(node.cast()) };
+            }
+            node::DISARMED if this.state.hand_over(node::DISARMED, node::SPENT) => return,
+            node::DISARMED => {}
+            // SAFETY: `link` is the beginning of the box's memory, as `discard` has returned it. The
+            // memory was allocated by `kmalloc`, and the teardown has left it to us.
+            node::FREEABLE => return unsafe { bindings::kfree(this.link.load(Relaxed)) },
             _ => return,
         }
     }
@@ -1044,7 +1086,8 @@ pub enum Cancel<T> {
     Cancelled(T),
     /// Its target has begun to run it, or has done so.
     TooLate,
-    /// It is not pending on that task: it was never added to it, or was cancelled before.
+    /// It is not pending on that task: it was never added to it, was added to another one since, or
+    /// was cancelled before.
     NotQueued,
 }
 
@@ -1058,13 +1101,18 @@ impl<T> Cancel<T> {
     }
 }
 
-/// Cancels an item that was added to `task`; that very item, by its identity.
+/// Cancels an item that is pending on `task`; that very item, by its identity.
 ///
-/// If it was cancelled its callback is not called. The item stays alive, its module pinned, and it
-/// cannot be added again, until the target comes by the place where it was linked. (Not so if a
-/// kernel tree has this: there it is unlinked, unless the target is about to run it.)
+/// A cancelled item is not run. An item that is pending on another task is left alone, even if the
+/// item is added there at the same time.
 ///
-/// May be called in any context but NMI.
+/// The item stays alive, its module pinned, and it cannot be added again, until the target passes
+/// the place where it was linked. In a kernel tree that has this file, the item is unlinked instead,
+/// unless the target is about to run it.
+///
+/// # Context
+///
+/// Any context but NMI. Does not sleep. The caller must not hold the `pi_lock` of a task.
 ///
 /// C: `task_work_cancel()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
 #[doc(alias = "task_work_cancel")]
@@ -1074,57 +1122,87 @@ where
 {
     // SAFETY: `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-    // SAFETY: As above.
-    let this = unsafe { node.as_ref() };
-    if !ptr::eq(this.target.load(Relaxed), task.as_ptr()) {
-        return Cancel::NotQueued;
-    }
-    match this.state.cmpxchg(CANCELLABLE, CANCELLED, Full) {
-        Ok(_) => {
-            this.wake();
-            if unlink(task, this) {
-                let owner = this.owner;
-                // It is as if it had not been added.
-                write_once(&this.target, ptr::null_mut());
-                // SAFETY: The node is not linked any more, and was not run: its reference is ours.
-                unsafe { ArcWork::<T, ID>::release(node) };
-                // SAFETY: So is its pin.
-                unsafe { owner.unpin() };
-            }
-            Cancel::Cancelled(item.clone())
-        }
-        Err(CANCELLED) => Cancel::NotQueued,
-        Err(_) => Cancel::TooLate,
+    // SAFETY: `item` keeps the object, and with it the node, valid. It is the node of an `Arc`.
+    match unsafe { cancel_node(task, node) } {
+        Cancelled::Now => Cancel::Cancelled(item.clone()),
+        Cancelled::TooLate => Cancel::TooLate,
+        Cancelled::NotQueued => Cancel::NotQueued,
     }
 }
 
-/// Waits until an item that is shared is neither pending nor running, or was cancelled.
+/// Cancels the node of an `Arc`.
 ///
-/// Sleeps, interruptibly.
+/// # Safety
+///
+/// The node must be that of an `Arc`, and the caller must keep the object valid.
+#[inline(never)]
+unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
+    // SAFETY: The node is valid by the function's contract.
+    let this = unsafe { node.as_ref() };
+    let target = task.as_ptr() as usize;
+    let word = this.state.load();
+    // A node that was unlinked belongs to the thread that has unlinked it, as it belongs to the target
+    // which takes it off the list. So the node is unlinked first, and claimed then: the state alone
+    // does not say whether the node is linked, or by which add.
+    if word.target() == target && word.state() == node::QUEUED && unlink(task, this) {
+        if this.state.release(node::QUEUED) {
+            if let Kind::Arc { release } = this.vtable.kind {
+                // SAFETY: The node was queued and is ours, and with it the reference.
+                unsafe { release(node) };
+            }
+            // SAFETY: The pin of the node is ours, as it is that of an add which was not run.
+            unsafe { this.owner.unpin() };
+            return Cancelled::Now;
+        }
+        // SAFETY: The node is no longer linked, and another thread has cancelled or disarmed it.
+        unsafe { pass_by(node) };
+        return Cancelled::NotQueued;
+    }
+    let result = this.state.cancel(target);
+    if matches!(result, Cancelled::Now) {
+        orphans::add(target);
+    }
+    result
+}
+
+/// Waits until an item is neither pending nor running, or was cancelled.
+///
+/// # Context
+///
+/// Process context. Sleeps, interruptibly.
 ///
 /// # Errors
 ///
 /// * [`ERESTARTSYS`] if a signal came;
-/// * [`EDEADLK`] if it is the current task that is to run the item, or is running it.
+/// * [`EDEADLK`] if the current task is the one that is to run the item, or is running it, also if
+///   the item is added to the current task while this waits.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
-    T: HasTaskWork<T, ID>,
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
     // SAFETY: `item` keeps the object valid.
-    unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()).as_ref() }.wait(Jiffies::MAX)
+    let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
+    // SAFETY: As above, the node is a field of a valid object.
+    unsafe { node.as_ref() }.state.wait(Jiffies::MAX)
 }
 
 /// Like [`wait`], but no longer than `time`, which is rounded up to whole ticks.
 ///
+/// # Context
+///
+/// Process context. Sleeps, interruptibly.
+///
 /// # Errors
 ///
-/// As [`wait`], and [`ETIMEDOUT`].
+/// The same as for [`wait`], and [`ETIMEDOUT`].
 pub fn wait_timeout<T, const ID: u64>(item: &Arc<T>, time: Delta) -> Result
 where
-    T: HasTaskWork<T, ID>,
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
     // SAFETY: `item` keeps the object valid.
-    unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()).as_ref() }.wait(as_jiffies(time))
+    let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
+    // SAFETY: As above, the node is a field of a valid object.
+    unsafe { node.as_ref() }.state.wait(as_jiffies(time))
 }
 
 /// Takes a node off its task's list, if that can be done, and returns whether it was.
@@ -1142,113 +1220,147 @@ fn unlink(task: &Task, node: &Node) -> bool {
     unlinked
 }
 
-/// Calls `seen` for each node that is pending on some task.
+/// Whether the kernel calls this function for works that are nodes.
+fn is_of_node(function: bindings::task_work_func_t) -> bool {
+    function.is_some_and(|function| {
+        let address = function as usize;
+        address == run_box as *const () as usize || address == run_work as *const () as usize
+    })
+}
+
+/// Calls `seen` for each node of a batch that was taken off a list, with the address of the task.
 ///
-/// It is called in atomic context, with that task's `pi_lock` held.
-fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
+/// # Safety
+///
+/// The works must be valid, linked by their heads, and kept from being run.
+unsafe fn for_each_in_batch(
+    task: usize,
+    mut next: *mut bindings::callback_head,
+    seen: &mut impl FnMut(usize, &Node),
+) {
+    // SAFETY: A work in the batch is valid, by the function's contract.
+    while let Some(head) = unsafe { next.as_ref() } {
+        if is_of_node(head.func) {
+            // SAFETY: The function says that the head is at the beginning of a node.
+            seen(task, unsafe { &*next.cast::<Node>() });
+        }
+        next = head.next;
+    }
+}
+
+/// Calls `seen` for each node that is pending on a task, with the address of that task: those in the
+/// lists of tasks, in batches behind a running callback, and in queues.
+///
+/// `seen` is called in atomic context, possibly with a task's `pi_lock` held.
+fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
     /// # Safety
     ///
     /// `data` must be an `F`; the others valid, the work that of a [`Node`].
-    unsafe extern "C" fn call<F: FnMut(&Task, &Node)>(
+    unsafe extern "C" fn call<F: FnMut(usize, &Node)>(
         task: *mut bindings::task_struct,
         head: *mut bindings::callback_head,
         data: *mut c_void,
     ) {
-        // SAFETY: `data` is what is passed below.
+        // SAFETY: `data` is an `F` by the function's contract.
         let seen = unsafe { &mut *data.cast::<F>() };
-        // SAFETY: The task and the work are valid while this runs, and the function of the work
-        // says that it is at the beginning of a node. `Task` is transparent.
-        seen(unsafe { &*task.cast::<Task>() }, unsafe {
-            &*head.cast::<Node>()
-        });
+        // SAFETY: The work is that of a valid node, by the function's contract.
+        seen(task as usize, unsafe { &*head.cast::<Node>() });
     }
 
-    fn each<F: FnMut(&Task, &Node)>(seen: &mut F) {
-        for function in [run_box, run_work] {
-            // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call.
-            unsafe {
-                bindings::tether_for_each_task_work(
-                    Some(function),
-                    Some(call::<F>),
-                    ptr::from_mut(seen).cast(),
-                )
-            };
-        }
+    for function in [run_box, run_work] {
+        // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call, and works
+        // with these functions are nodes.
+        unsafe {
+            bindings::tether_for_each_task_work(
+                Some(function),
+                Some(call::<F>),
+                ptr::from_mut(seen).cast(),
+            )
+        };
     }
-    each(&mut seen);
+    running::for_each(|running| {
+        // SAFETY: The callback is kept from returning, so that the works behind it are not run.
+        unsafe { for_each_in_batch(running.task, running.next, seen) };
+    });
+    ordered::for_each_pending(seen);
 }
 
-/// Disarms what is pending of a module that goes although it is pinned, and returns how much.
+/// Disarms the pending works of a module that is removed although it is pinned, and returns their
+/// number.
 ///
-/// The items are dropped, but the nodes stay linked until their targets come by; so the memory that
-/// they are in stays until then. An item that is shared is leaked: there may be references to it
-/// that are dropped later, and would free it.
+/// The items are dropped, but the nodes stay linked until their targets pass them; so the memory that
+/// they are in stays until then. An item that is shared is leaked: references to it may be dropped
+/// later, and would free it.
 pub(crate) fn disarm(owner: &'static Owner) -> usize {
     let mut count = 0;
-    // Linked by their targets, which nobody compares any more.
+    // The disarmed nodes, chained through `link`.
     let mut disarmed: *mut Node = ptr::null_mut();
-    let mut claim = |node: &Node| {
-        if !ptr::eq(node.owner, owner) || !node.is_pinned() {
+    let mut claim = |_: usize, node: &Node| {
+        if !ptr::eq(node.owner, owner) || !node.state.is_pinned() {
             return;
         }
         // The module's constants are still there.
         let new = match node.vtable.kind {
-            Kind::Box { .. } => DISARMED,
-            Kind::Arc { .. } => LEAKED,
-            // Its owner does not go.
+            Kind::Box { .. } => node::DISARMED,
+            Kind::Arc { .. } => node::SPENT,
+            // The owner of a queue is never removed.
             Kind::Queue => return,
             Kind::Closure { .. } => {
-                // For what is done with it below.
+                // For the loop below.
                 //
                 // SAFETY: Closures have such a head, with a reference while the node is linked.
                 unsafe { ClosureHead::get(node) };
-                ORPHAN
+                node::ORPHAN
             }
         };
-        // Whoever has claimed it before, to run it or to cancel it, has what it needs; unless it
-        // was cancelled, and waits for its target with the module pinned.
-        let claimed = [PENDING, CANCELLABLE, CANCELLED]
-            .iter()
-            .any(|&old| node.state.cmpxchg(old, new, Full).is_ok());
-        if claimed {
+        // If this fails, the thread that has claimed the node, to run it or to cancel it, has all that
+        // it needs.
+        if let Some(old) = node.state.disarm(new) {
             count += 1;
-            // The target looks at this only after it has passed through the lock that is held here.
+            if old.state() == node::CANCELLED {
+                orphans::remove(old.target());
+            }
+            if new == node::ORPHAN {
+                orphans::add(old.target());
+            }
+            // The target reads this only after the lock that is held here was released, or after the
+            // callback that is held here has returned.
             //
             // SAFETY: The node is valid, and linked.
             unsafe {
                 let head = (&raw const node.head).cast_mut();
                 (&raw mut (*head).func).write_volatile(Some(run_disarmed));
             }
-            // SAFETY: The pin of the node is ours: nobody else will drop it.
+            // SAFETY: The pin of the node is ours, because `disarm` succeeds once for each queueing,
+            // and then neither the target nor a canceller drops it.
             unsafe { owner.unpin_disarmed() };
-            node.target.store(disarmed.cast(), Relaxed);
+            node.link.store(disarmed.cast(), Relaxed);
             disarmed = ptr::from_ref(node).cast_mut();
         } else if matches!(node.vtable.kind, Kind::Closure { .. }) {
             // SAFETY: The reference is that from above. It is not the last: the node is linked.
             unsafe { ClosureHead::put(NonNull::from(node).cast()) };
         }
     };
-    for_each_pending(|_, node| claim(node));
-    ordered::for_each_pending(|_, node| claim(node));
+    for_each_pending(&mut claim);
 
     // Not above, where a lock is held that waking takes.
     while let Some(node) = NonNull::new(disarmed) {
-        // SAFETY: The node is valid: nobody frees its memory before this is through with it.
+        // SAFETY: The node is valid: its memory is not freed before it is handed over below.
         let this = unsafe { node.as_ref() };
-        disarmed = this.target.load(Relaxed).cast();
-        this.wake();
+        disarmed = this.link.load(Relaxed).cast();
+        this.state.wake();
         match this.vtable.kind {
             Kind::Box { discard } => {
                 // SAFETY: The item is ours, and the module's text is still there.
                 let memory = unsafe { discard(node) };
-                this.target.store(memory.cast(), Relaxed);
-                if this.state.cmpxchg(DISARMED, FREEABLE, Full).is_err() {
-                    // SAFETY: The target came by before us, and left the box's memory to us.
+                this.link.store(memory, Relaxed);
+                if !this.state.hand_over(node::DISARMED, node::FREEABLE) {
+                    // SAFETY: The target has passed the node before, and left the box's memory to us.
                     unsafe { bindings::kfree(memory) };
                 }
             }
             Kind::Closure { discard } => {
-                // SAFETY: As above.
+                // SAFETY: The closure is ours, and the module's text is still there.
                 unsafe { discard(node) };
                 // SAFETY: The reference is that from above.
                 unsafe { ClosureHead::put(node.cast()) };
@@ -1259,34 +1371,134 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
     count
 }
 
-/// Writes what is pending, for `tether/outstanding`.
-pub(crate) fn show_outstanding(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut result = Ok(());
-    let mut show = |task: &Task, node: &Node| {
-        // Somebody may cancel it now, and let the module go: that waits for the guard. If it is
-        // pinned after that was taken, then the record is that of its module.
-        let Ok(_entered) = node.owner.enter() else {
+/// A line of `tether/outstanding`: works of one type on one task.
+struct Line {
+    owner: &'static Owner,
+    /// Keeps the module, and with it `name`, until the line is written.
+    _entered: Entered,
+    name: fn() -> &'static str,
+    task: usize,
+    running: bool,
+    /// When the oldest of them was added.
+    added: u32,
+    works: usize,
+}
+
+/// Collects the lines of `tether/outstanding`.
+///
+/// Works are looked at in atomic context, where nothing can be allocated and formatting would take too
+/// long: the space is allocated before, and works of one type on one task share a line.
+struct Lines {
+    lines: KVec<Line>,
+    /// Where the lines of the task begin that is being looked at.
+    task: (usize, usize),
+    /// How many works found no space.
+    left: usize,
+}
+
+impl Lines {
+    const CAPACITY: usize = 256;
+
+    fn add(&mut self, line: Line) {
+        if self.task.0 != line.task {
+            self.task = (line.task, self.lines.len());
+        }
+        let (_, first) = self.task;
+        let same = self.lines.iter_mut().skip(first).find(|other| {
+            ptr::eq(other.owner, line.owner)
+                && ptr::fn_addr_eq(other.name, line.name)
+                && other.running == line.running
+        });
+        match same {
+            Some(other) => {
+                other.works += line.works;
+                if (other.added.wrapping_sub(line.added) as i32) > 0 {
+                    other.added = line.added;
+                }
+            }
+            None => {
+                if self.lines.push_within_capacity(line).is_err() {
+                    self.left += 1;
+                }
+            }
+        }
+    }
+
+    fn add_pending(&mut self, task: usize, node: &Node) {
+        // Another thread may cancel the work now, and the module may be removed: that waits for the
+        // guard. If the work is pinned after the guard was taken, then the record is that of its
+        // module.
+        let Ok(entered) = node.owner.enter() else {
             return;
         };
-        if !node.is_pinned() {
-            return;
+        if node.state.is_pinned() {
+            self.add(Line {
+                owner: node.owner,
+                _entered: entered,
+                name: node.vtable.name,
+                task,
+                running: false,
+                added: node.state.added(),
+                works: 1,
+            });
         }
-        if result.is_err() {
+    }
+
+    fn add_running(&mut self, running: &running::Running) {
+        // SAFETY: The callback is kept from returning, so that its owner is pinned.
+        let vtable = unsafe { running.vtable.as_ref() };
+        let Ok(owner) = Owner::of(vtable.run as *const ()) else {
             return;
-        }
-        let age = (jiffies() as u32).wrapping_sub(node.added.get());
-        result = f.write_fmt(fmt!(
-            "{} task_work {} {} {}\n",
-            node.owner.name(),
-            task.pid(),
-            // SAFETY: The function has no requirements.
-            unsafe { bindings::jiffies64_to_msecs(age.into()) },
-            (node.vtable.name)(),
-        ));
+        };
+        // A module that is being removed waits for the callback, which is kept from returning.
+        let Ok(entered) = owner.enter() else {
+            return;
+        };
+        self.add(Line {
+            owner,
+            _entered: entered,
+            name: vtable.name,
+            task: running.task,
+            running: true,
+            added: 0,
+            works: 1,
+        });
+    }
+}
+
+/// Writes the pending and the running works, for `tether/outstanding`.
+///
+/// Works behind the callback of another subsystem, in a batch that their task has begun to run, are
+/// not found.
+pub(crate) fn show_outstanding(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut lines = Lines {
+        lines: KVec::with_capacity(Lines::CAPACITY, GFP_KERNEL).map_err(|_| fmt::Error)?,
+        task: (0, 0),
+        left: 0,
     };
-    for_each_pending(&mut show);
-    ordered::for_each_pending(&mut show);
-    result
+    running::for_each(|running| lines.add_running(&running));
+    for_each_pending(&mut |task, node| lines.add_pending(task, node));
+    for line in &lines.lines {
+        // SAFETY: The function has no requirements: the address is compared.
+        let pid = unsafe { bindings::tether_pid_of(line.task) };
+        f.write_fmt(fmt!("{} task_work {} ", line.owner.name(), pid))?;
+        if line.running {
+            f.write_fmt(fmt!("- {} running", (line.name)()))?;
+        } else {
+            let age = (jiffies() as u32).wrapping_sub(line.added);
+            // SAFETY: The function has no requirements.
+            let age = unsafe { bindings::jiffies64_to_msecs(age.into()) };
+            f.write_fmt(fmt!("{} {}", age, (line.name)()))?;
+        }
+        if line.works > 1 {
+            f.write_fmt(fmt!(" x{}", line.works))?;
+        }
+        f.write_str("\n")?;
+    }
+    if lines.left != 0 {
+        f.write_fmt(fmt!("# and {} task works more\n", lines.left))?;
+    }
+    Ok(())
 }
 
 /// The part of a boxed closure that does not depend on its type.
@@ -1331,8 +1543,8 @@ impl ClosureHead {
 ///
 /// # Invariants
 ///
-/// `func` is there until the state of the node is no longer [`CANCELLABLE`]; then it belongs to who
-/// has made it so.
+/// `func` is initialised until the state of the node is no longer [`node::QUEUED`]; then it belongs to
+/// the thread that has changed the state.
 #[repr(C)]
 struct Closure<F> {
     head: ClosureHead,
@@ -1363,7 +1575,8 @@ where
 
     /// # Safety
     ///
-    /// The node must be that of a `Closure<F>`, and [`RUNNING`]; the list's reference is used.
+    /// The node must be that of a `Closure<F>` which the caller has claimed; the list's reference is
+    /// used.
     unsafe fn run(node: NonNull<Node>) {
         // SAFETY: By the function's contract; the node is at the beginning.
         let this = unsafe { node.cast::<Self>().as_ref() };
@@ -1371,8 +1584,7 @@ where
         let func = unsafe { this.take() };
         // SAFETY: This is a callback.
         func(unsafe { Context::new() });
-        // SAFETY: The list's reference keeps it valid.
-        unsafe { this.head.node.finish(DONE) };
+        this.head.node.state.finish();
         // SAFETY: The list's reference is ours.
         unsafe { ClosureHead::put(node.cast()) };
     }
@@ -1389,8 +1601,11 @@ where
 /// A closure that was added to a task.
 ///
 /// It runs whatever becomes of this: dropping this only gives up to cancel it or to wait for it.
+///
+/// `F` selected the callback when the closure was added, so that the type is invariant in `F`.
 pub struct Pending<F> {
     closure: NonNull<Closure<F>>,
+    _closure: PhantomData<*mut F>,
 }
 
 // SAFETY: A shared reference gives nothing of the closure, and who has the `Pending` may take it out
@@ -1405,48 +1620,63 @@ impl<F> Pending<F> {
         unsafe { &self.closure.as_ref().head.node }
     }
 
-    /// Whether it has run, and has returned.
+    /// Returns whether the closure has run and has returned.
+    ///
+    /// # Context
+    ///
+    /// Any context.
     pub fn is_done(&self) -> bool {
-        self.node().state.load(Acquire) & BUSY == 0
+        !self.node().state.load().is_busy()
     }
 
-    /// Waits until it has run.
+    /// Waits until the closure has run.
     ///
-    /// Sleeps, interruptibly.
+    /// # Context
+    ///
+    /// Process context. Sleeps, interruptibly.
     ///
     /// # Errors
     ///
     /// * [`ERESTARTSYS`] if a signal came;
-    /// * [`EDEADLK`] if it is the current task that is to run it, or is running it.
+    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it.
     pub fn wait(&self) -> Result {
-        self.node().wait(Jiffies::MAX)
+        self.node().state.wait(Jiffies::MAX)
     }
 
     /// Like [`Pending::wait`], but no longer than `time`, which is rounded up to whole ticks.
     ///
+    /// # Context
+    ///
+    /// Process context. Sleeps, interruptibly.
+    ///
     /// # Errors
     ///
-    /// As [`Pending::wait`], and [`ETIMEDOUT`].
+    /// The same as for [`Pending::wait`], and [`ETIMEDOUT`].
     pub fn wait_timeout(&self, time: Delta) -> Result {
-        self.node().wait(as_jiffies(time))
+        self.node().state.wait(as_jiffies(time))
     }
 
     /// Takes the closure back, if it has not begun to run. Its module is not pinned any more.
     ///
-    /// May be called in any context but NMI.
+    /// The memory of the closure stays allocated until the target passes it. The number of such
+    /// closures on one target is limited: see [`add_fn`].
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI. Does not sleep.
     #[doc(alias = "task_work_cancel")]
     pub fn cancel(self) -> Cancel<F>
     where
         F: FnOnce(&Context<'_>) + Send + 'static,
     {
         let node = self.node();
-        if node.state.cmpxchg(CANCELLABLE, ORPHAN, Full).is_err() {
+        if !node.state.orphan() {
             return Cancel::TooLate;
         }
-        node.wake();
-        // SAFETY: We have just changed its state, so that it is ours.
+        orphans::add(node.state.load().target());
+        // SAFETY: `orphan` has changed the state, so that the closure is ours.
         let func = unsafe { self.closure.as_ref().take() };
-        // SAFETY: So is the pin.
+        // SAFETY: The pin of the node is ours for the same reason, and is dropped once.
         unsafe { node.owner.unpin() };
         Cancel::Cancelled(func)
     }
@@ -1469,23 +1699,34 @@ impl<F> Drop for Pending<F> {
 
 /// Adds a closure to `task`, which will call it. It is boxed: one allocation.
 ///
+/// # Context
+///
+/// Any context but NMI in which an allocation with `flags` is allowed.
+///
 /// # Errors
 ///
-/// The closure comes back with [`ENOMEM`] if it could not be boxed, or as [`add`] says.
+/// The closure comes back with
+///
+/// * [`ENOMEM`] if it could not be boxed;
+/// * [`EAGAIN`] if several thousand cancelled works are still linked on the task, because the task has
+///   not run since;
+/// * [`ESRCH`], [`EINVAL`] or [`ENODEV`] as for [`add`].
 pub fn add_fn<F>(task: &Task, func: F, mode: Mode, flags: Flags) -> Result<Pending<F>, Refused<F>>
 where
     F: FnOnce(&Context<'_>) + Send + 'static,
 {
-    add_fn_by(func, flags, |node| {
-        // SAFETY: The node is valid and ours.
-        write_once(&unsafe { node.as_ref() }.target, task.as_ptr());
-        // SAFETY: It stays valid until it is run.
+    add_fn_by(task, func, flags, |node| {
+        if orphans::may_be_full(task) && orphans::is_full_on(task) {
+            return Err(EAGAIN);
+        }
+        // SAFETY: The node is queued to `task` by its state, and stays valid until it is run.
         unsafe { add_node(task, node, mode) }
     })
 }
 
 /// Boxes `func`, and gives its node to `queue`; or takes it back.
 fn add_fn_by<F>(
+    task: &Task,
     func: F,
     flags: Flags,
     queue: impl FnOnce(NonNull<Node>) -> Result,
@@ -1505,9 +1746,11 @@ where
         Node::init(
             &raw mut (*raw).head.node,
             &Closure::<F>::VTABLE,
-            CANCELLABLE,
+            node::IDLE,
         )
     };
+    // SAFETY: The node was just initialised.
+    unsafe { (*raw).head.node.state.try_queue(task.as_ptr() as usize) };
     // INVARIANT: One reference is the list's, one the `Pending`'s.
     //
     // SAFETY: As above.
@@ -1515,7 +1758,10 @@ where
     // SAFETY: As above.
     unsafe { (&raw mut (*raw).func).write(UnsafeCell::new(MaybeUninit::new(func))) };
     match queue(closure.cast()) {
-        Ok(()) => Ok(Pending { closure }),
+        Ok(()) => Ok(Pending {
+            closure,
+            _closure: PhantomData,
+        }),
         Err(error) => {
             // SAFETY: It was just a box, and was given to nobody.
             let closure = unsafe { KBox::from_raw(closure.as_ptr()) };

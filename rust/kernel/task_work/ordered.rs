@@ -8,29 +8,25 @@ use super::{
     add_node,
     is_kernel_thread,
     jiffies,
+    node::PENDING,
+    orphans,
     Context,
     Kind,
     Mode,
     Node,
     Pending,
     TaskWorkPointer,
-    Vtable,
-    PENDING, //
+    Vtable, //
 };
 use crate::{
     alloc::Flags,
     bindings,
     container_of,
-    new_mutex,
-    new_spinlock,
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::Relaxed,
         Arc,
-        Mutex,
-        SetOnce,
-        SpinLock, //
+        SetOnce, //
     },
     task::Task,
     tether::{
@@ -39,9 +35,16 @@ use crate::{
     },
     types::Opaque, //
 };
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    cell::UnsafeCell,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 /// A queue of works to one task, which run in the order in which they were added.
@@ -52,8 +55,8 @@ use core::ptr::{
 ///
 /// Items are those that [`add`](super::add) takes. While they are pending they pin their modules,
 /// can be cancelled and waited for, just as if they were in the task's list. They run one after the
-/// other, in one go. A queue that is dropped with items pending goes when these have run. Dropping it
-/// may sleep.
+/// other, in one go. A queue that is dropped with items pending is freed when these have run. Dropping
+/// it does not sleep.
 ///
 /// # Examples
 ///
@@ -89,7 +92,7 @@ pub struct Ordered {
     target: ARef<Task>,
     mode: Mode,
     #[pin]
-    fifo: SpinLock<Fifo>,
+    fifo: RawLock<Fifo>,
     /// In the list of all queues.
     #[pin]
     links: Opaque<bindings::list_head>,
@@ -114,8 +117,86 @@ unsafe impl Send for Ordered {}
 // SAFETY: As above.
 unsafe impl Sync for Ordered {}
 
-/// All queues: what is pending in them is not in any task's list.
-static QUEUES: SetOnce<Pin<KBox<Mutex<Queues>>>> = SetOnce::new();
+/// A spinlock that may be taken in any context but NMI: interrupts are disabled while it is held, also
+/// on a kernel with `PREEMPT_RT`, where other spinlocks sleep.
+///
+/// # Invariants
+///
+/// `lock` is initialised, and `data` is only accessed while it is held.
+#[pin_data]
+struct RawLock<T> {
+    #[pin]
+    lock: Opaque<bindings::raw_spinlock_t>,
+    data: UnsafeCell<T>,
+}
+
+// SAFETY: The lock hands `T` from one thread to another, one at a time.
+unsafe impl<T: Send> Send for RawLock<T> {}
+// SAFETY: As above; a shared reference gives access under the lock only.
+unsafe impl<T: Send> Sync for RawLock<T> {}
+
+impl<T> RawLock<T> {
+    /// Creates a lock around `data`, which `init` initialises.
+    ///
+    /// # Safety
+    ///
+    /// `init` must be a function that initialises a `raw_spinlock_t`.
+    unsafe fn new(
+        data: T,
+        init: unsafe extern "C" fn(*mut bindings::raw_spinlock_t),
+    ) -> impl PinInit<Self> {
+        // INVARIANT: `init` initialises the lock, by the function's contract.
+        pin_init!(Self {
+            lock <- Opaque::ffi_init(move |slot: *mut bindings::raw_spinlock_t| {
+                // SAFETY: `slot` is valid for writes, and pinned.
+                unsafe { init(slot) };
+            }),
+            data: UnsafeCell::new(data),
+        })
+    }
+
+    fn lock(&self) -> RawGuard<'_, T> {
+        // SAFETY: The lock is initialised by the type's invariants. The guard releases it.
+        let flags = unsafe { bindings::tether_raw_lock(self.lock.get()) };
+        RawGuard { lock: self, flags }
+    }
+}
+
+/// Holds a [`RawLock`].
+///
+/// # Invariants
+///
+/// The lock is held, and was taken with these flags.
+struct RawGuard<'a, T> {
+    lock: &'a RawLock<T>,
+    flags: c_ulong,
+}
+
+impl<T> Deref for RawGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: The lock is held, by the type's invariants.
+        unsafe { &*self.lock.data.get() }
+    }
+}
+
+impl<T> DerefMut for RawGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: The lock is held, by the type's invariants, and the guard is borrowed mutably.
+        unsafe { &mut *self.lock.data.get() }
+    }
+}
+
+impl<T> Drop for RawGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held and was taken with these flags, by the type's invariants.
+        unsafe { bindings::tether_raw_unlock(self.lock.lock.get(), self.flags) };
+    }
+}
+
+/// All queues: their pending works are in no task's list.
+static QUEUES: SetOnce<Pin<KBox<RawLock<Queues>>>> = SetOnce::new();
 
 /// The head of their list.
 struct Queues(KBox<Opaque<bindings::list_head>>);
@@ -128,11 +209,24 @@ pub(crate) fn init() -> Result {
     let head = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
     // SAFETY: The head is valid for writes, and does not move in its box.
     unsafe { bindings::INIT_LIST_HEAD(head.get()) };
-    QUEUES.populate(KBox::pin_init(
-        new_mutex!(Queues(head), "task_work::QUEUES"),
-        GFP_KERNEL,
-    )?);
+    // SAFETY: The function initialises a lock.
+    let lock = unsafe { RawLock::new(Queues(head), bindings::tether_queues_lock_init) };
+    QUEUES.populate(KBox::pin_init(lock, GFP_KERNEL)?);
     Ok(())
+}
+
+impl Fifo {
+    /// The nodes that are pending.
+    fn nodes(&self) -> impl Iterator<Item = &Node> {
+        let mut next = self.first;
+        core::iter::from_fn(move || {
+            // SAFETY: A node in the list is valid until it is run or passed, which the target begins
+            // by taking the list, under the lock that is held while `self` is borrowed.
+            let node = unsafe { next.cast::<Node>().as_ref() }?;
+            next = node.head.next;
+            Some(node)
+        })
+    }
 }
 
 impl Ordered {
@@ -142,8 +236,11 @@ impl Ordered {
         run: Self::run,
     };
 
-    /// Makes a queue to `task`, which will be told in the way of `mode` when there is something in
-    /// it. May sleep.
+    /// Makes a queue to `task`, which is notified according to `mode` when the queue has works.
+    ///
+    /// # Context
+    ///
+    /// Process context. May sleep, to allocate memory.
     ///
     /// # Errors
     ///
@@ -159,12 +256,14 @@ impl Ordered {
             last: ptr::null_mut(),
             linked: false,
         };
+        // SAFETY: The function initialises a lock.
+        let fifo = unsafe { RawLock::new(fifo, bindings::tether_queue_lock_init) };
         let this = Arc::pin_init(
             pin_init!(Self {
-                node: Opaque::new(Node::new(&Self::VTABLE, PENDING)),
+                node: Opaque::new(Node::new(&Self::VTABLE, PENDING, 0)),
                 target: ARef::from(task),
                 mode,
-                fifo <- new_spinlock!(fifo, "task_work::Ordered::fifo"),
+                fifo <- fifo,
                 links <- list_head(),
             }),
             GFP_KERNEL,
@@ -175,37 +274,53 @@ impl Ordered {
         Ok(this)
     }
 
-    /// The task that the works are for.
+    /// Returns the task that runs the works.
+    ///
+    /// # Context
+    ///
+    /// Any context.
     pub fn target(&self) -> &Task {
         &self.target
     }
 
     /// Adds an item behind those that are pending.
     ///
-    /// May be called where a spinlock may be taken, but not in an interrupt.
+    /// An `Arc` whose callback is running may be added again, as by [`add`](super::add): the callback
+    /// is called once more, after the works that were added before.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI. Does not sleep, and allocates nothing. The caller must not hold the
+    /// `pi_lock` of a task.
     ///
     /// # Errors
     ///
-    /// As [`add`](super::add): the item comes back.
+    /// The item comes back as from [`add`](super::add).
     pub fn add<P, const ID: u64>(self: &Arc<Self>, item: P) -> Result<(), Refused<P>>
     where
         P: TaskWorkPointer<ID>,
     {
-        // SAFETY: The node stays valid until it is run.
-        add_by(item, |node| unsafe { self.push(node) })
+        // SAFETY: The node stays valid until it is run, and is queued to the target.
+        add_by(&self.target, item, |node| unsafe { self.push(node) })
     }
 
     /// Adds a closure behind those that are pending. It is boxed: one allocation.
     ///
+    /// # Context
+    ///
+    /// Any context but NMI in which an allocation with `flags` is allowed.
+    ///
     /// # Errors
     ///
-    /// As [`add_fn`](super::add_fn): the closure comes back.
+    /// The closure comes back as from [`add_fn`](super::add_fn).
     pub fn add_fn<F>(self: &Arc<Self>, func: F, flags: Flags) -> Result<Pending<F>, Refused<F>>
     where
         F: FnOnce(&Context<'_>) + Send + 'static,
     {
-        // SAFETY: The node stays valid until it is run.
-        add_fn_by(func, flags, |node| unsafe { self.push(node) })
+        // SAFETY: The node stays valid until it is run, and is queued to the target.
+        add_fn_by(&self.target, func, flags, |node| unsafe {
+            self.push(node)
+        })
     }
 
     /// Queues a node.
@@ -217,20 +332,24 @@ impl Ordered {
     unsafe fn push(self: &Arc<Self>, node: NonNull<Node>) -> Result {
         // SAFETY: The node is valid and ours, by the function's contract.
         let this = unsafe { node.as_ref() };
-        this.target.store(self.target.as_ptr(), Relaxed);
-        this.added.set(jiffies() as u32);
+        let is_box = matches!(this.vtable.kind, Kind::Box { .. });
+        this.state.stamp(jiffies() as u32);
         let owner = this.owner;
         owner.pin()?;
         let head: *mut bindings::callback_head = node.as_ptr().cast();
-        // SAFETY: As above.
+        // SAFETY: The head is at the beginning of the node, which is ours.
         unsafe { (*head).next = ptr::null_mut() };
 
         let mut fifo = self.fifo.lock();
+        if !is_box && orphans::may_be_full(&self.target) && orphans::is_full(fifo.nodes()) {
+            drop(fifo);
+            // SAFETY: The pin was taken above, and the node was not queued.
+            unsafe { owner.unpin() };
+            return Err(EAGAIN);
+        }
         if !fifo.linked {
-            // Before the node is in the list: if this fails, it is as if nothing had been.
+            // Before the node is in the list: if this fails, the queue is as before.
             let own = NonNull::from(&self.node).cast::<Node>();
-            // SAFETY: Our own node is valid, and it is ours to queue as it is not linked.
-            unsafe { own.as_ref() }.state.store(PENDING, Relaxed);
             // The reference for the node.
             let _ = Arc::into_raw(self.clone());
             // The target takes the lock before it looks for what is in the list.
@@ -300,8 +419,9 @@ impl PinnedDrop for Ordered {
     }
 }
 
-/// Calls `seen` for each node that is pending in some queue. It is called in atomic context.
-pub(super) fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
+/// Calls `seen` for each node that is pending in a queue, with the address of its task. `seen` is
+/// called with interrupts disabled.
+pub(super) fn for_each_pending(seen: &mut impl FnMut(usize, &Node)) {
     let Some(queues) = QUEUES.as_ref() else {
         return;
     };
@@ -314,16 +434,8 @@ pub(super) fn for_each_pending(mut seen: impl FnMut(&Task, &Node)) {
         // SAFETY: What is in the list are the `links` of queues, which take themselves off it
         // before they go.
         let queue = unsafe { &*container_of!(field, Ordered, links) };
-        {
-            let fifo = queue.fifo.lock();
-            let mut next = fifo.first;
-            while !next.is_null() {
-                // SAFETY: What is in the list is valid, and is not run while the lock is held.
-                let node = unsafe { &*next.cast::<Node>() };
-                seen(&queue.target, node);
-                // SAFETY: As above.
-                next = unsafe { (*next).next };
-            }
+        for node in queue.fifo.lock().nodes() {
+            seen(queue.target.as_ptr() as usize, node);
         }
         // SAFETY: The lock is held.
         links = unsafe { (*links).next };

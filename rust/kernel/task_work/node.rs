@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of a task work's node.
+//!
+//! A node is shared by the tasks that add the item, the task that runs it, the tasks that cancel it
+//! or wait for it, and the teardown of its module. All of them agree through a single word, which
+//! holds a state, the task that the node was added to last, and whether the callback is running:
+//! no reader sees a state that belongs to another target.
+//!
+//! # States
+//!
+//! | state | the node is linked | the node holds | used by |
+//! |---|---|---|---|
+//! | [`IDLE`] | no | nothing | `Arc`, closure |
+//! | [`QUEUED`] | yes, or is about to be | the item and a pin | `Arc`, closure |
+//! | [`CANCELLED`] | yes | a reference to the item and a pin | `Arc` |
+//! | [`ORPHAN`] | yes | a reference to its own memory | closure |
+//! | [`PENDING`] | as the owner of the box says | the item and a pin, if linked | box, `Ordered` |
+//! | [`DISARMED`] | yes | the item, until it was dropped | box |
+//! | [`FREEABLE`] | yes | its memory | box |
+//! | [`SPENT`] | not relevant | nothing | all |
+//!
+//! # Transitions of `Arc`s and closures
+//!
+//! ```text
+//!           try_queue()               claim()                 finish()
+//!   IDLE ----------------> QUEUED ----------------> RUNNING -------------> IDLE
+//!    ^                      |  | ^                     |
+//!    |      withdraw()      |  | |     try_queue()     |
+//!    +----------------------+  | +---------------------+  (RUNNING is kept)
+//!    ^                         |
+//!    |      release()          | cancel()      closure: orphan()
+//!    +------------------ CANCELLED                     ORPHAN
+//! ```
+//!
+//! `RUNNING` is a flag beside the state, because an item may be queued again while its callback
+//! runs. It is only queued again to the same target, which runs callbacks one after the other.
+
+use crate::{
+    bindings,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+    task::Task,
+    tether::write_once,
+    time::Jiffies, //
+};
+
+/// Not queued.
+pub(super) const IDLE: usize = 0;
+/// An `Arc` that was cancelled and is still linked.
+pub(super) const CANCELLED: usize = 1;
+/// A closure that was cancelled, or dropped by the teardown of its module, and is still linked.
+pub(super) const ORPHAN: usize = 2;
+/// Disarmed by the teardown of its module; no reference, no pin and no memory depends on the node.
+pub(super) const SPENT: usize = 3;
+/// Queued; the thread that changes this state owns the item.
+pub(super) const QUEUED: usize = 4;
+/// The only state of a box or an `Ordered` that was not disarmed; neither can be cancelled.
+pub(super) const PENDING: usize = 5;
+/// A box that was disarmed; the teardown of its module is about to drop the item.
+pub(super) const DISARMED: usize = 6;
+/// A disarmed box whose item was dropped; the target frees the memory.
+pub(super) const FREEABLE: usize = 7;
+
+const STATE: usize = 7;
+/// The callback is running in the target.
+const RUNNING: usize = 8;
+/// The bits of a word that are not the target.
+const FLAGS: usize = STATE | RUNNING;
+/// Bits of which one is set while an `Arc` or a closure is pending or running. States of boxes set
+/// them too, but a box is never waited for.
+const BUSY: usize = QUEUED | RUNNING;
+
+/// A snapshot of a node's state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word(usize);
+
+impl Word {
+    pub(super) fn state(self) -> usize {
+        self.0 & STATE
+    }
+
+    /// The address of the task that the node was added to last. It is compared, never followed.
+    ///
+    /// In a box, the value that was passed to [`State::new`] instead.
+    pub(super) fn target(self) -> usize {
+        self.0 & !FLAGS
+    }
+
+    pub(super) fn is_running(self) -> bool {
+        self.0 & RUNNING != 0
+    }
+
+    pub(super) fn is_busy(self) -> bool {
+        self.0 & BUSY != 0
+    }
+
+    fn with_state(self, state: usize) -> Self {
+        Self(self.0 & !STATE | state)
+    }
+}
+
+/// The result of [`State::cancel`].
+pub(super) enum Cancelled {
+    /// The item was pending on that task.
+    Now,
+    /// The item was added to that task last, and is running or has run.
+    TooLate,
+    /// The item is not pending on that task.
+    NotQueued,
+}
+
+/// The state of a node.
+///
+/// # Invariants
+///
+/// `word` only changes by the transitions in this file.
+pub(super) struct State {
+    word: Atomic<usize>,
+    /// How many tasks wait for the item to be neither pending nor running.
+    waiters: Atomic<u32>,
+    /// When the node was queued last, in ticks; for `tether/outstanding`.
+    added: Atomic<u32>,
+}
+
+impl State {
+    /// Creates a state that nothing else refers to. `target` is a multiple of [`State::UNIT`].
+    #[inline]
+    pub(super) fn new(state: usize, target: usize) -> Self {
+        Self {
+            word: Atomic::new(state | target),
+            waiters: Atomic::new(0),
+            added: Atomic::new(0),
+        }
+    }
+
+    /// Notes when the node was queued. The caller owns the node.
+    #[inline(always)]
+    pub(super) fn stamp(&self, time: u32) {
+        write_once(&self.added, time);
+    }
+
+    pub(super) fn added(&self) -> u32 {
+        self.added.load(Relaxed)
+    }
+
+    /// The alignment of every target; `rust/helpers/task_work.c` asserts that tasks have it.
+    pub(super) const UNIT: usize = FLAGS + 1;
+
+    #[inline]
+    pub(super) fn load(&self) -> Word {
+        Word(self.word.load(Acquire))
+    }
+
+    /// Applies `f` until the word did not change meanwhile; `f` returns [`None`] if the word allows
+    /// no transition. Returns the word from before.
+    #[inline]
+    fn change(&self, f: impl Fn(Word) -> Option<Word>) -> Result<Word, Word> {
+        let mut old = self.load();
+        loop {
+            let Some(new) = f(old) else {
+                return Err(old);
+            };
+            match self.word.cmpxchg(old.0, new.0, Full) {
+                Ok(_) => return Ok(old),
+                Err(now) => old = Word(now),
+            }
+        }
+    }
+
+    /// Makes an idle node queued to `target`, before it is linked.
+    ///
+    /// If its callback is running, this succeeds for the same target only: the target runs the
+    /// callback once more after it has returned.
+    #[inline]
+    pub(super) fn try_queue(&self, target: usize) -> bool {
+        self.change(|word| {
+            let free = word.state() == IDLE && (!word.is_running() || word.target() == target);
+            free.then_some(Word(target | QUEUED | word.0 & RUNNING))
+        })
+        .is_ok()
+    }
+
+    /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the word from before:
+    /// the item may have been cancelled meanwhile.
+    pub(super) fn withdraw(&self) -> Word {
+        let old = self.change(|word| {
+            Some(if word.is_running() {
+                word.with_state(IDLE)
+            } else {
+                // The item was not added to this target.
+                Word(IDLE)
+            })
+        });
+        self.wake();
+        match old {
+            Ok(word) | Err(word) => word,
+        }
+    }
+
+    /// Claims a node that is no longer linked, to run it. If this fails, the node was cancelled or
+    /// disarmed.
+    #[inline]
+    pub(super) fn claim(&self) -> bool {
+        self.change(|word| {
+            (word.state() == QUEUED).then_some(Word(word.with_state(IDLE).0 | RUNNING))
+        })
+        .is_ok()
+    }
+
+    /// Marks the end of the callback of a node that was claimed.
+    #[inline]
+    pub(super) fn finish(&self) {
+        // Fully ordered: either this sees a waiter, or the waiter sees the new word.
+        self.word.fetch_sub(RUNNING, Full);
+        self.wake();
+    }
+
+    /// Cancels an item that is pending on `target`; the node stays linked.
+    pub(super) fn cancel(&self, target: usize) -> Cancelled {
+        let result = self.change(|word| {
+            let pending = word.target() == target && word.state() == QUEUED;
+            pending.then_some(word.with_state(CANCELLED))
+        });
+        match result {
+            Ok(_) => {
+                self.wake();
+                Cancelled::Now
+            }
+            Err(word) if word.target() == target && word.state() == IDLE => Cancelled::TooLate,
+            Err(_) => Cancelled::NotQueued,
+        }
+    }
+
+    /// Takes the closure out of a node that is pending; the node stays linked. Returns whether the
+    /// closure is the caller's.
+    pub(super) fn orphan(&self) -> bool {
+        let orphaned = self
+            .change(|word| (word.state() == QUEUED).then_some(word.with_state(ORPHAN)))
+            .is_ok();
+        if orphaned {
+            self.wake();
+        }
+        orphaned
+    }
+
+    /// Makes a node idle that is no longer linked and was in `state`. Returns whether it was.
+    pub(super) fn release(&self, state: usize) -> bool {
+        let released = self
+            .change(|word| (word.state() == state).then_some(word.with_state(IDLE)))
+            .is_ok();
+        if released {
+            self.wake();
+        }
+        released
+    }
+
+    /// Makes a linked node `new`, if it holds a pin and is not running. Returns the word from before.
+    /// The caller wakes the waiters, by [`State::wake`], once it may take the lock of a wait queue.
+    pub(super) fn disarm(&self, new: usize) -> Option<Word> {
+        self.change(|word| {
+            matches!(word.state(), PENDING | QUEUED | CANCELLED).then_some(word.with_state(new))
+        })
+        .ok()
+    }
+
+    /// Moves a disarmed node from `old` to `new`, unless the other side was first.
+    pub(super) fn hand_over(&self, old: usize, new: usize) -> bool {
+        self.change(|word| (word.state() == old).then_some(word.with_state(new)))
+            .is_ok()
+    }
+
+    /// Whether a linked node holds a pin. If not, its owner may be gone.
+    pub(super) fn is_pinned(&self) -> bool {
+        matches!(self.load().state(), PENDING | QUEUED | CANCELLED)
+    }
+
+    /// Wakes the tasks that wait for the item.
+    #[inline]
+    pub(super) fn wake(&self) {
+        if self.waiters.load(Relaxed) != 0 {
+            // SAFETY: `wake_up_var()` has no requirements on the address, which it only hashes and
+            // compares.
+            unsafe { bindings::wake_up_var(self.word.as_ptr().cast()) };
+        }
+    }
+
+    /// Waits, interruptibly, until the item is neither pending nor running.
+    ///
+    /// The target is part of the condition: the item may be added to the waiting task meanwhile.
+    pub(super) fn wait(&self, time: Jiffies) -> Result {
+        let me = Task::current_raw() as usize;
+        let check = |word: Word| match word {
+            word if !word.is_busy() => Some(Ok(())),
+            word if word.target() == me => Some(Err(EDEADLK)),
+            _ => None,
+        };
+        if let Some(result) = check(self.load()) {
+            return result;
+        }
+        let time = time.min(c_long::MAX as Jiffies) as c_long;
+        self.waiters.fetch_add(1u32, Full);
+        // SAFETY: The word is valid for as long as `self` is borrowed, and its changes are followed
+        // by `wake()`.
+        let left = unsafe {
+            bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY as _, FLAGS as _, time)
+        };
+        self.waiters.fetch_sub(1u32, Full);
+        match left {
+            0 => Err(ETIMEDOUT),
+            left if left < 0 => Err(ERESTARTSYS),
+            // A word that is busy again, elsewhere, was idle or cancelled in between.
+            _ => check(self.load()).unwrap_or(Ok(())),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The callbacks that are running, and the works behind them.
+//!
+//! `task_work_run()` takes the whole list of a task before it calls the first work. From then on the
+//! rest of this *batch* is reachable only through the work that is running. Each running callback is
+//! therefore recorded here, with the next work of its batch, for two purposes: `tether/outstanding`
+//! and the teardown of a module find the batch, and an item is not added again from inside its own
+//! callback.
+//!
+//! A record is found by its task, in a table with open addressing. Recording a callback takes one
+//! `cmpxchg` and removing the record another one, unless several callbacks share a slot. Records are
+//! static, because a callback that panics never returns and its stack is freed.
+
+use super::{
+    Node,
+    Vtable, //
+};
+use crate::{
+    bindings,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    },
+    task::Task,
+    tether::{
+        read_once,
+        write_once, //
+    }, //
+};
+use core::{
+    ptr::{
+        self,
+        NonNull, //
+    },
+    sync::atomic::{
+        compiler_fence,
+        Ordering::SeqCst, //
+    }, //
+};
+
+/// A reader keeps the record, and with it the works behind the callback, as they are.
+const HELD: usize = 1;
+/// The unit of the number of records which are elsewhere because this slot was taken.
+const DISPLACED: usize = 2;
+const DISPLACED_MASK: usize = 0x3e;
+/// The address of the task; tasks are aligned to cache lines, of at least 64 bytes.
+const TASK: usize = !(HELD | DISPLACED_MASK);
+
+/// A place for the record of a callback.
+///
+/// # Invariants
+///
+/// * While the task in `word` is not zero, only that task changes the other fields, and it does not
+///   return from the callback while [`HELD`] is set.
+/// * If `node` is not null then `vtable` is that of the node, whose owner is pinned, and `next` is the
+///   rest of the batch that the node was in.
+#[repr(align(64))]
+struct Slot {
+    word: Atomic<usize>,
+    /// The node whose callback is running. The callback may have freed it.
+    node: Atomic<*mut Node>,
+    next: Atomic<*mut bindings::callback_head>,
+    vtable: Atomic<*const Vtable>,
+    /// Marks the nodes that were initialised by this callback; 0 before there is one.
+    serial: Atomic<usize>,
+}
+
+const COUNT: usize = 128;
+
+static SLOTS: [Slot; COUNT] = [const {
+    Slot {
+        word: Atomic::new(0),
+        node: Atomic::new(ptr::null_mut()),
+        next: Atomic::new(ptr::null_mut()),
+        vtable: Atomic::new(ptr::null()),
+        serial: Atomic::new(0),
+    }
+}; COUNT];
+
+static NEXT_SERIAL: Atomic<usize> = Atomic::new(1);
+
+/// Where the record of `task` is looked for first.
+#[inline(always)]
+fn home(task: usize) -> usize {
+    // Tasks come from slabs: the low bits hardly differ.
+    (task >> 6 ^ task >> 13) % COUNT
+}
+
+fn current() -> usize {
+    Task::current_raw() as usize
+}
+
+/// A callback that was recorded, by [`begin`].
+pub(super) struct Record(Option<&'static Slot>);
+
+/// Records that the callback of `node` is about to run in the current task.
+///
+/// `next` must be the rest of the batch, and `vtable` that of the node, whose owner must be pinned
+/// until [`end`].
+#[inline(always)]
+pub(super) fn begin(
+    node: NonNull<Node>,
+    next: *mut bindings::callback_head,
+    vtable: &'static Vtable,
+) -> Record {
+    let task = current();
+    let slot = &SLOTS[home(task)];
+    let slot = if slot.word.cmpxchg(0, task, Full).is_ok() {
+        Some(slot)
+    } else {
+        displaced(task)
+    };
+    if let Some(slot) = slot {
+        // INVARIANT: The slot is ours, and `node` is set after the other fields.
+        write_once(&slot.next, next);
+        write_once(&slot.vtable, vtable);
+        write_once(&slot.serial, 0);
+        publish(slot, node);
+    }
+    Record(slot)
+}
+
+/// Stores `node` with release semantics, without a call where only the compiler has to be told.
+#[inline(always)]
+fn publish(slot: &'static Slot, node: NonNull<Node>) {
+    if cfg!(CONFIG_X86) {
+        compiler_fence(SeqCst);
+        write_once(&slot.node, node.as_ptr());
+    } else {
+        slot.node.store(node.as_ptr(), Release);
+    }
+}
+
+/// Finds a slot for a task whose own one is taken.
+///
+/// Without a free slot the callback is not recorded. This takes as many running callbacks as there
+/// are slots, or 31 that share one.
+#[cold]
+fn displaced(task: usize) -> Option<&'static Slot> {
+    let first = home(task);
+    let home = &SLOTS[first];
+    let mut old = home.word.load(Relaxed);
+    loop {
+        // The slot is free if only its counter was in the way.
+        let new = if old & TASK == 0 {
+            old | task
+        } else if old & DISPLACED_MASK != DISPLACED_MASK {
+            old + DISPLACED
+        } else {
+            return None;
+        };
+        match home.word.cmpxchg(old, new, Full) {
+            Ok(_) if old & TASK == 0 => return Some(home),
+            Ok(_) => break,
+            Err(now) => old = now,
+        }
+    }
+    for offset in 1..COUNT {
+        let slot = &SLOTS[(first + offset) % COUNT];
+        let mut old = slot.word.load(Relaxed);
+        while old & TASK == 0 {
+            match slot.word.cmpxchg(old, old | task, Full) {
+                Ok(_) => return Some(slot),
+                Err(now) => old = now,
+            }
+        }
+    }
+    home.word.fetch_sub(DISPLACED, Full);
+    None
+}
+
+/// Removes a record, after the callback has returned.
+#[inline(always)]
+pub(super) fn end(record: Record) {
+    let Some(slot) = record.0 else {
+        return;
+    };
+    let task = current();
+    write_once(&slot.node, ptr::null_mut());
+    if !ptr::eq(slot, &SLOTS[home(task)]) || slot.word.cmpxchg(task, 0, Full).is_err() {
+        end_slow(slot, task);
+    }
+}
+
+#[cold]
+fn end_slow(slot: &'static Slot, task: usize) {
+    let mut old = slot.word.load(Relaxed);
+    loop {
+        if old & HELD != 0 {
+            // The reader runs with interrupts off.
+            core::hint::spin_loop();
+            old = slot.word.load(Relaxed);
+            continue;
+        }
+        match slot.word.cmpxchg(old, old & DISPLACED_MASK, Full) {
+            Ok(_) => break,
+            Err(now) => old = now,
+        }
+    }
+    let home = &SLOTS[home(task)];
+    if !ptr::eq(slot, home) {
+        home.word.fetch_sub(DISPLACED, Full);
+    }
+}
+
+/// Whether the current task may have a record.
+#[inline(always)]
+fn may_have_record() -> bool {
+    read_once(&SLOTS[home(current())].word) != 0
+}
+
+/// The records of the current task, which do not go away while this runs.
+fn own_records() -> impl Iterator<Item = &'static Slot> {
+    let task = current();
+    SLOTS.iter().filter(move |slot| {
+        slot.word.load(Relaxed) & TASK == task && !slot.node.load(Relaxed).is_null()
+    })
+}
+
+/// A mark for a node that is being initialised, by which [`is_inside`] tells a fresh object from the
+/// one whose callback is running, which may have been at the same address. 0 outside of callbacks.
+#[inline(always)]
+pub(super) fn birth() -> usize {
+    if may_have_record() {
+        birth_slow()
+    } else {
+        0
+    }
+}
+
+#[cold]
+fn birth_slow() -> usize {
+    if own_records().any(|slot| slot.serial.load(Relaxed) == 0) {
+        let serial = NEXT_SERIAL.fetch_add(1usize, Relaxed);
+        for slot in own_records() {
+            slot.serial.store(serial, Relaxed);
+        }
+    }
+    own_records()
+        .next()
+        .map_or(0, |slot| slot.serial.load(Relaxed))
+}
+
+/// Whether this is called inside the callback of a node in these `size` bytes at `object`, by the
+/// task that runs it.
+///
+/// An object that was initialised in that callback, as `born` says, is another one. An interrupt
+/// handler is another context.
+#[inline(always)]
+pub(super) fn is_inside(object: usize, size: usize, born: impl FnOnce() -> usize) -> bool {
+    may_have_record() && is_inside_slow(object, size, born())
+}
+
+#[cold]
+#[inline(never)]
+fn is_inside_slow(object: usize, size: usize, born: usize) -> bool {
+    let inside = own_records().any(|slot| {
+        let node = slot.node.load(Relaxed) as usize;
+        node.wrapping_sub(object) < size && (born == 0 || born != slot.serial.load(Relaxed))
+    });
+    // SAFETY: The function has no requirements.
+    inside && unsafe { bindings::tether_in_task() }
+}
+
+/// A callback that is running.
+pub(super) struct Running {
+    /// The address of its task.
+    pub(super) task: usize,
+    /// Valid while the callback is kept from returning.
+    pub(super) vtable: NonNull<Vtable>,
+    /// The works behind it, linked by their heads, valid for as long.
+    pub(super) next: *mut bindings::callback_head,
+}
+
+/// Calls `f` for each callback that is running and was recorded, with interrupts disabled.
+///
+/// The callback does not return to `task_work_run()` meanwhile, so that no work behind it is taken.
+pub(super) fn for_each(mut f: impl FnMut(Running)) {
+    for slot in &SLOTS {
+        if slot.word.load(Relaxed) & TASK == 0 {
+            continue;
+        }
+        // SAFETY: The function has no requirements. The flags are restored below.
+        let flags = unsafe { bindings::tether_irq_save() };
+        let mut old = slot.word.load(Relaxed);
+        while old & TASK != 0 {
+            if old & HELD != 0 {
+                core::hint::spin_loop();
+                old = slot.word.load(Relaxed);
+                continue;
+            }
+            match slot.word.cmpxchg(old, old | HELD, Full) {
+                Ok(_) => {
+                    if !slot.node.load(Acquire).is_null() {
+                        let vtable = slot.vtable.load(Relaxed).cast_mut();
+                        if let Some(vtable) = NonNull::new(vtable) {
+                            f(Running {
+                                task: old & TASK,
+                                vtable,
+                                next: slot.next.load(Relaxed),
+                            });
+                        }
+                    }
+                    slot.word.fetch_sub(HELD, Release);
+                    break;
+                }
+                Err(now) => old = now,
+            }
+        }
+        // SAFETY: The flags are those from above, on the same CPU.
+        unsafe { bindings::tether_irq_restore(flags) };
+    }
+}
