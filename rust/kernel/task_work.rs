@@ -359,15 +359,9 @@ impl Node {
     /// `slot` must be valid for writes, and `run` of the vtable must be a function of the module that
     /// has the vtable.
     #[inline(never)]
-    unsafe fn init(slot: *mut Self, vtable: &'static Vtable, state: usize) {
-        // A box has no target. Its place holds the callback in which the box was created.
-        let born = if state == node::PENDING {
-            running::birth().wrapping_mul(State::UNIT)
-        } else {
-            0
-        };
+    unsafe fn init(slot: *mut Self, vtable: &'static Vtable, state: usize, target: usize) {
         // SAFETY: `slot` is valid for writes by the function's contract.
-        unsafe { slot.write(Self::new(vtable, state, born)) };
+        unsafe { slot.write(Self::new(vtable, state, target)) };
     }
 
     #[inline(always)]
@@ -520,17 +514,18 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
     #[doc(alias = "init_task_work")]
     pub fn new() -> impl PinInit<Self> {
         let vtable = T::Pointer::VTABLE;
-        // The owner of a box may queue the box at any time, so that its node is always ready.
-        let state = match vtable.kind {
-            Kind::Box { .. } => node::PENDING,
-            _ => node::IDLE,
-        };
         // INVARIANT: `VTABLE` is that of the pointer, as `TaskWorkPointer` requires.
         pin_init!(Self {
             node <- Opaque::ffi_init(move |node: *mut Node| {
+                // The owner of a box may queue the box at any time, so that its node is always ready.
+                // A box has no target: its place holds the callback in which the box was created.
+                let (state, target) = match vtable.kind {
+                    Kind::Box { .. } => (node::PENDING, running::birth().wrapping_mul(State::UNIT)),
+                    _ => (node::IDLE, 0),
+                };
                 // SAFETY: `node` is valid for writes, and the vtable is a constant of the module that
                 // has its functions.
-                unsafe { Node::init(node, vtable, state) };
+                unsafe { Node::init(node, vtable, state, target) };
             }),
             _item: PhantomData,
         })
@@ -992,14 +987,25 @@ unsafe fn add_failed(node: NonNull<Node>, ret: c_int) -> Error {
 /// runs in it; that of a box.
 #[inline(never)]
 unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
-    // SAFETY: The head is at the beginning of a node, by the function's contract.
-    let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
-    // SAFETY: A node that was linked is valid.
+    // SAFETY: The head is at the beginning of a node, by the function's contract. A box is not
+    // cancelled, and one that is disarmed gets another function: the node is ours to run.
+    unsafe { run_node(NonNull::new_unchecked(head.cast::<Node>())) };
+}
+
+/// Runs a node.
+///
+/// # Safety
+///
+/// The node must have been unlinked by the current task, which owns it and runs its works; this must
+/// be permanent text.
+#[inline(always)]
+unsafe fn run_node(node: NonNull<Node>) {
+    // SAFETY: A node that was linked is valid until it is run.
     let this = unsafe { node.as_ref() };
     let (run, pins) = (this.run, this.pins);
     let record = running::begin(node, this.head.next, this.vtable);
-    // SAFETY: The node is ours to run: a box is not cancelled, and one that is disarmed gets another
-    // function. This is a callback, and the owner's text is mapped because the owner is pinned.
+    // SAFETY: The node is ours to run, by the function's contract. This is a callback, and the
+    // owner's text is mapped because the owner is pinned.
     unsafe { run(node) };
     // The node and the item belong to the callee, which may have freed them.
     running::end(record);
@@ -1019,7 +1025,7 @@ unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     // SAFETY: A node that was linked is valid until it is run or passed.
     if unsafe { node.as_ref() }.state.claim() {
         // SAFETY: The node was queued to this task, and `claim` has made it ours to run.
-        unsafe { run_box(head) };
+        unsafe { run_node(node) };
     } else {
         // SAFETY: The node is no longer linked, and will not be run.
         unsafe { pass_by(node) };
@@ -1746,11 +1752,10 @@ where
         Node::init(
             &raw mut (*raw).head.node,
             &Closure::<F>::VTABLE,
-            node::IDLE,
+            node::QUEUED,
+            task.as_ptr() as usize,
         )
     };
-    // SAFETY: The node was just initialised.
-    unsafe { (*raw).head.node.state.try_queue(task.as_ptr() as usize) };
     // INVARIANT: One reference is the list's, one the `Pending`'s.
     //
     // SAFETY: As above.

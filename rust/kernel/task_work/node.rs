@@ -46,8 +46,15 @@ use crate::{
         Relaxed, //
     },
     task::Task,
-    tether::write_once,
+    tether::{
+        read_once,
+        write_once, //
+    },
     time::Jiffies, //
+};
+use core::sync::atomic::{
+    compiler_fence,
+    Ordering::SeqCst, //
 };
 
 /// Not queued.
@@ -152,14 +159,21 @@ impl State {
     /// The alignment of every target; `rust/helpers/task_work.c` asserts that tasks have it.
     pub(super) const UNIT: usize = FLAGS + 1;
 
-    #[inline]
+    /// Reads the word, with acquire semantics; without a call where only the compiler has to be told.
+    #[inline(always)]
     pub(super) fn load(&self) -> Word {
-        Word(self.word.load(Acquire))
+        if cfg!(CONFIG_X86) {
+            let word = read_once(&self.word);
+            compiler_fence(SeqCst);
+            Word(word)
+        } else {
+            Word(self.word.load(Acquire))
+        }
     }
 
     /// Applies `f` until the word did not change meanwhile; `f` returns [`None`] if the word allows
     /// no transition. Returns the word from before.
-    #[inline]
+    #[inline(always)]
     fn change(&self, f: impl Fn(Word) -> Option<Word>) -> Result<Word, Word> {
         let mut old = self.load();
         loop {
@@ -214,7 +228,7 @@ impl State {
     }
 
     /// Marks the end of the callback of a node that was claimed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(&self) {
         // Fully ordered: either this sees a waiter, or the waiter sees the new word.
         self.word.fetch_sub(RUNNING, Full);
@@ -281,9 +295,9 @@ impl State {
     }
 
     /// Wakes the tasks that wait for the item.
-    #[inline]
+    #[inline(always)]
     pub(super) fn wake(&self) {
-        if self.waiters.load(Relaxed) != 0 {
+        if read_once(&self.waiters) != 0 {
             // SAFETY: `wake_up_var()` has no requirements on the address, which it only hashes and
             // compares.
             unsafe { bindings::wake_up_var(self.word.as_ptr().cast()) };

@@ -95,7 +95,11 @@ fn current() -> usize {
 }
 
 /// A callback that was recorded, by [`begin`].
-pub(super) struct Record(Option<&'static Slot>);
+pub(super) struct Record {
+    slot: Option<&'static Slot>,
+    /// The task, if the slot is the one where the record of that task is looked for first.
+    task: usize,
+}
 
 /// Records that the callback of `node` is about to run in the current task.
 ///
@@ -109,19 +113,25 @@ pub(super) fn begin(
 ) -> Record {
     let task = current();
     let slot = &SLOTS[home(task)];
-    let slot = if slot.word.cmpxchg(0, task, Full).is_ok() {
-        Some(slot)
+    let record = if slot.word.cmpxchg(0, task, Full).is_ok() {
+        Record {
+            slot: Some(slot),
+            task,
+        }
     } else {
-        displaced(task)
+        Record {
+            slot: displaced(task),
+            task: 0,
+        }
     };
-    if let Some(slot) = slot {
+    if let Some(slot) = record.slot {
         // INVARIANT: The slot is ours, and `node` is set after the other fields.
         write_once(&slot.next, next);
         write_once(&slot.vtable, vtable);
         write_once(&slot.serial, 0);
         publish(slot, node);
     }
-    Record(slot)
+    record
 }
 
 /// Stores `node` with release semantics, without a call where only the compiler has to be told.
@@ -176,18 +186,17 @@ fn displaced(task: usize) -> Option<&'static Slot> {
 /// Removes a record, after the callback has returned.
 #[inline(always)]
 pub(super) fn end(record: Record) {
-    let Some(slot) = record.0 else {
+    let Some(slot) = record.slot else {
         return;
     };
-    let task = current();
     write_once(&slot.node, ptr::null_mut());
-    if !ptr::eq(slot, &SLOTS[home(task)]) || slot.word.cmpxchg(task, 0, Full).is_err() {
-        end_slow(slot, task);
+    if record.task == 0 || slot.word.cmpxchg(record.task, 0, Full).is_err() {
+        end_slow(slot);
     }
 }
 
 #[cold]
-fn end_slow(slot: &'static Slot, task: usize) {
+fn end_slow(slot: &'static Slot) {
     let mut old = slot.word.load(Relaxed);
     loop {
         if old & HELD != 0 {
@@ -201,7 +210,7 @@ fn end_slow(slot: &'static Slot, task: usize) {
             Err(now) => old = now,
         }
     }
-    let home = &SLOTS[home(task)];
+    let home = &SLOTS[home(current())];
     if !ptr::eq(slot, home) {
         home.word.fetch_sub(DISPLACED, Full);
     }
