@@ -6,6 +6,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/task_work.h>
 #include <linux/wait_bit.h>
@@ -75,6 +76,11 @@ __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsig
 						       (now & ~flags) == (unsigned long)current)),
 				 TASK_INTERRUPTIBLE, 0, timeout,
 				 __ret = schedule_timeout(__ret));
+}
+
+__rust_helper void *rust_helper_tether_kmalloc(size_t size)
+{
+	return kmalloc(size, GFP_KERNEL);
 }
 
 __rust_helper bool rust_helper_tether_in_task(void)

@@ -342,16 +342,28 @@ impl Owner {
     #[inline]
     pub(crate) fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
+        if let Some(owner) = Self::of_cached(function) {
+            return Ok(owner);
+        }
+        let found = &FOUND[address / 16 % FOUND.len()];
+        Self::find_and_keep(address, found).ok_or(EINVAL)
+    }
+
+    /// Finds the module whose text holds `function`, if it was found before. The caller calls
+    /// [`Owner::of`] otherwise.
+    #[inline(always)]
+    pub(crate) fn of_cached(function: *const ()) -> Option<&'static Owner> {
+        let address = function as usize;
         // Functions begin at multiples of 16.
         let found = &FOUND[address / 16 % FOUND.len()];
         // Anything else each time that something is made would show.
-        if read_once(&found.function) == address {
-            smp_rmb();
-            // SAFETY: By the type's invariants: the caller, of whose text it is, runs. Records are
-            // never freed.
-            return Ok(unsafe { &*read_once(&found.owner) });
+        if read_once(&found.function) != address {
+            return None;
         }
-        Self::find_and_keep(address, found).ok_or(EINVAL)
+        smp_rmb();
+        // SAFETY: By the type's invariants: the caller, of whose text it is, runs. Records are
+        // never freed.
+        Some(unsafe { &*read_once(&found.owner) })
     }
 
     /// Looks the owner of a function up, and keeps it, if there is room.
