@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -470,6 +472,254 @@ TEST_F(work, close_fd)
 	ASSERT_EQ(0, ioctl(device, FD_CLOSE, device));
 	EXPECT_EQ(-1, fcntl(device, F_GETFD));
 	EXPECT_EQ(EBADF, errno);
+}
+
+/* A process that does nothing, or one that enters the kernel all the time. */
+static pid_t start_child(int busy)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		for (;;) {
+			if (busy)
+				syscall(SYS_getppid);
+			else
+				pause();
+		}
+	nap(50);
+	return child;
+}
+
+static void end_child(pid_t child)
+{
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/* An item is not added from inside its callback by another field either. */
+TEST_F(work, two_fields)
+{
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_TWO_FIELDS_BOX));
+	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
+	EXPECT_EQ(-EBUSY, counts_of(self->fd).requeue_error);
+	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_TWO_FIELDS_ARC));
+	EXPECT_EQ(self->before.ran + 2, counts_of(self->fd).ran);
+	EXPECT_EQ(-EBUSY, counts_of(self->fd).requeue_error);
+}
+
+/* Cancelling on one task never takes an item that was added to another one. */
+TEST_F(work, cancel_on_another_task)
+{
+	struct tether_test_race race = { .count = 5000 };
+
+	race.tid = start_child(1);
+	race.other = start_child(1);
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_CANCEL_OTHER, (long)&race));
+	end_child(race.tid);
+	end_child(race.other);
+	TH_LOG("%lld runs", counts_of(self->fd).ran - self->before.ran);
+}
+
+/* Whoever waits for an item and is given it does not wait for ever. */
+TEST_F(work, wait_retarget)
+{
+	int round, deadlocks = 0;
+
+	for (round = 0; round < 20; round++) {
+		pid_t child = start_child(0);
+		int ret = request(self->fd, TETHER_TEST_WAIT_RETARGET, child);
+
+		ASSERT_TRUE(ret == 0 || ret == -EDEADLK);
+		deadlocks += ret == -EDEADLK;
+		end_child(child);
+	}
+	TH_LOG("%d of 20 were told of the deadlock", deadlocks);
+}
+
+/* All that may be called in an interrupt, in one, while tasks do the same. */
+TEST_F(work, interrupts)
+{
+	struct tether_test_race race = { .count = 2000 };
+	struct tether_test_counts after;
+
+	for (race.other = 0; race.other < 2; race.other++) {
+		race.tid = start_child(1);
+		EXPECT_LT(100, request(self->fd, TETHER_TEST_INTERRUPTS, (long)&race));
+		end_child(race.tid);
+	}
+	after = counts_of(self->fd);
+	EXPECT_LT(self->before.ran, after.ran);
+	TH_LOG("%lld ran", after.ran - self->before.ran);
+}
+
+/* What is cancelled on a stopped task takes memory, of which there is a limit. */
+TEST_F(work, cancelled_are_limited)
+{
+	struct tether_test_race race = { .count = 100000 };
+
+	for (race.kind = 0; race.kind < 3; race.kind++) {
+		struct tether_test_race again = { .count = 100, .kind = race.kind };
+		pid_t other = start_child(0);
+
+		race.tid = start_child(0);
+		kill(race.tid, SIGSTOP);
+		nap(50);
+		EXPECT_EQ(4096, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&race));
+		/* Other tasks are not concerned, and a box is not cancelled. */
+		again.tid = other;
+		EXPECT_EQ(100, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&again));
+		EXPECT_EQ(0, add_from(self->fd, race.tid, TETHER_TEST_RESUME, TETHER_TEST_BOX));
+		if (race.kind < 2) {
+			EXPECT_EQ(-EAGAIN, add_from(self->fd, race.tid, TETHER_TEST_RESUME,
+						    race.kind ? TETHER_TEST_ARC : TETHER_TEST_CLOSURE));
+		}
+		/* Once it has come by there is room again. */
+		kill(race.tid, SIGCONT);
+		ASSERT_TRUE(wait_ran(self->fd, self->before.ran + race.kind + 1));
+		again.tid = race.tid;
+		EXPECT_EQ(100, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&again));
+		end_child(race.tid);
+		end_child(other);
+	}
+	EXPECT_EQ(self->before.ran + 3, counts_of(self->fd).ran);
+}
+
+/* How many lines of tether/outstanding are about this process, and contain that. */
+static int outstanding_of(pid_t pid, const char *what)
+{
+	char line[512], start[64];
+	FILE *file = fopen("/sys/kernel/debug/tether/outstanding", "r");
+	int count = 0;
+
+	if (!file)
+		return -1;
+	snprintf(start, sizeof(start), "tether_test task_work %d ", pid);
+	while (fgets(line, sizeof(line), file))
+		count += strncmp(line, start, strlen(start)) == 0 && strstr(line, what);
+	fclose(file);
+	return count;
+}
+
+/* Many works of one type are one line. */
+TEST_F(work, outstanding_many)
+{
+	pid_t child = start_child(0);
+	int i;
+
+	kill(child, SIGSTOP);
+	nap(50);
+	for (i = 0; i < 30000; i++)
+		ASSERT_EQ(0, add_from(self->fd, child, TETHER_TEST_NONE, TETHER_TEST_BOX));
+	ASSERT_EQ(0, add_from(self->fd, child, TETHER_TEST_NONE, TETHER_TEST_ARC));
+	EXPECT_EQ(2, outstanding_of(child, ""));
+	EXPECT_EQ(1, outstanding_of(child, "Boxed x30000\n"));
+	EXPECT_EQ(1, outstanding_of(child, "Shared\n"));
+	end_child(child);
+	EXPECT_EQ(0, outstanding_of(child, ""));
+}
+
+/* A callback that does not return, in a process that had other works before. */
+FIXTURE(blocked)
+{
+	int fd;
+	pid_t child;
+	struct tether_test_counts before;
+};
+
+FIXTURE_SETUP(blocked)
+{
+	int round;
+
+	self->fd = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->fd);
+	self->before = counts_of(self->fd);
+	self->child = start_child(0);
+	ASSERT_EQ(0, request(self->fd, TETHER_TEST_OPEN_GATE, 0));
+	for (round = 0; round < 3; round++)
+		ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_BOX));
+	for (round = 0; round < 2; round++)
+		ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_CLOSURE));
+	/* The last one is the first. */
+	ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_SIGNAL, TETHER_TEST_KEEP_BLOCKED));
+	ASSERT_TRUE(wait_ran(self->fd, self->before.ran + 1));
+}
+
+FIXTURE_TEARDOWN(blocked)
+{
+	struct tether_test_counts now;
+	int again;
+
+	request(self->fd, TETHER_TEST_OPEN_GATE, 1);
+	end_child(self->child);
+	close(self->fd);
+	again = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
+	now = counts_of(again);
+	EXPECT_EQ(now.made - self->before.made, now.dropped - self->before.dropped);
+	EXPECT_EQ(self->before.ran_in_wrong_task, now.ran_in_wrong_task);
+	EXPECT_EQ(-EBUSY, now.requeue_error);
+	EXPECT_EQ(0, outstanding_of(self->child, ""));
+	close(again);
+}
+
+/* The one that runs is shown, and those behind it. */
+TEST_F(blocked, outstanding)
+{
+	EXPECT_EQ(3, outstanding_of(self->child, ""));
+	EXPECT_EQ(1, outstanding_of(self->child, "Shared running\n"));
+	EXPECT_EQ(1, outstanding_of(self->child, "Boxed x3\n"));
+	EXPECT_EQ(1, outstanding_of(self->child, " x2\n"));
+	/* And one that was added since. */
+	ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_ARC));
+	EXPECT_EQ(1, outstanding_of(self->child, "Shared\n"));
+	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
+}
+
+/* Added while its callback runs, it runs once more; but the callback itself cannot add it. */
+TEST_F(blocked, kick)
+{
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	EXPECT_EQ(-EBUSY, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	request(self->fd, TETHER_TEST_OPEN_GATE, 1);
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 0));
+	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 7));
+	nap(50);
+	EXPECT_EQ(self->before.ran + 7, counts_of(self->fd).ran);
+}
+
+/* It runs in one task at a time. */
+TEST_F(blocked, kick_elsewhere)
+{
+	EXPECT_EQ(-EBUSY, request(self->fd, TETHER_TEST_ADD_TO, getpid()));
+	request(self->fd, TETHER_TEST_OPEN_GATE, 1);
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 0));
+	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 6));
+}
+
+/* The second run can be cancelled; the first one is still waited for. */
+TEST_F(blocked, kick_cancelled)
+{
+	EXPECT_EQ(TETHER_TEST_TOO_LATE, request(self->fd, TETHER_TEST_CANCEL, 0));
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	EXPECT_EQ(TETHER_TEST_NOT_QUEUED, request(self->fd, TETHER_TEST_CANCEL, getpid()));
+	EXPECT_EQ(TETHER_TEST_CANCELLED, request(self->fd, TETHER_TEST_CANCEL, 0));
+	EXPECT_EQ(-ETIMEDOUT, request(self->fd, TETHER_TEST_WAIT, 50));
+	EXPECT_EQ(-EBUSY, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	request(self->fd, TETHER_TEST_OPEN_GATE, 1);
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 0));
+	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 6));
+	nap(50);
+	EXPECT_EQ(self->before.ran + 6, counts_of(self->fd).ran);
+}
+
+/* Killed in the callback: that runs to its end, and the second run is in the dying task. */
+TEST_F(blocked, kick_killed)
+{
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
+	kill(self->child, SIGKILL);
+	nap(50);
+	request(self->fd, TETHER_TEST_OPEN_GATE, 1);
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 0));
+	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 7));
 }
 
 FIXTURE(kept)

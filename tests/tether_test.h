@@ -31,6 +31,14 @@ enum tether_test_kind {
 	TETHER_TEST_KEEP_ARC,
 	/* Likewise a closure. */
 	TETHER_TEST_KEEP_CLOSURE,
+	/* A box, or an Arc, with two fields: the callback adds it by the other one; see requeue_error. */
+	TETHER_TEST_TWO_FIELDS_BOX,
+	TETHER_TEST_TWO_FIELDS_ARC,
+	/*
+	 * An Arc of the file's, whose callback does not return before TETHER_TEST_OPEN_GATE, and then
+	 * adds itself; see requeue_error.
+	 */
+	TETHER_TEST_KEEP_BLOCKED,
 };
 
 /* What TETHER_TEST_CANCEL returns. */
@@ -45,6 +53,14 @@ struct tether_test_add {
 	__u32 mode;
 	__u32 kind;
 	__u32 count;
+};
+
+/* Two targets, or one, and a time; or how often. */
+struct tether_test_race {
+	__s32 tid;
+	__s32 other;
+	__u32 count;	/* milliseconds, or how often */
+	__u32 kind;	/* of TETHER_TEST_ADD_CANCEL: closure, Arc, closure in a queue; else unused */
 };
 
 /* Counted since the module was loaded. */
@@ -73,5 +89,20 @@ struct tether_test_counts {
 #define TETHER_TEST_WAIT	_IO(0xB9, 6)
 /* Add the kept Arc again. */
 #define TETHER_TEST_ADD_AGAIN	_IO(0xB9, 7)
+/* Lets the callbacks of TETHER_TEST_KEEP_BLOCKED return (1), or not (0). */
+#define TETHER_TEST_OPEN_GATE	_IO(0xB9, 8)
+/* Add the kept Arc to this tid. */
+#define TETHER_TEST_ADD_TO	_IO(0xB9, 9)
+/*
+ * Adds an Arc to "tid" and to "other" in turn, and waits, while a thread cancels it on "tid". Returns
+ * how often it did not run on "other".
+ */
+#define TETHER_TEST_CANCEL_OTHER	_IOW(0xB9, 10, struct tether_test_race)
+/* Waits for an Arc that runs on this tid and is then added to the waiting task. */
+#define TETHER_TEST_WAIT_RETARGET	_IO(0xB9, 11)
+/* Adds to "tid" and cancels in an interrupt: directly if "other" is 0, by a queue if it is 1. */
+#define TETHER_TEST_INTERRUPTS	_IOW(0xB9, 12, struct tether_test_race)
+/* Adds to "tid" and cancels, "count" times. Returns how often that was done before it was refused. */
+#define TETHER_TEST_ADD_CANCEL	_IOW(0xB9, 13, struct tether_test_race)
 
 #endif

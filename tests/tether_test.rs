@@ -19,13 +19,28 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        ArcBorrow,
         Mutex, //
     },
     task::Task,
-    time::Delta,
+    time::{
+        delay::fsleep,
+        hrtimer::{
+            HrTimer,
+            HrTimerCallback,
+            HrTimerCallbackContext,
+            HrTimerPointer,
+            HrTimerRestart,
+            RelativeMode, //
+        },
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     uaccess::UserSlice, //
 };
 use tether::{
+    kthread,
     misc_device::{
         MiscDevice,
         MiscDeviceOptions,
@@ -100,6 +115,8 @@ struct Place {
 /// What an item carries, and how it counts.
 struct Payload {
     target: ARef<Task>,
+    /// It is added to other tasks, too.
+    anywhere: bool,
     place: Option<Place>,
 }
 
@@ -108,8 +125,15 @@ impl Payload {
         MADE.fetch_add(1, Full);
         Self {
             target: target.clone(),
+            anywhere: false,
             place: None,
         }
+    }
+
+    fn anywhere(target: &ARef<Task>) -> Self {
+        let mut this = Self::new(target);
+        this.anywhere = true;
+        this
     }
 
     fn at(target: &ARef<Task>, number: i64, last: &Arc<Atomic<i64>>) -> Self {
@@ -125,7 +149,7 @@ impl Payload {
         RAN.fetch_add(1, Full);
         RAN_EXITING.fetch_add(i64::from(context.is_exiting()), Full);
         RAN_WITHOUT_MM.fetch_add(i64::from(context.mm().is_none()), Full);
-        let wrong = **context.task() != *self.target;
+        let wrong = !self.anywhere && **context.task() != *self.target;
         RAN_IN_WRONG_TASK.fetch_add(i64::from(wrong), Full);
         if let Some(place) = &self.place {
             let number = place.number.load(Relaxed);
@@ -149,6 +173,20 @@ enum Then {
     Requeue,
     /// Adds a fresh one, this many times.
     Chain(u32),
+    /// Waits until [`GATE`] is open, and adds the item again.
+    Block,
+}
+
+/// Whether the callbacks that wait for it may return.
+static GATE: Atomic<i32> = Atomic::new(1);
+
+fn wait_for_gate() {
+    for _ in 0..20_000 {
+        if GATE.load(Relaxed) != 0 {
+            return;
+        }
+        fsleep(Delta::from_millis(1));
+    }
 }
 
 fn note_requeue<T>(result: Result<(), Refused<T>>) {
@@ -183,7 +221,7 @@ impl TaskWorkItem for Boxed {
     fn run(this: Self::Pointer, context: &Context<'_>) {
         this.payload.ran(context);
         match this.then {
-            Then::Nothing | Then::Chain(0) => {}
+            Then::Nothing | Then::Chain(0) | Then::Block => {}
             Then::Requeue => note_requeue(task_work::add(context.task(), this, Mode::Resume)),
             Then::Chain(left) => {
                 let target = this.payload.target.clone();
@@ -224,10 +262,246 @@ impl TaskWorkItem for Shared {
 
     fn run(this: Self::Pointer, context: &Context<'_>) {
         this.payload.ran(context);
-        if this.then == Then::Requeue {
+        if this.then == Then::Block {
+            wait_for_gate();
+        }
+        if this.then != Then::Nothing {
             note_requeue(task_work::add(context.task(), this, Mode::Resume));
         }
     }
+}
+
+/// An item with two fields, each of which is used by the callback of the other one.
+#[pin_data]
+struct TwoFields<const SHARED: bool> {
+    payload: Payload,
+    #[pin]
+    first: TaskWork<TwoFields<SHARED>, 1>,
+    #[pin]
+    second: TaskWork<TwoFields<SHARED>, 2>,
+}
+
+impl_has_task_work! {
+    impl{const SHARED: bool} HasTaskWork<Self, 1> for TwoFields<SHARED> { self.first }
+    impl{const SHARED: bool} HasTaskWork<Self, 2> for TwoFields<SHARED> { self.second }
+}
+
+macro_rules! two_fields {
+    ($shared:literal, $pointer:ident, $field:literal, $other:literal) => {
+        impl TaskWorkItem<$field> for TwoFields<$shared> {
+            type Pointer = two_fields!($pointer);
+
+            fn run(this: Self::Pointer, context: &Context<'_>) {
+                this.payload.ran(context);
+                note_requeue(task_work::add::<_, $other>(
+                    context.task(),
+                    this,
+                    Mode::Resume,
+                ));
+            }
+        }
+    };
+    (KBox) => { Pin<KBox<Self>> };
+    (Arc) => { Arc<Self> };
+}
+two_fields!(false, KBox, 1, 2);
+two_fields!(false, KBox, 2, 1);
+two_fields!(true, Arc, 1, 2);
+two_fields!(true, Arc, 2, 1);
+
+impl<const SHARED: bool> TwoFields<SHARED>
+where
+    Self: TaskWorkItem<1> + TaskWorkItem<2>,
+{
+    fn new(payload: Payload) -> impl PinInit<Self> {
+        pin_init!(Self { payload, first <- TaskWork::new(), second <- TaskWork::new() })
+    }
+}
+
+/// Adds an item to two tasks in turn, while a thread cancels it on the first one. Returns how often
+/// it did not run on the second one.
+fn cancel_other(x: ARef<Task>, y: ARef<Task>, milliseconds: u32) -> Result<isize> {
+    let item = Shared::new(Payload::anywhere(&x), Then::Nothing)?;
+    let (target, cancelled) = (x.clone(), item.clone());
+    let canceller = kthread::spawn(c"canceller", move |context| {
+        while !context.should_stop() {
+            for _ in 0..1000 {
+                let _ = task_work::cancel(&target, &cancelled);
+            }
+        }
+    })?;
+    let mut lost = 0;
+    let begin = Instant::<Monotonic>::now();
+    'all: while begin.elapsed().as_millis() < i64::from(milliseconds) {
+        for (task, is_second) in [(&x, false), (&y, true)] {
+            loop {
+                if current!().signal_pending() {
+                    break 'all;
+                }
+                let before = RAN.load(Relaxed);
+                match task_work::add(task, item.clone(), Mode::Resume) {
+                    Ok(()) => {
+                        if task_work::wait(&item).is_err() {
+                            break 'all;
+                        }
+                        lost += isize::from(is_second && RAN.load(Relaxed) == before);
+                        break;
+                    }
+                    // It was cancelled, and the target has not passed it yet.
+                    Err(refused) if refused.error == EBUSY => {}
+                    Err(refused) => return Err(refused.error),
+                }
+            }
+        }
+    }
+    let _ = canceller.stop();
+    Ok(lost)
+}
+
+/// Waits for an item that runs on `other`, and is then added to the caller.
+fn wait_retarget(other: &ARef<Task>) -> Result {
+    let item = Shared::new(Payload::anywhere(other), Then::Block)?;
+    GATE.store(0, Relaxed);
+    task_work::add(other, item.clone(), Mode::Signal)?;
+    let me = ARef::<Task>::from(&**current!());
+    let again = item.clone();
+    let adder = kthread::spawn(c"again", move |context| {
+        context.sleep_for(Delta::from_millis(50));
+        GATE.store(1, Relaxed);
+        let mut item = again;
+        while !context.should_stop() {
+            match task_work::add(&me, item, Mode::Resume) {
+                Ok(()) => return,
+                Err(refused) => item = refused.item,
+            }
+        }
+    })?;
+    let result = task_work::wait(&item);
+    let _ = adder.stop();
+    result
+}
+
+/// Adds works in its interrupt.
+#[pin_data]
+struct Timer {
+    target: ARef<Task>,
+    item: Arc<Shared>,
+    queue: Option<Arc<Ordered>>,
+    added: Atomic<i64>,
+    #[pin]
+    timer: HrTimer<Self>,
+}
+
+kernel::impl_has_hr_timer! {
+    impl HasHrTimer<Self> for Timer { mode: RelativeMode<Monotonic>, field: self.timer }
+}
+
+impl Timer {
+    fn add(&self) {
+        let payload = Payload::new(&self.target);
+        let work = move |context: &Context<'_>| payload.ran(context);
+        let pending = match &self.queue {
+            Some(queue) => queue.add_fn(work, GFP_ATOMIC),
+            None => task_work::add_fn(&self.target, work, Mode::Signal, GFP_ATOMIC),
+        };
+        let number = self.added.fetch_add(1, Relaxed);
+        if let Ok(pending) = pending {
+            core::hint::black_box(pending.is_done());
+            if number % 3 == 0 {
+                drop(pending.cancel());
+            }
+        }
+        match &self.queue {
+            Some(queue) => {
+                core::hint::black_box(queue.target().pid());
+                drop(queue.add(self.item.clone()));
+            }
+            None if number % 2 == 0 => drop(task_work::add_soon(&self.target, self.item.clone())),
+            None => drop(task_work::add(&self.target, self.item.clone(), Mode::Resume)),
+        }
+        if number % 5 == 0 {
+            drop(task_work::cancel(&self.target, &self.item));
+        }
+    }
+}
+
+impl HrTimerCallback for Timer {
+    type Pointer<'a> = Arc<Self>;
+
+    fn run(
+        this: ArcBorrow<'_, Self>,
+        mut context: HrTimerCallbackContext<'_, Self>,
+    ) -> HrTimerRestart {
+        this.add();
+        context.forward_now(Delta::from_micros(300));
+        HrTimerRestart::Restart
+    }
+}
+
+/// Adds works in an interrupt, and at the same time here. Returns how often in the interrupt.
+fn interrupts(target: ARef<Task>, milliseconds: u32, by_queue: bool) -> Result<isize> {
+    let queue = match by_queue {
+        true => Some(Ordered::new(&target, Mode::Resume)?),
+        false => None,
+    };
+    let item = Shared::new(Payload::new(&target), Then::Nothing)?;
+    let timer = Arc::pin_init(
+        pin_init!(Timer { target, item, queue, added: Atomic::new(0), timer <- HrTimer::new() }),
+        GFP_KERNEL,
+    )?;
+    let handle = timer.clone().start(Delta::from_micros(300));
+    let begin = Instant::<Monotonic>::now();
+    while begin.elapsed().as_millis() < i64::from(milliseconds) && !current!().signal_pending() {
+        let payload = Payload::new(&timer.target);
+        let work = move |context: &Context<'_>| payload.ran(context);
+        match &timer.queue {
+            Some(queue) => drop(queue.add_fn(work, GFP_KERNEL)),
+            None => drop(task_work::add_fn(
+                &timer.target,
+                work,
+                Mode::Resume,
+                GFP_KERNEL,
+            )),
+        }
+        fsleep(Delta::from_micros(50));
+    }
+    drop(handle);
+    Ok(timer.added.load(Relaxed) as isize)
+}
+
+/// Adds and cancels. Returns how often, before it was refused with [`EAGAIN`].
+fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
+    let queue = match kind {
+        2 => Some(Ordered::new(target, Mode::None)?),
+        _ => None,
+    };
+    for done in 0..count {
+        let payload = Payload::new(target);
+        let result = if kind == 1 {
+            let item = Shared::new(payload, Then::Nothing)?;
+            match task_work::add(target, item.clone(), Mode::None) {
+                Ok(()) => Ok(outcome(task_work::cancel(target, &item))),
+                Err(refused) => Err(refused.error),
+            }
+        } else {
+            let work = move |context: &Context<'_>| payload.ran(context);
+            let pending = match &queue {
+                Some(queue) => queue.add_fn(work, GFP_KERNEL),
+                None => task_work::add_fn(target, work, Mode::None, GFP_KERNEL),
+            };
+            match pending {
+                Ok(pending) => Ok(outcome(pending.cancel())),
+                Err(refused) => Err(refused.error),
+            }
+        };
+        match result {
+            Ok(0) => {}
+            Ok(_) => return Err(EUCLEAN),
+            Err(error) if error == EAGAIN => return Ok(done as isize),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count as isize)
 }
 
 /// What a file keeps of what it has added.
@@ -235,6 +509,7 @@ trait Kept: Send + Sync {
     fn cancel(&mut self, task: Option<&Task>) -> isize;
     fn wait(&self, time: Option<Delta>) -> Result;
     fn add_again(&self, mode: Mode) -> Result;
+    fn add_to(&self, target: &Task) -> Result;
 }
 
 type SharedKept = Arc<Mutex<KBox<dyn Kept>>>;
@@ -264,6 +539,10 @@ impl Kept for KeptArc {
     fn add_again(&self, mode: Mode) -> Result {
         Ok(task_work::add(&self.0, self.1.clone(), mode)?)
     }
+
+    fn add_to(&self, target: &Task) -> Result {
+        Ok(task_work::add(target, self.1.clone(), Mode::Resume)?)
+    }
 }
 
 struct KeptClosure<F>(Option<Pending<F>>);
@@ -282,6 +561,10 @@ impl<F: FnOnce(&Context<'_>) + Send + 'static> Kept for KeptClosure<F> {
     }
 
     fn add_again(&self, _mode: Mode) -> Result {
+        Err(EINVAL)
+    }
+
+    fn add_to(&self, _target: &Task) -> Result {
         Err(EINVAL)
     }
 }
@@ -348,6 +631,16 @@ struct AddArgument {
     count: u32,
 }
 
+/// `struct tether_test_race`.
+#[derive(FromBytes)]
+#[repr(C)]
+struct RaceArgument {
+    tid: i32,
+    other: i32,
+    count: u32,
+    kind: u32,
+}
+
 /// `struct tether_test_counts`.
 #[derive(IntoBytes, zerocopy_derive::Immutable)]
 #[repr(C)]
@@ -360,6 +653,20 @@ const UNREGISTER: u32 = _IO(0xB9, 4);
 const CANCEL: u32 = _IO(0xB9, 5);
 const WAIT: u32 = _IO(0xB9, 6);
 const ADD_AGAIN: u32 = _IO(0xB9, 7);
+const OPEN_GATE: u32 = _IO(0xB9, 8);
+const ADD_TO: u32 = _IO(0xB9, 9);
+const CANCEL_OTHER: u32 = _IOW::<RaceArgument>(0xB9, 10);
+const WAIT_RETARGET: u32 = _IO(0xB9, 11);
+const INTERRUPTS: u32 = _IOW::<RaceArgument>(0xB9, 12);
+const ADD_CANCEL: u32 = _IOW::<RaceArgument>(0xB9, 13);
+
+fn read_race(argument: UserPtr) -> Result<RaceArgument> {
+    let mut bytes = [0; size_of::<RaceArgument>()];
+    UserSlice::new(argument, bytes.len())
+        .reader()
+        .read_slice(&mut bytes)?;
+    RaceArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)
+}
 
 fn find(tid: usize) -> Result<ARef<Task>> {
     match tid {
@@ -483,6 +790,19 @@ impl Device {
                 )?;
                 self.keep(KBox::new(KeptClosure(Some(pending)), GFP_KERNEL)?)?;
             }
+            10 => {
+                let item = KBox::pin_init(TwoFields::<false>::new(payload), GFP_KERNEL)?;
+                task_work::add::<_, 1>(&target, item, mode)?;
+            }
+            11 => {
+                let item = Arc::pin_init(TwoFields::<true>::new(payload), GFP_KERNEL)?;
+                task_work::add::<_, 1>(&target, item, mode)?;
+            }
+            12 => {
+                let item = Shared::new(payload, Then::Block)?;
+                task_work::add(&target, item.clone(), mode)?;
+                self.keep(KBox::new(KeptArc(target, item), GFP_KERNEL)?)?;
+            }
             _ => return Err(EINVAL),
         }
         Ok(())
@@ -570,6 +890,25 @@ impl MiscDevice for Device {
                 me.kept()?.lock().wait(time)?;
             }
             ADD_AGAIN => me.kept()?.lock().add_again(mode(number as u32)?)?,
+            OPEN_GATE => GATE.store(number as i32, Relaxed),
+            ADD_TO => {
+                let target = find(number)?;
+                me.kept()?.lock().add_to(&target)?;
+            }
+            CANCEL_OTHER => {
+                let race = read_race(argument)?;
+                let (x, y) = (find(race.tid as usize)?, find(race.other as usize)?);
+                return cancel_other(x, y, race.count);
+            }
+            WAIT_RETARGET => wait_retarget(&find(number)?)?,
+            INTERRUPTS => {
+                let race = read_race(argument)?;
+                return interrupts(find(race.tid as usize)?, race.count, race.other != 0);
+            }
+            ADD_CANCEL => {
+                let race = read_race(argument)?;
+                return add_cancel(&find(race.tid as usize)?, race.count, race.kind);
+            }
             _ => return Err(ENOTTY),
         }
         Ok(0)
