@@ -417,7 +417,11 @@ impl Timer {
                 drop(queue.add(self.item.clone()));
             }
             None if number % 2 == 0 => drop(task_work::add_soon(&self.target, self.item.clone())),
-            None => drop(task_work::add(&self.target, self.item.clone(), Mode::Resume)),
+            None => drop(task_work::add(
+                &self.target,
+                self.item.clone(),
+                Mode::Resume,
+            )),
         }
         if number % 5 == 0 {
             drop(task_work::cancel(&self.target, &self.item));

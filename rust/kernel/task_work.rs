@@ -469,7 +469,11 @@ mod orphans {
 
     /// Whether as many of these nodes were cancelled as may be.
     pub(super) fn is_full<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
-        nodes.filter(|node| is_orphan(node)).take(LIMIT as usize).count() >= LIMIT as usize
+        nodes
+            .filter(|node| is_orphan(node))
+            .take(LIMIT as usize)
+            .count()
+            >= LIMIT as usize
     }
 
     fn is_orphan(node: &Node) -> bool {

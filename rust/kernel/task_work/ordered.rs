@@ -318,9 +318,7 @@ impl Ordered {
         F: FnOnce(&Context<'_>) + Send + 'static,
     {
         // SAFETY: The node stays valid until it is run, and is queued to the target.
-        add_fn_by(&self.target, func, flags, |node| unsafe {
-            self.push(node)
-        })
+        add_fn_by(&self.target, func, flags, |node| unsafe { self.push(node) })
     }
 
     /// Queues a node.

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The generics of the macro are generics. Tokens that close them would write an `unsafe impl` of any
+//! trait.
+
+#![allow(dead_code)]
+#![allow(unused_imports)]
+
+use core::cell::Cell;
+use tether::task_work::impl_has_task_work;
+
+/// Neither `Send` nor `Sync`.
+pub struct Racy(Cell<u64>);
+
+/// Has no work.
+pub struct Nothing;
+
+impl_has_task_work! {
+    impl{> Sync for Racy {} #[cfg(any())] impl<} HasTaskWork<Self> for Nothing { self.work } // misuse: syntax
+}

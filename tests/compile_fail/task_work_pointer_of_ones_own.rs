@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A pointer of one's own, with the functions of another one, takes the word `unsafe`.
+
+include!("common/item.rs");
+
+use tether::task_work::TaskWorkPointer;
+
+/// Pretends to be a box.
+pub struct Forged(Pin<KBox<Item>>);
+
+#[rustfmt::skip]
+impl TaskWorkPointer<0> for Forged { const VTABLE: &'static task_work::Vtable = <Pin<KBox<Item>> as TaskWorkPointer<0>>::VTABLE; unsafe fn into_node(self, _: &kernel::task::Task) -> Result<core::ptr::NonNull<task_work::Node>, Self> { Err(self) } unsafe fn from_node(_: core::ptr::NonNull<task_work::Node>) -> Self { loop {} } } // misuse: E0200
+
+/// Adds it.
+pub fn add(item: Forged) -> Result {
+    task_work::add(current!(), item.0, Mode::None)?;
+    Ok(())
+}
