@@ -322,7 +322,7 @@ impl State {
         // SAFETY: The word is valid for as long as `self` is borrowed, and its changes are followed
         // by `wake()`.
         let left = unsafe {
-            bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY as _, FLAGS as _, time)
+            bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, time)
         };
         self.waiters.fetch_sub(1u32, Full);
         match left {
