@@ -18,8 +18,10 @@
 //! ```text
 //!             add                    the target takes it             run returns
 //!   idle ------------------> pending -------------------> running ---------------> idle
-//!    ^                        |   |
-//!    +--- refused: item back  |   +-- the target exits: it runs then, in the dying task
+//!    ^                        |   | ^                        |
+//!    +--- refused: item back  |   | +------------------------+ added again (`Arc`)
+//!    |                        |   |
+//!    |                        |   +-- the target exits: it runs then, in the dying task
 //!    |                        |
 //!    +------------------------+ cancelled (`Arc`, closure): item back
 //! ```
@@ -36,19 +38,42 @@
 //!   credentials, or begun to exit; [`Context`] says what there is when it runs.
 //! * Items also run in the middle of a system call, not only at its end: before a task stops for
 //!   its tracer, in signal delivery, while it waits in io_uring.
-//! * An item is not added from inside its own callback ([`EBUSY`]): the target would never get out
-//!   of the kernel. It is not detected when a callback adds one fresh item after the other.
+//! * An `Arc` may be added while its callback runs, to the same task, by another task or by an
+//!   interrupt handler: the callback is called once more after it has returned. A request that comes
+//!   while the callback looks for work is therefore not lost.
+//! * An item is not added from inside its own callback ([`EBUSY`]), by any field of the object: the
+//!   target would never return to user space. A callback that adds fresh items, one after the other,
+//!   is not detected, and neither are two items that add each other.
 //!
 //! # What can be cancelled
 //!
 //! | item | cancelled by | its node | the module |
 //! |---|---|---|---|
-//! | closure | [`Pending::cancel`] | is Tether's own, and goes when the target comes by | is let go at once |
-//! | `Arc<T>` | [`cancel`] | is in the item, which stays alive, and cannot be added again, until the target comes by | stays pinned until then |
+//! | closure | [`Pending::cancel`] | is Tether's own, and is freed when the target passes it | is unpinned at once |
+//! | `Arc<T>` | [`cancel`] | is in the item, which stays alive, and cannot be added again, until the target passes it | stays pinned until then |
 //! | `Pin<KBox<T>>` | not at all: the node is in the item, whose memory the target's list goes through | | |
 //!
 //! (The kernel can unlink a node, `task_work_cancel()`, but does not let modules do so. In a kernel
-//! tree it is unlinked, if the target has not begun to run its works.)
+//! tree an `Arc` is unlinked, if the target has not begun to run its works.)
+//!
+//! Cancelled works that stay linked use memory. If there are several thousand on one target, which
+//! is stopped for instance, adding closures and `Arc`s to that target fails with [`EAGAIN`] until the
+//! target has run.
+//!
+//! # Calling context
+//!
+//! Works are added and cancelled in any context but NMI, also in hard interrupts and under spinlocks.
+//! Each function states its context. A callback runs in process context, in its target, and may sleep.
+//!
+//! # Panics in a callback
+//!
+//! A panic in a callback, by an index out of bounds for instance, is a `BUG()`: the target exits, or
+//! the kernel panics, depending on its configuration. No lock of Tether is held during a callback, so
+//! that other tasks are not blocked, and the target runs its other works in its exit, but for those
+//! that were behind the callback in the same batch: they are never run, and their modules stay pinned.
+//! The item of the callback is leaked and counts as running: [`wait()`] and [`Pending::wait`] do not
+//! return before a signal or the end of their time, [`add`] fails with [`EBUSY`], and the module of the
+//! callback stays pinned.
 //!
 //! # Examples
 //!
@@ -251,14 +276,22 @@ impl Context<'_> {
         unsafe { NonNull::dangling().as_ref() }
     }
 
-    /// The task that this runs in.
+    /// Returns the task that this runs in.
+    ///
+    /// # Context
+    ///
+    /// In a callback, as `self` does not leave it.
     pub fn task(&self) -> &CurrentTask {
         // SAFETY: By the type's invariants this is the task that `self` belongs to, and the
         // reference does not outlive `self`. `CurrentTask` is transparent.
         unsafe { &*Task::current_raw().cast::<CurrentTask>() }
     }
 
-    /// Whether the task is exiting (`PF_EXITING`).
+    /// Returns whether the task is exiting (`PF_EXITING`).
+    ///
+    /// # Context
+    ///
+    /// In a callback, as `self` does not leave it.
     ///
     /// Its address space, open files, root and working directory and its namespaces are gone then
     /// (`do_exit()` in [`kernel/exit.c`](srctree/kernel/exit.c)); its credentials and its pid are
@@ -267,7 +300,11 @@ impl Context<'_> {
         task_flags(self.task()) & bindings::PF_EXITING != 0
     }
 
-    /// The task's address space, if it still has one.
+    /// Returns the task's address space, if it still has one.
+    ///
+    /// # Context
+    ///
+    /// In a callback, as `self` does not leave it.
     ///
     /// It may be another one than when the item was added: the task may have executed a new
     /// program since.
@@ -298,9 +335,16 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
     /// What owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
     type Pointer: TaskWorkPointer<ID>;
 
-    /// Does the work, in the context of the task that it was added to. May sleep.
+    /// Does the work, in the task that the item was added to.
     ///
-    /// Adding the item again from inside its own callback is refused with [`EBUSY`].
+    /// Adding the item again from inside its own callback is refused with [`EBUSY`], by any field of
+    /// the object. An `Arc` that is added by another task, or in an interrupt, while this runs is run
+    /// once more afterwards.
+    ///
+    /// # Context
+    ///
+    /// Process context, in the target, possibly in the middle of a system call. May sleep. No lock of
+    /// Tether is held.
     fn run(this: Self::Pointer, context: &Context<'_>);
 }
 
@@ -1094,7 +1138,7 @@ unsafe fn pass_by(node: NonNull<Node>) {
                     return;
                 };
                 orphans::remove(word.target());
-                this.state.release(node::CANCELLED);
+                this.state.release();
                 // SAFETY: The thread that has cancelled the node has left the node's reference and pin
                 // to us; the owner's text is mapped because the owner is pinned.
                 unsafe { release(node) };
@@ -1130,7 +1174,11 @@ pub enum Cancel<T> {
 }
 
 impl<T> Cancel<T> {
-    /// The item, if it was cancelled.
+    /// Returns the item, if it was cancelled.
+    ///
+    /// # Context
+    ///
+    /// Any context in which the item may be dropped.
     pub fn cancelled(self) -> Option<T> {
         match self {
             Cancel::Cancelled(item) => Some(item),
@@ -1183,7 +1231,7 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
     // which takes it off the list. So the node is unlinked first, and claimed then: the state alone
     // does not say whether the node is linked, or by which add.
     if word.target() == target && word.state() == node::QUEUED && unlink(task, this) {
-        if this.state.release(node::QUEUED) {
+        if this.state.reclaim() {
             if let Kind::Arc { release } = this.vtable.kind {
                 // SAFETY: The node was queued and is ours, and with it the reference.
                 unsafe { release(node) };
@@ -1683,7 +1731,8 @@ where
 
 /// A closure that was added to a task.
 ///
-/// It runs whatever becomes of this: dropping this only gives up to cancel it or to wait for it.
+/// The closure runs even if this handle is dropped or leaked: the handle serves to cancel it or to wait
+/// for it. It may be dropped in any context but NMI.
 ///
 /// `F` selected the callback when the closure was added, so that the type is invariant in `F`.
 pub struct Pending<F> {

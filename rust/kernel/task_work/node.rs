@@ -107,6 +107,15 @@ impl Word {
         self.0 & BUSY != 0
     }
 
+    /// The word if the item had not been added. The target of a running callback is kept.
+    fn without_add(self) -> Self {
+        if self.is_running() {
+            self.with_state(IDLE)
+        } else {
+            Self(IDLE)
+        }
+    }
+
     fn with_state(self, state: usize) -> Self {
         Self(self.0 & !STATE | state)
     }
@@ -203,14 +212,7 @@ impl State {
     /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the word from before:
     /// the item may have been cancelled meanwhile.
     pub(super) fn withdraw(&self) -> Word {
-        let old = self.change(|word| {
-            Some(if word.is_running() {
-                word.with_state(IDLE)
-            } else {
-                // The item was not added to this target.
-                Word(IDLE)
-            })
-        });
+        let old = self.change(|word| Some(word.without_add()));
         self.wake();
         match old {
             Ok(word) | Err(word) => word,
@@ -263,15 +265,22 @@ impl State {
         orphaned
     }
 
-    /// Makes a node idle that is no longer linked and was in `state`. Returns whether it was.
-    pub(super) fn release(&self, state: usize) -> bool {
-        let released = self
-            .change(|word| (word.state() == state).then_some(word.with_state(IDLE)))
+    /// Takes back a node that was unlinked before its target has taken it. If this fails, the node was
+    /// cancelled or disarmed by another thread.
+    pub(super) fn reclaim(&self) -> bool {
+        let reclaimed = self
+            .change(|word| (word.state() == QUEUED).then_some(word.without_add()))
             .is_ok();
-        if released {
+        if reclaimed {
             self.wake();
         }
-        released
+        reclaimed
+    }
+
+    /// Makes a cancelled node idle, once it is no longer linked.
+    pub(super) fn release(&self) {
+        let _ = self.change(|word| (word.state() == CANCELLED).then_some(word.with_state(IDLE)));
+        self.wake();
     }
 
     /// Makes a linked node `new`, if it holds a pin and is not running. Returns the word from before.
@@ -321,9 +330,8 @@ impl State {
         self.waiters.fetch_add(1u32, Full);
         // SAFETY: The word is valid for as long as `self` is borrowed, and its changes are followed
         // by `wake()`.
-        let left = unsafe {
-            bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, time)
-        };
+        let left =
+            unsafe { bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, time) };
         self.waiters.fetch_sub(1u32, Full);
         match left {
             0 => Err(ETIMEDOUT),

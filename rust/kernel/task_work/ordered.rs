@@ -55,8 +55,13 @@ use core::{
 ///
 /// Items are those that [`add`](super::add) takes. While they are pending they pin their modules,
 /// can be cancelled and waited for, just as if they were in the task's list. They run one after the
-/// other, in one go. A queue that is dropped with items pending is freed when these have run. Dropping
-/// it does not sleep.
+/// other, in one go. A queue that is dropped with items pending is freed when these have run.
+///
+/// # Context
+///
+/// A queue may be dropped in any context but NMI. Its lock is a raw spinlock, under which interrupts
+/// are disabled; it is not held while an item runs, so that a panic in a callback does not block tasks
+/// that add to the queue. Items behind that callback are never run then.
 ///
 /// # Examples
 ///
