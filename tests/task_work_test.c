@@ -520,7 +520,7 @@ TEST_F(work, cancel_on_another_task)
 	TH_LOG("%lld runs", counts_of(self->fd).ran - self->before.ran);
 }
 
-/* Whoever waits for an item and is given it does not wait for ever. */
+/* A task that waits for an item returns when the item is added to that task. */
 TEST_F(work, wait_retarget)
 {
 	int round, deadlocks = 0;
@@ -536,7 +536,7 @@ TEST_F(work, wait_retarget)
 	TH_LOG("%d of 20 were told of the deadlock", deadlocks);
 }
 
-/* All that may be called in an interrupt, in one, while tasks do the same. */
+/* Every function for any context is called in an interrupt, while a task calls the same. */
 TEST_F(work, interrupts)
 {
 	struct tether_test_race race = { .count = 2000 };
@@ -552,7 +552,7 @@ TEST_F(work, interrupts)
 	TH_LOG("%lld ran", after.ran - self->before.ran);
 }
 
-/* What is cancelled on a stopped task takes memory, of which there is a limit. */
+/* Cancelled works on a stopped task use memory: their number is limited. */
 TEST_F(work, cancelled_are_limited)
 {
 	struct tether_test_race race = { .count = 100000 };
@@ -573,7 +573,7 @@ TEST_F(work, cancelled_are_limited)
 			EXPECT_EQ(-EAGAIN, add_from(self->fd, race.tid, TETHER_TEST_RESUME,
 						    race.kind ? TETHER_TEST_ARC : TETHER_TEST_CLOSURE));
 		}
-		/* Once it has come by there is room again. */
+		/* After the task has run, more can be added. */
 		kill(race.tid, SIGCONT);
 		ASSERT_TRUE(wait_ran(self->fd, self->before.ran + race.kind + 1));
 		again.tid = race.tid;
@@ -618,7 +618,7 @@ TEST_F(work, outstanding_many)
 	EXPECT_EQ(0, outstanding_of(child, ""));
 }
 
-/* A callback that does not return, in a process that had other works before. */
+/* A callback that does not return yet, in a process with other works behind it. */
 FIXTURE(blocked)
 {
 	int fd;
@@ -661,14 +661,14 @@ FIXTURE_TEARDOWN(blocked)
 	close(again);
 }
 
-/* The one that runs is shown, and those behind it. */
+/* The running callback is shown, and the works behind it. */
 TEST_F(blocked, outstanding)
 {
 	EXPECT_EQ(3, outstanding_of(self->child, ""));
 	EXPECT_EQ(1, outstanding_of(self->child, "Shared running\n"));
 	EXPECT_EQ(1, outstanding_of(self->child, "Boxed x3\n"));
 	EXPECT_EQ(1, outstanding_of(self->child, " x2\n"));
-	/* And one that was added since. */
+	/* A work that was added since is shown, too. */
 	ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_ARC));
 	EXPECT_EQ(1, outstanding_of(self->child, "Shared\n"));
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);

@@ -34,7 +34,7 @@ __rust_helper void rust_helper_tether_for_each_work_of(
 			seen(task, work, data);
 }
 
-/* The same for all tasks. */
+/* Calls @seen for each task work with function @func that is in the list of any task. */
 __rust_helper void rust_helper_tether_for_each_task_work(
 	task_work_func_t func,
 	void (*seen)(struct task_struct *task, struct callback_head *work, void *data),

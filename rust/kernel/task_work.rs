@@ -982,7 +982,7 @@ where
 ///
 /// # Errors
 ///
-/// The same as for [`add`].
+/// Fails like [`add`].
 #[inline]
 pub fn add_soon<P, const ID: u64>(task: &Task, item: P) -> Result<(), Refused<P>>
 where
@@ -1268,7 +1268,7 @@ where
 {
     // SAFETY: `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-    // SAFETY: As above, the node is a field of a valid object.
+    // SAFETY: The node is a field of the object, which `item` keeps valid.
     unsafe { node.as_ref() }.state.wait(Jiffies::MAX)
 }
 
@@ -1280,14 +1280,14 @@ where
 ///
 /// # Errors
 ///
-/// The same as for [`wait`], and [`ETIMEDOUT`].
+/// Fails like [`wait`], or with [`ETIMEDOUT`] once `time` is over.
 pub fn wait_timeout<T, const ID: u64>(item: &Arc<T>, time: Delta) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
     // SAFETY: `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-    // SAFETY: As above, the node is a field of a valid object.
+    // SAFETY: The node is a field of the object, which `item` keeps valid.
     unsafe { node.as_ref() }.state.wait(as_jiffies(time))
 }
 
@@ -1783,7 +1783,7 @@ impl<F> Pending<F> {
     ///
     /// # Errors
     ///
-    /// The same as for [`Pending::wait`], and [`ETIMEDOUT`].
+    /// Fails like [`Pending::wait`], or with [`ETIMEDOUT`] once `time` is over.
     pub fn wait_timeout(&self, time: Delta) -> Result {
         self.node().state.wait(as_jiffies(time))
     }

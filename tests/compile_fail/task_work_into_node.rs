@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a pointer does for this crate is not called by others: an item whose node is taken and not
-//! queued would be pending for ever.
+//! The methods of a pointer are for this crate. An item would stay pending if a driver took its node
+//! without queueing it.
 
 include!("common/item.rs");
 

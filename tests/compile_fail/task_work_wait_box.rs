@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An `Arc` of an item that is queued as a box is never queued: nobody would wake a task that waits.
+//! An `Arc` of an item that is queued as a box is never queued, and waiting for it would not end.
 
 include!("common/item.rs");
 

@@ -137,7 +137,7 @@ struct RawLock<T> {
 
 // SAFETY: The lock hands `T` from one thread to another, one at a time.
 unsafe impl<T: Send> Send for RawLock<T> {}
-// SAFETY: As above; a shared reference gives access under the lock only.
+// SAFETY: A shared reference gives access to `T` under the lock only, one thread at a time.
 unsafe impl<T: Send> Sync for RawLock<T> {}
 
 impl<T> RawLock<T> {

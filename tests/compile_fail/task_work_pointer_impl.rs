@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A pointer of one's own, with the functions of another one, takes the word `unsafe`.
+//! A driver cannot implement the trait of pointers, with the functions of another pointer, in safe
+//! code.
 
 include!("common/item.rs");
 
