@@ -407,6 +407,10 @@ impl Timer {
         let number = self.added.fetch_add(1, Relaxed);
         if let Ok(pending) = pending {
             core::hint::black_box(pending.is_done());
+            // It is pending, or runs, or has run: an interrupt is not made to wait.
+            if !matches!(pending.wait(), Ok(()) | Err(EDEADLK)) {
+                ORDER_ERRORS.fetch_add(1, Full);
+            }
             if number % 3 == 0 {
                 drop(pending.cancel());
             }
@@ -422,6 +426,9 @@ impl Timer {
                 self.item.clone(),
                 Mode::Resume,
             )),
+        }
+        if !matches!(task_work::wait(&self.item), Ok(()) | Err(EDEADLK)) {
+            ORDER_ERRORS.fetch_add(1, Full);
         }
         if number % 5 == 0 {
             drop(task_work::cancel(&self.target, &self.item));

@@ -2,7 +2,6 @@
 
 #include <linux/cache.h>
 #include <linux/irqflags.h>
-#include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -81,11 +80,6 @@ __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsig
 __rust_helper void *rust_helper_tether_kmalloc(size_t size)
 {
 	return kmalloc(size, GFP_KERNEL);
-}
-
-__rust_helper bool rust_helper_tether_in_task(void)
-{
-	return in_task();
 }
 
 __rust_helper unsigned long rust_helper_tether_irq_save(void)

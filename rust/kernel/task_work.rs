@@ -1255,13 +1255,13 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 ///
 /// # Context
 ///
-/// Process context. Sleeps, interruptibly.
+/// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
 ///
 /// # Errors
 ///
 /// * [`ERESTARTSYS`] if a signal came;
 /// * [`EDEADLK`] if the current task is the one that is to run the item, or is running it, also if
-///   the item is added to the current task while this waits.
+///   the item is added to the current task while this waits; and in an interrupt, which cannot wait.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
@@ -1276,7 +1276,7 @@ where
 ///
 /// # Context
 ///
-/// Process context. Sleeps, interruptibly.
+/// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
 ///
 /// # Errors
 ///
@@ -1765,12 +1765,13 @@ impl<F> Pending<F> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly.
+    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
     ///
     /// # Errors
     ///
     /// * [`ERESTARTSYS`] if a signal came;
-    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it.
+    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it; and
+    ///   in an interrupt, which cannot wait.
     pub fn wait(&self) -> Result {
         self.node().state.wait(Jiffies::MAX)
     }
@@ -1779,7 +1780,7 @@ impl<F> Pending<F> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly.
+    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
     ///
     /// # Errors
     ///

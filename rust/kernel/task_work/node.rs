@@ -47,6 +47,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        in_task,
         read_once,
         write_once, //
     },
@@ -325,6 +326,10 @@ impl State {
         };
         if let Some(result) = check(self.load()) {
             return result;
+        }
+        // An interrupt cannot sleep.
+        if !in_task() {
+            return Err(EDEADLK);
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;
         self.waiters.fetch_add(1u32, Full);

@@ -27,6 +27,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        in_task,
         read_once,
         write_once, //
     }, //
@@ -271,8 +272,7 @@ fn is_inside_slow(object: usize, size: usize, born: usize) -> bool {
         let node = slot.node.load(Relaxed) as usize;
         node.wrapping_sub(object) < size && (born == 0 || born != slot.serial.load(Relaxed))
     });
-    // SAFETY: The function has no requirements.
-    inside && unsafe { bindings::tether_in_task() }
+    inside && in_task()
 }
 
 /// A callback that is running.
