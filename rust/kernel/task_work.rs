@@ -1063,23 +1063,25 @@ unsafe fn add_failed(node: NonNull<Node>, ret: c_int) -> Error {
 /// runs in it; that of a box.
 #[inline(never)]
 unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
+    // SAFETY: The head is valid, by the function's contract.
+    let next = unsafe { (*head).next };
     // SAFETY: The head is at the beginning of a node, by the function's contract. A box is not
     // cancelled, and one that is disarmed gets another function: the node is ours to run.
-    unsafe { run_node(NonNull::new_unchecked(head.cast::<Node>())) };
+    unsafe { run_node(NonNull::new_unchecked(head.cast::<Node>()), next) };
 }
 
-/// Runs a node.
+/// Runs a node. `next` is the rest of its batch.
 ///
 /// # Safety
 ///
 /// The node must have been unlinked by the current task, which owns it and runs its works; this must
 /// be permanent text.
 #[inline(always)]
-unsafe fn run_node(node: NonNull<Node>) {
+unsafe fn run_node(node: NonNull<Node>, next: *mut bindings::callback_head) {
     // SAFETY: A node that was linked is valid until it is run.
     let this = unsafe { node.as_ref() };
     let (run, pins) = (this.run, this.pins);
-    let record = running::begin(node, this.head.next, this.vtable);
+    let record = running::begin(node, next, this.vtable);
     // SAFETY: The node is ours to run, by the function's contract. This is a callback, and the
     // owner's text is mapped because the owner is pinned.
     unsafe { run(node) };
@@ -1098,10 +1100,14 @@ unsafe fn run_node(node: NonNull<Node>) {
 unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     // SAFETY: The head is at the beginning of a node, by the function's contract.
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
+    // Before the node is claimed: once it is running, another thread may queue it again.
+    //
     // SAFETY: A node that was linked is valid until it is run or passed.
+    let next = unsafe { (*head).next };
+    // SAFETY: The node is still valid, as it was neither run nor passed.
     if unsafe { node.as_ref() }.state.claim() {
         // SAFETY: The node was queued to this task, and `claim` has made it ours to run.
-        unsafe { run_node(node) };
+        unsafe { run_node(node, next) };
     } else {
         // SAFETY: The node is no longer linked, and will not be run.
         unsafe { pass_by(node) };
