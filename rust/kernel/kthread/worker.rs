@@ -442,10 +442,11 @@ macro_rules! impl_has_kthread_work {
         );
     )*};
     (@impl $kind:ident [$($generics:tt)*] [$work_type:ty $(, $id:tt)?] [$self:ty] $field:ident) => {
-        // The generics must be just that: here they are parsed without `unsafe` before them.
+        // The generics are spliced into an `unsafe impl` below. Here they have to parse as generics: no token
+        // that may follow the generics of a trait may follow those of an `impl`.
         const _: () = {
-            #[allow(dead_code)]
-            fn parameters<$($generics)*>() {}
+            #[allow(dead_code, private_bounds)]
+            trait Parameters<$($generics)*> {}
         };
 
         // SAFETY: Both methods use the same field.
