@@ -86,10 +86,12 @@ __rust_helper void rust_helper_tether_kthread_unlock(unsigned long flags)
 	raw_spin_unlock_irqrestore(&tether_kthreads, flags);
 }
 
-/* It was a worker's that is no more. */
-__rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *work)
+/* Makes @work, which is not pending, one that calls @func, and that any worker may get. */
+__rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *work,
+							  kthread_work_func_t func)
 {
 	work->worker = NULL;
+	work->func = func;
 }
 
 /*
@@ -199,14 +201,51 @@ __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker
 	return pending;
 }
 
-/* Waits until @work is not running, if @wait. */
+/* As kthread_insert_work(), with the worker's lock held. */
+static void tether_kthread_put_back(struct kthread_worker *worker, struct kthread_work *work)
+{
+	list_add_tail(&work->node, &worker->work_list);
+	if (!worker->current_work && worker->task)
+		wake_up_process(worker->task);
+}
+
+/*
+ * Waits until @work is not running, if @wait. If @put_back it becomes pending again, although others may be
+ * cancelling it: it was taken out by rust_helper_tether_kthread_cancel_begin(), and could not be queued since.
+ */
 __rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *worker,
-							 struct kthread_work *work, bool wait)
+							 struct kthread_work *work, bool wait,
+							 bool put_back)
 {
 	if (wait)
 		kthread_flush_work(work);
 	guard(raw_spinlock_irqsave)(&worker->lock);
 	work->canceling--;
+	if (put_back)
+		tether_kthread_put_back(worker, work);
+}
+
+/* Ends the delay of @dwork, if it is not over. */
+__rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *worker,
+							struct kthread_delayed_work *dwork)
+{
+	unsigned long flags;
+	int armed;
+
+	for (;;) {
+		raw_spin_lock_irqsave(&worker->lock, flags);
+		armed = timer_delete_sync_try(&dwork->timer);
+		if (armed >= 0)
+			break;
+		/* The timer is about to make it pending, and waits for the lock. */
+		raw_spin_unlock_irqrestore(&worker->lock, flags);
+		cpu_relax();
+	}
+	if (armed) {
+		list_del(&dwork->work.node);
+		tether_kthread_put_back(worker, &dwork->work);
+	}
+	raw_spin_unlock_irqrestore(&worker->lock, flags);
 }
 
 /* Whether @work is pending or running. */

@@ -103,6 +103,7 @@
 use crate::{
     alloc::{
         allocator::Kmalloc,
+        flags::__GFP_NOWARN,
         Allocator,
         NumaNode, //
     },
@@ -137,6 +138,7 @@ use crate::{
         read_once,
         write_once,
         Attachment,
+        Entered,
         Owner,
         Refused,
         What, //
@@ -803,7 +805,8 @@ impl Core {
         unsafe { Core::put((*attachment.cast::<Core>()).this) };
     }
 
-    /// Ends the thread, and drops a body that was not called.
+    /// Ends the thread, and drops a body that was not called. The text of the module, in which the result
+    /// is dropped, stays until the returned value is dropped.
     ///
     /// # Errors
     ///
@@ -812,19 +815,19 @@ impl Core {
     /// # Safety
     ///
     /// The handle must be the caller's alone. It must not be the thread itself.
-    unsafe fn finish(&self) -> Result {
-        let _entered = self.attachment.detach().ok_or(ENODEV)?;
+    unsafe fn finish(&self) -> Result<Entered> {
+        let entered = self.attachment.detach().ok_or(ENODEV)?;
         self.should_stop.xchg(true, Full);
         self.start.never();
         self.unpark();
         // SAFETY: We have just taken it off its owner's list; the handle has a reference.
         if unsafe { self.reap() } {
-            // SAFETY: The thread has ended, and `_entered` keeps the module.
+            // SAFETY: The thread has ended, and `entered` keeps the module.
             unsafe { self.discard_payload() };
         }
         // SAFETY: The list's reference is ours now, and the handle has its own.
         unsafe { Self::put(self.this) };
-        Ok(())
+        Ok(entered)
     }
 
     /// Whether the body has returned, or will never be called.
@@ -852,7 +855,7 @@ impl Core {
     /// # Safety
     ///
     /// The handle must be the caller's alone.
-    unsafe fn stop(&self, limit: Limit) -> Result {
+    unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         if !matches!(limit, Limit::None) {
             self.request_stop();
@@ -871,7 +874,7 @@ impl Core {
     /// # Safety
     ///
     /// As [`Core::stop`].
-    unsafe fn join(&self, limit: Limit) -> Result {
+    unsafe fn join(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         // No other task could unpark it, as the handle is the caller's alone.
         self.unpark();
@@ -880,16 +883,18 @@ impl Core {
         unsafe { self.finish() }
     }
 
-    /// The handle is dropped. Returns whether the result, if there is one, is the caller's.
+    /// The handle is dropped. If the result, if there is one, is the caller's to drop, a value is returned
+    /// that keeps the text of the module until then.
     ///
     /// # Safety
     ///
     /// As [`Core::stop`].
-    unsafe fn abandon(&self) -> bool {
-        // SAFETY: By the function's contract.
+    unsafe fn abandon(&self) -> Option<Entered> {
+        // SAFETY: By the function's contract the handle is the caller's alone.
         match unsafe { self.stop(Limit::None) } {
             Err(error) if error == EDEADLK => {}
-            _ => return true,
+            // If the end of the module has ended the thread, it drops the result as well.
+            ended => return ended.ok(),
         }
         let is_current = ptr::eq(Task::current_raw(), self.task().as_ptr());
         if !is_current {
@@ -898,13 +903,12 @@ impl Core {
         if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() || !in_task() {
             // In an interrupt, the end of the module drops the result of a thread whose body has
             // returned.
-            return false;
+            return None;
         }
         // The body has returned since, so that the thread waits for nothing any more.
         //
         // SAFETY: By the function's contract. It is not the thread itself, whose body has returned.
-        let _ = unsafe { self.finish() };
-        true
+        unsafe { self.finish() }.ok()
     }
 }
 
@@ -1284,7 +1288,8 @@ impl Settings<'_> {
         self.check()?;
         // Its address is in the text of the body's module.
         let owner = Owner::of(run as *const ())?;
-        let memory = Kmalloc::alloc(layout, GFP_KERNEL, NumaNode::NO_NODE)?;
+        // A result may be larger than any allocation: that is an error, and no fault of the kernel's.
+        let memory = Kmalloc::alloc(layout, GFP_KERNEL | __GFP_NOWARN, NumaNode::NO_NODE)?;
         let core = memory.cast::<Core>();
         // INVARIANT: `core` is the address of the core, and comes from the allocation.
         let init = pin_init!(Core {
@@ -1519,6 +1524,9 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
     }
 }
 
+/// Makes a type invariant in `T`, which has no part of its own in there.
+type Invariant<T> = PhantomData<fn(T) -> T>;
+
 /// A kernel thread that returns `R`.
 ///
 /// Dropping it stops the thread and waits for it, which sleeps. Inside the thread itself, inside a thread
@@ -1530,7 +1538,7 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
 pub struct Thread<R: Send + 'static, M = Plain> {
     core: Option<CoreRef>,
     // Invariant: `R` has chosen the function that drops the result.
-    _types: PhantomData<fn((R, M)) -> (R, M)>,
+    _types: Invariant<(R, M)>,
 }
 
 impl<R: Send + 'static> Thread<R, Parkable> {
@@ -1688,10 +1696,11 @@ impl<R: Send + 'static, M> Thread<R, M> {
     }
 
     /// Gives the handle up for the result after the thread has ended, or back with the error.
-    fn exit(mut self, ended: Result) -> Result<Exit<R>, Refused<Self>> {
-        if let Err(error) = ended {
-            return Err(Refused::new(self, error));
-        }
+    fn exit(mut self, ended: Result<Entered>) -> Result<Exit<R>, Refused<Self>> {
+        let _entered = match ended {
+            Ok(entered) => entered,
+            Err(error) => return Err(Refused::new(self, error)),
+        };
         // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
         let exit = unsafe { take_result(self.core().this) };
         self.core = None;
@@ -1754,9 +1763,10 @@ impl<R: Send + 'static, M> Thread<R, M> {
 
     fn join_within(self, limit: Limit) -> Result<R, Refused<Self>> {
         // SAFETY: The handle is ours alone.
-        if let Err(error) = unsafe { self.core().join(limit) } {
-            return Err(Refused::new(self, error));
-        }
+        let _entered = match unsafe { self.core().join(limit) } {
+            Ok(entered) => entered,
+            Err(error) => return Err(Refused::new(self, error)),
+        };
         // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
         match unsafe { take_result(self.core().this) } {
             Exit::Returned(result) => Ok(result),
@@ -1882,7 +1892,7 @@ impl<R: Send + 'static, M> Drop for Thread<R, M> {
             return;
         };
         // SAFETY: The handle is ours alone.
-        if unsafe { core.abandon() } {
+        if let Some(_entered) = unsafe { core.abandon() } {
             // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
             drop(unsafe { take_result::<R>(core.this) });
         }

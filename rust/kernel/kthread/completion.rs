@@ -106,8 +106,8 @@ impl Completion {
                 unsafe { bindings::wait_for_completion(inner) };
                 Ok(())
             }
-            // SAFETY: By the type's invariants the completion is initialised.
             Limit::After(jiffies) => {
+                // SAFETY: By the type's invariants the completion is initialised.
                 match unsafe { bindings::wait_for_completion_timeout(inner, jiffies) } {
                     0 => Err(ETIMEDOUT),
                     _ => Ok(()),

@@ -141,6 +141,7 @@ use crate::{
     workqueue, //
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
     ops::Deref,
     ptr::{
@@ -204,7 +205,9 @@ pub struct Vtable {
 ///
 /// # Invariants
 ///
-/// * `vtable` is that of the pointer that the node comes from.
+/// * While the node is bound, `vtable` and the function of `work` are those of the pointer by which it was
+///   bound, in the text of the module of that queue, or in text that stays. While it is not bound,
+///   they may be in text that is gone, and are not used.
 /// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
 ///   changes under [`Lock`], or when nobody else has the node.
 /// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
@@ -212,7 +215,7 @@ pub struct Vtable {
 #[repr(C)]
 pub struct Node {
     bound: Atomic<*const Queue>,
-    vtable: &'static Vtable,
+    vtable: Cell<*const Vtable>,
     delayed: bool,
     // At the end: in its place a `DelayedNode` has one that begins with it.
     work: bindings::kthread_work,
@@ -223,7 +226,7 @@ pub struct Node {
 #[repr(C)]
 pub struct DelayedNode {
     bound: Atomic<*const Queue>,
-    vtable: &'static Vtable,
+    vtable: Cell<*const Vtable>,
     delayed: bool,
     work: bindings::kthread_delayed_work,
 }
@@ -250,27 +253,20 @@ impl Node {
     }
 }
 
-/// Initialises what is before the work in a node, and returns what runs that.
+/// Initialises the part of a node that is before the work.
 ///
 /// # Safety
 ///
-/// `slot` must be valid for writes of what is before the work.
-unsafe fn init_node<P, const ID: u64>(
-    slot: *mut Node,
-    delayed: bool,
-) -> unsafe extern "C" fn(*mut bindings::kthread_work)
-where
-    P: KthreadWorkPointer<ID>,
-{
-    // INVARIANT: It is bound to nothing, and the vtable is that of its pointer.
+/// `slot` must be valid for writes of that part.
+unsafe fn init_node(slot: *mut Node, delayed: bool) {
+    // INVARIANT: The node is not bound.
     //
-    // SAFETY: By the function's contract.
+    // SAFETY: `slot` is valid for writes by the function's contract.
     unsafe {
         (&raw mut (*slot).bound).write(Atomic::new(ptr::null()));
-        (&raw mut (*slot).vtable).write(P::VTABLE);
+        (&raw mut (*slot).vtable).write(Cell::new(ptr::null()));
         (&raw mut (*slot).delayed).write(delayed);
     }
-    P::VTABLE.run
 }
 
 /// The work of a node.
@@ -319,9 +315,10 @@ impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
         pin_init!(Self {
             node <- Opaque::ffi_init(|slot: *mut Node| {
                 // SAFETY: `slot` is valid for writes.
-                let run = unsafe { init_node::<T::Pointer, ID>(slot, false) };
-                // SAFETY: As above, and it is pinned.
-                unsafe { bindings::kthread_init_work(&raw mut (*slot).work, Some(run)) };
+                unsafe { init_node(slot, false) };
+                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node is
+                // bound, and not called before.
+                unsafe { bindings::kthread_init_work(&raw mut (*slot).work, None) };
             }),
             _item: PhantomData,
         })
@@ -362,9 +359,10 @@ impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
         pin_init!(Self {
             node <- Opaque::ffi_init(|slot: *mut DelayedNode| {
                 // SAFETY: `slot` is valid for writes, and begins as a `Node` does.
-                let run = unsafe { init_node::<T::Pointer, ID>(slot.cast(), true) };
-                // SAFETY: As above, and it is pinned.
-                unsafe { bindings::kthread_init_delayed_work(&raw mut (*slot).work, Some(run)) };
+                unsafe { init_node(slot.cast(), true) };
+                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node is
+                // bound, and not called before.
+                unsafe { bindings::kthread_init_delayed_work(&raw mut (*slot).work, None) };
             }),
             _item: PhantomData,
         })
@@ -704,6 +702,8 @@ pub struct Queue {
     start: Start,
     waits: Waits,
     ended: Atomic<bool>,
+    /// The end of the module has found the worker.
+    torn_down: Atomic<bool>,
     /// Ends the worker, if it was dropped by a work of its own.
     #[pin]
     reaper: workqueue::Work<Queue>,
@@ -793,7 +793,7 @@ impl Queue {
     /// Why a closed queue refuses.
     #[cold]
     fn closed_error(&self) -> Error {
-        if self.attachment.owner().is_closed() {
+        if self.torn_down.load(Relaxed) {
             ENODEV
         } else {
             ESHUTDOWN
@@ -802,6 +802,10 @@ impl Queue {
 
     /// Keeps the queue from being closed, if it is not.
     fn enter(&self) -> Option<User<'_>> {
+        // A closed queue is left alone: its end waits until no task is counted.
+        if self.users.load(Relaxed) < 0 {
+            return None;
+        }
         let user = User(self);
         (self.users.fetch_add(1, Full) >= 0).then_some(user)
     }
@@ -839,7 +843,7 @@ impl Queue {
     {
         if ret == EXDEV.to_errno() {
             // SAFETY: The node is valid, as it was not queued.
-            ret = match self.bind(unsafe { node.as_ref() }) {
+            ret = match self.bind(unsafe { node.as_ref() }, P::VTABLE) {
                 Ok(()) => queue(self, node),
                 Err(error) => error.to_errno(),
             };
@@ -857,11 +861,14 @@ impl Queue {
     }
 
     /// Lets the node be queued here.
+    ///
+    /// `vtable` is that of the pointer that the caller has: its text is there, whichever module has made
+    /// the item.
     #[cold]
-    fn bind(&self, node: &Node) -> Result {
+    fn bind(&self, node: &Node, vtable: &'static Vtable) -> Result {
         // The vtable's address would not do: constants of two modules may be one. Functions of Tether's
         // own stay.
-        match Owner::of(node.vtable.run as *const ()) {
+        match Owner::of(vtable.run as *const ()) {
             Ok(owner) if owner.is_permanent() || ptr::eq(owner, self.attachment.owner()) => {}
             _ => return Err(EINVAL),
         }
@@ -876,8 +883,12 @@ impl Queue {
             if unsafe { before.as_ref() }.is_some_and(|queue| !queue.ended.load(Acquire)) {
                 return Err(EXDEV);
             }
-            // SAFETY: Where it was has ended: it is not pending, nor does anybody else use it.
-            unsafe { bindings::tether_kthread_work_unbind(work_of(NonNull::from(node))) };
+            node.vtable.set(vtable);
+            // SAFETY: The queue that it was bound to has ended, or there was none: it is not pending, and no
+            // other task uses it while the lock is held.
+            unsafe {
+                bindings::tether_kthread_work_unbind(work_of(NonNull::from(node)), Some(vtable.run))
+            };
             // SAFETY: A queue is always in an `Arc`. The reference is the node's.
             let this = unsafe { Arc::from_raw(self) };
             let _ = Arc::into_raw(this.clone());
@@ -1110,6 +1121,8 @@ impl Queue {
     /// Waits for a work of Tether's own, which stays in the queue if the wait ends before.
     fn flush_within(&self, limit: Limit) -> Result {
         let _waiting = self.waits.wait_for(limit)?;
+        // The end of the worker waits for its users, and so until this work has run.
+        let _user = self.enter().ok_or_else(|| self.closed_error())?;
         let flush = Arc::pin_init(
             pin_init!(Flush {
                 done <- Completion::new(),
@@ -1122,17 +1135,17 @@ impl Queue {
     }
 
     /// Takes a node out of the queue, if it is pending, and waits until it is not running. Returns whether
-    /// it was pending, also with the error.
+    /// it was pending.
     ///
     /// # Errors
     ///
     /// [`EDEADLK`] if the worker waits for the current thread, or is the current thread, and is running
-    /// the node.
+    /// the node. If it was pending, it is still pending, without its delay.
     ///
     /// # Safety
     ///
     /// The node must be valid and bound to this queue, which must have a user.
-    unsafe fn cancel_node(&self, node: NonNull<Node>) -> (bool, Result) {
+    unsafe fn cancel_node(&self, node: NonNull<Node>) -> Result<bool> {
         // SAFETY: The node is valid by the function's contract.
         let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
         let mut running = false;
@@ -1142,12 +1155,14 @@ impl Queue {
             bindings::tether_kthread_cancel_begin(self.worker.get(), work, delayed, &mut running)
         };
         if !running {
-            return (pending, Ok(()));
+            return Ok(pending);
         }
         let waiting = self.waits.wait_for(Limit::None);
-        // SAFETY: `work` is valid, and was found running, so that it is being cancelled.
-        unsafe { bindings::tether_kthread_cancel_end(self.worker.get(), work, waiting.is_ok()) };
-        (pending, waiting.map(|_| ()))
+        let (wait, put_back) = (waiting.is_ok(), waiting.is_err() && pending);
+        // SAFETY: `work` is valid, and was found running, so that it is being cancelled and cannot be
+        // queued by others. It is put back only if it was pending, with its pointer given up.
+        unsafe { bindings::tether_kthread_cancel_end(self.worker.get(), work, wait, put_back) };
+        waiting.map(|_| pending)
     }
 
     /// Waits until the item is neither pending nor running. If its delay is not over, it ends now.
@@ -1173,10 +1188,11 @@ impl Queue {
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
         // SAFETY: `item` keeps the node valid.
         let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-        // SAFETY: The node is valid, and if it is bound to this queue then the worker is its own.
-        if !self.has(node)
-            || !unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) }
-        {
+        if !self.has(node) {
+            return Ok(());
+        }
+        // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
+        if !unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) } {
             return Ok(());
         }
         let _waiting = self.waits.wait_for(Limit::None)?;
@@ -1188,15 +1204,9 @@ impl Queue {
             unsafe { bindings::kthread_flush_work(work_of(node)) };
             return Ok(());
         }
-        // SAFETY: The node is valid and bound to this queue, which has a user.
-        let (pending, waited) = unsafe { self.cancel_node(node) };
-        if pending {
-            // SAFETY: It was pending, so that a reference was given up for it.
-            let item = unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) };
-            // If it was enqueued meanwhile, it is pending as it should be.
-            let _ = self.enqueue(item);
-        }
-        waited?;
+        // SAFETY: The node is valid, its work is a delayed one, and it was given to no other worker but this
+        // one, which is there.
+        unsafe { bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node)) };
         // SAFETY: The worker is there, with its thread, as it is not closed.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
         Ok(())
@@ -1235,19 +1245,9 @@ impl Queue {
             return Ok(None);
         }
         // SAFETY: The node is valid and bound to this queue, which has a user.
-        let (pending, waited) = unsafe { self.cancel_node(node) };
+        let pending = unsafe { self.cancel_node(node) }?;
         // SAFETY: If it was pending then a reference was given up for it, and is ours.
-        let item = pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) });
-        match waited {
-            Ok(()) => Ok(item),
-            Err(error) => {
-                // It stays pending. If it was enqueued meanwhile, the other reference is pending.
-                if let Some(item) = item {
-                    let _ = self.enqueue(item);
-                }
-                Err(error)
-            }
-        }
+        Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
     }
 
     /// Stops the thread, and keeps what is pending for [`Queue::drop_leftover`]. Sleeps.
@@ -1303,7 +1303,7 @@ impl Queue {
             // SAFETY: The queue has no users, so that no task is in a flush: each work is that of a node.
             let node = unsafe { Node::from_work(work) };
             // SAFETY: The node was pending, and was just taken out of its list.
-            unsafe { (node.as_ref().vtable.release)(node) };
+            unsafe { ((*node.as_ref().vtable.get()).release)(node) };
         }
         // INVARIANT: There are no users, and nothing is left.
         self.ended.store(true, Release);
@@ -1332,6 +1332,8 @@ impl Queue {
     unsafe fn end_leaked(attachment: *const Attachment) {
         // SAFETY: By the function's contract.
         let this = unsafe { Self::from_attachment(attachment) };
+        // The owner's record may be that of another module later, so that it is noted here.
+        this.torn_down.store(true, Relaxed);
         let pid = this.task().pid();
         let complain =
             || pr_warn!("a work of worker {pid} does not return: its module cannot go\n");
@@ -1514,6 +1516,7 @@ impl Builder<'_, Plain> {
                 start: Start::new(),
                 waits: Waits::new(),
                 ended: Atomic::new(false),
+                torn_down: Atomic::new(false),
                 reaper <- workqueue::new_work!("tether::kthread::worker::Queue::reaper"),
             }),
             GFP_KERNEL,
