@@ -228,7 +228,7 @@ static int freeze_all(void)
 
 /* What is freezable stands still while the system is suspended; another one does not. */
 static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *self,
-		      unsigned int flags)
+		      unsigned int flags, unsigned int body)
 {
 	struct kthread_test_make argument = any;
 	int other = open("/dev/test-kthread", O_RDWR | O_CLOEXEC);
@@ -236,6 +236,7 @@ static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *
 
 	ASSERT_LE(0, other);
 	argument.flags = flags;
+	argument.body = body;
 	ASSERT_LT(0, make(other, argument));
 	argument.flags |= KTHREAD_TEST_FREEZABLE;
 	ASSERT_LT(0, make(self->fd, argument));
@@ -253,12 +254,18 @@ static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *
 
 TEST_F(kthread, freezer)
 {
-	freezable(_metadata, self, 0);
+	freezable(_metadata, self, 0, KTHREAD_TEST_TICKER);
 }
 
 TEST_F(kthread, freezer_of_a_worker)
 {
-	freezable(_metadata, self, KTHREAD_TEST_ON_WORKER);
+	freezable(_metadata, self, KTHREAD_TEST_ON_WORKER, KTHREAD_TEST_TICKER);
+}
+
+/* A thread whose sleeps never last, as it always has something to do, freezes there all the same. */
+TEST_F(kthread, freezer_of_a_busy_thread)
+{
+	freezable(_metadata, self, 0, KTHREAD_TEST_BUSY);
 }
 
 /* Who is parked cannot freeze: a suspend would fail. */

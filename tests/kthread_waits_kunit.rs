@@ -495,25 +495,13 @@ mod tests {
         expect(thread.park_killable() == Err(EDEADLK));
         expect(thread.park_timeout(short()) == Err(EDEADLK));
         let refusals: [fn(Running) -> Result<Error, Running>; 8] = [
-            |it| it.stop().map_or_else(|it| back(it), |_| Ok(EUCLEAN)),
-            |it| {
-                it.stop_killable()
-                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
-            },
-            |it| {
-                it.stop_timeout(short())
-                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
-            },
-            |it| it.join().map_or_else(|it| back(it), |_| Ok(EUCLEAN)),
-            |it| {
-                it.join_killable()
-                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
-            },
-            |it| {
-                it.join_timeout(short())
-                    .map_or_else(|it| back(it), |_| Ok(EUCLEAN))
-            },
-            |it| it.detach().map_or_else(|it| back(it), |_| Ok(EUCLEAN)),
+            |it| it.stop().map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.stop_killable().map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.stop_timeout(short()).map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.join().map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.join_killable().map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.join_timeout(short()).map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.detach().map_or_else(back, |_| Ok(EUCLEAN)),
             |it| {
                 it.try_join().map_or_else(
                     |it| {

@@ -145,14 +145,16 @@ fn write<const COUNT: usize>(number: usize, skip: usize, words: [u32; COUNT]) ->
 
 /// A body; see `enum kthread_test_body`.
 fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send + 'static> {
-    if kind > 1 {
+    if kind > 2 {
         return Err(EINVAL);
     }
     let counted = Counted::new();
     Ok(move |context: &Context<'_, M>| {
         let _counted = counted;
-        if kind == 0 {
-            return ticker(context);
+        match kind {
+            0 => return ticker(|| context.sleep_for(Delta::from_millis(1)).is_stopped()),
+            2 => return ticker(|| never_sleeps(context)),
+            _ => {}
         }
         if let Err(error) = context.allow_signal(10) {
             return error.to_errno().into();
@@ -167,10 +169,17 @@ fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send
     })
 }
 
-fn ticker<M: Mode>(context: &Context<'_, M>) -> i64 {
+/// Sleeps by the context, but never for long enough to be suspended. Returns whether it is stopped.
+fn never_sleeps<M: Mode>(context: &Context<'_, M>) -> bool {
+    fsleep(Delta::from_micros(200));
+    context.wait_until(|| true).is_stopped() || context.sleep_for(Delta::ZERO).is_stopped()
+}
+
+/// Returns the longest time between two ticks, in milliseconds.
+fn ticker(mut is_stopped: impl FnMut() -> bool) -> i64 {
     let mut longest = 0;
     let mut last = Instant::<Monotonic>::now();
-    while !context.sleep_for(Delta::from_millis(1)).is_stopped() {
+    while !is_stopped() {
         longest = longest.max(last.elapsed().as_millis());
         last = Instant::now();
     }

@@ -352,7 +352,9 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 ///
 /// # Invariants
 ///
-/// * `vtable` is that of the pointer that the node comes from, and a constant of `owner`'s.
+/// * While the node is queued or is about to be, `vtable`, `run`, `pins` and `owner` are those of the
+///   pointer by which it was added, in the text of the module that has added it. At other times they
+///   may be those of a module that has made the item and is gone: they are only compared.
 /// * While `state` is [`node::PENDING`] or [`node::QUEUED`] the node is queued, or is about to be by
 ///   the thread that set that state; it holds a pin of its owner, and the item's pointer.
 #[doc(hidden)]
@@ -361,7 +363,7 @@ pub struct Node {
     head: bindings::callback_head,
     /// That of `vtable`.
     run: unsafe fn(NonNull<Node>),
-    vtable: &'static Vtable,
+    vtable: *const Vtable,
     /// The pins of `owner`.
     pins: *mut c_void,
     owner: &'static Owner,
@@ -432,6 +434,52 @@ impl Node {
     fn new(vtable: &'static Vtable, state: usize, target: usize) -> Self {
         let owner = Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown());
         Self::with_owner(owner, vtable, state, target)
+    }
+
+    /// Makes a node that is not linked that of the module that adds it, if another one has made it.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid, not linked, and the caller's. `vtable` must be that of the pointer that the
+    /// node comes from.
+    #[inline(always)]
+    unsafe fn adopt(this: NonNull<Self>, vtable: &'static Vtable) {
+        // SAFETY: The node is valid and the caller's, by the function's contract.
+        if !ptr::eq(unsafe { (*this.as_ptr()).vtable }, vtable) {
+            // SAFETY: By the function's contract.
+            unsafe { Self::adopt_slow(this, vtable) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::adopt`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn adopt_slow(this: NonNull<Self>, vtable: &'static Vtable) {
+        let owner = Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown());
+        let this = this.as_ptr();
+        // The state stays: other tasks may look at it.
+        //
+        // SAFETY: The node is valid and the caller's, by the function's contract. Other tasks read
+        // these fields of nodes that are linked only.
+        unsafe {
+            (&raw mut (*this).run).write(vtable.run);
+            (&raw mut (*this).vtable).write(vtable);
+            (&raw mut (*this).pins).write(owner.pins());
+            (&raw mut (*this).owner).write(owner);
+        }
+    }
+
+    /// The functions of the node.
+    ///
+    /// # Safety
+    ///
+    /// The node must be linked with a pin, or be about to be run, or its owner be kept otherwise.
+    unsafe fn vtable(&self) -> &'static Vtable {
+        // SAFETY: By the type's invariants the vtable is in the text of the owner, which is there by the
+        // function's contract.
+        unsafe { &*self.vtable }
     }
 
     #[inline(always)]
@@ -1005,6 +1053,8 @@ where
 {
     // SAFETY: The node is queued to `task` by `queue`, or passed to `from_node`.
     let node = unsafe { item.into_node(task) }.map_err(|item| Refused::new(item, EBUSY))?;
+    // SAFETY: The node comes from `into_node` above, so that it is valid, ours and not linked.
+    unsafe { Node::adopt(node, P::VTABLE) };
     // SAFETY: The node comes from `into_node` above, and was not queued if `queue` fails.
     queue(node).map_err(|error| Refused::new(unsafe { P::from_node(node) }, error))
 }
@@ -1082,7 +1132,8 @@ unsafe fn run_node(node: NonNull<Node>, next: *mut bindings::callback_head) {
     // SAFETY: A node that was linked is valid until it is run.
     let this = unsafe { node.as_ref() };
     let (run, pins) = (this.run, this.pins);
-    let record = running::begin(node, next, this.vtable);
+    // SAFETY: The node was linked, and its pin is dropped below.
+    let record = running::begin(node, next, unsafe { this.vtable() });
     // SAFETY: The node is ours to run, by the function's contract. This is a callback, and the
     // owner's text is mapped because the owner is pinned.
     unsafe { run(node) };
@@ -1141,7 +1192,8 @@ unsafe fn pass_by(node: NonNull<Node>) {
         let word = this.state.load();
         match word.state() {
             node::CANCELLED => {
-                let Kind::Arc { release } = this.vtable.kind else {
+                // SAFETY: A node that was cancelled still has its pin, which is dropped below.
+                let Kind::Arc { release } = unsafe { this.vtable() }.kind else {
                     return;
                 };
                 orphans::remove(word.target());
@@ -1239,7 +1291,8 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
     // does not say whether the node is linked, or by which add.
     if word.target() == target && word.state() == node::QUEUED && unlink(task, this) {
         if this.state.reclaim() {
-            if let Kind::Arc { release } = this.vtable.kind {
+            // SAFETY: The node was linked, and its pin is dropped below.
+            if let Kind::Arc { release } = unsafe { this.vtable() }.kind {
                 // SAFETY: The node was queued and is ours, and with it the reference.
                 unsafe { release(node) };
             }
@@ -1392,8 +1445,9 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
         if !ptr::eq(node.owner, owner) || !node.state.is_pinned() {
             return;
         }
-        // The module's constants are still there.
-        let new = match node.vtable.kind {
+        // SAFETY: The owner's end calls this while its text is there, and the node has a pin.
+        let kind = unsafe { node.vtable() }.kind;
+        let new = match kind {
             Kind::Box { .. } => node::DISARMED,
             Kind::Arc { .. } => node::SPENT,
             // The owner of a queue is never removed.
@@ -1429,7 +1483,7 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
             unsafe { owner.unpin_disarmed() };
             node.link.store(disarmed.cast(), Relaxed);
             disarmed = ptr::from_ref(node).cast_mut();
-        } else if matches!(node.vtable.kind, Kind::Closure { .. }) {
+        } else if matches!(kind, Kind::Closure { .. }) {
             // SAFETY: The reference is that from above. It is not the last: the node is linked.
             unsafe { ClosureHead::put(NonNull::from(node).cast()) };
         }
@@ -1442,7 +1496,8 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
         let this = unsafe { node.as_ref() };
         disarmed = this.link.load(Relaxed).cast();
         this.state.wake();
-        match this.vtable.kind {
+        // SAFETY: The owner's end calls this while its text is there.
+        match unsafe { this.vtable() }.kind {
             Kind::Box { discard } => {
                 // SAFETY: The item is ours, and the module's text is still there.
                 let memory = unsafe { discard(node) };
@@ -1528,7 +1583,8 @@ impl Lines {
             self.add(Line {
                 owner: node.owner,
                 _entered: entered,
-                name: node.vtable.name,
+                // SAFETY: The owner was entered above, and the node had its pin afterwards.
+                name: unsafe { node.vtable() }.name,
                 task,
                 running: false,
                 added: node.state.added(),

@@ -335,7 +335,8 @@ impl Ordered {
     unsafe fn push(self: &Arc<Self>, node: NonNull<Node>) -> Result {
         // SAFETY: The node is valid and ours, by the function's contract.
         let this = unsafe { node.as_ref() };
-        let is_box = matches!(this.vtable.kind, Kind::Box { .. });
+        // SAFETY: The node was given up by the caller, whose module has the vtable.
+        let is_box = matches!(unsafe { this.vtable() }.kind, Kind::Box { .. });
         this.state.stamp(jiffies() as u32);
         let owner = this.owner;
         owner.pin()?;
