@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! Attacks the allocation of a thread with a result that is larger than any allocation.
+// what it attacks: the memory of a thread has room for the result. A type of 16 MiB makes `kmalloc()` warn
+// of an order that the page allocator does not have, although no value of that type is ever built.
+use core::mem::MaybeUninit;
+use kernel::prelude::*;
+use tether::kthread::Builder;
+module! { type: Huge, name: "huge", authors: ["h"], description: "attack", license: "GPL", }
+struct Huge;
+#[allow(dead_code)]
+enum Never {}
+impl kernel::Module for Huge {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let error = Builder::new(c"huge")
+            .create(|_| -> KBoxed { KBoxed(MaybeUninit::uninit()) })
+            .map(|_| ())
+            .map_err(|refused| refused.error);
+        pr_info!("huge: {error:?}\n");
+        Ok(Huge)
+    }
+}
+#[allow(dead_code)]
+struct KBoxed(MaybeUninit<[u8; 16 << 20]>);
