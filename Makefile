@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test model test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,6 +23,9 @@ demo: ## watch real programs' address spaces in a VM
 
 test: ## run every test; the last line says how many have passed
 	@scripts/test dev
+
+attack: ## run modules in safe Rust that try to break the promise; FLAVOUR=debug on that kernel
+	@scripts/attack $(if $(FLAVOUR),-k $(FLAVOUR)) $(ATTACKS)
 
 model: ## explore every interleaving of the lock-free parts
 	@scripts/model
