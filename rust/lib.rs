@@ -83,4 +83,5 @@ pub mod mm {
     pub mod mmu_notifier;
     pub mod shared_counters;
     pub mod shared_notifier;
+    pub(crate) mod space;
 }

@@ -1252,7 +1252,6 @@ types! {
         tether::mm::hmm::Pfn,
         tether::mm::hmm::Request,
         tether::mm::interval_notifier::OnePass,
-        tether::mm::interval_notifier::Ops,
         tether::mm::interval_notifier::TwoPasses,
         tether::mm::mirror::Frame<'static>,
         tether::mm::mirror::Pages<'static>,

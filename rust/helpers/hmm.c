@@ -28,15 +28,20 @@ __rust_helper void rust_helper_tether_copy_from_pfn(void *to, unsigned long pfn,
 	memcpy_from_page(to, pfn_to_page(pfn), offset, length);
 }
 
-/* Likewise. Who has a page for himself says that it is dirty: its page table entry does not. */
+/* Likewise. */
 __rust_helper void rust_helper_tether_copy_to_pfn(unsigned long pfn, size_t offset, const void *from,
-						  size_t length, bool exclusive)
+						  size_t length)
 {
-	struct page *page = pfn_to_page(pfn);
+	memcpy_to_page(pfn_to_page(pfn), offset, from, length);
+}
 
-	memcpy_to_page(page, offset, from, length);
-	if (exclusive)
-		folio_mark_dirty(page_folio(page));
+/*
+ * The page must be mapped by a process, so that it is not truncated meanwhile: the caller holds the
+ * lock that its invalidation takes.
+ */
+__rust_helper void rust_helper_tether_pfn_mark_dirty(unsigned long pfn)
+{
+	folio_mark_dirty(page_folio(pfn_to_page(pfn)));
 }
 
 /* What make_device_exclusive() has locked, and taken a reference to. */

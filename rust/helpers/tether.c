@@ -126,6 +126,14 @@ __rust_helper void rust_helper_tether_leave(void *attached)
 	tether_leave(attached);
 }
 
+/* Makes the module's end wait until rust_helper_tether_leave(). The end must wait for the caller. */
+__rust_helper void rust_helper_tether_enter_again(void *data)
+{
+	struct tether_attached *attached = data;
+
+	atomic_inc(&attached->entered);
+}
+
 /* Makes the module's end wait until rust_helper_tether_leave(), unless it has begun. */
 __rust_helper bool rust_helper_tether_enter(void *data)
 {

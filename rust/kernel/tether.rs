@@ -943,6 +943,19 @@ impl Attachment {
         (state == ATTACHED).then(|| Entered(self.owner))
     }
 
+    /// Keeps the end of the owner waiting, although it has begun, and has ended this attachment.
+    ///
+    /// # Safety
+    ///
+    /// The end of the owner must wait for the caller, which it does for code of its module.
+    #[cfg(CONFIG_MMU_NOTIFIER)]
+    #[cold]
+    pub(crate) unsafe fn enter_ended(&self) -> Entered {
+        // SAFETY: By the type's invariants of the owner.
+        unsafe { bindings::tether_enter_again(self.owner.attached) };
+        Entered(self.owner)
+    }
+
     /// It was not attached: if its owner's end is at it, then waits for that.
     #[cold]
     #[inline(never)]
@@ -1034,6 +1047,8 @@ extern "C" fn tether_init() -> c_int {
             GFP_KERNEL,
         )?);
         task_work::init()?;
+        #[cfg(CONFIG_MMU_NOTIFIER)]
+        crate::mm::space::init()?;
         #[cfg(CONFIG_MMU_NOTIFIER)]
         crate::mm::shared_notifier::init()?;
         let directory = debugfs::Dir::new(c"tether");

@@ -16,8 +16,9 @@
 //! * What the device does with an address is its driver's to see to, as with any DMA: one that goes on
 //!   after [`MirrorDevice::invalidate`] has returned writes to memory that is somebody else's. An IOMMU
 //!   stops it, from when the page is unmapped.
-//! * The device is kept (`get_device()`), but not its driver: a mirror is to be dropped before that is
-//!   unbound, as other mappings are.
+//! * The device is kept (`get_device()`), but not its driver: a mirror is to be unregistered
+//!   ([`DmaMirror::unregister`]) before that is unbound, as other mappings are.
+//! * A page that the device may write is marked as dirty when it is unmapped.
 //!
 //! # Examples
 //!
@@ -81,6 +82,7 @@ use super::{
     },
     mirror::MirrorDevice,
     mmu_notifier::{
+        in_place,
         Range,
         WouldSleep, //
     },
@@ -157,7 +159,7 @@ unsafe impl Send for Table {}
 
 impl Table {
     fn new(dev: &Device<Bound>, first: usize, pages: usize) -> Result<Self> {
-        let addresses = KVVec::from_elem(0, pages, GFP_KERNEL)?;
+        let addresses = KVVec::from_elem(0, pages, GFP_KERNEL_ACCOUNT)?;
         let mut map: bindings::hmm_dma_map = bindings::hmm_dma_map {
             state: pin_init::zeroed(),
             pfn_list: ptr::null_mut(),
@@ -201,11 +203,20 @@ impl Table {
         Ok(())
     }
 
-    /// Unmaps pages, those that are mapped.
+    /// Unmaps pages, those that are mapped. They must be the process's still.
     fn unmap(&mut self, first: usize, end: usize) {
         for index in first..end.min(self.addresses.len()) {
-            if *self.pfn(index) == 0 {
+            let entry = *self.pfn(index);
+            if entry == 0 {
                 continue;
+            }
+            if entry & (VALID | WRITE) == VALID | WRITE {
+                // The device may have written, which the page table entry does not show: it may be
+                // clean.
+                //
+                // SAFETY: The page is in the table, whose lock is held, so that the process has it
+                // mapped.
+                unsafe { bindings::tether_pfn_mark_dirty(Pfn::from_raw(entry).as_raw_number()) };
             }
             // SAFETY: By the type's invariants.
             unsafe { bindings::hmm_dma_unmap_pfn(raw(&self.dev), &mut self.map, index) };
@@ -222,7 +233,8 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        self.unmap(0, self.addresses.len());
+        // It was invalidated as a whole before it was removed, or never used.
+        debug_assert!((0..self.addresses.len()).all(|index| *self.pfn(index) == 0));
         // SAFETY: By the type's invariants; nothing is mapped.
         unsafe { bindings::hmm_dma_map_free(raw(&self.dev), &mut self.map) };
     }
@@ -234,6 +246,10 @@ struct Notifier<T>(T);
 impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     type Shadow = Table;
     type Passes = OnePass;
+
+    fn invalidate_while_locked(&self, range: &Range<'_>) {
+        self.0.invalidate(range);
+    }
 
     fn try_invalidate(
         &self,
@@ -292,12 +308,13 @@ impl Mapped {
 
 /// Addresses of a device's for a range of an address space.
 ///
-/// Dropping it waits for invalidations that are running, as that of a [`Registration`], and unmaps what
-/// is mapped. The device must not use it any more. It keeps the `mm_struct` (`mmgrab()`), but not the
-/// address space.
-#[pin_data]
+/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device is
+/// told that all pages go away, and they are unmapped. It keeps the `mm_struct` (`mmgrab()`), but not
+/// the address space.
+///
+/// If it was leaked, the end of its module tells the device, and unmaps all pages. Nothing can be looked
+/// up any more then.
 pub struct DmaMirror<T: MirrorDevice> {
-    #[pin]
     registration: Registration<Notifier<T>>,
 }
 
@@ -307,8 +324,11 @@ const BATCH: usize = 32;
 impl<T: MirrorDevice> DmaMirror<T> {
     /// Mirrors `length` bytes from `start` for `dev`, with nothing mapped; use [`new_dma_mirror!`].
     ///
-    /// Sleeps; may take the `mmap_lock` of `mm` for writing, which the caller must not hold. Takes memory
-    /// for each page of the range.
+    /// Takes memory for each page of the range.
+    ///
+    /// # Context
+    ///
+    /// As [`Registration::new`].
     ///
     /// # Errors
     ///
@@ -326,17 +346,29 @@ impl<T: MirrorDevice> DmaMirror<T> {
         device: T,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self, Error> + 'a {
-        pin_init::pin_init_scope(move || {
+    ) -> impl Init<Self, Error> + 'a {
+        in_place(move || {
             if start % PAGE_SIZE != 0 || length % PAGE_SIZE != 0 || length == 0 {
                 return Err(EINVAL);
             }
             let table = Table::new(dev, start >> PAGE_SHIFT, length >> PAGE_SHIFT)?;
             let notifier = Notifier(device);
-            Ok::<_, Error>(try_pin_init!(Self {
-                registration <- Registration::new(mm, start, length, notifier, table, name, key),
-            }? Error))
+            let registration = Registration::insert(mm, start, length, notifier, table, name, key)?;
+            Ok(Self { registration })
         })
+    }
+
+    /// Removes the mirror, and waits until its pages were unmapped and the device dropped.
+    ///
+    /// # Context
+    ///
+    /// As [`Registration::unregister`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::unregister`].
+    pub fn unregister(self) -> Result {
+        self.registration.unregister()
     }
 
     /// The device.
@@ -351,7 +383,13 @@ impl<T: MirrorDevice> DmaMirror<T> {
 
     /// Uses what is in the table. Nothing is invalidated until `f` returns.
     ///
-    /// Sleeps, until the table's lock is free. Must not be called inside a callback, nor inside `f`.
+    /// In `f`, page faults are disabled and allocations do not reclaim; see
+    /// [`interval_notifier`](super::interval_notifier#what-holds).
+    ///
+    /// # Context
+    ///
+    /// As [`Shadow::with`](super::interval_notifier::Shadow::with): process context, and not inside
+    /// a callback, nor inside `f`.
     pub fn with_addresses<R>(&self, f: impl FnOnce(&mut Addresses<'_>) -> R) -> R {
         self.registration
             .shadow()

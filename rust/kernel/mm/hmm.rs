@@ -21,6 +21,9 @@
 //!   are apart.
 //! * No reference to a page is held: it may be used under the lock of the shadow only. A [`Pfn`] is a
 //!   number, and nothing can be done to the page by it.
+//! * Pages that a device must not use are refused: those of `memfd_secret()`, which the kernel itself
+//!   cannot reach, and those of shadow stacks, which only returns of the CPU may write. A table in
+//!   Documentation/hmm.rst has all cases.
 //!
 //! # Examples
 //!
@@ -80,24 +83,37 @@ use super::{
         IntervalNotifier,
         Registration, //
     },
+    space::{
+        is_kernel_thread,
+        Patience,
+        ReadLocked, //
+    },
+    virt::{
+        flags as vma_flags,
+        VmaRef, //
+    },
     MmWithUser, //
 };
 use crate::{
     bindings,
+    container_of,
     error::to_result,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
     prelude::*,
-    tether::as_jiffies,
+    task::Task,
     time::{
-        Delta,
-        Instant,
-        Monotonic, //
+        msecs_to_jiffies,
+        Delta, //
     },
+    types::Opaque, //
 };
-use core::ptr;
+use core::{
+    ops::Range as Indices,
+    ptr, //
+};
 
 const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
 const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
@@ -141,6 +157,11 @@ impl Pfn {
     /// What the kernel has of it.
     pub(super) fn as_raw(self) -> usize {
         self.0
+    }
+
+    /// An entry of a list of the kernel's.
+    pub(super) fn from_raw(entry: usize) -> Self {
+        Self(entry)
     }
 
     /// The number of the page's frame, which there is.
@@ -253,11 +274,33 @@ impl<'a> HmmRange<'a> {
         self
     }
 
-    /// When to give up if the range is invalidated again and again. Bringing pages in is not cut
-    /// short.
+    /// For how long to try: if the range is invalidated again and again, if a lock is not free, or if
+    /// a page is not brought in, as one that a `userfaultfd` does not serve.
+    ///
+    /// A kernel thread, which cannot be killed, has a limit of ten seconds without this.
     pub fn timeout(mut self, timeout: Delta) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// What the page at `index` is wanted for.
+    fn wanted(&self, index: usize) -> Request {
+        match self.requests {
+            Some(requests) => requests.get(index).copied().unwrap_or_default(),
+            None => self.request,
+        }
+    }
+
+    /// The address of the page at `index`, which is in the range or at its end.
+    fn address(&self, index: usize) -> usize {
+        self.start + index * PAGE_SIZE
+    }
+
+    /// The indices of pages that are in a VMA.
+    fn indices(&self, vma: &VmaRef) -> Indices<usize> {
+        let index =
+            |address: usize| (address.saturating_sub(self.start) / PAGE_SIZE).min(self.pfns.len());
+        index(vma.start())..index(vma.end())
     }
 
     /// The pages from `index` on that are wanted for the same thing: how many, and for what.
@@ -277,18 +320,26 @@ impl<T: IntervalNotifier> Registration<T> {
     /// `commit` gets what was found, and the shadow, which is locked: nothing in the registered range
     /// is invalidated until it returns.
     ///
-    /// Sleeps, and takes the `mmap_lock` of `mm` for reading, which must not be held; nor may this be
-    /// called inside a callback.
+    /// In `commit`, page faults are disabled and allocations do not reclaim; see
+    /// [`interval_notifier`](super::interval_notifier#what-holds).
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps, and takes the `mmap_lock` of `mm` for reading, which must not be
+    /// held. Must not be called inside a callback.
     ///
     /// # Errors
     ///
     /// * [`EINVAL`] if `mm` is not the address space that is registered on, if the range is empty, not
-    ///   aligned to pages, or not in the registered one, or if there are not as many requests as pages;
-    /// * [`EFAULT`] if a page that is wanted cannot be there;
+    ///   aligned to pages, not in the registered one, or ends with the last page of all, which no
+    ///   process has; or if there are not as many requests as pages;
+    /// * [`ENODEV`] if the end of its module has removed the registration;
+    /// * [`EDEADLK`] if the caller has the shadow locked;
+    /// * [`EFAULT`] if a page that is wanted cannot be there, or is one that a device must not use;
     /// * [`EPERM`] if one is to be written in a mapping that is read-only;
     /// * [`ENOMEM`] if there is not enough memory; [`EHWPOISON`] if it is broken;
     /// * [`EBUSY`] if time is up;
-    /// * [`EINTR`] if the task is being killed.
+    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop.
     ///
     /// C: `hmm_range_fault_unlocked_timeout()` in [`mm/hmm.c`](srctree/mm/hmm.c), with
     /// `mmu_interval_read_retry()`.
@@ -300,32 +351,44 @@ impl<T: IntervalNotifier> Registration<T> {
         mut range: HmmRange<'_>,
         commit: impl FnOnce(&[Pfn], &mut T::Shadow) -> R,
     ) -> Result<R> {
-        let inside = range
-            .pfns
-            .len()
-            .checked_mul(PAGE_SIZE)
-            .is_some_and(|length| self.contains(range.start, length));
         let as_many = range
             .requests
             .is_none_or(|all| all.len() == range.pfns.len());
-        if !inside || !as_many || range.start % PAGE_SIZE != 0 || !self.is_on(mm) {
+        if !as_many {
             return Err(EINVAL);
         }
-        let begun = Instant::<Monotonic>::now();
+        self.check_range(mm, range.start, range.pfns.len())?;
+        let patience = Patience::new(range.timeout);
         loop {
-            // SAFETY: The address space has users, and the range is in what is registered.
-            if let Some(sequence) = unsafe { look_up(self.as_raw(), &mut range)? } {
-                if let Some(mut shadow) = self.lock_if_quiet(sequence) {
+            // SAFETY: The subscription was inserted, and the range was checked.
+            if let Some(sequence) = unsafe { look_up(self.as_raw(), mm, &mut range, &patience)? } {
+                if let Some(mut shadow) = self.lock_if_quiet(sequence)? {
                     return Ok(commit(range.pfns, &mut shadow));
                 }
             }
-            if range
-                .timeout
-                .is_some_and(|timeout| begun.elapsed() > timeout)
-            {
-                return Err(EBUSY);
-            }
+            patience.check()?;
         }
+    }
+
+    /// Whether `count` pages from `start` can be looked up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::fault`] for the range, the address space, and the caller.
+    pub(super) fn check_range(&self, mm: &MmWithUser, start: usize, count: usize) -> Result {
+        if self.is_ended() {
+            return Err(ENODEV);
+        }
+        if self.shadow().is_locked_by_current() {
+            return Err(EDEADLK);
+        }
+        let length = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
+        // The kernel's ranges have an address after the last one.
+        start.checked_add(length).ok_or(EINVAL)?;
+        if !self.contains(start, length) || start % PAGE_SIZE != 0 || !self.is_on(mm) {
+            return Err(EINVAL);
+        }
+        Ok(())
     }
 }
 
@@ -346,12 +409,9 @@ impl<T: IntervalNotifier> Registration<T> {
         note: impl Fn(usize, Pfn, &mut T::Shadow) -> Result,
     ) -> Result {
         let mut pfns = [Pfn::default(); BATCH];
-        let mut done = 0;
-        // All of it is looked at by the first one: there is nothing to find beyond the range.
-        let whole = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
-        if !self.contains(start, whole) {
-            return Err(EINVAL);
-        }
+        let (mut done, mut made_room) = (0, 0);
+        // All of it is checked first: the addresses below do not overflow.
+        self.check_range(mm, start, count)?;
         while done < count {
             let length = BATCH.min(count - done);
             let first = start + done * PAGE_SIZE;
@@ -359,57 +419,349 @@ impl<T: IntervalNotifier> Registration<T> {
                 timeout,
                 ..HmmRange::new(first, &mut pfns[..length]).request(request)
             };
-            self.fault(mm, range, |pfns, shadow| {
+            let noted = self.fault(mm, range, |pfns, shadow| {
                 for (index, pfn) in pfns.iter().enumerate().filter(|(_, pfn)| pfn.is_valid()) {
                     note((first >> PAGE_SHIFT) + index, *pfn, shadow)?;
                 }
                 Ok::<_, Error>(())
-            })??;
-            done += length;
+            })?;
+            match noted {
+                Ok(()) => done += length,
+                // Under the lock nothing may reclaim. Reclaim here, on behalf of the same cgroup.
+                Err(error) if error == ENOMEM && made_room < MAKE_ROOM => {
+                    made_room += 1;
+                    drop(KBox::<[u8; PAGE_SIZE]>::new_uninit(GFP_KERNEL_ACCOUNT)?);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 }
 
-/// Looks all of a range up, once. Returns since when nothing must have been invalidated; or nothing, if
-/// something was while this looked.
+/// How often memory is reclaimed for the pages that one call notes.
+const MAKE_ROOM: usize = 16;
+
+/// For how long the kernel's function tries before a signal is looked for.
+const ATTEMPT_MS: u32 = 100;
+
+/// Looks all of a range up, once, and brings pages in that are wanted. Returns the sequence since which
+/// nothing must have been invalidated; or `None`, if something was meanwhile, or if pages have to be
+/// looked up again.
+///
+/// # Errors
+///
+/// Those of [`Registration::fault`].
 ///
 /// # Safety
 ///
-/// `subscription` must be inserted, on an address space that has users, and `range` be in its range and
-/// not empty.
+/// `subscription` must have been inserted on `mm`, and `mm_struct` be kept; `range` must be in its
+/// range, not be empty, and end before the last page of all.
 pub(super) unsafe fn look_up(
     subscription: *mut bindings::mmu_interval_notifier,
+    mm: &MmWithUser,
     range: &mut HmmRange<'_>,
+    patience: &Patience,
 ) -> Result<Option<usize>> {
     // Some flags are taken over from what is in there.
     range.pfns.fill(Pfn::default());
-    let pfns = range.pfns.as_mut_ptr().cast::<usize>();
-    let timeout = range.timeout.map_or(0, |it| as_jiffies(it).max(1));
+    let found = if patience.is_limited() || is_kernel_thread() {
+        // SAFETY: By the function's contract.
+        unsafe { look_up_within(subscription, mm, range, patience)? }
+    } else {
+        // SAFETY: By the function's contract.
+        unsafe { look_up_killably(subscription, range)? }
+    };
+    if found.is_some() {
+        refuse(mm, range, patience)?;
+    }
+    Ok(found)
+}
+
+/// What the kernel's functions look up.
+///
+/// # Safety
+///
+/// `index + count` must be in `range`.
+unsafe fn raw_range(
+    subscription: *mut bindings::mmu_interval_notifier,
+    range: &mut HmmRange<'_>,
+    index: usize,
+    count: usize,
+    request: Request,
+) -> bindings::hmm_range {
+    bindings::hmm_range {
+        notifier: subscription,
+        notifier_seq: 0,
+        start: range.address(index),
+        end: range.address(index + count),
+        // SAFETY: By the function's contract it is in the slice, of transparent wrappers.
+        hmm_pfns: unsafe { range.pfns.as_mut_ptr().cast::<usize>().add(index) },
+        default_flags: request.flags(),
+        // What the array has is not looked at.
+        pfn_flags_mask: 0,
+        dev_private_owner: range
+            .owner
+            .map_or(ptr::null_mut(), |it| it.as_ptr().cast_mut().cast()),
+    }
+}
+
+/// As [`look_up`], for a task that can be killed while the kernel waits for a page.
+///
+/// # Safety
+///
+/// As for [`look_up`].
+unsafe fn look_up_killably(
+    subscription: *mut bindings::mmu_interval_notifier,
+    range: &mut HmmRange<'_>,
+) -> Result<Option<usize>> {
     let (mut index, mut since) = (0, None);
     while index < range.pfns.len() {
         let (count, request) = range.run(index);
-        let start = range.start + index * PAGE_SIZE;
-        let mut raw = bindings::hmm_range {
-            notifier: subscription,
-            notifier_seq: 0,
-            start,
-            end: start + count * PAGE_SIZE,
-            // SAFETY: It is in the slice.
-            hmm_pfns: unsafe { pfns.add(index) },
-            default_flags: request.flags(),
-            // What the array has is not looked at.
-            pfn_flags_mask: 0,
-            dev_private_owner: range
-                .owner
-                .map_or(ptr::null_mut(), |it| it.as_ptr().cast_mut().cast()),
-        };
+        // SAFETY: The run is in the range.
+        let mut raw = unsafe { raw_range(subscription, range, index, count, request) };
         // SAFETY: By the function's contract; the array is as large as the range says.
-        to_result(unsafe { bindings::hmm_range_fault_unlocked_timeout(&mut raw, timeout) })?;
+        let ret = unsafe {
+            bindings::hmm_range_fault_unlocked_timeout(
+                &mut raw,
+                msecs_to_jiffies(ATTEMPT_MS) as c_ulong,
+            )
+        };
+        match to_result(ret) {
+            Err(error) if error == EBUSY => return Ok(None),
+            other => other?,
+        }
         if *since.get_or_insert(raw.notifier_seq) != raw.notifier_seq {
             return Ok(None);
         }
         index += count;
     }
     Ok(since)
+}
+
+/// As [`look_up`], for a task that has a limit, or cannot be killed.
+///
+/// `hmm_range_fault_unlocked_timeout()` begins its limit anew whenever a page was waited for, and its
+/// waits for pages end by fatal signals only. Here, pages are brought in one by one: the kernel is asked
+/// not to wait for them, but for those of a `userfaultfd`, which is told only if the fault waits; that
+/// wait is ended by waking the task.
+///
+/// # Safety
+///
+/// As for [`look_up`].
+unsafe fn look_up_within(
+    subscription: *mut bindings::mmu_interval_notifier,
+    mm: &MmWithUser,
+    range: &mut HmmRange<'_>,
+    patience: &Patience,
+) -> Result<Option<usize>> {
+    let count = range.pfns.len();
+    // SAFETY: All of the range.
+    let mut raw = unsafe { raw_range(subscription, range, 0, count, Request::Snapshot) };
+    // SAFETY: The subscription is valid, and its address space is kept.
+    raw.notifier_seq = unsafe { bindings::mmu_interval_read_begin(subscription) };
+    let locked = ReadLocked::take(mm, patience)?;
+    // The OOM killer has taken pages away, which would be brought in as zeros.
+    //
+    // SAFETY: The address space is valid.
+    if unsafe { bindings::check_stable_address_space(mm.as_raw()) } != 0 {
+        return Err(EFAULT);
+    }
+    // SAFETY: The `mmap_lock` is held; the rest is the function's contract.
+    match to_result(unsafe { bindings::hmm_range_fault(&mut raw) }) {
+        Err(error) if error == EBUSY => return Ok(None),
+        other => other?,
+    }
+    let mut complete = true;
+    for index in 0..count {
+        let (wanted, pfn) = (range.wanted(index), range.pfns[index]);
+        let there = match wanted {
+            Request::Snapshot => true,
+            Request::Read => pfn.is_valid(),
+            Request::Write => pfn.is_writable(),
+        };
+        if there {
+            continue;
+        }
+        if pfn.is_error() {
+            return Err(EFAULT);
+        }
+        complete = false;
+        match bring_in(&locked, range.address(index), wanted == Request::Write)? {
+            Fault::Done => {}
+            Fault::Again => {
+                drop(locked);
+                patience.pause()?;
+                return Ok(None);
+            }
+            Fault::Unlocked => {
+                locked.was_unlocked();
+                return Ok(None);
+            }
+        }
+    }
+    Ok(complete.then_some(raw.notifier_seq))
+}
+
+/// What has become of a page that was to be brought in.
+enum Fault {
+    Done,
+    /// It would have been waited for.
+    Again,
+    /// It was waited for, and the `mmap_lock` was released for that.
+    Unlocked,
+}
+
+/// Brings a page in.
+///
+/// # Errors
+///
+/// Those of [`Registration::fault`].
+fn bring_in(locked: &ReadLocked<'_>, address: usize, write: bool) -> Result<Fault> {
+    let vma = locked
+        .find(address)
+        .filter(|vma| vma.start() <= address)
+        .ok_or(EFAULT)?;
+    let flags = vma.flags();
+    if flags & vma_flags::READ == 0 || flags & (vma_flags::IO | vma_flags::PFNMAP) != 0 {
+        return Err(EFAULT);
+    }
+    if write && flags & vma_flags::WRITE == 0 {
+        return Err(EPERM);
+    }
+    // SAFETY: The VMA is valid.
+    let armed = unsafe { bindings::userfaultfd_armed(vma.as_ptr()) };
+    let mut fault_flags =
+        bindings::fault_flag_FAULT_FLAG_REMOTE | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY;
+    if write {
+        fault_flags |= bindings::fault_flag_FAULT_FLAG_WRITE;
+    }
+    fault_flags |= if armed {
+        bindings::fault_flag_FAULT_FLAG_KILLABLE
+    } else {
+        bindings::fault_flag_FAULT_FLAG_RETRY_NOWAIT
+    };
+    let waker = if armed { Some(Waker::new()?) } else { None };
+    // SAFETY: The VMA has the address, may be accessed so, and its `mmap_lock` is held.
+    let ret =
+        unsafe { bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, ptr::null_mut()) };
+    drop(waker);
+    let has = |reasons: bindings::vm_fault_reason| ret & reasons != 0;
+    if has(bindings::vm_fault_reason_VM_FAULT_COMPLETED | bindings::vm_fault_reason_VM_FAULT_RETRY)
+    {
+        return Ok(if armed { Fault::Unlocked } else { Fault::Again });
+    }
+    // As `vm_fault_to_errno()`.
+    if has(bindings::vm_fault_reason_VM_FAULT_OOM) {
+        return Err(ENOMEM);
+    }
+    if has(bindings::vm_fault_reason_VM_FAULT_HWPOISON
+        | bindings::vm_fault_reason_VM_FAULT_HWPOISON_LARGE)
+    {
+        return Err(EHWPOISON);
+    }
+    if has(bindings::vm_fault_reason_VM_FAULT_SIGBUS | bindings::vm_fault_reason_VM_FAULT_SIGSEGV) {
+        return Err(EFAULT);
+    }
+    Ok(Fault::Done)
+}
+
+/// Wakes the current task again and again, so that it does not wait longer than a limit.
+///
+/// # Invariants
+///
+/// `timer` is armed, and wakes `task`, which is the one that has this.
+#[pin_data(PinnedDrop)]
+struct Waker {
+    #[pin]
+    timer: Opaque<bindings::timer_list>,
+    task: *mut bindings::task_struct,
+}
+
+impl Waker {
+    const PERIOD_MS: u32 = 100;
+
+    fn new() -> Result<Pin<KBox<Self>>> {
+        let waker = KBox::pin_init(
+            pin_init!(Self {
+                timer <- Opaque::ffi_init(|slot: *mut bindings::timer_list| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::tether_timer_setup(slot, Some(Self::wake)) };
+                }),
+                task: Task::current_raw(),
+            }),
+            GFP_KERNEL,
+        )?;
+        waker.arm();
+        Ok(waker)
+    }
+
+    fn arm(&self) {
+        // SAFETY: The timer is set up. The ticks are read as other code of the kernel does.
+        unsafe {
+            let now = ptr::read_volatile(&raw const bindings::jiffies);
+            let then = now.wrapping_add(msecs_to_jiffies(Self::PERIOD_MS) as c_ulong);
+            bindings::mod_timer(self.timer.get(), then)
+        };
+    }
+
+    /// # Safety
+    ///
+    /// `timer` must be that of a `Waker`.
+    unsafe extern "C" fn wake(timer: *mut bindings::timer_list) {
+        let field = Opaque::cast_from(timer).cast_mut();
+        // SAFETY: By the function's contract; the drop waits for this.
+        let this = unsafe { &*container_of!(field, Self, timer) };
+        // SAFETY: The task is valid, as it waits in its own call. A wake-up too many is allowed.
+        unsafe { bindings::wake_up_process(this.task) };
+        this.arm();
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Waker {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The timer is set up. `timer_delete_sync()` also deletes one that arms itself.
+        unsafe { bindings::timer_delete_sync(self.timer.get()) };
+    }
+}
+
+/// Refuses pages that a device must not use, as `check_vma_flags()` in `mm/gup.c` does, and
+/// `hmm_range_fault()` does not. A VMA that is replaced is invalidated, so that what is found here
+/// belongs to the pages if the sequence has not changed when they are noted.
+///
+/// # Errors
+///
+/// [`EFAULT`] if such a page is wanted; else it is marked as an error.
+fn refuse(mm: &MmWithUser, range: &mut HmmRange<'_>, patience: &Patience) -> Result {
+    let locked = ReadLocked::take(mm, patience)?;
+    let end = range.address(range.pfns.len());
+    let mut address = range.start;
+    while let Some(vma) = locked.find(address).filter(|vma| vma.start() < end) {
+        if is_refused(vma) {
+            for index in range.indices(vma) {
+                if range.wanted(index) != Request::Snapshot {
+                    return Err(EFAULT);
+                }
+                range.pfns[index] = Pfn(ERROR);
+            }
+        }
+        address = vma.end();
+        if address >= end {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a device must not use the pages of a VMA.
+fn is_refused(vma: &VmaRef) -> bool {
+    // SAFETY: The VMA is valid.
+    let (shadow_stack, magic) = unsafe {
+        (
+            bindings::tether_vma_is_shadow_stack(vma.as_ptr()),
+            bindings::tether_vma_magic(vma.as_ptr()),
+        )
+    };
+    shadow_stack || magic == bindings::SECRETMEM_MAGIC as c_ulong
 }

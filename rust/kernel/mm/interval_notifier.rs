@@ -30,15 +30,27 @@
 //!
 //! # What holds
 //!
-//! * Nothing is called after the registration was dropped; dropping it waits for what is running.
-//!   It must not be dropped inside its callback: that would wait for itself.
+//! * Dropping a registration does not wait, and is allowed in any callback, its own included: it is
+//!   removed and freed later, by a work item. Callbacks may run until then; the notifier is dropped
+//!   after the last one. [`Registration::unregister`] waits for this, for callers in process context.
+//! * Before it is removed, it is invalidated as a whole ([`Event::Release`]).
 //! * Where the kernel cannot wait (the OOM killer), the shadow's lock is only tried, and
 //!   [`IntervalNotifier::try_invalidate`] is called, which may refuse. If the lock is held, or it
 //!   refuses, then the kernel is told that this range cannot be invalidated now.
 //! * After the address space has ended there may be one more call, for all of it
 //!   ([`Event::Release`]).
-//! * A registration does not keep its module loaded. If it was leaked it is ended when the module
-//!   goes, before its text is freed.
+//! * A registration does not keep its module loaded. If it was leaked it is invalidated as a whole
+//!   and removed when the module goes, before its text is freed. Its methods return [`ENODEV`] then.
+//! * While the shadow is locked, page faults are disabled, and allocations do not reclaim memory:
+//!   both could invalidate the range, which needs the lock. A copy to or from user memory that would
+//!   fault fails with [`EFAULT`], and an allocation that would reclaim takes from the reserves of the
+//!   kernel (`PF_MEMALLOC`): allocate outside.
+//! * Unmapping pages of the range in a closure that has the shadow locked, as by
+//!   `VmaRef::zap_vma_range()`, calls [`IntervalNotifier::invalidate_while_locked`] at once, and
+//!   invalidates the shadow when the closure returns.
+//! * Waiting in such a closure for the `mmap_lock`, or for a thread that locks the shadow or changes
+//!   the address space, can deadlock as with any lock; a kernel with `PROVE_LOCKING` reports the
+//!   former.
 //!
 //! # Examples
 //!
@@ -113,9 +125,16 @@
 
 use super::{
     mmu_notifier::{
+        in_place,
         without_blocking,
         Range,
         WouldSleep, //
+    },
+    space::{
+        Head,
+        Kind,
+        Patience,
+        SpaceRef, //
     },
     Mm,
     MmWithUser, //
@@ -133,22 +152,32 @@ use crate::{
         LockClassKey,
         Mutex, //
     },
+    task::Task,
     tether::{
-        Attachment,
+        read_once,
+        write_once,
         Owner,
         What, //
     },
+    time::Delta,
     types::Opaque, //
 };
 use core::{
     any::type_name,
     cell::UnsafeCell,
-    mem::MaybeUninit,
+    marker::PhantomData,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ops::{
         Deref,
         DerefMut, //
     },
-    ptr, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 /// Creates a [`Registration`] initialiser, with a lock class of its own.
@@ -183,6 +212,14 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     fn is_own(&self, _range: &Range<'_>) -> bool {
         false
     }
+
+    /// Pages in `range` go away because of a closure that has the shadow locked, in the same task:
+    /// makes the device stop using them. The shadow is invalidated when the closure returns.
+    ///
+    /// # Context
+    ///
+    /// As [`Invalidate::invalidate`].
+    fn invalidate_while_locked(&self, _range: &Range<'_>) {}
 
     /// As [`Invalidate::invalidate`], but `range` is not blockable: must not sleep. (A kernel with
     /// `DEBUG_ATOMIC_SLEEP` says so if it does.)
@@ -234,50 +271,80 @@ pub trait InvalidateInTwoPasses: IntervalNotifier {
     message = "`{T}` does not have the callbacks that `{Self}` stands for",
     label = "`Invalidate` or `InvalidateInTwoPasses` is to be implemented for `{T}`"
 )]
-pub trait Passes<T: IntervalNotifier>: private::Sealed {
-    /// Where what was begun is kept.
-    #[doc(hidden)]
-    type Slot: Default;
-
-    /// The callbacks, for the kernel.
-    #[doc(hidden)]
-    const OPS: Ops;
-}
-
-/// The kernel's table of callbacks.
-#[doc(hidden)]
-#[derive(Clone, Copy)]
-pub struct Ops(bindings::mmu_interval_notifier_ops);
+pub trait Passes<T: IntervalNotifier>: private::Sealed<T> {}
 
 mod private {
-    pub trait Sealed {}
+    use super::{
+        bindings,
+        IntervalNotifier,
+        Range,
+        Shadow, //
+    };
+
+    /// Implemented for the pairs of passes and a notifier that has their trait.
+    ///
+    /// With the parameter, as another crate may implement a foreign trait for a foreign type if a
+    /// parameter of the trait is its own.
+    pub trait Sealed<T: IntervalNotifier> {
+        /// Where the result of the first pass is kept until the second one.
+        type Slot: Default;
+
+        /// The result of the first pass.
+        type Begun;
+
+        /// The callbacks, for the kernel.
+        const OPS: bindings::mmu_interval_notifier_ops;
+
+        /// The first pass, or all of it.
+        fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<Self::Begun>;
+
+        /// The second pass.
+        fn finish(notifier: &T, begun: Self::Begun, shadow: &Shadow<T::Shadow>);
+    }
 }
+use private::Sealed;
 
 /// [`Invalidate`].
 pub struct OnePass;
 /// [`InvalidateInTwoPasses`].
 pub struct TwoPasses;
 
-impl private::Sealed for OnePass {}
-impl private::Sealed for TwoPasses {}
-
-impl<T: Invalidate> Passes<T> for OnePass {
+impl<T: Invalidate> Passes<T> for OnePass {}
+impl<T: Invalidate> Sealed<T> for OnePass {
     type Slot = ();
+    type Begun = ();
 
-    const OPS: Ops = Ops(bindings::mmu_interval_notifier_ops {
-        invalidate: Some(Registration::<T>::invalidate_callback),
+    const OPS: bindings::mmu_interval_notifier_ops = bindings::mmu_interval_notifier_ops {
+        invalidate: Some(Inner::<T>::invalidate_callback),
         ..pin_init::zeroed()
-    });
+    };
+
+    fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<()> {
+        notifier.invalidate(range, shadow);
+        None
+    }
+
+    fn finish(_notifier: &T, _begun: (), _shadow: &Shadow<T::Shadow>) {}
 }
 
-impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Passes<T> for TwoPasses {
+impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Passes<T> for TwoPasses {}
+impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Sealed<T> for TwoPasses {
     type Slot = Slot<T::Begun>;
+    type Begun = T::Begun;
 
-    const OPS: Ops = Ops(bindings::mmu_interval_notifier_ops {
-        invalidate_start: Some(Registration::<T>::invalidate_start_callback),
-        invalidate_finish: Some(Registration::<T>::invalidate_finish_callback),
+    const OPS: bindings::mmu_interval_notifier_ops = bindings::mmu_interval_notifier_ops {
+        invalidate_start: Some(Inner::<T>::invalidate_start_callback),
+        invalidate_finish: Some(Inner::<T>::invalidate_finish_callback),
         ..pin_init::zeroed()
-    });
+    };
+
+    fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<T::Begun> {
+        notifier.begin(range, shadow)
+    }
+
+    fn finish(notifier: &T, begun: T::Begun, shadow: &Shadow<T::Shadow>) {
+        notifier.finish(begun, shadow);
+    }
 }
 
 /// What one invalidation has begun.
@@ -306,34 +373,112 @@ impl<B> Default for Slot<B> {
     }
 }
 
+/// What was invalidated by the task that has the shadow locked.
+#[derive(Clone, Copy)]
+struct Missed {
+    start: usize,
+    end: usize,
+}
+
 /// What is noted about a range, under a lock.
 ///
 /// # Invariants
 ///
-/// `value` is only touched while `mutex` is locked.
+/// * `value` and `missed` are only touched by the task that has `mutex` locked.
+/// * `locked_by` is that task while it has a [`Guard`], else null.
 #[pin_data]
 pub struct Shadow<S> {
     #[pin]
     mutex: Mutex<()>,
+    locked_by: Atomic<*mut bindings::task_struct>,
+    missed: UnsafeCell<Option<Missed>>,
+    /// Invalidates what was missed, and unlocks.
+    catch_up: unsafe fn(&Shadow<S>, Missed, Scope),
     value: UnsafeCell<S>,
 }
 
 // SAFETY: What is under the lock may be used from any thread, one at a time.
 unsafe impl<S: Send> Sync for Shadow<S> {}
 
+/// What was changed of the current task while it has a shadow locked: page faults are disabled
+/// (`pagefault_disable()`), and allocations do not reclaim (`memalloc_noreclaim_save()`), as both may
+/// invalidate the range, and wait for the lock.
+///
+/// # Invariants
+///
+/// `task` is the current task. `flags` is `PF_MEMALLOC` if that was not set before, else zero.
+#[derive(Clone, Copy)]
+struct Scope {
+    task: *mut bindings::task_struct,
+    flags: u32,
+}
+
+impl Scope {
+    #[inline(always)]
+    fn enter(task: *mut bindings::task_struct) -> Self {
+        // SAFETY: The task is the current one. These are only written by the task itself, and both
+        // are what the C functions do, which are inline.
+        unsafe {
+            (*task).pagefault_disabled += 1;
+            let flags = !(*task).flags & bindings::PF_MEMALLOC;
+            (*task).flags |= flags;
+            // INVARIANT: The caller has passed the current task; the flags are those set above.
+            Self { task, flags }
+        }
+    }
+
+    #[inline(always)]
+    fn leave(self) {
+        // SAFETY: By the type's invariants the task is the current one, and only it writes these.
+        unsafe {
+            (*self.task).flags &= !self.flags;
+            (*self.task).pagefault_disabled -= 1;
+        }
+    }
+}
+
 impl<S> Shadow<S> {
-    fn new(value: S, name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    fn new(
+        value: S,
+        catch_up: unsafe fn(&Shadow<S>, Missed, Scope),
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             mutex <- Mutex::new((), name, key),
+            locked_by: Atomic::new(ptr::null_mut()),
+            missed: UnsafeCell::new(None),
+            catch_up,
             value: UnsafeCell::new(value),
         })
     }
 
-    /// Looks at what is noted, or changes it. What it says of pages holds until `f` returns. May
-    /// sleep.
+    /// Looks at what is noted, or changes it. What it says of pages holds until `f` returns.
+    ///
+    /// In `f`, page faults are disabled and allocations do not reclaim; see
+    /// [the module](self#what-holds).
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps until the lock is free. Must not be called inside a callback or a
+    /// closure that has the same shadow locked: this is a bug of the driver, which is reported by a
+    /// panic, instead of a wait that never ends. The lock is then released.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.lock())
+        match self.lock() {
+            Some(mut guard) => f(&mut guard),
+            None => self.locked_twice(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn locked_twice(&self) -> ! {
+        write_once(&self.locked_by, ptr::null_mut());
+        // SAFETY: The mutex is locked by this task, which does not go on: the value is not used by it
+        // any more.
+        unsafe { bindings::mutex_unlock(self.mutex()) };
+        panic!("the shadow of an interval notifier is locked by this task already");
     }
 
     /// The kernel's mutex: locked directly, as the kernel crate's guard calls a function to assert that
@@ -344,27 +489,65 @@ impl<S> Shadow<S> {
         ptr::from_ref(&self.mutex).cast_mut().cast()
     }
 
+    /// Whether the current task has it locked.
+    #[cfg(CONFIG_HMM_MIRROR)]
+    pub(super) fn is_locked_by_current(&self) -> bool {
+        // Only this task stores itself.
+        read_once(&self.locked_by) == Task::current_raw()
+    }
+
+    /// Locks it, unless the current task has it locked.
     #[inline]
-    fn lock(&self) -> Guard<'_, S> {
+    fn lock(&self) -> Option<Guard<'_, S>> {
+        let task = Task::current_raw();
+        // Only this task stores itself.
+        if read_once(&self.locked_by) == task {
+            return None;
+        }
         // SAFETY: The mutex is initialised.
         unsafe { bindings::mutex_lock(self.mutex()) };
-        // INVARIANT: It was locked just now.
-        Guard(self)
+        Some(self.locked(task))
     }
 
     #[inline]
     fn try_lock(&self) -> Option<Guard<'_, S>> {
         // SAFETY: The mutex is initialised.
         let locked = unsafe { bindings::mutex_trylock(self.mutex()) } != 0;
-        // INVARIANT: It was locked just now.
-        locked.then(|| Guard(self))
+        locked.then(|| self.locked(Task::current_raw()))
+    }
+
+    /// The current task, `task`, has just locked the mutex.
+    #[inline(always)]
+    fn locked(&self, task: *mut bindings::task_struct) -> Guard<'_, S> {
+        write_once(&self.locked_by, task);
+        // INVARIANT: It was locked just now, and the task noted.
+        Guard {
+            shadow: self,
+            scope: Scope::enter(task),
+        }
+    }
+
+    /// Undoes [`Shadow::locked`], and unlocks.
+    ///
+    /// # Safety
+    ///
+    /// The current task must have locked it, with `scope`, and not use the value any more.
+    #[inline(always)]
+    unsafe fn unlock(&self, scope: Scope) {
+        scope.leave();
+        write_once(&self.locked_by, ptr::null_mut());
+        // SAFETY: By the function's contract this task has it locked.
+        unsafe { bindings::mutex_unlock(self.mutex()) };
     }
 }
 
 /// # Invariants
 ///
 /// The mutex of the shadow is locked, by the task that has this.
-pub(super) struct Guard<'a, S>(&'a Shadow<S>);
+pub(super) struct Guard<'a, S> {
+    shadow: &'a Shadow<S>,
+    scope: Scope,
+}
 
 impl<S> Deref for Guard<'_, S> {
     type Target = S;
@@ -372,7 +555,7 @@ impl<S> Deref for Guard<'_, S> {
     #[inline]
     fn deref(&self) -> &S {
         // SAFETY: By the type's invariants.
-        unsafe { &*self.0.value.get() }
+        unsafe { &*self.shadow.value.get() }
     }
 }
 
@@ -380,38 +563,59 @@ impl<S> DerefMut for Guard<'_, S> {
     #[inline]
     fn deref_mut(&mut self) -> &mut S {
         // SAFETY: By the type's invariants.
-        unsafe { &mut *self.0.value.get() }
+        unsafe { &mut *self.shadow.value.get() }
     }
 }
 
 impl<S> Drop for Guard<'_, S> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants.
-        unsafe { bindings::mutex_unlock(self.0.mutex()) };
+        // SAFETY: By the type's invariants the mutex is locked by this task.
+        if let Some(missed) = unsafe { (*self.shadow.missed.get()).take() } {
+            // SAFETY: By the type's invariants; the guard is not used any more.
+            return unsafe { (self.shadow.catch_up)(self.shadow, missed, self.scope) };
+        }
+        // SAFETY: By the type's invariants; the guard is not used any more.
+        unsafe { self.shadow.unlock(self.scope) };
     }
+}
+
+/// An interval notifier that is inserted, in memory of its own.
+///
+/// # Invariants
+///
+/// * `subscription` is inserted from when it is attached until it is removed, with callbacks of `T`.
+/// * Its sequence is only written under the lock of `shadow`, and `head` is marked as ended under that.
+/// * Its `mm` is valid while the head is: its space keeps it.
+#[pin_data]
+#[repr(C)]
+struct Inner<T: IntervalNotifier> {
+    #[pin]
+    head: Head,
+    #[pin]
+    subscription: Opaque<bindings::mmu_interval_notifier>,
+    #[pin]
+    shadow: Shadow<T::Shadow>,
+    slot: <T::Passes as Sealed<T>>::Slot,
+    notifier: T,
 }
 
 /// An [`IntervalNotifier`] that is registered on a range of an address space.
 ///
-/// Dropping it waits for invalidations that are running: that may sleep. It must be dropped outside
-/// of its callback, and outside of the locks that this takes.
+/// Dropping it does not wait: it is removed and freed later, see [`Registration::unregister`].
+///
+/// # Context
+///
+/// May be dropped in any context but interrupts, and inside any callback.
 ///
 /// # Invariants
 ///
-/// * `subscription` is inserted from the end of the initialisation until `attachment` is taken off
-///   its owner's list.
-/// * Its sequence is only written under the lock of `shadow`.
-#[pin_data(PinnedDrop)]
+/// `inner` is valid, and one of the references to its head is the registration's. It was inserted,
+/// with callbacks of `T`, and is removed by the end of its module or after this was dropped.
 pub struct Registration<T: IntervalNotifier> {
-    notifier: T,
-    #[pin]
-    shadow: Shadow<T::Shadow>,
-    slot: <T::Passes as Passes<T>>::Slot,
-    #[pin]
-    subscription: Opaque<bindings::mmu_interval_notifier>,
-    #[pin]
-    attachment: Attachment,
+    inner: NonNull<Inner<T>>,
+    /// Invariant in `T`: the callbacks were chosen by it.
+    _type: PhantomData<*mut T>,
 }
 
 // SAFETY: A registration may be dropped on another thread than where it was made.
@@ -421,29 +625,27 @@ unsafe impl<T: IntervalNotifier> Send for Registration<T> {}
 unsafe impl<T: IntervalNotifier> Sync for Registration<T> {}
 
 impl<T: IntervalNotifier> Registration<T> {
-    const WHAT: &'static What = &What {
-        kind: "interval_notifier",
-        name: type_name::<T>,
-        request: None,
-        end: Self::end,
-        discard: None,
-        release: None,
+    const WHAT: &'static What = &Head::what("interval_notifier", type_name::<T>);
+
+    const KIND: &'static Kind = &Kind {
+        remove: Self::remove,
+        free: Self::free,
     };
 
-    const OPS: bindings::mmu_interval_notifier_ops = <T::Passes as Passes<T>>::OPS.0;
+    const OPS: &'static bindings::mmu_interval_notifier_ops = &<T::Passes as Sealed<T>>::OPS;
 
     /// Registers `notifier` on `length` bytes from `start`; use [`new_interval_notifier!`].
     ///
-    /// Sleeps; may take the `mmap_lock` of `mm` for writing. The caller must not hold it, not even for
-    /// reading: this would wait for itself, as lockdep says.
+    /// # Context
+    ///
+    /// Process context; sleeps. For the first registration on `mm` this takes the `mmap_lock` of `mm`
+    /// for writing, and the lock of each of its VMAs. The caller must hold none of them, and must not
+    /// be in a callback of a notifier.
     ///
     /// # Errors
     ///
     /// * [`EOVERFLOW`] if the range is empty, or goes beyond the last address;
-    /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EINTR`] if a signal is pending;
-    /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
-    ///   Tether.
+    /// * those of [`mmu_notifier::Registration::new`](super::mmu_notifier::Registration::new).
     ///
     /// C: `mmu_interval_notifier_insert()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_interval_notifier_insert")]
@@ -456,75 +658,102 @@ impl<T: IntervalNotifier> Registration<T> {
         shadow: T::Shadow,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self, Error> + 'a {
-        pin_init::pin_init_scope(move || {
-            let owner = Owner::of(Self::end as *const ())?;
-            Ok::<_, Error>(
-                try_pin_init!(Self {
-                    notifier,
-                    shadow <- Shadow::new(shadow, name, key),
-                    slot: Default::default(),
-                    // All of it is written when it is inserted.
-                    subscription: Opaque::uninit(),
-                    attachment <- Attachment::new(owner, Self::WHAT),
-                }? Error)
-                .pin_chain(move |this| {
-                    let insert = || {
-                        // SAFETY: The subscription is pinned in `this`, and the functions are
-                        // constant. The address space has users, for as long as the borrow.
-                        let ret = unsafe {
-                            bindings::mmu_interval_notifier_insert(
-                                this.subscription.get(),
-                                mm.as_raw(),
-                                start,
-                                length,
-                                &Self::OPS,
-                            )
-                        };
-                        // `to_result()` is a call.
-                        if ret == 0 {
-                            Ok(())
-                        } else {
-                            Err(Error::from_errno(ret))
-                        }
-                    };
-                    // SAFETY: Its drop detaches it first, and it is pinned.
-                    unsafe { this.attachment.attach(insert) }
-                }),
-            )
+    ) -> impl Init<Self, Error> + 'a {
+        in_place(move || Self::insert(mm, start, length, notifier, shadow, name, key))
+    }
+
+    /// As [`Registration::new`].
+    pub(super) fn insert(
+        mm: &MmWithUser,
+        start: usize,
+        length: usize,
+        notifier: T,
+        shadow: T::Shadow,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> Result<Self> {
+        let owner = Owner::of(Self::remove as *const ())?;
+        let space = SpaceRef::get(mm)?;
+        let inner = KBox::pin_init(
+            try_pin_init!(Inner {
+                head <- Head::new(owner, Self::WHAT, Self::KIND, space),
+                // All of it is written when it is inserted.
+                subscription: Opaque::uninit(),
+                shadow <- Shadow::new(shadow, Inner::<T>::catch_up, name, key),
+                slot: Default::default(),
+                notifier,
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let insert = || {
+            let space = inner.head.space();
+            // SAFETY: The subscription is pinned, is not inserted, and stays, as the functions do,
+            // until it was removed: the head is freed after that.
+            unsafe { space.insert(mm, inner.subscription.get(), start, length, Self::OPS) }
+        };
+        // SAFETY: The head stays pinned, and valid until it was removed, which is after it was
+        // detached, or released.
+        unsafe { inner.head.attachment().attach(insert) }?;
+        // INVARIANT: It was inserted just now, with callbacks of `T`; the handle's reference is
+        // counted from the beginning.
+        //
+        // SAFETY: It stays pinned, behind the pointer.
+        Ok(Self {
+            inner: NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(inner) })),
+            _type: PhantomData,
         })
     }
 
+    #[inline(always)]
+    fn inner(&self) -> &Inner<T> {
+        // SAFETY: By the type's invariants.
+        unsafe { self.inner.as_ref() }
+    }
+
     /// The notifier.
+    #[inline]
     pub fn notifier(&self) -> &T {
-        &self.notifier
+        &self.inner().notifier
     }
 
     /// Whether `mm` is the address space that it is registered on. A child of its process, and a
     /// program that this executes, have others.
+    #[inline]
     pub fn is_on(&self, mm: &Mm) -> bool {
-        // SAFETY: The subscription is inserted, by the type's invariants, and its `mm` does not change.
-        ptr::eq(unsafe { (*self.subscription.get()).mm }, mm.as_raw())
+        ptr::eq(self.mm().as_raw(), mm.as_raw())
     }
 
     /// The address space that it is registered on.
+    #[inline]
     pub fn mm(&self) -> &Mm {
-        // SAFETY: The subscription is inserted, by the type's invariants: it has grabbed its `mm`.
-        unsafe { Mm::from_raw((*self.subscription.get()).mm) }
+        self.inner().head.space().mm()
     }
 
     /// What is noted about the range.
+    #[inline]
     pub fn shadow(&self) -> &Shadow<T::Shadow> {
-        &self.shadow
+        &self.inner().shadow
     }
 
     /// Looks something up in the address space, and notes it in the shadow, if it still holds.
     ///
     /// `look_up` is called without a lock, and may sleep. If something in the range was
     /// invalidated meanwhile its result is dropped, and it is called again. Else `commit` gets it,
-    /// with the shadow, which is locked: nothing in the range is invalidated until it returns.
+    /// with the shadow, which is locked: nothing in the range is invalidated until it returns. In
+    /// `commit`, page faults are disabled and allocations do not reclaim; see
+    /// [the module](self#what-holds).
     ///
-    /// An error of `look_up` ends this. Must not be called inside a callback.
+    /// # Context
+    ///
+    /// Process context; sleeps. Must not be called inside a callback.
+    ///
+    /// # Errors
+    ///
+    /// * an error of `look_up` ends this;
+    /// * [`ENODEV`] if the end of its module has removed the registration;
+    /// * [`EDEADLK`] if the caller has the shadow locked;
+    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop, while it begins
+    ///   again; [`EBUSY`] if a kernel thread has begun again for ten seconds.
     ///
     /// C: `mmu_interval_read_begin()` and `mmu_interval_read_retry()`.
     #[doc(alias = "mmu_interval_read_begin")]
@@ -532,44 +761,89 @@ impl<T: IntervalNotifier> Registration<T> {
     #[inline]
     pub fn read<V, R>(
         &self,
+        look_up: impl FnMut() -> Result<V>,
+        commit: impl FnOnce(V, &mut T::Shadow) -> R,
+    ) -> Result<R> {
+        self.read_within(None, look_up, commit)
+    }
+
+    /// As [`Registration::read`], but gives up with [`EBUSY`] if it has begun again for `timeout`.
+    #[inline]
+    pub fn read_timeout<V, R>(
+        &self,
+        timeout: Delta,
+        look_up: impl FnMut() -> Result<V>,
+        commit: impl FnOnce(V, &mut T::Shadow) -> R,
+    ) -> Result<R> {
+        self.read_within(Some(timeout), look_up, commit)
+    }
+
+    #[inline(always)]
+    fn read_within<V, R>(
+        &self,
+        timeout: Option<Delta>,
         mut look_up: impl FnMut() -> Result<V>,
         commit: impl FnOnce(V, &mut T::Shadow) -> R,
     ) -> Result<R> {
-        let subscription = self.subscription.get();
+        let subscription = self.inner().subscription.get();
+        let mut patience = None;
         loop {
-            // SAFETY: The subscription is inserted, by the type's invariants.
+            if self.inner().head.is_ended() {
+                return Err(ENODEV);
+            }
+            // SAFETY: The subscription was inserted, and its address space is kept, by the type's
+            // invariants: all that this looks at is valid, also if it was removed meanwhile.
             let sequence = unsafe { bindings::mmu_interval_read_begin(subscription) };
             let value = look_up()?;
-            if let Some(mut shadow) = self.lock_if_quiet(sequence) {
+            if let Some(mut shadow) = self.lock_if_quiet(sequence)? {
                 return Ok(commit(value, &mut shadow));
             }
+            patience
+                .get_or_insert_with(|| Patience::new(timeout))
+                .check()?;
         }
     }
 
     /// Locks the shadow, if nothing was invalidated since `mmu_interval_read_begin()` has returned
     /// `sequence`.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if it was removed; [`EDEADLK`] if the current task has the shadow locked.
     #[inline(always)]
-    pub(super) fn lock_if_quiet(&self, sequence: usize) -> Option<Guard<'_, T::Shadow>> {
-        let shadow = self.shadow.lock();
+    pub(super) fn lock_if_quiet(&self, sequence: usize) -> Result<Option<Guard<'_, T::Shadow>>> {
+        let inner = self.inner();
+        let shadow = inner.shadow.lock().ok_or(EDEADLK)?;
+        // Set under this lock, before the subscription is removed.
+        if inner.head.is_ended() {
+            return Err(ENODEV);
+        }
         // What `mmu_interval_read_retry()` does, which is inline.
         //
-        // SAFETY: The subscription is inserted, by the type's invariants; the lock is held under which
+        // SAFETY: The subscription is inserted, as it was not removed; the lock is held under which
         // this is written.
-        let quiet = unsafe { (*self.subscription.get()).invalidate_seq } == sequence;
-        quiet.then_some(shadow)
+        let quiet = unsafe { (*inner.subscription.get()).invalidate_seq } == sequence;
+        Ok(quiet.then_some(shadow))
+    }
+
+    /// Whether the end of its module has removed it.
+    #[cfg(CONFIG_HMM_MIRROR)]
+    pub(super) fn is_ended(&self) -> bool {
+        self.inner().head.is_ended()
     }
 
     /// The subscription that the kernel knows.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn as_raw(&self) -> *mut bindings::mmu_interval_notifier {
-        self.subscription.get()
+        self.inner().subscription.get()
     }
 
     /// Whether `length` bytes from `start`, and not none, are in the range that is registered.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn contains(&self, start: usize, length: usize) -> bool {
-        // SAFETY: The subscription is inserted, by the type's invariants, and its range does not change.
-        let node = unsafe { &(*self.subscription.get()).interval_tree };
+        // SAFETY: The subscription was inserted, by the type's invariants. Its range does not change,
+        // not even when it is removed.
+        let node = unsafe { &(*self.inner().subscription.get()).interval_tree };
         length != 0
             && start >= node.start
             && start
@@ -577,11 +851,149 @@ impl<T: IntervalNotifier> Registration<T> {
                 .is_some_and(|last| last <= node.last)
     }
 
+    /// Removes the notifier, and waits until it was removed and dropped.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps. Must not be called in a callback of a notifier, nor with locks held
+    /// that a callback takes.
+    ///
+    /// # Errors
+    ///
+    /// * [`ENODEV`] if the end of the module has removed it;
+    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
+    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later.
+    ///
+    /// C: `mmu_interval_notifier_remove()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
+    #[doc(alias = "mmu_interval_notifier_remove")]
+    pub fn unregister(self) -> Result {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
+        // again, as the drop is left out.
+        unsafe { this.inner().head.unregister() }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
+    unsafe fn remove(head: NonNull<Head>) {
+        // SAFETY: By the function's contract.
+        let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
+        inner.end();
+        // SAFETY: By the function's contract it is inserted, and this is no callback.
+        unsafe { bindings::mmu_interval_notifier_remove(inner.subscription.get()) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`Kind::free`] says, for the head of an `Inner<T>`.
+    unsafe fn free(head: NonNull<Head>) {
+        // SAFETY: By the function's contract nothing uses it any more; `insert()` has leaked it from
+        // a box.
+        drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
+    }
+}
+
+impl<T: IntervalNotifier> Drop for Registration<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
+        // again.
+        unsafe { self.inner().head.drop_handle() };
+    }
+}
+
+impl<T: IntervalNotifier> Inner<T> {
+    /// Marks it as ended, and invalidates all of it, as the kernel does when the address space ends.
+    fn end(&self) {
+        // By a work item, or by the task that removes the module: neither has it locked.
+        let Some(shadow) = self.shadow.lock() else {
+            return;
+        };
+        // INVARIANT: The lock is held.
+        self.head.set_ended();
+        self.invalidate_now(
+            shadow,
+            bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE,
+            0,
+            usize::MAX,
+        );
+    }
+
+    /// Invalidates a range that the kernel does not call for, and unlocks.
+    fn invalidate_now(
+        &self,
+        mut shadow: Guard<'_, T::Shadow>,
+        event: bindings::mmu_notifier_event,
+        start: usize,
+        end: usize,
+    ) {
+        let raw = bindings::mmu_notifier_range {
+            mm: self.head.space().mm().as_raw(),
+            start,
+            end,
+            flags: bindings::MMU_NOTIFIER_RANGE_BLOCKABLE,
+            event,
+            owner: ptr::null_mut(),
+        };
+        let begun = {
+            // SAFETY: The range is valid, as it is on the stack, and so is its address space.
+            let range = unsafe { Range::from_raw(&raw) };
+            <T::Passes as Sealed<T>>::begin(&self.notifier, &range, &mut shadow)
+        };
+        drop(shadow);
+        if let Some(begun) = begun {
+            <T::Passes as Sealed<T>>::finish(&self.notifier, begun, &self.shadow);
+        }
+    }
+
+    /// Invalidates a range that the kernel has called for while the shadow was locked by the same
+    /// task, and unlocks.
+    ///
+    /// # Safety
+    ///
+    /// `shadow` must be that of an `Inner<T>`, locked by the current task with `scope`, and not be
+    /// used by it any more.
+    #[cold]
+    unsafe fn catch_up(shadow: &Shadow<T::Shadow>, missed: Missed, scope: Scope) {
+        // SAFETY: By the function's contract.
+        let this = unsafe { &*container_of!(ptr::from_ref(shadow).cast_mut(), Self, shadow) };
+        // INVARIANT: By the function's contract this task has it locked.
+        let guard = Guard { shadow, scope };
+        this.invalidate_now(
+            guard,
+            bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR,
+            missed.start,
+            missed.end,
+        );
+    }
+
+    /// The task that has the shadow locked invalidates a part of the range, in a closure that uses the
+    /// shadow. It cannot be waited for, nor can the kernel be told to do without.
+    #[cold]
+    #[inline(never)]
+    fn invalidate_while_locked(&self, range: &Range<'_>, sequence: usize) -> bool {
+        // SAFETY: The subscription is inserted, as this is called in its callback. The lock is held,
+        // by this task.
+        unsafe {
+            ptr::write_volatile(&raw mut (*self.subscription.get()).invalidate_seq, sequence)
+        };
+        self.notifier.invalidate_while_locked(range);
+        // SAFETY: By the invariants of the shadow, as this task has it locked.
+        let missed = unsafe { &mut *self.shadow.missed.get() };
+        let (start, end) = (range.start(), range.end());
+        *missed = Some(missed.map_or(Missed { start, end }, |it| Missed {
+            start: it.start.min(start),
+            end: it.end.max(end),
+        }));
+        true
+    }
+
     /// What a callback is for, and the range; or, where that needs no more, the callback's answer.
     ///
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, inserted, and `range` be valid, both for
+    /// `subscription` must be that of an `Inner<T>`, inserted, and `range` be valid, both for
     /// `'a`.
     #[inline(always)]
     unsafe fn called_for<'a>(
@@ -627,35 +1039,12 @@ impl<T: IntervalNotifier> Registration<T> {
         // The core checks this for notifiers of a whole address space only.
         without_blocking(|| self.notifier.try_invalidate(&range, &mut shadow)).is_ok()
     }
-
-    /// # Safety
-    ///
-    /// As [`What::end`] says.
-    unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: The attachment is in a registration, which is valid until it was ended.
-        let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
-        // SAFETY: It is inserted, by the type's invariants: the owner's end has taken the
-        // attachment off its list just now.
-        unsafe { bindings::mmu_interval_notifier_remove(this.subscription.get()) };
-    }
 }
 
-#[pinned_drop]
-impl<T: IntervalNotifier> PinnedDrop for Registration<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // It is not attached if inserting has failed.
-        if let Some(_entered) = self.attachment.detach() {
-            // SAFETY: It is inserted, by the type's invariants: we have taken the attachment off
-            // its owner's list just now.
-            unsafe { bindings::mmu_interval_notifier_remove(self.subscription.get()) };
-        }
-    }
-}
-
-impl<T: Invalidate> Registration<T> {
+impl<T: Invalidate> Inner<T> {
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, inserted, and `range` valid.
+    /// `subscription` must be that of an `Inner<T>`, inserted, and `range` valid.
     unsafe extern "C" fn invalidate_callback(
         subscription: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -666,17 +1055,19 @@ impl<T: Invalidate> Registration<T> {
             Ok(called_for) => called_for,
             Err(done) => return done,
         };
-        let mut shadow = this.shadow.lock();
+        let Some(mut shadow) = this.shadow.lock() else {
+            return this.invalidate_while_locked(&range, sequence);
+        };
         this.set_sequence(&shadow, sequence);
         this.notifier.invalidate(&range, &mut shadow);
         true
     }
 }
 
-impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Registration<T> {
+impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
     /// # Safety
     ///
-    /// `subscription` must be that of a `Registration<T>`, inserted, `range` valid, and `finish` valid
+    /// `subscription` must be that of an `Inner<T>`, inserted, `range` valid, and `finish` valid
     /// for writes.
     unsafe extern "C" fn invalidate_start_callback(
         subscription: *mut bindings::mmu_interval_notifier,
@@ -690,7 +1081,9 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Registration<T> {
             Err(done) => return done,
         };
         let begun = {
-            let mut shadow = this.shadow.lock();
+            let Some(mut shadow) = this.shadow.lock() else {
+                return this.invalidate_while_locked(&range, sequence);
+            };
             this.set_sequence(&shadow, sequence);
             this.notifier.begin(&range, &mut shadow)
         };
@@ -712,7 +1105,7 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Registration<T> {
 
     /// # Safety
     ///
-    /// `finish` must be that of the slot of a `Registration<T>`, which [`Self::invalidate_start_callback`]
+    /// `finish` must be that of the slot of an `Inner<T>`, which [`Self::invalidate_start_callback`]
     /// has given; it is given back.
     unsafe extern "C" fn invalidate_finish_callback(
         finish: *mut bindings::mmu_interval_notifier_finish,

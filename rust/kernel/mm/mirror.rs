@@ -78,7 +78,13 @@
 #![cfg(CONFIG_HMM_MIRROR)]
 
 #[cfg(CONFIG_DEVICE_PRIVATE)]
-use super::hmm::look_up;
+use super::{
+    hmm::look_up,
+    space::{
+        Patience,
+        ReadLocked, //
+    }, //
+};
 use super::{
     hmm::{
         DeviceOwner,
@@ -93,6 +99,7 @@ use super::{
         Registration, //
     },
     mmu_notifier::{
+        in_place,
         Event,
         Range,
         WouldSleep, //
@@ -110,14 +117,22 @@ use crate::{
         PAGE_SIZE, //
     },
     prelude::*,
-    sync::LockClassKey,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        LockClassKey, //
+    },
+    task::Task,
+    tether::{
+        read_once,
+        write_once, //
+    },
     time::Delta,
     types::Opaque, //
 };
-use core::{
-    marker::PhantomData,
-    ptr, //
-};
+use core::ptr;
 
 /// Creates a [`Mirror`] initialiser, with a lock class of its own.
 #[macro_export]
@@ -194,20 +209,34 @@ impl Table {
         let pages = KBox::pin_init(
             Opaque::ffi_init(|slot: *mut bindings::xarray| {
                 // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { bindings::xa_init_flags(slot, 0) };
+                unsafe { bindings::tether_xa_init_accounted(slot) };
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         // INVARIANT: It was just initialised, and is empty.
         Ok(Self(pages))
     }
 
     /// Notes a page. Must not wait for memory, as it is called under the table's lock.
+    ///
+    /// The memory is charged to the cgroup of the current task.
     fn store(&mut self, index: usize, entry: Entry) -> Result {
+        let task = Task::current_raw();
+        // Under the lock, the task may take from the reserves, and exceed the limit of its cgroup. A
+        // table must not: it is as large as its user likes, and `GFP_NOWAIT` does not reclaim.
+        //
+        // SAFETY: The task is the current one, and only itself writes its `flags`.
+        let flags = unsafe {
+            let flags = (*task).flags & bindings::PF_MEMALLOC;
+            (*task).flags &= !flags;
+            flags
+        };
         // SAFETY: By the type's invariants.
         let old = unsafe {
             bindings::xa_store(self.0.get(), index, entry.into_raw(), bindings::GFP_NOWAIT)
         };
+        // SAFETY: As above.
+        unsafe { (*task).flags |= flags };
         // SAFETY: The function has no requirements.
         match unsafe { bindings::xa_err(old) } {
             0 => Ok(()),
@@ -249,6 +278,9 @@ impl Drop for Table {
 struct Notifier<T> {
     device: T,
     owner: DeviceOwner,
+    /// A page was invalidated by the task that uses the table: it must not use frames any more. Only
+    /// touched by the task that has the table locked.
+    revoked: Atomic<bool>,
 }
 
 impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
@@ -258,6 +290,11 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     fn is_own(&self, range: &Range<'_>) -> bool {
         // The page stays where it is; only the CPU loses it.
         range.event() == Event::Exclusive && ptr::eq(range.owner(), self.owner.as_ptr())
+    }
+
+    fn invalidate_while_locked(&self, range: &Range<'_>) {
+        self.device.invalidate(range);
+        self.revoked.store(true, Relaxed);
     }
 
     fn try_invalidate(
@@ -279,8 +316,12 @@ impl<T: MirrorDevice> Invalidate for Notifier<T> {
 }
 
 /// The pages of a [`Mirror`], while nothing is invalidated.
+///
+/// If the closure that has these invalidates a page itself, as by `VmaRef::zap_vma_range()`, all of
+/// them are gone for it.
 pub struct Pages<'a> {
     table: &'a Table,
+    revoked: &'a Atomic<bool>,
 }
 
 impl Pages<'_> {
@@ -288,10 +329,10 @@ impl Pages<'_> {
     #[inline]
     pub fn get(&self, address: usize) -> Option<Frame<'_>> {
         let entry = self.table.load(address >> PAGE_SHIFT)?;
-        // INVARIANT: It is in the table.
+        // INVARIANT: It is in the table. Whether it was revoked is looked at before it is used.
         Some(Frame {
             entry,
-            _pages: PhantomData,
+            revoked: self.revoked,
         })
     }
 }
@@ -302,10 +343,10 @@ impl Pages<'_> {
 ///
 /// # Invariants
 ///
-/// It is in the table, whose lock is held for `'a`: the page is the process's.
+/// It is in the table, whose lock is held for `'a`: unless it is `revoked`, the page is the process's.
 pub struct Frame<'a> {
     entry: Entry,
-    _pages: PhantomData<&'a Table>,
+    revoked: &'a Atomic<bool>,
 }
 
 impl Frame<'_> {
@@ -327,24 +368,29 @@ impl Frame<'_> {
         self.entry.0 >> Entry::SHIFT
     }
 
-    /// Whether so many bytes from `offset` are in a page.
-    fn in_page(offset: usize, length: usize) -> Result {
+    /// Whether so many bytes from `offset` are in the page, and it may be used.
+    #[inline]
+    fn check(&self, offset: usize, length: usize) -> Result {
         match offset.checked_add(length) {
-            Some(end) if end <= PAGE_SIZE => Ok(()),
-            _ => Err(EINVAL),
+            Some(end) if end <= PAGE_SIZE => {}
+            _ => return Err(EINVAL),
         }
+        if read_once(self.revoked) {
+            return Err(EFAULT);
+        }
+        Ok(())
     }
 
     /// Reads what is at `offset`.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it goes beyond the page.
+    /// [`EINVAL`] if it goes beyond the page; [`EFAULT`] if the closure has invalidated a page.
     ///
     /// C: `memcpy_from_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
     #[doc(alias = "memcpy_from_page")]
     pub fn read(&self, offset: usize, to: &mut [u8]) -> Result {
-        Self::in_page(offset, to.len())?;
+        self.check(offset, to.len())?;
         // SAFETY: The page is valid, by the type's invariants, and the slice for writes.
         unsafe {
             bindings::tether_copy_from_pfn(to.as_mut_ptr().cast(), self.number(), offset, to.len())
@@ -356,12 +402,13 @@ impl Frame<'_> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if it has not.
+    /// [`ENOMEM`] if it has not; [`EFAULT`] if the closure has invalidated a page.
     pub fn append_to<A: Allocator>(&self, to: &mut Vec<u8, A>) -> Result {
         let room = to.spare_capacity_mut();
         if room.len() < PAGE_SIZE {
             return Err(ENOMEM);
         }
+        self.check(0, PAGE_SIZE)?;
         // SAFETY: The page is valid, by the type's invariants, and there is room for it.
         unsafe {
             bindings::tether_copy_from_pfn(room.as_mut_ptr().cast(), self.number(), 0, PAGE_SIZE)
@@ -371,41 +418,40 @@ impl Frame<'_> {
         Ok(())
     }
 
-    /// Writes at `offset`.
+    /// Writes at `offset`, and marks the page as dirty: its page table entry may be clean, after
+    /// `MADV_FREE` or if a shared page was only read.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it goes beyond the page, [`EPERM`] if that may not be written.
+    /// [`EINVAL`] if it goes beyond the page, [`EPERM`] if that may not be written; [`EFAULT`] if the
+    /// closure has invalidated a page.
     ///
     /// C: `memcpy_to_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
     #[doc(alias = "memcpy_to_page")]
     pub fn write(&self, offset: usize, from: &[u8]) -> Result {
-        Self::in_page(offset, from.len())?;
+        self.check(offset, from.len())?;
         if !self.is_writable() {
             return Err(EPERM);
         }
         // SAFETY: The page is valid and may be written, by the type's invariants, and the slice is
         // valid.
         unsafe {
-            bindings::tether_copy_to_pfn(
-                self.number(),
-                offset,
-                from.as_ptr().cast(),
-                from.len(),
-                self.is_exclusive(),
-            )
+            bindings::tether_copy_to_pfn(self.number(), offset, from.as_ptr().cast(), from.len())
         };
+        // SAFETY: The page is mapped by the process, as it is in the table, whose lock is held.
+        unsafe { bindings::tether_pfn_mark_dirty(self.number()) };
         Ok(())
     }
 }
 
 /// A device's page table for a range of an address space.
 ///
-/// Dropping it waits for invalidations that are running, as that of a
-/// [`Registration`]. It keeps the `mm_struct` (`mmgrab()`), but not the address space.
-#[pin_data]
+/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device is
+/// told that all pages go away. It keeps the `mm_struct` (`mmgrab()`), but not the address space.
+///
+/// If it was leaked, the end of its module tells the device, and empties the table. Nothing can be
+/// looked up any more then.
 pub struct Mirror<T: MirrorDevice> {
-    #[pin]
     registration: Registration<Notifier<T>>,
 }
 
@@ -415,7 +461,9 @@ const BATCH: usize = 32;
 impl<T: MirrorDevice> Mirror<T> {
     /// Mirrors `length` bytes from `start`, with nothing in the table; use [`new_mirror!`].
     ///
-    /// Sleeps; may take the `mmap_lock` of `mm` for writing, which the caller must not hold.
+    /// # Context
+    ///
+    /// As [`Registration::new`].
     ///
     /// # Errors
     ///
@@ -427,17 +475,30 @@ impl<T: MirrorDevice> Mirror<T> {
         device: T,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self, Error> + 'a {
-        pin_init::pin_init_scope(move || {
+    ) -> impl Init<Self, Error> + 'a {
+        in_place(move || {
             let table = Table::new()?;
             let notifier = Notifier {
                 device,
                 owner: DeviceOwner::new(),
+                revoked: Atomic::new(false),
             };
-            Ok::<_, Error>(try_pin_init!(Self {
-                registration <- Registration::new(mm, start, length, notifier, table, name, key),
-            }? Error))
+            let registration = Registration::insert(mm, start, length, notifier, table, name, key)?;
+            Ok(Self { registration })
         })
+    }
+
+    /// Removes the mirror, and waits until it was removed and the device dropped.
+    ///
+    /// # Context
+    ///
+    /// As [`Registration::unregister`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::unregister`].
+    pub fn unregister(self) -> Result {
+        self.registration.unregister()
     }
 
     /// The device.
@@ -458,16 +519,29 @@ impl<T: MirrorDevice> Mirror<T> {
 
     /// Uses what is in the table. Nothing is invalidated until `f` returns.
     ///
-    /// Sleeps, until the table's lock is free. Must not be called inside a callback, nor inside `f`.
+    /// In `f`, page faults are disabled and allocations do not reclaim; see
+    /// [`interval_notifier`](super::interval_notifier#what-holds).
+    ///
+    /// # Context
+    ///
+    /// As [`Shadow::with`](super::interval_notifier::Shadow::with): process context, and not inside
+    /// a callback, nor inside `f`.
     #[inline]
     pub fn with_pages<R>(&self, f: impl FnOnce(&Pages<'_>) -> R) -> R {
-        self.registration.shadow().with(|table| f(&Pages { table }))
+        let revoked = &self.registration.notifier().revoked;
+        self.registration.shadow().with(|table| {
+            // What another closure has invalidated was taken out of the table when it returned.
+            write_once(revoked, false);
+            f(&Pages { table, revoked })
+        })
     }
 
     /// Looks `count` pages up from `start`, for `request`, and notes those that are there in the table.
     ///
     /// What was noted may be invalidated again at any time, also before this returns: look into the
     /// table, and begin again if need be. `timeout` is for each 32 pages.
+    ///
+    /// The memory of the table is charged to the cgroup of the caller.
     ///
     /// # Errors
     ///
@@ -511,7 +585,9 @@ impl<T: MirrorDevice> Mirror<T> {
     /// Gives the page at `address` to the device alone, and notes it in the table. When the process
     /// touches it, it is taken out again.
     ///
-    /// Sleeps, and takes the `mmap_lock` of `mm` for reading, which must not be held.
+    /// # Context
+    ///
+    /// As [`Registration::fault`].
     ///
     /// # Errors
     ///
@@ -532,23 +608,24 @@ impl<T: MirrorDevice> Mirror<T> {
         }
 
         let registration = &self.registration;
-        if address % PAGE_SIZE != 0 || !registration.contains(address, PAGE_SIZE) || !self.is_on(mm)
-        {
-            return Err(EINVAL);
-        }
+        registration.check_range(mm, address, 1)?;
         let owner = &registration.notifier().owner;
+        let patience = Patience::new(None);
         loop {
+            patience.check()?;
             // First it is brought in for writing: `make_device_exclusive()` would have to undo what it
             // has done before, and invalidate for that, each time.
             let mut pfns = [Pfn::default()];
             let mut range = HmmRange::new(address, &mut pfns).request(Request::Write);
-            // SAFETY: The address space has users, and the range is in what is registered.
-            let Some(sequence) = (unsafe { look_up(registration.as_raw(), &mut range)? }) else {
+            // SAFETY: The subscription was inserted, and the range was checked.
+            let Some(sequence) =
+                (unsafe { look_up(registration.as_raw(), mm, &mut range, &patience)? })
+            else {
                 continue;
             };
             let mut folio = ptr::null_mut();
             let page = {
-                let _guard = mm.mmap_read_lock();
+                let _locked = ReadLocked::take(mm, &patience)?;
                 // SAFETY: The address space has users, and is locked.
                 from_err_ptr(unsafe {
                     bindings::make_device_exclusive(
@@ -561,7 +638,7 @@ impl<T: MirrorDevice> Mirror<T> {
             };
             // The lock keeps the CPU from getting it back before it is noted.
             let locked = Locked(folio);
-            if let Some(mut table) = registration.lock_if_quiet(sequence) {
+            if let Some(mut table) = registration.lock_if_quiet(sequence)? {
                 // SAFETY: The page is valid, as we have a reference to its folio.
                 let number = unsafe { bindings::page_to_pfn(page) };
                 let entry = Entry::new(number, Entry::WRITABLE | Entry::EXCLUSIVE);

@@ -31,18 +31,20 @@
 //!
 //! * Between `start` and `end` of a range, pages in it may or may not be there. Ranges may nest,
 //!   overlap, and be invalidated by several tasks at once.
-//! * `release` runs when the address space ends, or when the registration is dropped before that:
+//! * `release` runs when the address space ends, or when the registration is removed before that:
 //!   once. After it there is no page left that the notifier may use. `start` and `end` of other
-//!   tasks (file truncation, say) may still be called until the registration is dropped.
+//!   tasks (file truncation, say) may still be called until the registration was removed.
 //! * A child that is forked, and a program that is executed, has an address space of its own,
 //!   which nobody has registered on.
 //!
 //! # What holds
 //!
-//! * Nothing is called after the registration was dropped; dropping it waits for what is running.
-//!   It must not be dropped inside a callback: that would wait for itself.
-//! * A registration does not keep its module loaded. If it was leaked it is ended when the module
-//!   goes, before its text is freed.
+//! * Dropping a registration does not wait, and is allowed in any callback: the notifier is removed
+//!   and freed later, by a work item. Callbacks may run until then; the notifier is dropped after the
+//!   last one. [`Registration::unregister`] waits for this, for callers in process context.
+//! * A registration does not keep its module loaded. The module waits, when it is removed, until
+//!   the notifiers that were dropped are freed. A registration that was leaked is removed before the
+//!   text of the module is freed.
 //! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
 //! # Examples
@@ -99,20 +101,23 @@
 //! [`interval_notifier`]: super::interval_notifier
 
 use super::{
+    space::{
+        Head,
+        Kind,
+        SpaceRef, //
+    },
     Mm,
     MmWithUser, //
 };
 use crate::{
     bindings,
     container_of,
-    error::to_result,
     prelude::*,
     sync::atomic::{
         Atomic,
         Relaxed, //
     },
     tether::{
-        Attachment,
         Owner,
         What, //
     },
@@ -120,7 +125,9 @@ use crate::{
 };
 use core::{
     any::type_name,
-    marker::PhantomData, //
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::NonNull, //
 };
 
 /// Why a range is invalidated.
@@ -253,7 +260,7 @@ pub trait MmuNotifier: Sized + Send + Sync + 'static {
     /// What it hears of, besides the end of the address space.
     type Callbacks: Callbacks<Self>;
 
-    /// The address space ends, or the registration is being dropped. Called once. May sleep.
+    /// The address space ends, or the registration is being removed. Called once. May sleep.
     fn release(&self, _mm: &Mm) {}
 }
 
@@ -262,20 +269,26 @@ pub trait MmuNotifier: Sized + Send + Sync + 'static {
     message = "`{T}` does not have the callbacks that `{Self}` stands for",
     label = "the trait of these callbacks is to be implemented for `{T}`"
 )]
-pub trait Callbacks<T>: private::Sealed {
-    /// The callbacks, for the kernel.
-    #[doc(hidden)]
-    const OPS: Ops;
-}
+pub trait Callbacks<T>: private::Sealed<T> {}
 
-/// The kernel's table of callbacks.
+/// The kernel's table of callbacks. It cannot be copied, and no constant of this type can be named
+/// outside of this module.
 #[doc(hidden)]
-#[derive(Clone, Copy)]
 pub struct Ops(bindings::mmu_notifier_ops);
 
 mod private {
-    pub trait Sealed {}
+    use super::Ops;
+
+    /// Implemented for the pairs of a combination and a notifier that has its traits.
+    ///
+    /// With the parameter, as another crate may implement a foreign trait for a foreign type if a
+    /// parameter of the trait is its own.
+    pub trait Sealed<T> {
+        /// The callbacks, for the kernel.
+        const OPS: Ops;
+    }
 }
+use private::Sealed;
 
 /// Nothing but [`MmuNotifier::release`].
 pub struct ReleaseOnly;
@@ -287,12 +300,6 @@ pub struct TryRanges;
 pub struct SecondaryTlbs;
 /// [`Age`], and what `C` stands for.
 pub struct WithAge<C>(PhantomData<C>);
-
-impl private::Sealed for ReleaseOnly {}
-impl private::Sealed for Ranges {}
-impl private::Sealed for TryRanges {}
-impl private::Sealed for SecondaryTlbs {}
-impl<C: private::Sealed> private::Sealed for WithAge<C> {}
 
 /// Hears of ranges, and cannot object.
 ///
@@ -363,11 +370,13 @@ pub trait Age {
     fn test_young(&self, mm: &Mm, address: usize) -> bool;
 }
 
-impl<T: MmuNotifier> Callbacks<T> for ReleaseOnly {
+impl<T: MmuNotifier> Callbacks<T> for ReleaseOnly {}
+impl<T: MmuNotifier> Sealed<T> for ReleaseOnly {
     const OPS: Ops = Ops(pin_init::zeroed());
 }
 
-impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {
+impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {}
+impl<T: MmuNotifier + InvalidateRanges> Sealed<T> for Ranges {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         invalidate_range_start: if T::HAS_INVALIDATE_RANGE_START {
             Some(Subscribed::<T>::invalidate_range_start_callback)
@@ -383,21 +392,24 @@ impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {
     });
 }
 
-impl<T: MmuNotifier + TryInvalidateRanges> Callbacks<T> for TryRanges {
+impl<T: MmuNotifier + TryInvalidateRanges> Callbacks<T> for TryRanges {}
+impl<T: MmuNotifier + TryInvalidateRanges> Sealed<T> for TryRanges {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         invalidate_range_start: Some(Subscribed::<T>::try_invalidate_range_callback),
         ..pin_init::zeroed()
     });
 }
 
-impl<T: MmuNotifier + InvalidateSecondaryTlbs> Callbacks<T> for SecondaryTlbs {
+impl<T: MmuNotifier + InvalidateSecondaryTlbs> Callbacks<T> for SecondaryTlbs {}
+impl<T: MmuNotifier + InvalidateSecondaryTlbs> Sealed<T> for SecondaryTlbs {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         arch_invalidate_secondary_tlbs: Some(Subscribed::<T>::invalidate_secondary_tlbs_callback),
         ..pin_init::zeroed()
     });
 }
 
-impl<T: MmuNotifier + Age, C: Callbacks<T>> Callbacks<T> for WithAge<C> {
+impl<T: MmuNotifier + Age, C: Callbacks<T>> Callbacks<T> for WithAge<C> {}
+impl<T: MmuNotifier + Age, C: Callbacks<T>> Sealed<T> for WithAge<C> {
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         clear_flush_young: Some(Subscribed::<T>::clear_flush_young_callback),
         clear_young: Some(Subscribed::<T>::clear_young_callback),
@@ -420,7 +432,7 @@ pub(super) struct Subscribed<T> {
 impl<T: MmuNotifier> Subscribed<T> {
     pub(super) const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
         release: Some(Self::release_callback),
-        ..<T::Callbacks as Callbacks<T>>::OPS.0
+        ..<T::Callbacks as Sealed<T>>::OPS.0
     };
 
     /// One that is not registered.
@@ -441,6 +453,11 @@ impl<T: MmuNotifier> Subscribed<T> {
                 unsafe { (*slot).ops = ops };
             }),
         }? Error)
+    }
+
+    /// Leaves [`MmuNotifier::release`] out, if it was not called yet.
+    pub(super) fn set_released(&self) {
+        self.released.store(true, Relaxed);
     }
 
     /// What the kernel knows it by.
@@ -501,150 +518,219 @@ impl<T: MmuNotifier> Subscribed<T> {
         // SAFETY: By the function's contract.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         // The end of the address space and that of the registration may both come here, even at
-        // once.
+        // once. The kernel waits for both.
         if !this.released.xchg(true, Relaxed) {
             this.notifier.release(mm);
         }
     }
 }
 
+/// A notifier that is registered, in memory of its own.
+#[pin_data]
+#[repr(C)]
+struct Inner<T: MmuNotifier> {
+    #[pin]
+    head: Head,
+    #[pin]
+    subscribed: Subscribed<T>,
+}
+
 /// An [`MmuNotifier`] that is registered on an address space.
 ///
-/// Dropping it waits for callbacks that are running, and for an SRCU grace period: that may sleep,
-/// for some milliseconds. It must be dropped outside of its callbacks, and outside of the locks that
-/// they take.
+/// Dropping it does not wait: the notifier is removed and freed later, see
+/// [`Registration::unregister`].
+///
+/// # Context
+///
+/// May be dropped in any context but interrupts, and inside any callback.
 ///
 /// # Invariants
 ///
-/// `inner` is registered on its `mm` from the end of its initialisation until `attachment` is taken off
-/// its owner's list.
-#[pin_data(PinnedDrop)]
+/// `inner` is valid, and one of the references to its head is the registration's. It was registered,
+/// with callbacks of `T`, and is removed by the end of its module or after this was dropped.
 pub struct Registration<T: MmuNotifier> {
-    #[pin]
-    inner: Subscribed<T>,
-    #[pin]
-    attachment: Attachment,
+    inner: NonNull<Inner<T>>,
+    /// Invariant in `T`: the callbacks were chosen by it.
+    _type: PhantomData<*mut T>,
 }
 
-// SAFETY: A registration may be dropped on another thread than where it was made.
+// SAFETY: A registration may be dropped on another thread than that which has created it: the
+// notifier is `Send`.
 unsafe impl<T: MmuNotifier> Send for Registration<T> {}
 // SAFETY: A shared reference only gives the notifier, which is `Sync`.
 unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
 
 impl<T: MmuNotifier> Registration<T> {
-    const WHAT: &'static What = &What {
-        kind: "mmu_notifier",
-        name: type_name::<T>,
-        request: None,
-        end: Self::end,
-        discard: None,
-        release: None,
+    const WHAT: &'static What = &Head::what("mmu_notifier", type_name::<T>);
+
+    const KIND: &'static Kind = &Kind {
+        remove: Self::remove,
+        free: Self::free,
     };
 
-    /// Registers `notifier` on `mm`. Sleeps; takes the `mmap_lock` of `mm` for writing. The caller must
-    /// not hold it, not even for reading: this would wait for itself, as lockdep says.
+    /// Registers `notifier` on `mm`.
     ///
     /// Callbacks may come before this has returned.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps. Takes the `mmap_lock` of `mm` for writing, and the lock of each of
+    /// its VMAs. The caller must hold none of them, and must not be in a callback of a notifier.
     ///
     /// # Errors
     ///
     /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EINTR`] if a signal is pending;
+    /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
+    /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing;
+    /// * [`EBUSY`] if the lock of a VMA, or for a kernel thread the `mmap_lock`, was not free for ten
+    ///   seconds;
     /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
     ///   Tether.
     ///
-    /// C: `mmu_notifier_register()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
+    /// C: `__mmu_notifier_register()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_register")]
     pub fn new<'a, E>(
         mm: &'a MmWithUser,
         notifier: impl PinInit<T, E> + 'a,
-    ) -> impl PinInit<Self, Error> + 'a
+    ) -> impl Init<Self, Error> + 'a
     where
         Error: From<E>,
         E: 'a,
     {
-        pin_init::pin_init_scope(move || {
-            let owner = Owner::of(Self::end as *const ())?;
-            Ok::<_, Error>(
-                try_pin_init!(Self {
-                    inner <- Subscribed::new(notifier, &Subscribed::<T>::OPS),
-                    attachment <- Attachment::new(owner, Self::WHAT),
-                }? Error)
-                .pin_chain(move |this| {
-                    // SAFETY: Its drop detaches it first, and it is pinned.
-                    unsafe { register(&this.attachment, this.inner.subscription(), mm) }
-                }),
-            )
+        in_place(move || {
+            let owner = Owner::of(Self::remove as *const ())?;
+            let space = SpaceRef::get(mm)?;
+            let inner = KBox::<Inner<T>>::pin_init::<Error>(
+                try_pin_init!(Inner {
+                    head <- Head::new(owner, Self::WHAT, Self::KIND, space),
+                    subscribed <- Subscribed::new(notifier, &Subscribed::<T>::OPS),
+                }? Error),
+                GFP_KERNEL_ACCOUNT,
+            )?;
+            // SAFETY: The subscription is pinned, has its functions, and is not registered. If this
+            // succeeds it stays until it was removed, as the head is freed after that.
+            unsafe { register(&inner.head, inner.subscribed.subscription(), mm) }?;
+            // INVARIANT: It was registered just now, with callbacks of `T`; the handle's reference is
+            // counted from the beginning.
+            //
+            // SAFETY: It stays pinned, behind the pointer.
+            Ok(Self {
+                inner: NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(inner) })),
+                _type: PhantomData,
+            })
         })
+    }
+
+    #[inline]
+    fn inner(&self) -> &Inner<T> {
+        // SAFETY: By the type's invariants.
+        unsafe { self.inner.as_ref() }
     }
 
     /// The notifier.
     pub fn notifier(&self) -> &T {
-        &self.inner.notifier
+        &self.inner().subscribed.notifier
     }
 
     /// Whether `mm` is the address space that it is registered on. A child of its process, and a
     /// program that this executes, have others.
     pub fn is_on(&self, mm: &Mm) -> bool {
-        // SAFETY: The subscription is valid. Its `mm` was set before this could be borrowed.
-        let own = unsafe { (*self.inner.subscription.get()).mm };
-        core::ptr::eq(own, mm.as_raw())
+        core::ptr::eq(self.inner().head.space().mm().as_raw(), mm.as_raw())
+    }
+
+    /// Removes the notifier, and waits until it was removed and dropped.
+    ///
+    /// # Context
+    ///
+    /// Process context; sleeps, for some milliseconds at least. Must not be called in a callback of a
+    /// notifier, nor with locks held that a callback takes.
+    ///
+    /// # Errors
+    ///
+    /// * [`ENODEV`] if the end of the module has removed it;
+    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
+    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later.
+    ///
+    /// C: `mmu_notifier_unregister()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
+    #[doc(alias = "mmu_notifier_unregister")]
+    pub fn unregister(self) -> Result {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not used
+        // again, as the drop is left out.
+        unsafe { this.inner().head.unregister() }
     }
 
     /// # Safety
     ///
-    /// As [`What::end`] says.
-    unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: The attachment is in a registration, which is valid until it was ended.
-        let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
-        // SAFETY: It is registered, by the type's invariants: the owner's end has taken it off its list just
-        // now. This is not called inside a callback.
-        unsafe { unregister(this.inner.subscription()) };
+    /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
+    unsafe fn remove(head: NonNull<Head>) {
+        // SAFETY: By the function's contract.
+        let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
+        // SAFETY: By the function's contract it is registered, and this is no callback.
+        unsafe { unregister(&inner.head, inner.subscribed.subscription()) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`Kind::free`] says, for the head of an `Inner<T>`.
+    unsafe fn free(head: NonNull<Head>) {
+        // SAFETY: By the function's contract nothing uses it any more; `new()` has leaked it from a
+        // box.
+        drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
 }
 
-/// Registers a subscription on `mm`, and attaches what it is in. As what follows, it does not depend on a
-/// notifier's type, so that it is not compiled for each.
+impl<T: MmuNotifier> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not used
+        // again.
+        unsafe { self.inner().head.drop_handle() };
+    }
+}
+
+/// An initialiser that calls `make`, and writes its result.
+pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Error> {
+    let write = |slot: *mut T| {
+        let made = make()?;
+        // SAFETY: `slot` is valid for writes, by the contract of `init_from_closure`.
+        unsafe { slot.write(made) };
+        Ok(())
+    };
+    // SAFETY: `slot` is initialised if the closure succeeds, and not touched if it fails. What is
+    // written may be moved.
+    unsafe { pin_init::init_from_closure(write) }
+}
+
+/// Registers a subscription on `mm`, and attaches its head. Not generic, so that it is compiled once.
 ///
 /// # Safety
 ///
-/// It must have its functions, not be registered, and stay valid, as the attachment must, until that was taken off
-/// its owner's list and this was unregistered.
+/// The subscription must have its functions, not be registered, and stay valid, as the head must,
+/// until it was removed.
 #[inline(never)]
 pub(super) unsafe fn register(
-    attachment: &Attachment,
+    head: &Head,
     subscription: *mut bindings::mmu_notifier,
     mm: &MmWithUser,
 ) -> Result {
-    // SAFETY: By the function's contract. The address space has users, for as long as the borrow.
-    let register =
-        || to_result(unsafe { bindings::mmu_notifier_register(subscription, mm.as_raw()) });
-    // SAFETY: By the function's contract.
-    unsafe { attachment.attach(register) }
+    // SAFETY: By the function's contract the subscription may be registered.
+    let register = || unsafe { head.space().register(mm, subscription) };
+    // SAFETY: By the function's contract the head, and with it the attachment, stays valid until it
+    // was removed, which is after it was detached, or released.
+    unsafe { head.attachment().attach(register) }
 }
 
-/// Unregisters a subscription, and waits for what is running.
+/// Unregisters a subscription, and waits for running callbacks.
 ///
 /// # Safety
 ///
-/// It must be registered, and its attachment have been taken off its owner's list just now. Not inside a
-/// callback, which would wait for itself.
-pub(super) unsafe fn unregister(subscription: *mut bindings::mmu_notifier) {
-    // SAFETY: By the function's contract; it has grabbed its `mm`.
-    unsafe { bindings::mmu_notifier_unregister(subscription, (*subscription).mm) };
-}
-
-/// Likewise, unless the owner's end was earlier, or attaching it had failed.
-///
-/// # Safety
-///
-/// `subscription` and `attachment` must be those of one registration. Not inside a callback.
-#[inline(never)]
-unsafe fn unregister_attached(attachment: &Attachment, subscription: *mut bindings::mmu_notifier) {
-    if let Some(_entered) = attachment.detach() {
-        // SAFETY: It was attached, so that it is registered; it was taken off the list just now.
-        unsafe { unregister(subscription) };
-    }
+/// It must be registered, by [`register`] with `head`, and not be unregistered by others. Not inside
+/// a callback, which would wait for itself.
+pub(super) unsafe fn unregister(head: &Head, subscription: *mut bindings::mmu_notifier) {
+    head.set_ended();
+    // SAFETY: By the function's contract it is registered, on the address space of the head, which
+    // keeps that.
+    unsafe { bindings::mmu_notifier_unregister(subscription, head.space().mm().as_raw()) };
 }
 
 impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
@@ -763,14 +849,5 @@ impl<T: MmuNotifier + Age> Subscribed<T> {
         // SAFETY: By the function's contract.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.test_young(mm, address)
-    }
-}
-
-#[pinned_drop]
-impl<T: MmuNotifier> PinnedDrop for Registration<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Both are this registration's. This is not called inside a callback, as the type's
-        // documentation asks, which would hang.
-        unsafe { unregister_attached(&self.attachment, self.inner.subscription()) };
     }
 }

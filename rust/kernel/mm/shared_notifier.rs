@@ -13,8 +13,8 @@
 //!        |                          | yes                              |
 //!        +<-------------------------+<---------------------------------+
 //!
-//!   the last Shared is dropped --> no callback begins any more --> those that run have returned
-//!        (does not wait)                (SRCU)                          |
+//!   the last Shared is dropped --> a work item removes it, and waits for running callbacks
+//!        (does not wait)                                            |
 //!                                        the notifier is dropped, where that may sleep
 //! ```
 //!
@@ -25,7 +25,7 @@
 //! * `release` is called when the address space ends, and not because the last [`Shared`] was
 //!   dropped: what is to be done then belongs into `drop`.
 //! * The module of a notifier waits, when it goes, until the notifiers that it has dropped are gone. One
-//!   whose [`Shared`] was leaked is unregistered then, and not dropped.
+//!   whose [`Shared`] was leaked is unregistered then, and not dropped until the last [`Shared`] is.
 //! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
 //! # Examples
@@ -80,6 +80,11 @@ use super::{
         MmuNotifier,
         Subscribed, //
     },
+    space::{
+        self,
+        Kind,
+        SpaceRef, //
+    },
     Mm,
     MmWithUser, //
 };
@@ -94,8 +99,6 @@ use crate::{
     },
     tether::{
         list_head,
-        Attachment,
-        Entered,
         Owner,
         What, //
     },
@@ -106,10 +109,8 @@ use core::{
         type_name,
         TypeId, //
     },
-    cell::{
-        Cell,
-        UnsafeCell, //
-    },
+    cell::Cell,
+    marker::PhantomData,
     ops::Deref,
     ptr::{
         self,
@@ -206,15 +207,16 @@ impl Bucket {
 ///
 /// # Invariants
 ///
-/// * It is at the beginning of an [`Inner`], and `free` is that one's. Its subscription follows.
+/// * It is at the beginning of an [`Inner`], and `base` is that one's head.
 /// * `refs`, `ended` and `links` change under the lock of `bucket`. `refs` is not zero as long as
 ///   `links` are in its list, which they are not if it was `ended`.
-/// * `entered` is set by who has dropped the last reference, and taken by who frees the memory.
+/// * All [`Shared`] have the handle's reference to `base` together. It is dropped when `refs` becomes
+///   zero.
 #[pin_data]
 #[repr(C)]
 struct Head {
     #[pin]
-    attachment: Attachment,
+    base: space::Head,
     bucket: &'static Bucket,
     #[pin]
     links: Opaque<bindings::list_head>,
@@ -222,65 +224,25 @@ struct Head {
     refs: Cell<u32>,
     /// Its module goes.
     ended: Cell<bool>,
-    entered: UnsafeCell<Option<Entered>>,
-    /// Frees it, where that may sleep.
-    #[pin]
-    reaper: Opaque<bindings::work_struct>,
-    free: unsafe fn(NonNull<Head>),
 }
 
 impl Head {
-    /// One with a reference, that nobody finds yet.
+    /// Creates one with a reference, which is not in the table.
     fn new(
         owner: &'static Owner,
         what: &'static What,
+        kind: &'static Kind,
         key: Key,
-        free: unsafe fn(NonNull<Head>),
+        space: SpaceRef,
     ) -> impl PinInit<Self> {
-        // SAFETY: It is initialised then, which does not fail, and is pinned by who asks for this.
-        unsafe {
-            pin_init::pin_init_from_closure(move |slot| {
-                Self::init(slot, owner, what, key, free);
-                Ok(())
-            })
-        }
-    }
-
-    /// Makes one in `slot`; compiled once.
-    ///
-    /// # Safety
-    ///
-    /// As of [`pin_init::raw_init`].
-    #[inline(never)]
-    unsafe fn init(
-        slot: *mut Self,
-        owner: &'static Owner,
-        what: &'static What,
-        key: Key,
-        free: unsafe fn(NonNull<Head>),
-    ) {
-        let init = pin_init!(Self {
-            attachment <- Attachment::new(owner, what),
+        pin_init!(Self {
+            base <- space::Head::new(owner, what, kind, space),
             bucket: Bucket::of(key.mm),
             links <- list_head(),
             key,
             refs: Cell::new(1),
             ended: Cell::new(false),
-            entered: UnsafeCell::new(None),
-            reaper <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
-                // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { bindings::tether_init_work(slot, Some(reap)) };
-            }),
-            free,
-        });
-        // SAFETY: By the function's contract.
-        unsafe { pin_init::raw_init(slot, init) };
-    }
-
-    /// What the kernel knows it by.
-    fn subscription(&self) -> *mut bindings::mmu_notifier {
-        // By the type's invariants it follows.
-        ptr::from_ref(self).wrapping_add(1).cast_mut().cast()
+        })
     }
 
     /// Looks for the one with this key, and takes a reference to it.
@@ -322,43 +284,25 @@ impl Head {
         last
     }
 
-    /// The owner's end has found it: who has references has leaked them.
-    ///
-    /// # Safety
-    ///
-    /// As [`What::end`] says.
-    unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of a `Head`.
-        let this = unsafe { &*attachment.cast::<Self>() };
-        {
-            let _guard = this.bucket.lock.lock();
-            // INVARIANT: Nobody finds it any more.
-            this.ended.set(true);
-            this.withdraw();
-        }
-        // SAFETY: It is registered, as its attachment was in the list until now; this is no callback.
-        unsafe { unregister(this.subscription()) };
+    /// Takes it out of the table, as it is being removed. Returns whether it is still used.
+    fn set_ended(&self) -> bool {
+        let _guard = self.bucket.lock.lock();
+        // INVARIANT: It is taken off the list, so that it is not found any more.
+        self.ended.set(true);
+        self.withdraw();
+        self.refs.get() != 0
     }
 
-    /// Drops a reference, and with the last one the notifier, later.
+    /// Drops a reference. With the last one, the notifier is removed and dropped later.
     ///
     /// # Safety
     ///
     /// The reference must be the caller's, and not be used again.
     #[inline(never)]
     unsafe fn drop_reference(&self) {
-        if !self.put() {
-            return;
-        }
-        // If its owner's end was earlier, then it is leaked.
-        if let Some(entered) = self.attachment.try_detach() {
-            // SAFETY: Nobody else has it any more.
-            unsafe { *self.entered.get() = Some(entered) };
-            // Does not wait: `free_later` is called when nothing is running any more.
-            //
-            // SAFETY: It is registered, with one user, as it was in the list until now, and stays valid until
-            // it is freed by way of `free_later`.
-            unsafe { bindings::mmu_notifier_put(self.subscription()) };
+        if self.put() {
+            // SAFETY: That was the last one of those that have the handle's reference together.
+            unsafe { self.base.drop_handle() };
         }
     }
 }
@@ -373,48 +317,20 @@ struct Inner<T> {
     subscribed: Subscribed<T>,
 }
 
-/// What the kernel calls when no callback is running any more; it must not sleep here.
-///
-/// In text that never goes away, as is [`reap`]: the notifier's module may go when that has run.
-///
-/// # Safety
-///
-/// `subscription` must be that of an [`Inner`], the last reference to which was dropped.
-#[inline(never)]
-unsafe extern "C" fn free_later(subscription: *mut bindings::mmu_notifier) {
-    // SAFETY: The head is just before it, by the invariants of `Head`.
-    let head = unsafe { &*subscription.cast::<Head>().sub(1) };
-    // SAFETY: The work was initialised, and is queued once.
-    unsafe { bindings::tether_queue_unbound_work(head.reaper.get()) };
-}
-
-/// Drops the notifier.
-///
-/// # Safety
-///
-/// `work` must be the reaper of a [`Head`], and be run once, after [`free_later`].
-#[inline(never)]
-unsafe extern "C" fn reap(work: *mut bindings::work_struct) {
-    let field = Opaque::cast_from(work).cast_mut();
-    // SAFETY: By the function's contract.
-    let head = unsafe { NonNull::new_unchecked(container_of!(field, Head, reaper)) };
-    // SAFETY: Who has dropped the last reference has left this to us. It keeps the module.
-    let entered = unsafe { (*head.as_ref().entered.get()).take() };
-    // SAFETY: Nobody has the notifier any more.
-    unsafe { (head.as_ref().free)(head) };
-    drop(entered);
-}
-
 /// A reference to the notifier of type `T` on an address space.
 ///
-/// Dropping it never waits: it may be dropped inside the notifier's own callbacks, and where one must
-/// not sleep, but not in an interrupt.
+/// # Context
+///
+/// Dropping it does not wait. It may be dropped in any context but interrupts, and inside any
+/// callback.
 ///
 /// # Invariants
 ///
 /// It is counted in `refs` of the head.
 pub struct Shared<T: SharedNotifier> {
     inner: NonNull<Inner<T>>,
+    /// Invariant in `T`: the callbacks were chosen by it.
+    _type: PhantomData<*mut T>,
 }
 
 // SAFETY: A reference gives the notifier, which is `Sync`, and may be dropped anywhere, with the notifier,
@@ -424,42 +340,28 @@ unsafe impl<T: SharedNotifier> Send for Shared<T> {}
 unsafe impl<T: SharedNotifier> Sync for Shared<T> {}
 
 impl<T: SharedNotifier> Shared<T> {
-    const WHAT: &'static What = &What {
-        kind: "shared_notifier",
-        name: type_name::<T>,
-        request: None,
-        end: Head::end,
-        discard: None,
-        release: None,
-    };
+    const WHAT: &'static What = &space::Head::what("shared_notifier", type_name::<T>);
 
-    const OPS: bindings::mmu_notifier_ops = bindings::mmu_notifier_ops {
-        free_notifier: Some(free_later),
-        ..Subscribed::<T>::OPS
+    const KIND: &'static Kind = &Kind {
+        remove: Self::remove,
+        free: Self::free,
     };
 
     /// Returns the notifier of this type on `mm`, or makes it, registers it, and returns it.
     ///
-    /// Sleeps if it has to be made; takes the `mmap_lock` of `mm` for writing then, which the caller must
-    /// not hold, not even for reading.
+    /// # Context
+    ///
+    /// Process context. If it has to be made, this sleeps, and takes the locks that
+    /// [`Registration::new`](super::mmu_notifier::Registration::new) takes.
     ///
     /// # Errors
     ///
-    /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EINTR`] if a signal is pending;
-    /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to Tether;
-    /// * that of [`SharedNotifier::new`].
+    /// Those of [`Registration::new`](super::mmu_notifier::Registration::new), and of
+    /// [`SharedNotifier::new`].
     ///
     /// C: `mmu_notifier_get()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_get")]
     pub fn get(mm: &MmWithUser) -> Result<Self> {
-        // `free_later` finds the head by its size.
-        const {
-            assert!(
-                core::mem::offset_of!(Inner<T>, subscribed) == size_of::<Head>(),
-                "a shared notifier must not have a larger alignment than a pointer"
-            )
-        };
         let owner = Owner::of(Self::free as *const ())?;
         let key = Key {
             mm: mm.as_raw(),
@@ -476,21 +378,25 @@ impl<T: SharedNotifier> Shared<T> {
     /// Makes one, unless somebody else is quicker.
     #[cold]
     fn make(mm: &MmWithUser, owner: &'static Owner, key: Key) -> Result<Self> {
+        let space = SpaceRef::get(mm)?;
         let made = KBox::pin_init(
             try_pin_init!(Inner {
                 // INVARIANT: It is at the beginning of an `Inner<T>`.
-                head <- Head::new(owner, Self::WHAT, key, Self::free),
-                subscribed <- Subscribed::new(T::new(mm)?, &Self::OPS),
+                head <- Head::new(owner, Self::WHAT, Self::KIND, key, space),
+                subscribed <- Subscribed::new(T::new(mm)?, &Subscribed::<T>::OPS),
             }? Error),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: It is pinned. From here on it is freed by who has taken it off the list, and then unregistered it,
-        // or not at all.
-        unsafe { register(&made.head.attachment, made.head.subscription(), mm) }?;
+        // SAFETY: The subscription is pinned, has its functions, and is not registered. If this
+        // succeeds it stays until it was removed, as the head is freed after that.
+        unsafe { register(&made.head.base, made.subscribed.subscription(), mm) }?;
         // SAFETY: It stays pinned, behind the pointer.
         let inner = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) }));
         // INVARIANT: The reference that it was made with.
-        let made = Self { inner };
+        let made = Self {
+            inner,
+            _type: PhantomData,
+        };
         // Somebody may have made another one meanwhile: the one that is found counts, for all.
         Ok(match made.inner().head.publish() {
             // SAFETY: As in `get`.
@@ -504,7 +410,10 @@ impl<T: SharedNotifier> Shared<T> {
     /// `head` must be that of an `Inner<T>`, and the caller own a reference to it.
     unsafe fn from_head(head: NonNull<Head>) -> Self {
         // INVARIANT: The reference is that of the caller.
-        Self { inner: head.cast() }
+        Self {
+            inner: head.cast(),
+            _type: PhantomData,
+        }
     }
 
     fn inner(&self) -> &Inner<T> {
@@ -517,13 +426,26 @@ impl<T: SharedNotifier> Shared<T> {
         ptr::eq(self.inner().head.key.mm, mm.as_raw())
     }
 
-    /// Drops the notifier, and frees it.
-    ///
     /// # Safety
     ///
-    /// `head` must be that of an `Inner<T>` that nobody has any more.
-    unsafe fn free(head: NonNull<Head>) {
-        // SAFETY: By the function's contract; it was a box.
+    /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
+    unsafe fn remove(head: NonNull<space::Head>) {
+        // SAFETY: By the function's contract.
+        let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
+        if !inner.head.set_ended() {
+            // `release` is not called because the last reference was dropped.
+            inner.subscribed.set_released();
+        }
+        // SAFETY: By the function's contract it is registered, and this is no callback.
+        unsafe { unregister(&inner.head.base, inner.subscribed.subscription()) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`Kind::free`] says, for the head of an `Inner<T>`.
+    unsafe fn free(head: NonNull<space::Head>) {
+        // SAFETY: By the function's contract nothing uses it any more; `make()` has leaked it from a
+        // box.
         drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
 }

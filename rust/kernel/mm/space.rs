@@ -1,0 +1,870 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Address spaces with notifiers: registering them killably, and freeing them later.
+//!
+//! Each address space with a registration of Tether's has one [`Space`]. It keeps the `mm_struct`
+//! (`mmgrab()`), knows whether the kernel's interval tree has been set up, and has the list of
+//! registrations that were dropped and are to be removed and freed.
+//!
+//! Dropping a registration does not wait: the kernel's functions that remove a notifier wait for
+//! running callbacks, so that a drop inside a callback would wait for itself. The drop puts the
+//! [`Head`] of the registration on the list of its [`Space`], and a work item removes and frees it.
+//! The list is per address space, so that a slow callback on one address space does not delay
+//! another one. The owner of the registration is kept entered until the memory was freed, hence the
+//! end of its module waits for this.
+
+use super::{
+    virt::VmaRef,
+    Mm,
+    MmWithUser, //
+};
+use crate::{
+    bindings,
+    container_of,
+    error::to_result,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        SetOnce,
+        SpinLock, //
+    },
+    task::Task,
+    tether::{
+        list_head,
+        read_once,
+        Attachment,
+        Entered,
+        Owner,
+        What, //
+    },
+    time::{
+        delay::fsleep,
+        msecs_to_jiffies,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+    types::Opaque, //
+};
+use core::{
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+
+/// For how long a kernel thread waits where a task of a user would be killed, and where a caller has
+/// given no limit.
+const KERNEL_THREAD_LIMIT: Delta = Delta::from_secs(10);
+
+/// A wait that can be killed, stopped, or limited.
+///
+/// A task of a user ends it by a fatal signal. A kernel thread gets no signals: a request to stop it,
+/// or the limit, ends its wait.
+pub(super) struct Patience {
+    begun: Instant<Monotonic>,
+    limit: Option<Delta>,
+    kernel_thread: bool,
+}
+
+/// Whether the current task is a kernel thread.
+pub(super) fn is_kernel_thread() -> bool {
+    // SAFETY: The current task is valid, and its `flags` are only written by itself.
+    unsafe { (*Task::current_raw()).flags & bindings::PF_KTHREAD != 0 }
+}
+
+impl Patience {
+    /// Begins a wait of the current task. A kernel thread without `limit` waits for ten seconds.
+    pub(super) fn new(limit: Option<Delta>) -> Self {
+        let kernel_thread = is_kernel_thread();
+        Self {
+            begun: Instant::now(),
+            limit: limit.or(kernel_thread.then_some(KERNEL_THREAD_LIMIT)),
+            kernel_thread,
+        }
+    }
+
+    /// Whether the wait has a limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Whether the wait may go on.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] if the time is up.
+    #[cold]
+    pub(super) fn check(&self) -> Result {
+        let task = Task::current_raw();
+        let interrupted = if self.kernel_thread {
+            // SAFETY: The current task is valid, and a kernel thread.
+            unsafe { bindings::signal_pending(task) != 0 || bindings::kthread_should_stop() }
+        } else {
+            // SAFETY: The current task is valid.
+            unsafe { bindings::fatal_signal_pending(task) != 0 }
+        };
+        if interrupted {
+            return Err(EINTR);
+        }
+        if self
+            .limit
+            .is_some_and(|limit| self.begun.elapsed() >= limit)
+        {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Sleeps for a millisecond, if the wait may go on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Patience::check`].
+    #[cold]
+    pub(super) fn pause(&self) -> Result {
+        self.check()?;
+        fsleep(Delta::from_millis(1));
+        Ok(())
+    }
+}
+
+/// The write lock of an address space, and those of its VMAs.
+struct AllLocked<'a>(&'a MmWithUser);
+
+impl<'a> AllLocked<'a> {
+    /// Takes the `mmap_lock` for writing, and the lock of each VMA, so that
+    /// `mm_take_all_locks()`, which cannot be killed and holds a mutex of the whole machine, does
+    /// not wait for readers of VMAs.
+    fn take(mm: &'a MmWithUser) -> Result<Self> {
+        let patience = Patience::new(Some(KERNEL_THREAD_LIMIT));
+        // SAFETY: The address space is valid. This only compares the owner to the current task.
+        if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
+            return Err(EDEADLK);
+        }
+        if patience.kernel_thread {
+            // SAFETY: The address space is valid.
+            while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
+                patience.pause()?;
+            }
+        } else {
+            // SAFETY: The address space is valid, and the current task does not hold its lock for
+            // writing.
+            let ret = unsafe { bindings::mmap_write_lock_killable(mm.as_raw()) };
+            if ret != 0 {
+                return Err(EINTR);
+            }
+        }
+        let locked = Self(mm);
+        let mut address = 0;
+        loop {
+            // SAFETY: The `mmap_lock` is held.
+            let vma = unsafe { bindings::find_vma(mm.as_raw(), address) };
+            if vma.is_null() {
+                return Ok(locked);
+            }
+            // A task that holds the lock of a VMA while it registers waits for itself here, until
+            // the limit.
+            //
+            // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
+            while unsafe { bindings::tether_vma_has_readers(vma) } {
+                patience.pause()?;
+            }
+            // SAFETY: The VMA is valid, and the `mmap_lock` is held for writing.
+            if unsafe { bindings::vma_start_write_killable(vma) } != 0 {
+                return Err(EINTR);
+            }
+            // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
+            address = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end };
+        }
+    }
+}
+
+impl Drop for AllLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `take()` has locked it in this task. This releases the locks of the VMAs, too.
+        unsafe { bindings::mmap_write_unlock(self.0.as_raw()) };
+    }
+}
+
+/// The `mmap_lock` of an address space, locked for reading.
+///
+/// # Invariants
+///
+/// It is locked by the task that has this.
+pub(super) struct ReadLocked<'a>(&'a MmWithUser);
+
+impl<'a> ReadLocked<'a> {
+    /// Takes the lock. If `patience` has a limit, this gives up with it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Patience::check`].
+    pub(super) fn take(mm: &'a MmWithUser, patience: &Patience) -> Result<Self> {
+        if patience.limit.is_none() {
+            // SAFETY: The address space is valid.
+            if unsafe { bindings::mmap_read_lock_killable(mm.as_raw()) } != 0 {
+                return Err(EINTR);
+            }
+        } else {
+            // SAFETY: The address space is valid.
+            while !unsafe { bindings::mmap_read_trylock(mm.as_raw()) } {
+                patience.pause()?;
+            }
+        }
+        // INVARIANT: It was locked just now.
+        Ok(Self(mm))
+    }
+
+    /// The VMA that has `address`, or else the next one.
+    pub(super) fn find(&self, address: usize) -> Option<&VmaRef> {
+        // SAFETY: The `mmap_lock` is held, by the type's invariants.
+        let vma = unsafe { bindings::find_vma(self.0.as_raw(), address) };
+        // SAFETY: The VMA is valid, and does not change, while the `mmap_lock` is held.
+        (!vma.is_null()).then(|| unsafe { VmaRef::from_raw(vma) })
+    }
+
+    /// The kernel has unlocked it.
+    pub(super) fn was_unlocked(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for ReadLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: It is locked by this task, by the type's invariants.
+        unsafe { bindings::mmap_read_unlock(self.0.as_raw()) };
+    }
+}
+
+/// The spaces of some address spaces.
+///
+/// # Invariants
+///
+/// `list` is a list of the `links` of [`Space`]s, which are valid while they are in the list. It is
+/// only touched with `lock` held.
+#[pin_data]
+struct Bucket {
+    #[pin]
+    lock: SpinLock<()>,
+    #[pin]
+    list: Opaque<bindings::list_head>,
+}
+
+// SAFETY: By the type's invariants the list is only touched with the lock held.
+unsafe impl Send for Bucket {}
+// SAFETY: By the type's invariants the list is only touched with the lock held.
+unsafe impl Sync for Bucket {}
+
+const BUCKETS: usize = 64;
+
+/// All spaces, by the address of their `mm_struct`.
+static TABLE: SetOnce<Pin<KBox<[Bucket; BUCKETS]>>> = SetOnce::new();
+
+/// Creates the table, once, before any driver can register a notifier.
+pub(crate) fn init() -> Result {
+    let table = KBox::pin_init(
+        pin_init::pin_init_array_from_fn(|_| {
+            pin_init!(Bucket {
+                lock <- new_spinlock!((), "tether::space"),
+                list <- list_head(),
+            })
+        }),
+        GFP_KERNEL,
+    )?;
+    TABLE.populate(table);
+    Ok(())
+}
+
+/// An address space with registrations.
+///
+/// # Invariants
+///
+/// * `refs` counts the [`SpaceRef`]s, and only changes with the lock of `bucket` held. `links` are in
+///   the list of `bucket` while it is not zero.
+/// * `dead` is a list of heads, linked by `next`, whose handles were dropped. Each holds a
+///   [`SpaceRef`]. Whenever it becomes non-empty `work` is queued, and each run of the work item
+///   empties it once.
+#[pin_data]
+pub(super) struct Space {
+    mm: ARef<Mm>,
+    bucket: &'static Bucket,
+    refs: Cell<usize>,
+    /// Whether the kernel has an interval tree for this address space, which it keeps.
+    has_tree: Atomic<bool>,
+    dead: Atomic<*const Head>,
+    #[pin]
+    links: Opaque<bindings::list_head>,
+    #[pin]
+    work: Opaque<bindings::work_struct>,
+}
+
+impl Bucket {
+    fn of(mm: *const bindings::mm_struct) -> &'static Self {
+        match TABLE.as_ref() {
+            Some(table) => &table[mm as usize / size_of::<bindings::mm_struct>() % BUCKETS],
+            // `init()` has populated it.
+            None => unreachable!(),
+        }
+    }
+
+    /// Finds the space of `mm`, and takes a reference to it. The lock must be held.
+    #[inline]
+    fn find(&self, mm: *const bindings::mm_struct) -> Option<SpaceRef> {
+        let list = self.list.get();
+        // SAFETY: The head is initialised, and the lock is held.
+        let mut links = unsafe { (*list).next };
+        while !ptr::eq(links, list) {
+            let field = Opaque::cast_from(links).cast_mut();
+            // SAFETY: By the type's invariants the entry is in a `Space`, which is valid.
+            let space = unsafe { &*container_of!(field, Space, links) };
+            if ptr::eq(space.mm.as_raw(), mm) {
+                space.refs.set(space.refs.get() + 1);
+                // INVARIANT: The reference was counted just now, with the lock held.
+                return Some(SpaceRef(NonNull::from(space)));
+            }
+            // SAFETY: The entry is in the list, which does not change while the lock is held.
+            links = unsafe { (*links).next };
+        }
+        None
+    }
+}
+
+/// A reference to a [`Space`].
+///
+/// # Invariants
+///
+/// It is counted in `refs` of the space.
+pub(super) struct SpaceRef(NonNull<Space>);
+
+impl SpaceRef {
+    /// Finds the space of `mm`, or creates it. May sleep.
+    #[inline]
+    pub(super) fn get(mm: &MmWithUser) -> Result<Self> {
+        let bucket = Bucket::of(mm.as_raw());
+        let found = {
+            let _guard = bucket.lock.lock();
+            bucket.find(mm.as_raw())
+        };
+        match found {
+            Some(space) => Ok(space),
+            None => Self::create(mm, bucket),
+        }
+    }
+
+    #[cold]
+    fn create(mm: &MmWithUser, bucket: &'static Bucket) -> Result<Self> {
+        let without_users: &Mm = mm;
+        let space = KBox::pin_init(
+            pin_init!(Space {
+                mm: ARef::from(without_users),
+                bucket,
+                refs: Cell::new(1),
+                has_tree: Atomic::new(false),
+                dead: Atomic::new(ptr::null()),
+                links <- list_head(),
+                work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::tether_init_work(slot, Some(free_dead)) };
+                }),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let _guard = bucket.lock.lock();
+        if let Some(other) = bucket.find(mm.as_raw()) {
+            return Ok(other);
+        }
+        // SAFETY: Both are initialised, the entry is in no list, and the lock is held.
+        unsafe { bindings::list_add_tail(space.links.get(), bucket.list.get()) };
+        // INVARIANT: `refs` was initialised to one, for this reference.
+        //
+        // SAFETY: The space stays where it is: it is freed by the drop of the last reference.
+        Ok(Self(NonNull::from(KBox::leak(unsafe {
+            Pin::into_inner_unchecked(space)
+        }))))
+    }
+
+    /// The address space. Its users may be gone.
+    #[inline]
+    pub(super) fn mm(&self) -> &Mm {
+        &self.space().mm
+    }
+
+    #[inline]
+    fn space(&self) -> &Space {
+        // SAFETY: By the type's invariants the space is valid while there is a reference.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Registers `subscription` on the address space, which `mm` is.
+    ///
+    /// # Errors
+    ///
+    /// * [`ENOMEM`];
+    /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
+    /// * [`EDEADLK`] if the current task holds the `mmap_lock` of `mm` for writing;
+    /// * [`EBUSY`] if a lock of `mm` was not free for ten seconds.
+    ///
+    /// # Safety
+    ///
+    /// The subscription must have its functions, not be registered, and stay valid until it was
+    /// unregistered.
+    #[inline(never)]
+    pub(super) unsafe fn register(
+        &self,
+        mm: &MmWithUser,
+        subscription: *mut bindings::mmu_notifier,
+    ) -> Result {
+        let _locked = AllLocked::take(mm)?;
+        // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long as
+        // the borrow, and by the function's contract the subscription is valid and not registered.
+        to_result(unsafe { bindings::__mmu_notifier_register(subscription, mm.as_raw()) })
+    }
+
+    /// Inserts `subscription` into the interval tree of the address space, which `mm` is.
+    ///
+    /// The locks of the address space are only taken for the first one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SpaceRef::register`]; [`EOVERFLOW`] if the range is empty, or goes beyond the last
+    /// address.
+    ///
+    /// # Safety
+    ///
+    /// The subscription must be valid for writes and not be inserted; it, and `ops`, must stay valid
+    /// until the subscription was removed.
+    #[inline]
+    pub(super) unsafe fn insert(
+        &self,
+        mm: &MmWithUser,
+        subscription: *mut bindings::mmu_interval_notifier,
+        start: usize,
+        length: usize,
+        ops: *const bindings::mmu_interval_notifier_ops,
+    ) -> Result {
+        let ret = if read_once(&self.space().has_tree) {
+            // SAFETY: By the function's contract the subscription and its functions are valid. The
+            // address space has users for as long as the borrow.
+            unsafe {
+                bindings::mmu_interval_notifier_insert(
+                    subscription,
+                    mm.as_raw(),
+                    start,
+                    length,
+                    ops,
+                )
+            }
+        } else {
+            // SAFETY: By the function's contract.
+            unsafe { self.insert_first(mm, subscription, start, length, ops)? }
+        };
+        // `to_result()` is a call.
+        if ret == 0 {
+            Ok(())
+        } else {
+            Err(Error::from_errno(ret))
+        }
+    }
+
+    /// Inserts the first one, under the locks that this needs.
+    ///
+    /// # Safety
+    ///
+    /// As for [`SpaceRef::insert`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn insert_first(
+        &self,
+        mm: &MmWithUser,
+        subscription: *mut bindings::mmu_interval_notifier,
+        start: usize,
+        length: usize,
+        ops: *const bindings::mmu_interval_notifier_ops,
+    ) -> Result<c_int> {
+        let _locked = AllLocked::take(mm)?;
+        // SAFETY: The `mmap_lock` is held for writing; the rest is the function's contract.
+        let ret = unsafe {
+            bindings::mmu_interval_notifier_insert_locked(
+                subscription,
+                mm.as_raw(),
+                start,
+                length,
+                ops,
+            )
+        };
+        if ret == 0 {
+            self.space().has_tree.store(true, Relaxed);
+        }
+        Ok(ret)
+    }
+}
+
+impl Drop for SpaceRef {
+    fn drop(&mut self) {
+        let bucket = self.space().bucket;
+        {
+            let _guard = bucket.lock.lock();
+            let space = self.space();
+            let refs = space.refs.get() - 1;
+            space.refs.set(refs);
+            if refs != 0 {
+                return;
+            }
+            // SAFETY: The entry is in the list, as there was a reference, and the lock is held.
+            unsafe { bindings::tether_list_del_init(space.links.get()) };
+        }
+        // SAFETY: `create()` has leaked it from a box. The last reference was dropped, and it is not
+        // found any more. Its work item is not queued: the heads on its list hold references.
+        drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
+    }
+}
+
+/// How a registration is removed from the kernel and freed; a constant of its type.
+pub(super) struct Kind {
+    /// Removes it, and sets [`Head::set_ended`]: the kernel does not call it any more when this has
+    /// returned. Waits for running callbacks. Called once.
+    pub(super) remove: unsafe fn(NonNull<Head>),
+    /// Drops the notifier, and frees the memory. Called once, after `remove`.
+    pub(super) free: unsafe fn(NonNull<Head>),
+}
+
+/// What the removal of a registration is waited for by.
+#[pin_data]
+struct Removal {
+    #[pin]
+    done: Opaque<bindings::completion>,
+}
+
+// SAFETY: A completion may be used on any thread.
+unsafe impl Send for Removal {}
+// SAFETY: A completion may be used by several threads at once.
+unsafe impl Sync for Removal {}
+
+impl Removal {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                done <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::init_completion(slot) };
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn complete(&self) {
+        // SAFETY: The completion is initialised.
+        unsafe { bindings::complete_all(self.done.get()) };
+    }
+
+    /// Waits until the registration was removed and freed.
+    fn wait(&self) -> Result {
+        let patience = Patience::new(Some(KERNEL_THREAD_LIMIT));
+        loop {
+            // SAFETY: The completion is initialised.
+            let left = unsafe {
+                bindings::wait_for_completion_killable_timeout(
+                    self.done.get(),
+                    msecs_to_jiffies(100),
+                )
+            };
+            if left > 0 {
+                return Ok(());
+            }
+            patience.check()?;
+        }
+    }
+}
+
+/// The part of a registration that does not depend on its type.
+///
+/// # Invariants
+///
+/// * It is at the beginning of what `kind` is for, in memory of its own that `kind.free` frees.
+/// * `refs` counts the handle, and the list of its owner while the registration is attached. The one
+///   who drops the last reference, or has taken the attachment off its list, frees it.
+/// * `next`, `entered` and `removal` are written by the task that drops the handle, before the head is
+///   on the list of its space, and read by the work item of that.
+/// * `space` is set until the memory is freed.
+#[pin_data]
+#[repr(C)]
+pub(super) struct Head {
+    #[pin]
+    attachment: Attachment,
+    kind: &'static Kind,
+    space: UnsafeCell<Option<SpaceRef>>,
+    refs: Atomic<u32>,
+    ended: Atomic<bool>,
+    next: UnsafeCell<*const Head>,
+    entered: UnsafeCell<Option<Entered>>,
+    removal: UnsafeCell<Option<Arc<Removal>>>,
+}
+
+impl Head {
+    /// The `release` and `end` of [`What`], for all registrations.
+    pub(super) const fn what(kind: &'static str, name: fn() -> &'static str) -> What {
+        What {
+            kind,
+            name,
+            request: None,
+            end: Self::end,
+            discard: None,
+            release: Some(Self::release),
+        }
+    }
+
+    /// Creates the head of a registration that is not registered.
+    #[inline]
+    pub(super) fn new(
+        owner: &'static Owner,
+        what: &'static What,
+        kind: &'static Kind,
+        space: SpaceRef,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            attachment <- Attachment::new(owner, what),
+            kind,
+            space: UnsafeCell::new(Some(space)),
+            refs: Atomic::new(2),
+            ended: Atomic::new(false),
+            next: UnsafeCell::new(ptr::null()),
+            entered: UnsafeCell::new(None),
+            removal: UnsafeCell::new(None),
+        })
+    }
+
+    pub(super) fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// The address space that it is registered on.
+    #[inline]
+    pub(super) fn space(&self) -> &SpaceRef {
+        // SAFETY: By the type's invariants it is set, and does not change, until it is freed.
+        match unsafe { &*self.space.get() } {
+            Some(space) => space,
+            None => unreachable!(),
+        }
+    }
+
+    /// Whether it was removed, or is being removed.
+    #[inline]
+    pub(super) fn is_ended(&self) -> bool {
+        read_once(&self.ended)
+    }
+
+    /// Notes that it is being removed.
+    pub(super) fn set_ended(&self) {
+        self.ended.store(true, Release);
+    }
+
+    /// Drops the handle: the registration is removed and freed later.
+    ///
+    /// # Context
+    ///
+    /// Any but interrupts. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// The registration must have been attached. The caller owns the handle's reference, and must not
+    /// use the head again.
+    #[inline]
+    pub(super) unsafe fn drop_handle(&self) {
+        // SAFETY: By the function's contract.
+        unsafe { self.drop_handle_with(None) };
+    }
+
+    /// Drops the handle, and waits until the registration was removed and freed.
+    ///
+    /// # Errors
+    ///
+    /// * [`ENODEV`] if the end of its module has removed it;
+    /// * [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] after ten seconds;
+    ///   [`ENOMEM`]. The registration is then removed and freed later.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Head::drop_handle`].
+    pub(super) unsafe fn unregister(&self) -> Result {
+        let removal = match Removal::new() {
+            Ok(removal) => removal,
+            Err(error) => {
+                // SAFETY: By the function's contract.
+                unsafe { self.drop_handle() };
+                return Err(error);
+            }
+        };
+        // SAFETY: By the function's contract.
+        if unsafe { self.drop_handle_with(Some(removal.clone())) } {
+            removal.wait()
+        } else {
+            Err(ENODEV)
+        }
+    }
+
+    /// Returns whether it is removed by this, and not by the end of its module.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Head::drop_handle`].
+    #[inline(never)]
+    unsafe fn drop_handle_with(&self, removal: Option<Arc<Removal>>) -> bool {
+        let detached = self.attachment.try_detach();
+        let ours = detached.is_some();
+        let entered = match detached {
+            Some(entered) => entered,
+            None => {
+                if self.refs.fetch_sub(1u32, Full) != 1 {
+                    // The end of the module has the other reference, and frees it.
+                    return false;
+                }
+                // SAFETY: The code that drops the handle is the module's, and its end waits for
+                // this code.
+                unsafe { self.attachment.enter_ended() }
+            }
+        };
+        // SAFETY: The handle is dropped, and the head is not on the list yet: by the type's
+        // invariants only this task touches these.
+        unsafe {
+            *self.entered.get() = Some(entered);
+            *self.removal.get() = removal;
+        }
+        let space = self.space().0;
+        // SAFETY: The head holds a reference to its space, and is not freed before the work item has
+        // run, which is not queued for it before the exchange below.
+        let dead = unsafe { &(*space.as_ptr()).dead };
+        let mut first = dead.load(Relaxed);
+        loop {
+            // SAFETY: The head is not on the list yet.
+            unsafe { *self.next.get() = first };
+            match dead.cmpxchg(first, self, Full) {
+                Ok(_) => break,
+                Err(now) => first = now,
+            }
+        }
+        if first.is_null() {
+            // SAFETY: The list was empty, so that the work item does not take this head off, and
+            // with it the reference to the space, before it is queued here. It is initialised.
+            unsafe { bindings::tether_queue_unbound_work((*space.as_ptr()).work.get()) };
+        }
+        ours
+    }
+
+    /// Removes it, if that was not done, and frees it.
+    ///
+    /// # Safety
+    ///
+    /// There must be no reference to it but the caller's, which must not be used again.
+    unsafe fn finish(this: NonNull<Self>) {
+        let (kind, space, entered, removal) = {
+            // SAFETY: By the function's contract the head is valid.
+            let head = unsafe { this.as_ref() };
+            if !head.ended.load(Acquire) {
+                // SAFETY: It was registered, and not removed.
+                unsafe { (head.kind.remove)(this) };
+            }
+            // SAFETY: By the function's contract nothing else uses the head.
+            unsafe {
+                (
+                    head.kind,
+                    (*head.space.get()).take(),
+                    (*head.entered.get()).take(),
+                    (*head.removal.get()).take(),
+                )
+            }
+        };
+        // SAFETY: It was removed, and nothing else uses it. `kind` is in the module's memory, which
+        // stays: its end waits for `entered`, or has called this.
+        unsafe { (kind.free)(this) };
+        if let Some(removal) = removal {
+            removal.complete();
+        }
+        // The module may go from here on.
+        drop(entered);
+        // This may free the space, and the work item that runs.
+        drop(space);
+    }
+
+    /// The end of its module has found the registration: its handle was leaked, or is still in use.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::end`] says.
+    unsafe fn end(attachment: *const Attachment) {
+        let head = Self::of(attachment);
+        // SAFETY: The attachment is valid until `release`, as the list holds a reference. It was
+        // registered, and its handle does not remove it, as it was taken off the list.
+        unsafe { (head.as_ref().kind.remove)(head) };
+    }
+
+    /// Drops the reference of the owner's list.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::release`] says.
+    unsafe fn release(attachment: *const Attachment) {
+        let head = Self::of(attachment);
+        // SAFETY: The reference of the list keeps the head valid.
+        if unsafe { head.as_ref() }.refs.fetch_sub(1u32, Full) == 1 {
+            // SAFETY: That was the last reference.
+            unsafe { Self::finish(head) };
+        }
+    }
+
+    fn of(attachment: *const Attachment) -> NonNull<Self> {
+        // SAFETY: The attachment is at the beginning of a `Head`, as `repr(C)` says, and not null.
+        unsafe { NonNull::new_unchecked(attachment.cast::<Self>().cast_mut()) }
+    }
+}
+
+/// Removes and frees the registrations on a space that were dropped.
+///
+/// In text that stays: the last one that is freed may be all that keeps its module.
+///
+/// # Safety
+///
+/// `work` must be that of a [`Space`] whose list has become non-empty since the last call.
+#[inline(never)]
+unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
+    let field = Opaque::cast_from(work).cast_mut();
+    let mut dead = {
+        // SAFETY: By the function's contract. The heads on the list hold references.
+        let space = unsafe { &*container_of!(field, Space, work) };
+        space.dead.xchg(ptr::null(), Full)
+    };
+    // The oldest one first.
+    let mut first: *const Head = ptr::null();
+    while !dead.is_null() {
+        // SAFETY: The heads that were on the list are valid, and this task's.
+        let next = unsafe { (*dead).next.get() };
+        // SAFETY: As above.
+        unsafe {
+            let rest = *next;
+            *next = first;
+            first = dead;
+            dead = rest;
+        }
+    }
+    while let Some(head) = NonNull::new(first.cast_mut()) {
+        // SAFETY: The heads that were on the list are valid, and this task's.
+        first = unsafe { *head.as_ref().next.get() };
+        // SAFETY: Its handle was dropped, and it was taken off the list of its owner. With the last
+        // one the space may be freed, which is not used any more.
+        unsafe { Head::finish(head) };
+    }
+}
