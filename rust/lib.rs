@@ -14,7 +14,10 @@
 mod bindings;
 
 #[cfg(CONFIG_HMM_MIRROR)]
-pub(crate) use kernel::dma;
+pub(crate) use kernel::{
+    devres,
+    dma, //
+};
 pub(crate) use kernel::{
     alloc,
     cpu,

@@ -428,6 +428,14 @@ fn fault(mm: &MmWithUser, address: usize, wanted: [u64; 4]) -> Result<[u64; 4]> 
 
 /// A registration of any kind.
 trait Registered: Send {
+    /// Removes it, and waits for that.
+    fn unregister(&mut self) -> Result;
+
+    /// Calls `f` while its shadow is locked.
+    fn with_locked(&self, _f: &mut dyn FnMut() -> Result) -> Result {
+        Err(ENOENT)
+    }
+
     /// Has its lock for a while.
     fn hold(&self, _time: Delta) -> bool {
         false
@@ -439,19 +447,30 @@ trait Registered: Send {
     }
 }
 
-impl<const KIND: usize> Registered for Pin<KBox<IntervalRegistration<Notifier<KIND>>>>
+impl<const KIND: usize> Registered for Option<KBox<IntervalRegistration<Notifier<KIND>>>>
 where
     Notifier<KIND>: IntervalNotifier,
 {
+    fn unregister(&mut self) -> Result {
+        self.take()
+            .map_or(Ok(()), |it| KBox::into_inner(it).unregister())
+    }
+
+    fn with_locked(&self, f: &mut dyn FnMut() -> Result) -> Result {
+        self.as_ref().ok_or(ENOENT)?.shadow().with(|_| f())
+    }
+
     fn hold(&self, time: Delta) -> bool {
-        self.shadow().with(|_| fsleep(time));
-        true
+        self.with_locked(&mut || {
+            fsleep(time);
+            Ok(())
+        })
+        .is_ok()
     }
 
     fn read(&self, heard: &Heard, time: Delta) -> Result {
         let mut first = true;
-        IntervalRegistration::read(
-            self,
+        self.as_ref().ok_or(ENOENT)?.read(
             || {
                 heard.note(Count::LookedUp);
                 if core::mem::replace(&mut first, false) {
@@ -464,9 +483,14 @@ where
     }
 }
 
-impl<const KIND: usize> Registered for Pin<KBox<Registration<Notifier<KIND>>>> where
-    Notifier<KIND>: MmuNotifier
+impl<const KIND: usize> Registered for Option<KBox<Registration<Notifier<KIND>>>>
+where
+    Notifier<KIND>: MmuNotifier,
 {
+    fn unregister(&mut self) -> Result {
+        self.take()
+            .map_or(Ok(()), |it| KBox::into_inner(it).unregister())
+    }
 }
 
 /// An open file.
@@ -492,11 +516,11 @@ impl Device {
             heard: self.heard.clone(),
             mm: mm.as_raw() as usize,
         };
-        let registration = KBox::pin_init(Registration::new(mm, notifier), GFP_KERNEL)?;
+        let registration = KBox::init(Registration::new(mm, notifier), GFP_KERNEL)?;
         if !registration.is_on(mm) {
             return Err(EUCLEAN);
         }
-        self.keep(registration)
+        self.keep(Some(registration))
     }
 
     fn insert<const KIND: usize>(&self) -> Result
@@ -509,11 +533,11 @@ impl Device {
             heard: self.heard.clone(),
             mm: mm.as_raw() as usize,
         };
-        let registration = KBox::pin_init(
+        let registration = KBox::init(
             new_interval_notifier!(mm, 0, 1 << 47, notifier, 0),
             GFP_KERNEL,
         )?;
-        self.keep(registration)
+        self.keep(Some(registration))
     }
 
     fn keep(&self, registration: impl Registered + 'static) -> Result {
@@ -565,8 +589,10 @@ impl MiscDevice for Device {
                 _ => return Err(EINVAL),
             },
             UNREGISTER => {
-                let all = core::mem::replace(&mut *me.registered.lock(), KVec::new());
-                drop(all);
+                let mut all = core::mem::replace(&mut *me.registered.lock(), KVec::new());
+                for registered in &mut all {
+                    registered.unregister()?;
+                }
             }
             GET | GET_SELF => {
                 let task = current!();

@@ -886,8 +886,8 @@ impl MiscDevice for Device {
                 drop(old);
             }
             UNREGISTER => {
-                let old = me.registration.lock().take();
-                drop(old.ok_or(EINVAL)?);
+                let old = me.registration.lock().take().ok_or(EINVAL)?;
+                KBox::into_inner(Pin::into_inner(old)).unregister()?;
             }
             CANCEL => {
                 let task = match number {

@@ -16,8 +16,9 @@
 //! * What the device does with an address is its driver's to see to, as with any DMA: one that goes on
 //!   after [`MirrorDevice::invalidate`] has returned writes to memory that is somebody else's. An IOMMU
 //!   stops it, from when the page is unmapped.
-//! * The device is kept (`get_device()`), but not its driver: a mirror is to be unregistered
-//!   ([`DmaMirror::unregister`]) before that is unbound, as other mappings are.
+//! * The device is kept (`get_device()`). When it is unbound from its driver all pages are unmapped,
+//!   and nothing can be mapped any more ([`ENODEV`]), also if the mirror was leaked, or dropped but
+//!   not freed yet.
 //! * A page that the device may write is marked as dirty when it is unmapped.
 //!
 //! # Examples
@@ -96,8 +97,10 @@ use crate::{
         Device,
         DeviceContext, //
     },
+    devres::Devres,
     dma::DmaAddress,
     error::to_result,
+    new_mutex,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
@@ -105,7 +108,9 @@ use crate::{
     prelude::*,
     sync::{
         aref::ARef,
-        LockClassKey, //
+        Arc,
+        LockClassKey,
+        Mutex, //
     },
     time::Delta, //
 };
@@ -140,26 +145,121 @@ fn raw<C: DeviceContext>(dev: &Device<C>) -> *mut bindings::device {
     ptr::from_ref(dev).cast_mut().cast()
 }
 
-/// Where the device finds a page.
+/// The kernel's list of pages, and where the device finds them.
 ///
 /// # Invariants
 ///
-/// * `map` was allocated for `dev`, with a list for `addresses.len()` pages.
-/// * What is mapped in `map` is in `addresses`.
-struct Table {
-    dev: ARef<Device>,
+/// * `map` was allocated for the device, with a list for `addresses.len()` pages.
+/// * What is mapped in `map` is in `addresses`, and is a page that the process has mapped: its
+///   invalidation has not returned.
+struct Entries {
     map: bindings::hmm_dma_map,
     addresses: KVVec<DmaAddress>,
+}
+
+// SAFETY: There is nothing in it that belongs to a task.
+unsafe impl Send for Entries {}
+
+impl Entries {
+    /// What the kernel has of a page, if the page is in the list.
+    fn pfn(&mut self, index: usize) -> Option<&mut usize> {
+        // SAFETY: By the type's invariants the index is in the list.
+        (index < self.addresses.len()).then(|| unsafe { &mut *self.map.pfn_list.add(index) })
+    }
+
+    /// Maps a page, if it is in the list.
+    fn map(&mut self, dev: &Device, index: usize, pfn: Pfn) -> Result {
+        let entry = self.pfn(index).ok_or(EINVAL)?;
+        // If it is mapped already, it is the same page: else it would have been unmapped.
+        *entry = *entry & MAPPED | pfn.as_raw();
+        let mut address = 0;
+        // SAFETY: By the type's invariants; there is a page in the list.
+        let mapped = unsafe {
+            bindings::tether_hmm_dma_map_pfn(raw(dev), &mut self.map, index, &mut address)
+        };
+        if !mapped {
+            if let Some(entry) = self.pfn(index) {
+                *entry = 0;
+            }
+            return Err(EIO);
+        }
+        // INVARIANT: The address is that of the page.
+        self.addresses[index] = address;
+        Ok(())
+    }
+
+    /// Unmaps pages, those that are mapped.
+    fn unmap(&mut self, dev: &Device, first: usize, end: usize) {
+        for index in first..end.min(self.addresses.len()) {
+            let Some(&mut entry) = self.pfn(index) else {
+                continue;
+            };
+            if entry == 0 {
+                continue;
+            }
+            if entry & (VALID | WRITE) == VALID | WRITE {
+                // The device may have written, which the page table entry does not show: it may be
+                // clean.
+                //
+                // SAFETY: By the type's invariants the process has the page mapped, and its
+                // invalidation waits for the lock that is held.
+                unsafe { bindings::tether_pfn_mark_dirty(Pfn::from_raw(entry).as_raw_number()) };
+            }
+            // SAFETY: By the type's invariants.
+            unsafe { bindings::hmm_dma_unmap_pfn(raw(dev), &mut self.map, index) };
+            if let Some(entry) = self.pfn(index) {
+                *entry = 0;
+            }
+        }
+    }
+}
+
+/// The mappings of a device, until that is unbound.
+///
+/// The lock is taken by who has locked the table, too, and by the end of the device's binding. It may
+/// be held while a page is invalidated, but not while one is waited for.
+#[pin_data]
+struct Mappings {
+    dev: ARef<Device>,
+    #[pin]
+    entries: Mutex<Option<Entries>>,
+}
+
+/// Frees the mappings, when it is dropped: when the device is unbound, or with the table.
+struct Binding(Arc<Mappings>);
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        let mut guard = self.0.entries.lock();
+        if let Some(mut entries) = guard.take() {
+            let pages = entries.addresses.len();
+            entries.unmap(&self.0.dev, 0, pages);
+            // SAFETY: It was allocated for the device, which is still bound, or about to be unbound;
+            // nothing is mapped.
+            unsafe { bindings::hmm_dma_map_free(raw(&self.0.dev), &mut entries.map) };
+        }
+    }
+}
+
+/// Where the device finds a page.
+struct Table {
+    mappings: Arc<Mappings>,
+    _binding: Devres<Binding>,
     /// The first page.
     first: usize,
 }
 
-// SAFETY: There is nothing in it that belongs to a task.
-unsafe impl Send for Table {}
-
 impl Table {
     fn new(dev: &Device<Bound>, first: usize, pages: usize) -> Result<Self> {
         let addresses = KVVec::from_elem(0, pages, GFP_KERNEL_ACCOUNT)?;
+        let mappings = Arc::pin_init(
+            pin_init!(Mappings {
+                dev: dev.into(),
+                entries <- new_mutex!(None, "tether::dma_mirror::Mappings"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let binding = Devres::new(dev, Binding(mappings.clone()))?;
         let mut map: bindings::hmm_dma_map = bindings::hmm_dma_map {
             state: pin_init::zeroed(),
             pfn_list: ptr::null_mut(),
@@ -169,74 +269,44 @@ impl Table {
         // SAFETY: The device is bound, and the map valid.
         to_result(unsafe { bindings::hmm_dma_map_alloc(raw(dev), &mut map, pages, PAGE_SIZE) })?;
         // INVARIANT: It was just allocated, and nothing is mapped.
+        *mappings.entries.lock() = Some(Entries { map, addresses });
         Ok(Self {
-            dev: dev.into(),
-            map,
-            addresses,
+            mappings,
+            _binding: binding,
             first,
         })
     }
 
-    /// What the kernel has of a page, which must be in the table.
-    fn pfn(&mut self, index: usize) -> &mut usize {
-        assert!(index < self.addresses.len());
-        // SAFETY: By the type's invariants it is in the list.
-        unsafe { &mut *self.map.pfn_list.add(index) }
+    /// Maps a page of the range.
+    fn map(&mut self, page: usize, pfn: Pfn) -> Result {
+        let mut guard = self.mappings.entries.lock();
+        let entries = (*guard).as_mut().ok_or(ENODEV)?;
+        // INVARIANT: The page was found, and the caller has the table locked, which its invalidation
+        // waits for.
+        entries.map(&self.mappings.dev, page - self.first, pfn)
     }
 
-    /// Maps a page.
-    fn map(&mut self, index: usize, pfn: Pfn) -> Result {
-        let entry = self.pfn(index);
-        // If it is mapped already, it is the same page: else it would have been unmapped.
-        *entry = *entry & MAPPED | pfn.as_raw();
-        let mut address = 0;
-        // SAFETY: By the type's invariants; there is a page in the list.
-        let mapped = unsafe {
-            bindings::tether_hmm_dma_map_pfn(raw(&self.dev), &mut self.map, index, &mut address)
-        };
-        if !mapped {
-            *self.pfn(index) = 0;
-            return Err(EIO);
-        }
-        // INVARIANT: The address is that of the page.
-        self.addresses[index] = address;
-        Ok(())
-    }
-
-    /// Unmaps pages, those that are mapped. They must be the process's still.
-    fn unmap(&mut self, first: usize, end: usize) {
-        for index in first..end.min(self.addresses.len()) {
-            let entry = *self.pfn(index);
-            if entry == 0 {
-                continue;
-            }
-            if entry & (VALID | WRITE) == VALID | WRITE {
-                // The device may have written, which the page table entry does not show: it may be
-                // clean.
-                //
-                // SAFETY: The page is in the table, whose lock is held, so that the process has it
-                // mapped.
-                unsafe { bindings::tether_pfn_mark_dirty(Pfn::from_raw(entry).as_raw_number()) };
-            }
-            // SAFETY: By the type's invariants.
-            unsafe { bindings::hmm_dma_unmap_pfn(raw(&self.dev), &mut self.map, index) };
-            *self.pfn(index) = 0;
-        }
+    /// The indices of pages that a range has.
+    fn indices(&self, range: &Range<'_>) -> (usize, usize) {
+        let index = |address: usize| (address >> PAGE_SHIFT).saturating_sub(self.first);
+        (index(range.start()), index(range.end() - 1) + 1)
     }
 
     fn unmap_range(&mut self, range: &Range<'_>) {
-        let index = |address: usize| (address >> PAGE_SHIFT).saturating_sub(self.first);
-        let (first, end) = (index(range.start()), index(range.end() - 1) + 1);
-        self.unmap(first, end);
+        let (first, end) = self.indices(range);
+        if let Some(entries) = (*self.mappings.entries.lock()).as_mut() {
+            entries.unmap(&self.mappings.dev, first, end);
+        }
     }
-}
 
-impl Drop for Table {
-    fn drop(&mut self) {
-        // It was invalidated as a whole before it was removed, or never used.
-        debug_assert!((0..self.addresses.len()).all(|index| *self.pfn(index) == 0));
-        // SAFETY: By the type's invariants; nothing is mapped.
-        unsafe { bindings::hmm_dma_map_free(raw(&self.dev), &mut self.map) };
+    /// Likewise, where it must not sleep: the lock may be held by the end of the device's binding.
+    fn try_unmap_range(&mut self, range: &Range<'_>) -> core::result::Result<(), WouldSleep> {
+        let (first, end) = self.indices(range);
+        let mut guard = self.mappings.entries.try_lock().ok_or(WouldSleep)?;
+        if let Some(entries) = (*guard).as_mut() {
+            entries.unmap(&self.mappings.dev, first, end);
+        }
+        Ok(())
     }
 }
 
@@ -257,8 +327,7 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
         table: &mut Table,
     ) -> core::result::Result<(), WouldSleep> {
         self.0.try_invalidate(range)?;
-        table.unmap_range(range);
-        Ok(())
+        table.try_unmap_range(range)
     }
 }
 
@@ -269,17 +338,20 @@ impl<T: MirrorDevice> Invalidate for Notifier<T> {
     }
 }
 
-/// Where the device finds pages, while nothing is invalidated.
+/// Where the device finds pages, while nothing is invalidated, and the device is not unbound.
 pub struct Addresses<'a> {
-    table: &'a mut Table,
+    entries: Option<&'a mut Entries>,
+    /// The first page.
+    first: usize,
 }
 
 impl Addresses<'_> {
     /// The page at `address`, if it is in the table.
     pub fn get(&mut self, address: usize) -> Option<Mapped> {
-        let index = (address >> PAGE_SHIFT).checked_sub(self.table.first)?;
-        let dma = *self.table.addresses.get(index)?;
-        let pfn = *self.table.pfn(index);
+        let index = (address >> PAGE_SHIFT).checked_sub(self.first)?;
+        let entries = self.entries.as_mut()?;
+        let dma = *entries.addresses.get(index)?;
+        let pfn = *entries.pfn(index)?;
         (pfn & VALID != 0).then_some(Mapped {
             address: dma,
             writable: pfn & WRITE != 0,
@@ -391,9 +463,13 @@ impl<T: MirrorDevice> DmaMirror<T> {
     /// As [`Shadow::with`](super::interval_notifier::Shadow::with): process context, and not inside
     /// a callback, nor inside `f`.
     pub fn with_addresses<R>(&self, f: impl FnOnce(&mut Addresses<'_>) -> R) -> R {
-        self.registration
-            .shadow()
-            .with(|table| f(&mut Addresses { table }))
+        self.registration.shadow().with(|table| {
+            let mut guard = table.mappings.entries.lock();
+            f(&mut Addresses {
+                entries: (*guard).as_mut(),
+                first: table.first,
+            })
+        })
     }
 
     /// Looks `count` pages up from `start`, for `request`, and maps those that are there.
@@ -403,7 +479,8 @@ impl<T: MirrorDevice> DmaMirror<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`EIO`] if a page cannot be mapped.
+    /// Those of [`Registration::fault`]; [`EIO`] if a page cannot be mapped; [`ENODEV`] if the device
+    /// was unbound from its driver.
     ///
     /// C: `hmm_dma_map_pfn()` in [`mm/hmm.c`](srctree/mm/hmm.c).
     #[doc(alias = "hmm_dma_map_pfn")]
@@ -421,10 +498,8 @@ impl<T: MirrorDevice> DmaMirror<T> {
             count,
             request,
             timeout,
-            |page, pfn, table| {
-                // The page is in the range, as it was looked up there.
-                table.map(page - table.first, pfn)
-            },
+            // The page is in the range, as it was looked up there.
+            |page, pfn, table| table.map(page, pfn),
         )
     }
 }
