@@ -15,15 +15,24 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/userfaultfd.h>
 
 #include "harness.h"
 #include "storm.h"
 #include "lib/test_hmm_uapi.h"
 
 #define PAGE 4096UL
+
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
 
 /* What the driver answers: 0, or why not. */
 static int ask(int fd, unsigned long request, const void *address, void *data, size_t pages,
@@ -280,6 +289,8 @@ static struct storm {
 	long same, changed, wrong;
 	/* Writes by the device, pages that it took. */
 	long written, taken;
+	/* A file of memfd_secret(), if there is such; how often a page was not served. */
+	int secret, unserved;
 } storm;
 
 static uint64_t *words(int index)
@@ -357,6 +368,32 @@ static void *device_writes(void *seed)
 		end_change(index, value);
 	}
 	return NULL;
+}
+
+/* What happens here only: memory that a device must not use, or that only the device has written. */
+enum { LAZY_FREE = ACTIONS, SECRET, UNSERVED, MIRROR_ACTIONS };
+
+static const char *action_name(int action)
+{
+	static const char *const names[] = { "lazily free", "secret", "unserved" };
+
+	return action < ACTIONS ? actions[action] : names[action - ACTIONS];
+}
+
+/* A userfaultfd for a page that is not there; nothing serves it. */
+static int unserved_page(char *page)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)page, PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd >= 0 && !ioctl(fd, UFFDIO_API, &api) && !ioctl(fd, UFFDIO_REGISTER, &reg))
+		return fd;
+	close(fd);
+	return -1;
 }
 
 /* One thing that happens to some of the memory, whose locks we have. Returns what went wrong. */
@@ -444,17 +481,127 @@ static const char *happens(int action, int first, int count, int file)
 	case COLLAPSE:
 		madvise(storm.memory, STORM_PAGES * PAGE, MADV_COLLAPSE);
 		return NULL;
+	case LAZY_FREE:
+		/* Only the device writes: by entries of the page table that are clean, or to a hole that was read. */
+		if (madvise(start, length, MADV_FREE))
+			fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length);
+		for (i = 0; i < count; i++) {
+			volatile uint64_t *read = words(first + i);
+
+			(void)read[0];
+			memset(data, 0xa0 + i, sizeof(data));
+			if (dwrite(storm.fd, words(first + i), data, 1))
+				return "what was freed lazily could not be written";
+		}
+		madvise(start, length, MADV_PAGEOUT);
+		for (i = 0; i < count; i++) {
+			memset(data, 0xa0 + i, sizeof(data));
+			if (memcmp(words(first + i), data, PAGE))
+				return "what only the device has written was lost";
+		}
+		return NULL;
+	case SECRET:
+		if (storm.secret < 0)
+			return NULL;
+		if (mmap(start, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, storm.secret, 0) != start)
+			return "mmap of secret memory";
+		*(volatile char *)start = 1;
+		if (dread(storm.fd, start, data, 1) != -EFAULT || dwrite(storm.fd, start, data, 1) != -EFAULT)
+			return "secret memory was not refused";
+		break;
+	case UNSERVED:
+		/* It takes a second, as long as the device tries. */
+		if (storm.unserved++ % 16)
+			return NULL;
+		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+		    start)
+			return "mmap";
+		i = unserved_page(start);
+		if (i < 0)
+			return "userfaultfd";
+		if (dread(storm.fd, start, data, 1) != -EBUSY)
+			return "what is not served was read, or refused";
+		close(i);
+		return NULL;
 	}
-	if (action == UNMAP || action == MOVE)
+	if (action == SECRET)
+		length = PAGE;
+	if (action == UNMAP || action == MOVE || action == SECRET)
 		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 			 -1, 0) != start)
 			return "mmap";
 	return NULL;
 }
 
+/* Memory that the kernel itself cannot reach is refused, and a snapshot says so. */
+TEST_F(mirror, secret_memory)
+{
+	int secret = syscall(SYS_memfd_secret, 0);
+	unsigned char snapshot[3] = { };
+
+	if (secret < 0)
+		SKIP(return, "no memfd_secret()");
+	ASSERT_EQ(0, ftruncate(secret, PAGE));
+	ASSERT_EQ(self->memory + PAGE, mmap(self->memory + PAGE, PAGE, PROT_READ | PROT_WRITE,
+					    MAP_SHARED | MAP_FIXED, secret, 0));
+	self->memory[PAGE] = 42;
+	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory + PAGE, self->data, 1));
+	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, self->data, 3));
+	EXPECT_EQ(-EFAULT, dwrite(self->fd, self->memory + PAGE, self->data, 1));
+	EXPECT_EQ(0, ask(self->fd, HMM_DMIRROR_SNAPSHOT, self->memory, snapshot, 3, NULL));
+	EXPECT_EQ(HMM_DMIRROR_PROT_ERROR, snapshot[1]);
+	EXPECT_EQ(HMM_DMIRROR_PROT_WRITE, snapshot[2]);
+	EXPECT_EQ(0, dread(self->fd, self->memory + 2 * PAGE, self->data, 1));
+	close(secret);
+}
+
+#ifndef SYS_map_shadow_stack
+#define SYS_map_shadow_stack 453
+#endif
+
+/* A shadow stack is only written by the CPU, although its pages look writable. */
+TEST_F(mirror, shadow_stack)
+{
+	char *stack = (char *)syscall(SYS_map_shadow_stack, 0UL, 4 * PAGE, 1UL);
+
+	if (stack == MAP_FAILED)
+		SKIP(return, "no shadow stacks");
+	EXPECT_EQ(-EFAULT, dread(self->fd, stack, self->data, 1));
+	EXPECT_EQ(-EFAULT, dwrite(self->fd, stack, self->data, 1));
+}
+
+/* What only the device has written outlives reclaim: entries of the page table may be clean. */
+TEST_F(mirror, write_outlives_reclaim)
+{
+	int file = memfd_create("clean", MFD_CLOEXEC), kind, i;
+
+	ASSERT_EQ(0, ftruncate(file, 16 * PAGE));
+	ASSERT_EQ(0, system("mkswap /dev/ram3 >/dev/null && swapon /dev/ram3"));
+	for (kind = 0; kind < 2; kind++) {
+		volatile char *memory = self->memory;
+
+		if (kind == 0) {
+			ASSERT_EQ(0, madvise(self->memory, 16 * PAGE, MADV_FREE));
+		} else {
+			ASSERT_EQ(self->memory, mmap(self->memory, 16 * PAGE, PROT_READ | PROT_WRITE,
+						     MAP_SHARED | MAP_FIXED, file, 0));
+		}
+		for (i = 0; i < 16; i++) {
+			(void)memory[i * PAGE];
+			memset(self->data, 0x40 + i, PAGE);
+			ASSERT_EQ(0, dwrite(self->fd, self->memory + i * PAGE, self->data, 1));
+		}
+		madvise(self->memory, 16 * PAGE, MADV_PAGEOUT);
+		for (i = 0; i < 16; i++)
+			EXPECT_EQ(0x40 + i, self->memory[i * PAGE]);
+	}
+	ASSERT_EQ(0, system("swapoff /dev/ram3"));
+	close(file);
+}
+
 TEST_F_TIMEOUT(mirror, storm, 3600)
 {
-	long seconds = storm_seconds("TETHER_MIRROR_SECONDS"), did[ACTIONS] = { };
+	long seconds = storm_seconds("TETHER_MIRROR_SECONDS"), did[MIRROR_ACTIONS] = { };
 	unsigned int seed = storm_seed(), state = seed, steps = 0;
 	int file = memfd_create("storm", MFD_CLOEXEC), i;
 	time_t end = time(NULL) + seconds;
@@ -467,6 +614,9 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	/* Without somewhere to go nothing would be reclaimed. */
 	ASSERT_EQ(0, system("mkswap /dev/ram2 >/dev/null && swapon /dev/ram2"));
 	storm.fd = self->fd;
+	storm.secret = syscall(SYS_memfd_secret, 0);
+	if (storm.secret >= 0)
+		ASSERT_EQ(0, ftruncate(storm.secret, PAGE));
 	storm.memory = mmap(STORM_MEMORY, STORM_PAGES * PAGE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0);
 	ASSERT_NE(MAP_FAILED, storm.memory);
@@ -475,11 +625,11 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, i % 2 ? device_writes : device_reads,
 					    (void *)(uintptr_t)(i + 1)));
-	while (!wrong && !storm.wrong && (time(NULL) < end || steps < ACTIONS)) {
+	while (!wrong && !storm.wrong && (time(NULL) < end || steps < MIRROR_ACTIONS)) {
 		int first = next_random(&state) % STORM_PAGES;
 		int count = next_random(&state) % 16 + 1;
 		/* Each once, however slow the machine. */
-		int action = steps < ACTIONS ? steps : (int)(next_random(&state) % ACTIONS);
+		int action = steps < MIRROR_ACTIONS ? steps : (int)(next_random(&state) % MIRROR_ACTIONS);
 
 		if (count > STORM_PAGES - first)
 			count = STORM_PAGES - first;
@@ -513,11 +663,12 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	EXPECT_LT(seconds * 10, storm.same);
 	EXPECT_LT(seconds * 10, storm.written);
 	EXPECT_LT(0, storm.taken);
-	for (i = 0; i < ACTIONS; i++) {
-		TH_LOG("%ld times: %s", did[i], actions[i]);
+	for (i = 0; i < MIRROR_ACTIONS; i++) {
+		TH_LOG("%ld times: %s", did[i], action_name(i));
 		EXPECT_LT(0, did[i]);
 	}
 	close(file);
+	close(storm.secret);
 }
 
 TEST_HARNESS_MAIN

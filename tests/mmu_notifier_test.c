@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/userfaultfd.h>
 
 #include "harness.h"
 #include "storm.h"
@@ -899,6 +900,121 @@ TEST_F(kinds, unregistered_after_the_end)
 	}
 }
 
+/* Dropping does not wait; the notifiers are gone soon afterwards, and have been released. */
+TEST_F(kinds, dropped_without_waiting)
+{
+	int i;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_RELEASE_ONLY));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_LINGER, 500));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_DROP));
+	/* An interval notifier that is removed is invalidated as a whole. */
+	for (i = 0; heard(self->fd).invalidated == 0 && i < 10000; i++)
+		usleep(1000);
+	EXPECT_EQ(1, heard(self->fd).releases);
+	EXPECT_LE(1, heard(self->fd).invalidated);
+}
+
+/* A registration that is dropped in its own callback. */
+TEST_F(kinds, dropped_in_its_callback)
+{
+	int i, page;
+
+	for (page = 0; page < 16; page++)
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_EVICT, self->memory + page * 4096));
+	EXPECT_EQ(0, heard(self->fd).releases);
+	ASSERT_EQ(0, munmap(self->memory, 16 * 4096));
+	for (i = 0; heard(self->fd).releases != 16 && i < 10000; i++)
+		usleep(1000);
+	EXPECT_EQ(16, heard(self->fd).releases);
+}
+
+/* Under the lock of a shadow a fault would wait for that lock: the copy fails instead. */
+TEST_F(kinds, copied_under_the_lock)
+{
+	pid_t child;
+	int status;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
+	self->memory[0] = 1;
+	EXPECT_EQ(0, ioctl(self->fd, MMU_TEST_COPY, self->memory));
+	EXPECT_EQ(7, self->memory[0]);
+	/* From here on the page is copied when it is written. */
+	child = fork();
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_COPY, self->memory));
+	EXPECT_EQ(EFAULT, errno);
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	/* Outside of it everything is as it was. */
+	self->memory[0] = 2;
+	EXPECT_EQ(2, self->memory[0]);
+}
+
+/* What a closure unmaps while it has the shadow locked is invalidated when it returns. */
+TEST_F(kinds, zapped_under_the_lock)
+{
+	static const int kinds[] = { MMU_TEST_INTERVAL, MMU_TEST_TWO_PASSES };
+	struct mmu_test_counts before, after;
+	size_t kind;
+
+	for (kind = 0; kind < 2; kind++) {
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, kinds[kind]));
+		self->memory[0] = 1;
+		before = heard(self->fd);
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_ZAP, self->memory));
+		after = heard(self->fd);
+		EXPECT_LT(before.invalidated + before.begun, after.invalidated + after.begun);
+		EXPECT_EQ(after.begun, after.finished);
+		EXPECT_EQ(0, self->memory[0]);
+		ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	}
+}
+
+/* Registering takes the mmap_lock, which a driver's mmap() has. */
+TEST_F(kinds, registered_in_mmap)
+{
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4096, PROT_READ, MAP_SHARED, self->fd, 0));
+	EXPECT_EQ(EDEADLK, errno);
+}
+
+/* Memory that a userfaultfd should serve, and does not. */
+static char *unserved(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	reg.range.start = (uintptr_t)memory;
+	reg.range.len = 4096;
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
+		return NULL;
+	return memory;
+}
+
+/* A limit is kept, and a thread can be stopped, although the page never comes. */
+TEST_F(kinds, unserved)
+{
+	char *memory = unserved();
+	struct timespec begun, now;
+	int ms;
+
+	ASSERT_NE(NULL, memory);
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_FAULT_WITHIN, memory));
+	EXPECT_EQ(EBUSY, errno);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	EXPECT_GT(3, now.tv_sec - begun.tv_sec);
+	ms = ioctl(self->fd, MMU_TEST_FAULT_STOPPED, memory);
+	EXPECT_LE(0, ms);
+	EXPECT_GT(1000, ms);
+}
+
 /* The sample's shadow: what it has of a page. */
 struct entry {
 	uint64_t page;
@@ -975,6 +1091,21 @@ static uint64_t page_of(int pagemap, const void *address)
 	ASSERT_NE(0, page);						\
 	EXPECT_EQ(page | (flags), ENTRY(index).page);			\
 } while (0)
+
+/* The last page of all: no process has it, and the address after it is none. */
+TEST_F(interval, last_page)
+{
+	uint64_t last = -4096UL;
+	struct entry entry;
+
+	ASSERT_EQ(0, begin(self->fd, (void *)last, 4096));
+	EXPECT_EQ(-1, entry_of(self->fd, 0, &entry));
+	EXPECT_EQ(EINVAL, errno);
+	/* The page before it is a page like others. */
+	ASSERT_EQ(0, begin(self->fd, (void *)(last - 4096), 8192));
+	ASSERT_EQ(0, entry_of(self->fd, 0, &entry));
+	EXPECT_EQ(0, entry.page);
+}
 
 TEST_F(interval, inside)
 {

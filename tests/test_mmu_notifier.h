@@ -83,6 +83,20 @@ struct mmu_test_fault {
 #define MMU_TEST_ERROR		4
 #define MMU_TEST_FAULT		_IOWR(0xBC, 10, struct mmu_test_fault)
 
+/* Drops all registrations of the file, without waiting. */
+#define MMU_TEST_DROP		_IO(0xBC, 13)
+/* Copies eight bytes to an address while the shadow of an interval notifier of the file is locked. */
+#define MMU_TEST_COPY		_IO(0xBC, 14)
+/* Unmaps the page at an address then. */
+#define MMU_TEST_ZAP		_IO(0xBC, 15)
+/* Brings the page at an address in, within 300 ms. */
+#define MMU_TEST_FAULT_WITHIN	_IO(0xBC, 16)
+/* Has a thread bring it in, without a limit, and stops that after 300 ms. Returns how many ms stopping took. */
+#define MMU_TEST_FAULT_STOPPED	_IO(0xBC, 17)
+/* An interval notifier on the page at an address, which is dropped in its own callback: a release when it is gone. */
+#define MMU_TEST_EVICT		_IO(0xBC, 18)
+/* mmap() of the file registers a notifier, with the mmap_lock held for writing. */
+
 /* A reference that the shared notifier has itself, and drops in its release. */
 #define MMU_TEST_GET_SELF	_IO(0xBC, 7)
 

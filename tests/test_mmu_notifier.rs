@@ -10,10 +10,12 @@ use kernel::{
         _IOR,
         _IOWR, //
     },
+    mm::virt::VmaNew,
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Full,
@@ -24,58 +26,63 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
     uaccess::{
         UserPtr,
         UserSlice, //
     }, //
 };
-use tether::misc_device::{
-    MiscDevice,
-    MiscDeviceOptions,
-    MiscDeviceRegistration,
-    TransientFile, //
-};
-use tether::mm::{
-    hmm::{
-        DeviceOwner,
-        HmmRange,
-        Pfn,
-        Request, //
+use tether::{
+    kthread,
+    misc_device::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration,
+        TransientFile, //
     },
-    interval_notifier::{
-        new_interval_notifier,
-        IntervalNotifier,
-        Invalidate,
-        InvalidateInTwoPasses,
-        OnePass,
-        Registration as IntervalRegistration,
-        Shadow,
-        TwoPasses, //
-    },
-    mmu_notifier::{
-        Age,
-        Event,
-        InvalidateRanges,
-        InvalidateSecondaryTlbs,
-        MmuNotifier,
-        Range,
-        Ranges,
-        Registration,
-        ReleaseOnly,
-        SecondaryTlbs,
-        TryInvalidateRanges,
-        TryRanges,
-        WithAge,
-        WouldSleep, //
-    },
-    shared_notifier::{
-        Shared,
-        SharedNotifier, //
-    },
-    Mm,
-    MmWithUser, //
+    mm::{
+        hmm::{
+            DeviceOwner,
+            HmmRange,
+            Pfn,
+            Request, //
+        },
+        interval_notifier::{
+            new_interval_notifier,
+            IntervalNotifier,
+            Invalidate,
+            InvalidateInTwoPasses,
+            OnePass,
+            Registration as IntervalRegistration,
+            Shadow,
+            TwoPasses, //
+        },
+        mmu_notifier::{
+            Age,
+            Event,
+            InvalidateRanges,
+            InvalidateSecondaryTlbs,
+            MmuNotifier,
+            Range,
+            Ranges,
+            Registration,
+            ReleaseOnly,
+            SecondaryTlbs,
+            TryInvalidateRanges,
+            TryRanges,
+            WithAge,
+            WouldSleep, //
+        },
+        shared_notifier::{
+            Shared,
+            SharedNotifier, //
+        },
+        Mm,
+        MmWithUser, //
+    }, //
 };
 
 module! {
@@ -426,6 +433,54 @@ fn fault(mm: &MmWithUser, address: usize, wanted: [u64; 4]) -> Result<[u64; 4]> 
     })
 }
 
+/// Looks a page up that may never come.
+fn fault_one(mm: &MmWithUser, address: usize, timeout: Option<Delta>) -> Result {
+    let notifier = Notifier::<5> {
+        heard: Arc::new(Heard::new(), GFP_KERNEL)?,
+        mm: mm.as_raw() as usize,
+    };
+    let registration = KBox::init(
+        new_interval_notifier!(mm, address, PAGE_SIZE, notifier, 0),
+        GFP_KERNEL,
+    )?;
+    let mut pfns = [Pfn::default()];
+    let mut range = HmmRange::new(address, &mut pfns).request(Request::Read);
+    if let Some(timeout) = timeout {
+        range = range.timeout(timeout);
+    }
+    registration.fault(mm, range, |_, _| ())
+}
+
+type Own = Pin<KBox<Mutex<Option<KBox<IntervalRegistration<Evicted>>>>>>;
+
+/// Goes away when its range is invalidated, as an entry of a registration cache does.
+struct Evicted {
+    own: Arc<Own>,
+    heard: Arc<Heard>,
+}
+
+impl IntervalNotifier for Evicted {
+    type Shadow = ();
+    type Passes = OnePass;
+
+    fn try_invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) -> Result<(), WouldSleep> {
+        Err(WouldSleep)
+    }
+}
+
+impl Invalidate for Evicted {
+    fn invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) {
+        let own = self.own.lock().take();
+        drop(own);
+    }
+}
+
+impl Drop for Evicted {
+    fn drop(&mut self) {
+        self.heard.note(Count::Releases);
+    }
+}
+
 /// A registration of any kind.
 trait Registered: Send {
     /// Removes it, and waits for that.
@@ -540,6 +595,12 @@ impl Device {
         self.keep(Some(registration))
     }
 
+    /// Calls `f` while the shadow of an interval notifier of the file is locked.
+    fn with_locked(&self, f: &mut dyn FnMut() -> Result) -> Result {
+        let registered = self.registered.lock();
+        registered.first().ok_or(ENOENT)?.with_locked(f)
+    }
+
     fn keep(&self, registration: impl Registered + 'static) -> Result {
         let registration: KBox<dyn Registered> = KBox::new(registration, GFP_KERNEL)?;
         Ok(self.registered.lock().push(registration, GFP_KERNEL)?)
@@ -550,6 +611,12 @@ const REGISTER: u32 = _IO(0xBC, 1);
 const UNREGISTER: u32 = _IO(0xBC, 2);
 const REFUSE: u32 = _IO(0xBC, 3);
 const GET_COUNTS: u32 = _IOR::<[i64; COUNTS + 2]>(0xBC, 4);
+const DROP: u32 = _IO(0xBC, 13);
+const COPY: u32 = _IO(0xBC, 14);
+const ZAP: u32 = _IO(0xBC, 15);
+const FAULT_WITHIN: u32 = _IO(0xBC, 16);
+const FAULT_STOPPED: u32 = _IO(0xBC, 17);
+const EVICT: u32 = _IO(0xBC, 18);
 const GET: u32 = _IO(0xBC, 5);
 const PUT: u32 = _IO(0xBC, 6);
 const GET_SELF: u32 = _IO(0xBC, 7);
@@ -576,6 +643,16 @@ impl MiscDevice for Device {
         )
     }
 
+    fn mmap(me: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
+        let mm = vma.mm();
+        let notifier = Notifier::<0> {
+            heard: me.heard.clone(),
+            mm: mm.as_raw() as usize,
+        };
+        let registration = KBox::init(Registration::new(mm, notifier), GFP_KERNEL)?;
+        me.keep(Some(registration))
+    }
+
     fn ioctl(me: Pin<&Self>, _file: &File, command: u32, number: usize) -> Result<isize> {
         match command {
             REGISTER => match number {
@@ -593,6 +670,53 @@ impl MiscDevice for Device {
                 for registered in &mut all {
                     registered.unregister()?;
                 }
+            }
+            DROP => {
+                let all = core::mem::replace(&mut *me.registered.lock(), KVec::new());
+                drop(all);
+            }
+            COPY => me.with_locked(&mut || {
+                UserSlice::new(UserPtr::from_addr(number), 8)
+                    .writer()
+                    .write(&7u64)
+            })?,
+            ZAP => {
+                let task = current!();
+                let mm = task.mm().ok_or(EINVAL)?;
+                let guard = mm.mmap_read_lock();
+                let vma = guard.vma_lookup(number).ok_or(EFAULT)?;
+                me.with_locked(&mut || {
+                    vma.zap_vma_range(number, PAGE_SIZE);
+                    Ok(())
+                })?;
+            }
+            FAULT_WITHIN => {
+                let task = current!();
+                let mm = task.mm().ok_or(EINVAL)?;
+                fault_one(mm, number, Some(Delta::from_millis(300)))?;
+            }
+            FAULT_STOPPED => {
+                let task = current!();
+                let mm = ARef::from(task.mm().ok_or(EINVAL)?);
+                let thread = kthread::spawn(c"test-faults", move |_| fault_one(&mm, number, None))?;
+                fsleep(Delta::from_millis(300));
+                let begun = Instant::<Monotonic>::now();
+                thread.stop()?;
+                return Ok(begun.elapsed().as_millis() as isize);
+            }
+            EVICT => {
+                let task = current!();
+                let mm = task.mm().ok_or(EINVAL)?;
+                let own = Arc::new(KBox::pin_init(new_mutex!(None), GFP_KERNEL)?, GFP_KERNEL)?;
+                let evicted = Evicted {
+                    own: own.clone(),
+                    heard: me.heard.clone(),
+                };
+                let registration = KBox::init(
+                    new_interval_notifier!(mm, number, PAGE_SIZE, evicted, ()),
+                    GFP_KERNEL,
+                )?;
+                *own.lock() = Some(registration);
             }
             GET | GET_SELF => {
                 let task = current!();

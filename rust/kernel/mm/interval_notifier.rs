@@ -694,12 +694,12 @@ impl<T: IntervalNotifier> Registration<T> {
         // SAFETY: The head stays pinned, and valid until it was removed, which is after it was
         // detached, or released.
         unsafe { inner.head.attachment().attach(insert) }?;
+        // SAFETY: It stays pinned: it is only moved out of by being freed.
+        let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
         // INVARIANT: It was inserted just now, with callbacks of `T`; the handle's reference is
         // counted from the beginning.
-        //
-        // SAFETY: It stays pinned, behind the pointer.
         Ok(Self {
-            inner: NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(inner) })),
+            inner: NonNull::from(inner),
             _type: PhantomData,
         })
     }

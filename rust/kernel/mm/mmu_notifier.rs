@@ -610,12 +610,12 @@ impl<T: MmuNotifier> Registration<T> {
             // SAFETY: The subscription is pinned, has its functions, and is not registered. If this
             // succeeds it stays until it was removed, as the head is freed after that.
             unsafe { register(&inner.head, inner.subscribed.subscription(), mm) }?;
+            // SAFETY: It stays pinned: it is only moved out of by being freed.
+            let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
             // INVARIANT: It was registered just now, with callbacks of `T`; the handle's reference is
             // counted from the beginning.
-            //
-            // SAFETY: It stays pinned, behind the pointer.
             Ok(Self {
-                inner: NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(inner) })),
+                inner: NonNull::from(inner),
                 _type: PhantomData,
             })
         })
