@@ -474,7 +474,12 @@ fn have_notifiers(count: usize) -> Result {
         let registration = KBox::pin_init(Registration::new(mm, notifier()), GFP_KERNEL)?;
         there.push(registration, GFP_KERNEL)?;
     }
-    there.truncate(count);
+    while there.len() > count {
+        // No callback is measured after it was removed.
+        if let Some(it) = there.pop() {
+            KBox::into_inner(Pin::into_inner(it)).unregister()?;
+        }
+    }
     Ok(())
 }
 
@@ -508,7 +513,12 @@ fn have_intervals(count: usize) -> Result {
         let memory = KBox::new_uninit(GFP_KERNEL)?;
         there.push(insert(mm, memory, 0, WHOLE)?, GFP_KERNEL)?;
     }
-    there.truncate(count);
+    while there.len() > count {
+        // No callback is measured after it was removed.
+        if let Some(it) = there.pop() {
+            KBox::into_inner(Pin::into_inner(it)).unregister()?;
+        }
+    }
     Ok(())
 }
 
@@ -559,7 +569,11 @@ fn have_ranges(count: usize) -> Result {
         let range = insert(mm, memory, range_start(there.ranges.len()), PAGE_SIZE)?;
         there.ranges.push(range, GFP_KERNEL)?;
     }
-    there.ranges.truncate(count);
+    while there.ranges.len() > count {
+        if let Some(it) = there.ranges.pop() {
+            KBox::into_inner(Pin::into_inner(it)).unregister()?;
+        }
+    }
     there.memory = Some(KBox::new_uninit(GFP_KERNEL)?);
     Ok(())
 }

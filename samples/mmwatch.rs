@@ -662,7 +662,7 @@ impl Watch {
             return Ok(());
         }
         let next = Recorder::register(self, mm, false)?;
-        // Dropping it takes a while.
+        // It is dropped outside of the lock.
         notifier.retired = notifier.current.replace(next);
         self.ended.store(false, Relaxed);
         drop(notifier);
@@ -681,8 +681,11 @@ impl Watch {
             notifier.over = true;
             (notifier.current.take(), notifier.retired.take())
         };
-        // Outside of the lock, as they wait for callbacks.
-        drop((current, retired));
+        // Outside of the lock. There are no more events when the watch has ended, so that callbacks
+        // are waited for; if that fails the task is being killed, and they end later.
+        for registration in [current, retired].into_iter().flatten() {
+            let _ = KBox::into_inner(Pin::into_inner(registration)).unregister();
+        }
     }
 
     /// The body of the watch's thread: brings events from the rings to the queue.
@@ -1152,8 +1155,8 @@ impl Device {
 
     fn remove_range(&self, index: usize) -> Result {
         let range = self.with_ranges(|_, ranges| ranges.take(index))?;
-        // Outside of the lock: it waits for who is in the middle of changing it.
-        drop(range);
+        // Outside of the lock: this waits for tasks that are about to change the range.
+        KBox::into_inner(Pin::into_inner(range)).unregister()?;
         Ok(())
     }
 }

@@ -187,7 +187,7 @@ impl MiscDevice for Device {
             GFP_KERNEL,
         )?;
         let old = kiocb.file().get_ref().shadow.lock().replace(shadow);
-        // Outside of the lock: it waits for invalidations.
+        // Outside of the lock. It is removed later.
         drop(old);
         Ok(length)
     }
