@@ -877,6 +877,8 @@ struct RangeRecorder {
     end: usize,
     cookie: u64,
     counter: Option<(Arc<SharedCounters>, usize)>,
+    /// It is being removed: the counter may be another range's.
+    removed: Atomic<bool>,
     _slot: Slot<MAX_RANGES>,
 }
 
@@ -892,6 +894,12 @@ impl RangeRecorder {
             counter.fetch_add(1u64, Full);
         }
     }
+
+    /// Counts for the last time.
+    fn count_removed(&self) {
+        self.removed.store(true, Relaxed);
+        self.count();
+    }
 }
 
 impl IntervalNotifier for RangeRecorder {
@@ -906,6 +914,10 @@ impl IntervalNotifier for RangeRecorder {
 
 impl Invalidate for RangeRecorder {
     fn invalidate(&self, range: &Range<'_>, _shadow: &mut ()) {
+        // A range that is removed is invalidated as a whole, which was counted.
+        if range.event() == MmuEvent::Release && self.removed.load(Relaxed) {
+            return;
+        }
         self.count();
         // The end of all of it is noted once, by who hears of that.
         if range.event() != MmuEvent::Release {
@@ -956,7 +968,7 @@ impl WatchedRanges {
         let range = self.ranges.get_mut(index).and_then(Option::take);
         let range = range.ok_or(ENOENT)?;
         // Before it hears of nothing any more.
-        range.notifier().count();
+        range.notifier().count_removed();
         self.free
             .push_within_capacity(index as u32)
             .map_err(|_| ENOMEM)?;
@@ -977,7 +989,7 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.watch.end();
         for range in self.ranges.iter().flat_map(|it| it.ranges.iter().flatten()) {
-            range.notifier().count();
+            range.notifier().count_removed();
         }
     }
 }
@@ -1130,6 +1142,7 @@ impl Device {
                 end,
                 cookie: argument.cookie,
                 counter: counters.map(|counters| (counters, index as usize)),
+                removed: Atomic::new(false),
                 _slot: slot,
             };
             let mm = watch.watched.mmget_not_zero().ok_or(ESRCH)?;

@@ -317,6 +317,27 @@ static void wrong_value(const char *who, int index, uint64_t first, uint64_t las
 		printf("# %s: page %d has %lx and %lx, not %lx\n", who, index, first, last, value);
 }
 
+/* The device gives up after a second: it is asked again, as the machine may be slow. */
+static int write_at_last(const void *address, void *data)
+{
+	int ret;
+
+	do {
+		ret = dwrite(storm.fd, address, data, 1);
+	} while (ret == -EBUSY);
+	return ret;
+}
+
+static int read_at_last(const void *address, void *data)
+{
+	int ret;
+
+	do {
+		ret = dread(storm.fd, address, data, 1);
+	} while (ret == -EBUSY);
+	return ret;
+}
+
 static void *device_reads(void *seed)
 {
 	unsigned int state = (uintptr_t)seed;
@@ -361,7 +382,7 @@ static void *device_writes(void *seed)
 				wrong_value("taken", index, data[0], data[LAST], old);
 		}
 		data[0] = data[LAST] = value;
-		ret = dwrite(storm.fd, words(index), data, 1);
+		ret = write_at_last(words(index), data);
 		if (ret)
 			wrong_value("not written", index, ret, 0, value);
 		__atomic_fetch_add(&storm.written, 1, __ATOMIC_RELAXED);
@@ -409,16 +430,16 @@ static const char *happens(int action, int first, int count, int file)
 	case UNMAP:
 		if (munmap(start, length))
 			return "munmap";
-		if (dread(storm.fd, start, data, 1) != -EFAULT)
+		if (read_at_last(start, data) != -EFAULT)
 			return "what is unmapped was read";
 		break;
 	case MOVE:
 		elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) !=
 		    MAP_FAILED) {
-			if (dread(storm.fd, start, data, 1) != -EFAULT)
+			if (read_at_last(start, data) != -EFAULT)
 				return "what has moved was read";
-			if (dread(storm.fd, elsewhere, data, 1) || data[0] != *(uint64_t *)elsewhere)
+			if (read_at_last(elsewhere, data) || data[0] != *(uint64_t *)elsewhere)
 				return "what has moved was not read where it is";
 		}
 		munmap(elsewhere, length);
@@ -429,7 +450,7 @@ static const char *happens(int action, int first, int count, int file)
 	case PROTECT:
 		mprotect(start, length, PROT_READ);
 		memset(data, 0xff, sizeof(data));
-		if (dwrite(storm.fd, start, data, 1) != -EPERM)
+		if (write_at_last(start, data) != -EPERM)
 			return "what is read-only was written";
 		mprotect(start, length, PROT_READ | PROT_WRITE);
 		break;
@@ -455,7 +476,7 @@ static const char *happens(int action, int first, int count, int file)
 			uint64_t old = words(first + i)[0];
 
 			data[0] = data[LAST] = old;
-			if (dwrite(storm.fd, words(first + i), data, 1))
+			if (write_at_last(words(first + i), data))
 				return "a copy could not be written";
 			if (words(first + i)[0] != old)
 				return "what was written is not there";
@@ -490,7 +511,7 @@ static const char *happens(int action, int first, int count, int file)
 
 			(void)read[0];
 			memset(data, 0xa0 + i, sizeof(data));
-			if (dwrite(storm.fd, words(first + i), data, 1))
+			if (write_at_last(words(first + i), data))
 				return "what was freed lazily could not be written";
 		}
 		madvise(start, length, MADV_PAGEOUT);
@@ -506,7 +527,7 @@ static const char *happens(int action, int first, int count, int file)
 		if (mmap(start, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, storm.secret, 0) != start)
 			return "mmap of secret memory";
 		*(volatile char *)start = 1;
-		if (dread(storm.fd, start, data, 1) != -EFAULT || dwrite(storm.fd, start, data, 1) != -EFAULT)
+		if (read_at_last(start, data) != -EFAULT || write_at_last(start, data) != -EFAULT)
 			return "secret memory was not refused";
 		break;
 	case UNSERVED:

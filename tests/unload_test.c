@@ -422,6 +422,32 @@ static int said(const char *text)
 	return count;
 }
 
+/*
+ * A leaked mirror is ended first, and a leaked thread goes on using it: it has no pages any more, the device was told,
+ * and every function says that it has ended.
+ */
+TEST_F(unload, ended_mirror_has_no_pages)
+{
+	int before = said("ended: before: \\[1, 0, 0, 1\\]");
+	int told = said("ended: the device is told of the end");
+	int after = said("ended: after: \\[0, -19, -19, 1\\]");
+	char *page = mmap((void *)(1UL << 45), 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	struct loader loader;
+	char parameters[64];
+
+	ASSERT_NE(MAP_FAILED, page);
+	*page = 1;
+	snprintf(parameters, sizeof(parameters), "start=%lu", 1UL << 45);
+	ASSERT_EQ(0, load_elsewhere(&loader, "ended", parameters, false));
+	EXPECT_EQ(before + 1, said("ended: before: \\[1, 0, 0, 1\\]"));
+	ASSERT_EQ(0, unload_soon("ended"));
+	EXPECT_EQ(told + 1, said("ended: the device is told of the end"));
+	EXPECT_EQ(after + 1, said("ended: after: \\[0, -19, -19, 1\\]"));
+	EXPECT_EQ(0, end_of(&loader));
+	munmap(page, 4096);
+}
+
 /* A thread and a worker that go on for longer than ten seconds are waited for, and named. */
 TEST_F(unload, what_does_not_stop_is_named)
 {
