@@ -28,7 +28,7 @@ __rust_helper void rust_helper_tether_copy_from_pfn(void *to, unsigned long pfn,
 	memcpy_from_page(to, pfn_to_page(pfn), offset, length);
 }
 
-/* Likewise. */
+/* Copies to a page of a process, which must be valid, and stay so meanwhile. */
 __rust_helper void rust_helper_tether_copy_to_pfn(unsigned long pfn, size_t offset, const void *from,
 						  size_t length)
 {

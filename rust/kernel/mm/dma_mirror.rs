@@ -216,8 +216,7 @@ impl Entries {
 
 /// The mappings of a device, until that is unbound.
 ///
-/// The lock is taken by who has locked the table, too, and by the end of the device's binding. It may
-/// be held while a page is invalidated, but not while one is waited for.
+/// The lock nests inside the lock of the table. The end of the device's binding takes it alone.
 #[pin_data]
 struct Mappings {
     dev: ARef<Device>,
@@ -299,7 +298,7 @@ impl Table {
         }
     }
 
-    /// Likewise, where it must not sleep: the lock may be held by the end of the device's binding.
+    /// Unmaps a range without sleeping: the end of the device's binding may hold the lock.
     fn try_unmap_range(&mut self, range: &Range<'_>) -> core::result::Result<(), WouldSleep> {
         let (first, end) = self.indices(range);
         let mut guard = self.mappings.entries.try_lock().ok_or(WouldSleep)?;

@@ -466,10 +466,10 @@ pub(super) unsafe fn look_up(
     // Some flags are taken over from what is in there.
     range.pfns.fill(Pfn::default());
     let found = if patience.is_limited() || is_kernel_thread() {
-        // SAFETY: By the function's contract.
+        // SAFETY: The requirements are those of this function.
         unsafe { look_up_within(subscription, mm, range, patience)? }
     } else {
-        // SAFETY: By the function's contract.
+        // SAFETY: The requirements are those of this function.
         unsafe { look_up_killably(subscription, range)? }
     };
     if found.is_some() {
@@ -542,9 +542,9 @@ unsafe fn look_up_killably(
 /// As [`look_up`], for a task that has a limit, or cannot be killed.
 ///
 /// `hmm_range_fault_unlocked_timeout()` begins its limit anew whenever a page was waited for, and its
-/// waits for pages end by fatal signals only. Here, pages are brought in one by one: the kernel is asked
-/// not to wait for them, but for those of a `userfaultfd`, which is told only if the fault waits; that
-/// wait is ended by waking the task.
+/// waits for pages end by fatal signals only. Here, pages are brought in one by one, and the fault does not
+/// wait. The exception is a page of a `userfaultfd`, whose monitor gets a message only if the fault waits;
+/// a timer ends that wait by waking the task.
 ///
 /// # Safety
 ///
@@ -603,7 +603,7 @@ unsafe fn look_up_within(
     Ok(complete.then_some(raw.notifier_seq))
 }
 
-/// What has become of a page that was to be brought in.
+/// The outcome of [`bring_in`].
 enum Fault {
     Done,
     /// It would have been waited for.
@@ -727,8 +727,8 @@ impl PinnedDrop for Waker {
 }
 
 /// Refuses pages that a device must not use, as `check_vma_flags()` in `mm/gup.c` does, and
-/// `hmm_range_fault()` does not. A VMA that is replaced is invalidated, so that what is found here
-/// belongs to the pages if the sequence has not changed when they are noted.
+/// `hmm_range_fault()` does not. A VMA that is replaced is invalidated, so that the VMAs found here are
+/// those of the pages if the sequence has not changed when the pages are noted.
 ///
 /// # Errors
 ///

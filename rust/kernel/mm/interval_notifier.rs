@@ -373,7 +373,7 @@ impl<B> Default for Slot<B> {
     }
 }
 
-/// What was invalidated by the task that has the shadow locked.
+/// A range that was invalidated by the task that has the shadow locked.
 #[derive(Clone, Copy)]
 struct Missed {
     start: usize,
@@ -400,7 +400,7 @@ pub struct Shadow<S> {
 // SAFETY: What is under the lock may be used from any thread, one at a time.
 unsafe impl<S: Send> Sync for Shadow<S> {}
 
-/// What was changed of the current task while it has a shadow locked: page faults are disabled
+/// The scope in which the current task has a shadow locked: page faults are disabled
 /// (`pagefault_disable()`), and allocations do not reclaim (`memalloc_noreclaim_save()`), as both may
 /// invalidate the range, and wait for the lock.
 ///
@@ -453,7 +453,7 @@ impl<S> Shadow<S> {
         })
     }
 
-    /// Looks at what is noted, or changes it. What it says of pages holds until `f` returns.
+    /// Calls `f` with the shadow locked: recorded pages are not invalidated until `f` returns.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
     /// [the module](self#what-holds).
@@ -706,7 +706,7 @@ impl<T: IntervalNotifier> Registration<T> {
 
     #[inline(always)]
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants `inner` is valid, and the handle keeps a reference.
         unsafe { self.inner.as_ref() }
     }
 
@@ -956,7 +956,7 @@ impl<T: IntervalNotifier> Inner<T> {
     /// used by it any more.
     #[cold]
     unsafe fn catch_up(shadow: &Shadow<T::Shadow>, missed: Missed, scope: Scope) {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `shadow` is a field of an `Inner<T>`, which is valid.
         let this = unsafe { &*container_of!(ptr::from_ref(shadow).cast_mut(), Self, shadow) };
         // INVARIANT: By the function's contract this task has it locked.
         let guard = Guard { shadow, scope };

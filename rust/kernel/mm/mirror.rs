@@ -235,7 +235,7 @@ impl Table {
         let old = unsafe {
             bindings::xa_store(self.0.get(), index, entry.into_raw(), bindings::GFP_NOWAIT)
         };
-        // SAFETY: As above.
+        // SAFETY: The task is the current one, and only itself writes its `flags`.
         unsafe { (*task).flags |= flags };
         // SAFETY: The function has no requirements.
         match unsafe { bindings::xa_err(old) } {
@@ -438,7 +438,7 @@ impl Frame<'_> {
         unsafe {
             bindings::tether_copy_to_pfn(self.number(), offset, from.as_ptr().cast(), from.len())
         };
-        // SAFETY: The page is mapped by the process, as it is in the table, whose lock is held.
+        // SAFETY: The process has the page mapped: it is in the table, and the table is locked.
         unsafe { bindings::tether_pfn_mark_dirty(self.number()) };
         Ok(())
     }

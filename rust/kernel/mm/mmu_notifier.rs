@@ -623,7 +623,7 @@ impl<T: MmuNotifier> Registration<T> {
 
     #[inline]
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants `inner` is valid, and the handle keeps a reference.
         unsafe { self.inner.as_ref() }
     }
 
@@ -664,7 +664,7 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<Head>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is valid.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
         // SAFETY: By the function's contract it is registered, and this is no callback.
         unsafe { unregister(&inner.head, inner.subscribed.subscription()) };
@@ -696,8 +696,8 @@ pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Erro
         unsafe { slot.write(made) };
         Ok(())
     };
-    // SAFETY: `slot` is initialised if the closure succeeds, and not touched if it fails. What is
-    // written may be moved.
+    // SAFETY: `slot` is initialised if the closure succeeds, and not touched if it fails. A value that
+    // `make` returns may be moved.
     unsafe { pin_init::init_from_closure(write) }
 }
 

@@ -24,8 +24,8 @@
 //!   after the last one was dropped; the notifier is dropped after the last of them.
 //! * `release` is called when the address space ends, and not because the last [`Shared`] was
 //!   dropped: what is to be done then belongs into `drop`.
-//! * The module of a notifier waits, when it goes, until the notifiers that it has dropped are gone. One
-//!   whose [`Shared`] was leaked is unregistered then, and not dropped until the last [`Shared`] is.
+//! * The end of the module waits until notifiers that were dropped are freed. A notifier with a leaked
+//!   [`Shared`] is unregistered then, and dropped with the last [`Shared`].
 //! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
 //! # Examples
@@ -207,7 +207,7 @@ impl Bucket {
 ///
 /// # Invariants
 ///
-/// * It is at the beginning of an [`Inner`], and `base` is that one's head.
+/// * It is at the beginning of an [`Inner`], and `base` is the head of that object.
 /// * `refs`, `ended` and `links` change under the lock of `bucket`. `refs` is not zero as long as
 ///   `links` are in its list, which they are not if it was `ended`.
 /// * All [`Shared`] have the handle's reference to `base` together. It is dropped when `refs` becomes
@@ -430,7 +430,7 @@ impl<T: SharedNotifier> Shared<T> {
     ///
     /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<space::Head>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is valid.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
         if !inner.head.set_ended() {
             // `release` is not called because the last reference was dropped.

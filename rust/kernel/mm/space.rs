@@ -469,7 +469,7 @@ impl SpaceRef {
                 )
             }
         } else {
-            // SAFETY: By the function's contract.
+            // SAFETY: The requirements are those of this function.
             unsafe { self.insert_first(mm, subscription, start, length, ops)? }
         };
         // `to_result()` is a call.
@@ -596,8 +596,8 @@ impl Removal {
 /// # Invariants
 ///
 /// * It is at the beginning of what `kind` is for, in memory of its own that `kind.free` frees.
-/// * `refs` counts the handle, and the list of its owner while the registration is attached. The one
-///   who drops the last reference, or has taken the attachment off its list, frees it.
+/// * `refs` counts the handle, and the list of its owner while the registration is attached. The task
+///   that drops the last reference, or takes the attachment off the list of its owner, frees the head.
 /// * `next`, `entered` and `removal` are written by the task that drops the handle, before the head is
 ///   on the list of its space, and read by the work item of that.
 /// * `space` is set until the memory is freed.
@@ -685,7 +685,7 @@ impl Head {
     /// use the head again.
     #[inline]
     pub(super) unsafe fn drop_handle(&self) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The requirements are those of this function.
         unsafe { self.drop_handle_with(None) };
     }
 
@@ -704,12 +704,12 @@ impl Head {
         let removal = match Removal::new() {
             Ok(removal) => removal,
             Err(error) => {
-                // SAFETY: By the function's contract.
+                // SAFETY: The requirements are those of this function.
                 unsafe { self.drop_handle() };
                 return Err(error);
             }
         };
-        // SAFETY: By the function's contract.
+        // SAFETY: The requirements are those of this function.
         if unsafe { self.drop_handle_with(Some(removal.clone())) } {
             removal.wait()
         } else {
@@ -852,7 +852,7 @@ unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
     while !dead.is_null() {
         // SAFETY: The heads that were on the list are valid, and this task's.
         let next = unsafe { (*dead).next.get() };
-        // SAFETY: As above.
+        // SAFETY: `next` points into a head that was on the list, which is this task's.
         unsafe {
             let rest = *next;
             *next = first;
