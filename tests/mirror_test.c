@@ -540,6 +540,8 @@ static const char *happens(int action, int first, int count, int file)
 		i = unserved_page(start);
 		if (i < 0)
 			return "userfaultfd";
+		/* A reader may have brought it in meanwhile. */
+		madvise(start, PAGE, MADV_DONTNEED);
 		if (dread(storm.fd, start, data, 1) != -EBUSY)
 			return "what is not served was read, or refused";
 		close(i);

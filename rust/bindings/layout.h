@@ -24,6 +24,7 @@ enum {
 	TETHER_OFFSET_task_struct_files = offsetof(struct task_struct, files),
 	TETHER_OFFSET_task_struct_flags = offsetof(struct task_struct, flags),
 	TETHER_OFFSET_task_struct_mm = offsetof(struct task_struct, mm),
+	TETHER_OFFSET_task_struct_pagefault_disabled = offsetof(struct task_struct, pagefault_disabled),
 	TETHER_OFFSET_task_struct_pid = offsetof(struct task_struct, pid),
 	TETHER_OFFSET_task_struct_tgid = offsetof(struct task_struct, tgid),
 	TETHER_OFFSET_task_struct_group_leader = offsetof(struct task_struct, group_leader),

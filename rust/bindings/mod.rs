@@ -85,6 +85,7 @@ mod layout {
         offset task_struct files;
         offset task_struct flags;
         offset task_struct mm;
+        offset task_struct pagefault_disabled;
         offset task_struct pid;
         offset task_struct tgid;
         offset task_struct group_leader;

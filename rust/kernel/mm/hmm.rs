@@ -104,6 +104,7 @@ use crate::{
     },
     prelude::*,
     task::Task,
+    tether::in_task,
     time::{
         msecs_to_jiffies,
         Delta, //
@@ -334,7 +335,7 @@ impl<T: IntervalNotifier> Registration<T> {
     ///   aligned to pages, not in the registered one, or ends with the last page of all, which no
     ///   process has; or if there are not as many requests as pages;
     /// * [`ENODEV`] if the end of its module has removed the registration;
-    /// * [`EDEADLK`] if the caller has the shadow locked;
+    /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
     /// * [`EFAULT`] if a page that is wanted cannot be there, or is one that a device must not use;
     /// * [`EPERM`] if one is to be written in a mapping that is read-only;
     /// * [`ENOMEM`] if there is not enough memory; [`EHWPOISON`] if it is broken;
@@ -379,7 +380,7 @@ impl<T: IntervalNotifier> Registration<T> {
         if self.is_ended() {
             return Err(ENODEV);
         }
-        if self.shadow().is_locked_by_current() {
+        if !in_task() || self.shadow().is_locked_by_current() {
             return Err(EDEADLK);
         }
         let length = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
@@ -721,8 +722,9 @@ impl Waker {
 #[pinned_drop]
 impl PinnedDrop for Waker {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The timer is set up. `timer_delete_sync()` also deletes one that arms itself.
-        unsafe { bindings::timer_delete_sync(self.timer.get()) };
+        // SAFETY: The timer is set up. It is not armed any more afterwards, not even by its function,
+        // which does not run.
+        unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
     }
 }
 

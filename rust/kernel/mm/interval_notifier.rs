@@ -606,7 +606,8 @@ struct Inner<T: IntervalNotifier> {
 ///
 /// # Context
 ///
-/// May be dropped in any context but interrupts, and inside any callback.
+/// May be dropped in any context, and inside any callback; in an interrupt, it is left to the end of
+/// its module.
 ///
 /// # Invariants
 ///
@@ -862,7 +863,8 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// * [`ENODEV`] if the end of the module has removed it;
     /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
-    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later.
+    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later;
+    /// * [`EDEADLK`] in an interrupt. The notifier is then left to the end of its module.
     ///
     /// C: `mmu_interval_notifier_remove()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_interval_notifier_remove")]

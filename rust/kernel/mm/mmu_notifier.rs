@@ -542,7 +542,8 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Context
 ///
-/// May be dropped in any context but interrupts, and inside any callback.
+/// May be dropped in any context, and inside any callback; in an interrupt, it is left to the end of
+/// its module.
 ///
 /// # Invariants
 ///
@@ -581,7 +582,7 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
-    /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing;
+    /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an interrupt;
     /// * [`EBUSY`] if the lock of a VMA, or for a kernel thread the `mmap_lock`, was not free for ten
     ///   seconds;
     /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
@@ -649,7 +650,8 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// * [`ENODEV`] if the end of the module has removed it;
     /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
-    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later.
+    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later;
+    /// * [`EDEADLK`] in an interrupt. The notifier is then left to the end of its module.
     ///
     /// C: `mmu_notifier_unregister()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_unregister")]

@@ -98,6 +98,7 @@ use crate::{
         SpinLock, //
     },
     tether::{
+        in_task,
         list_head,
         Owner,
         What, //
@@ -300,7 +301,8 @@ impl Head {
     /// The reference must be the caller's, and not be used again.
     #[inline(never)]
     unsafe fn drop_reference(&self) {
-        if self.put() {
+        // In an interrupt, whose lock the interrupted task may hold, it is left to the end of its module.
+        if in_task() && self.put() {
             // SAFETY: That was the last one of those that have the handle's reference together.
             unsafe { self.base.drop_handle() };
         }
@@ -321,8 +323,8 @@ struct Inner<T> {
 ///
 /// # Context
 ///
-/// Dropping it does not wait. It may be dropped in any context but interrupts, and inside any
-/// callback.
+/// Dropping it does not wait. It may be dropped in any context, and inside any callback; in an
+/// interrupt, the notifier is left to the end of its module.
 ///
 /// # Invariants
 ///
@@ -362,6 +364,9 @@ impl<T: SharedNotifier> Shared<T> {
     /// C: `mmu_notifier_get()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_get")]
     pub fn get(mm: &MmWithUser) -> Result<Self> {
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         let owner = Owner::of(Self::free as *const ())?;
         let key = Key {
             mm: mm.as_raw(),

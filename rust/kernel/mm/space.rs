@@ -39,6 +39,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        in_task,
         list_head,
         read_once,
         Attachment,
@@ -98,6 +99,7 @@ impl Patience {
     }
 
     /// Whether the wait has a limit.
+    #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn is_limited(&self) -> bool {
         self.limit.is_some()
     }
@@ -205,8 +207,10 @@ impl Drop for AllLocked<'_> {
 /// # Invariants
 ///
 /// It is locked by the task that has this.
+#[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
 pub(super) struct ReadLocked<'a>(&'a MmWithUser);
 
+#[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
 impl<'a> ReadLocked<'a> {
     /// Takes the lock. If `patience` has a limit, this gives up with it.
     ///
@@ -352,8 +356,15 @@ pub(super) struct SpaceRef(NonNull<Space>);
 
 impl SpaceRef {
     /// Finds the space of `mm`, or creates it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EDEADLK`] in an interrupt; [`ENOMEM`].
     #[inline]
     pub(super) fn get(mm: &MmWithUser) -> Result<Self> {
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         let bucket = Bucket::of(mm.as_raw());
         let found = {
             let _guard = bucket.lock.lock();
@@ -677,7 +688,8 @@ impl Head {
     ///
     /// # Context
     ///
-    /// Any but interrupts. Does not sleep.
+    /// Any; does not sleep. In an interrupt, whose locks the interrupted task may hold, the registration
+    /// is left to the end of its module.
     ///
     /// # Safety
     ///
@@ -695,12 +707,16 @@ impl Head {
     ///
     /// * [`ENODEV`] if the end of its module has removed it;
     /// * [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] after ten seconds;
-    ///   [`ENOMEM`]. The registration is then removed and freed later.
+    ///   [`ENOMEM`]. The registration is then removed and freed later;
+    /// * [`EDEADLK`] in an interrupt. The registration is then left to the end of its module.
     ///
     /// # Safety
     ///
     /// As for [`Head::drop_handle`].
     pub(super) unsafe fn unregister(&self) -> Result {
+        if !in_task() {
+            return Err(EDEADLK);
+        }
         let removal = match Removal::new() {
             Ok(removal) => removal,
             Err(error) => {
@@ -724,6 +740,9 @@ impl Head {
     /// As for [`Head::drop_handle`].
     #[inline(never)]
     unsafe fn drop_handle_with(&self, removal: Option<Arc<Removal>>) -> bool {
+        if !in_task() {
+            return false;
+        }
         let detached = self.attachment.try_detach();
         let ours = detached.is_some();
         let entered = match detached {
