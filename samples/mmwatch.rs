@@ -877,7 +877,7 @@ struct RangeRecorder {
     end: usize,
     cookie: u64,
     counter: Option<(Arc<SharedCounters>, usize)>,
-    /// It is being removed: the counter may be another range's.
+    /// It is being removed, and was counted for the last time.
     removed: Atomic<bool>,
     _slot: Slot<MAX_RANGES>,
 }
@@ -914,8 +914,8 @@ impl IntervalNotifier for RangeRecorder {
 
 impl Invalidate for RangeRecorder {
     fn invalidate(&self, range: &Range<'_>, _shadow: &mut ()) {
-        // A range that is removed is invalidated as a whole, which was counted.
-        if range.event() == MmuEvent::Release && self.removed.load(Relaxed) {
+        // A range that is being removed was counted for the last time.
+        if self.removed.load(Relaxed) {
             return;
         }
         self.count();
@@ -969,10 +969,14 @@ impl WatchedRanges {
         let range = range.ok_or(ENOENT)?;
         // Before it hears of nothing any more.
         range.notifier().count_removed();
+        Ok(range)
+    }
+
+    /// The place of a range that was taken, and removed: until then, it counts there.
+    fn give_back(&mut self, index: usize) -> Result {
         self.free
             .push_within_capacity(index as u32)
-            .map_err(|_| ENOMEM)?;
-        Ok(range)
+            .map_err(|_| ENOMEM)
     }
 }
 
@@ -1170,7 +1174,7 @@ impl Device {
         let range = self.with_ranges(|_, ranges| ranges.take(index))?;
         // Outside of the lock: this waits for tasks that are about to change the range.
         KBox::into_inner(Pin::into_inner(range)).unregister()?;
-        Ok(())
+        self.with_ranges(|_, ranges| ranges.give_back(index))
     }
 }
 
