@@ -13,11 +13,6 @@
 
 mod bindings;
 
-#[cfg(CONFIG_HMM_MIRROR)]
-pub(crate) use kernel::{
-    devres,
-    dma, //
-};
 pub(crate) use kernel::{
     alloc,
     cpu,
@@ -43,6 +38,11 @@ pub(crate) use kernel::{
     time,
     types,
     workqueue, //
+};
+#[cfg(CONFIG_HMM_MIRROR)]
+pub(crate) use kernel::{
+    devres,
+    dma, //
 };
 // For the macros that consumers call.
 #[doc(hidden)]
