@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 //! Attacks the stack by dropping a chain of threads that were not started.
 // what it attacks: the body of each thread owns the next thread. Dropping the first one drops its body, and
-// so on, one in the other. The same chain of plain boxes is dropped first, to compare.
+// so on, one in the other. The documentation promises 50.
 use kernel::prelude::*;
 use tether::kthread::{Builder, Unstarted};
 module! { type: Deep, name: "deepdrop", authors: ["h"], description: "attack", license: "GPL", }
@@ -23,7 +23,7 @@ impl kernel::Module for Deep {
         }
         drop(boxed);
         pr_warn!("deepdrop: boxes dropped\n");
-        for depth in [10, 30, 60, 100] {
+        for depth in [10, 30, 50] {
             let mut thread: Option<Unstarted<()>> = None;
             for _ in 0..depth {
                 let next = thread.take();
