@@ -30,6 +30,7 @@ pub(crate) use kernel::{
     new_mutex,
     new_spinlock,
     page,
+    pid_namespace,
     prelude,
     seq_file,
     str,

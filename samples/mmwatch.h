@@ -52,6 +52,9 @@ enum mmwatch_kind {
 /* With MMWATCH_RELEASE: the process goes on, it has executed another program. */
 #define MMWATCH_EXECUTED	(1 << 1)
 
+/* Added to the number of a system call of a 32-bit program: such calls have numbers of their own. */
+#define MMWATCH_COMPAT_CALL	(1 << 29)
+
 /* Events come in the order of their counts, but for those of one moment on several CPUs. */
 struct mmwatch_event {
 	__u64 time;		/* nanoseconds since the watch began */
@@ -60,8 +63,8 @@ struct mmwatch_event {
 	__u64 count;		/* how many invalidations there were, with this one */
 	__u32 kind;		/* enum mmwatch_kind */
 	__u32 flags;
-	__s32 pid;		/* the thread that did it */
-	__s32 tgid;		/* its process */
+	__s32 pid;		/* the thread that did it, in the pid namespace of the watcher, or 0 */
+	__s32 tgid;		/* its process, likewise */
 	__s32 syscall;		/* the system call that it is in; -1: none, as in a page fault */
 	__u32 cpu;
 	__u32 latency;		/* nanoseconds that the watch has taken of it, nearly */
@@ -75,7 +78,8 @@ struct mmwatch_event {
  * Each event is followed by so many addresses, a __u64 each, 0 after the last: where the thread that did it
  * was in its program. The first one is where it has entered the kernel; the second one is the word on top of its
  * stack, which is a return address if the function there has no frame; then come the return addresses that frame
- * pointers lead to, which are wrong where a program has none. All are 0 for a thread of another address space.
+ * pointers lead to, which are wrong where a program has none. All are 0 for a thread of another address space, and
+ * while another process is watched that its user may not inspect (prctl(PR_SET_DUMPABLE)).
  */
 #define MMWATCH_STACKS	(1 << 1)
 #define MMWATCH_STACK_DEPTH	16

@@ -101,6 +101,7 @@ use tether::{
         },
         shared_counters::SharedCounters, //
     },
+    pid::Numbering,
     ptrace,
     syscall,
     task_work::{
@@ -138,6 +139,7 @@ const KIND_EXEC: u32 = 10;
 const KIND_NOT_FOLLOWED: u32 = 11;
 const FLAG_BLOCKABLE: u32 = 1 << 0;
 const FLAG_EXECUTED: u32 = 1 << 1;
+const COMPAT_CALL: u32 = 1 << 29;
 /// Of a watch.
 const FLAG_RANGES: u32 = 1 << 0;
 const FLAG_STACKS: u32 = 1 << 1;
@@ -446,6 +448,8 @@ struct Watch {
     watched: ARef<Mm>,
     /// The address space of who asked: nobody else may read.
     watcher: ARef<Mm>,
+    /// How the watcher numbers tasks.
+    numbering: Numbering,
     /// What the program that it executes has to keep to, to be watched as well.
     permission: Option<ptrace::Permission>,
     count_address: usize,
@@ -520,6 +524,16 @@ impl TaskWorkItem<PUBLISH> for Watch {
     }
 }
 
+/// The number of a system call, as events have it.
+fn numbered(number: u32) -> i32 {
+    let compat = if syscall::current_is_compat() {
+        COMPAT_CALL
+    } else {
+        0
+    };
+    (number | compat) as i32
+}
+
 fn is_same(a: &Mm, b: &Mm) -> bool {
     core::ptr::eq(a.as_raw(), b.as_raw())
 }
@@ -557,6 +571,7 @@ impl Watch {
                 target: task,
                 watched: ARef::from(&**mm),
                 watcher: ARef::from(watcher),
+                numbering: Numbering::of_current(),
                 permission,
                 count_address,
                 stacks,
@@ -584,11 +599,15 @@ impl Watch {
     fn note(&self, event: Event, mm: &Mm) {
         let task = current!();
         let time = self.begun.elapsed().as_nanos();
+        let (pid, tgid) = self.numbering.numbers(task);
         let cpu = CpuId::current().as_u32();
         let stack = self.stacks.then(|| {
             let mut stack = Stack::default();
             // Where somebody else is in a program of his own is nobody's business.
-            if task.mm().is_some_and(|own| is_same(own, mm)) {
+            // The program may have become one that its user may not inspect since it is watched.
+            if task.mm().is_some_and(|own| is_same(own, mm))
+                && (is_same(mm, &self.watcher) || ptrace::is_dumpable(task))
+            {
                 user_stack::save(&mut stack);
             }
             stack
@@ -608,9 +627,9 @@ impl Watch {
             let event = Event {
                 time: time as u64,
                 count,
-                pid: task.pid(),
-                tgid: task.tgid(),
-                syscall: syscall::current_number().map_or(-1, |number| number as i32),
+                pid,
+                tgid,
+                syscall: syscall::current_number().map_or(-1, numbered),
                 cpu,
                 latency: u32::try_from(self.begun.elapsed().as_nanos() - time).unwrap_or(u32::MAX),
                 ..event

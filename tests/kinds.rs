@@ -365,6 +365,7 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
             worker_circle(place.module, kind)?;
             made(())
         }
+        Kind::Numbering => made(With(pid::Numbering::of_current(), Counted::new(kind))),
         Kind::ThreadRing => {
             thread_ring(kind)?;
             made(())
@@ -438,6 +439,7 @@ macro_rules! with {
 with! {
     fd::TakenFile: |_file| {}
     Waker: |waker| { waker.wake(); }
+    pid::Numbering: |numbering| { numbering.numbers(current!()); }
     Pin<KBox<MiscDeviceRegistration<Device>>>: |device| {
         if device.device().name() != c"tether-kinds" {
             return Err(EUCLEAN);
@@ -1213,6 +1215,7 @@ types! {
         tether::mm::mmu_notifier::Registration<Listener> => Notifier TryNotifier,
         tether::mm::shared_notifier::Shared<Common> => Shared,
         tether::mm::shared_counters::SharedCounters => Counters,
+        tether::pid::Numbering => Numbering,
         tether::ptrace::Permission => Permission,
         tether::ptrace::Tracee => Tracee,
         tether::task_work::Cancel<Counted> => Cancellation,

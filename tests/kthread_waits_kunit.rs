@@ -501,7 +501,7 @@ mod tests {
             |it| it.join().map_or_else(back, |_| Ok(EUCLEAN)),
             |it| it.join_killable().map_or_else(back, |_| Ok(EUCLEAN)),
             |it| it.join_timeout(short()).map_or_else(back, |_| Ok(EUCLEAN)),
-            |it| it.detach().map_or_else(back, |_| Ok(EUCLEAN)),
+            |it| it.detach().map_or_else(back, |()| Ok(EUCLEAN)),
             |it| {
                 it.try_join().map_or_else(
                     |it| {

@@ -99,6 +99,8 @@ kinds! {
     Tracee,
     /// What such a one has to keep to; likewise.
     Permission,
+    /// How the maker numbers tasks.
+    Numbering,
     /// An unstarted thread whose body has the handle of a running one, which drops the first.
     ThreadRing,
     /// A worker whose pending work has the handle of a running thread, which drops the worker.

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -744,6 +745,74 @@ TEST_F(watch, not_dumpable)
 		_exit(watch_as_nobody(fd, getenv("TETHER_UNREADABLE")) == -EPERM ? 0 : 1);
 	}
 	ASSERT_EQ(watcher, waitpid(watcher, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/* A traced child that is stopped, and discards the memory when it is continued; dumpable or not. */
+static pid_t discarding_tracee(char *memory, size_t size, int dumpable)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		prctl(PR_SET_DUMPABLE, dumpable);
+		discard_here(memory, size);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	return WIFSTOPPED(status) ? child : -1;
+}
+
+/* A program that makes itself one that its user may not inspect shows no more stacks. */
+TEST_F(watch, no_longer_dumpable)
+{
+	int dumpable, status;
+
+	for (dumpable = 0; dumpable < 2; dumpable++) {
+		struct mmwatch_event_with_stack it = {};
+		pid_t child = discarding_tracee(self->memory, self->size, dumpable);
+		struct mmwatch_watch argument = { .pid = child, .flags = MMWATCH_STACKS };
+		int seen = 0, stacks = 0;
+
+		ASSERT_LT(0, child);
+		ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
+		ASSERT_EQ(0, ptrace(PTRACE_DETACH, child, 0, 0));
+		while (read(self->fd, &it, sizeof(it)) == sizeof(it)) {
+			if (it.event.start != (uintptr_t)self->memory || it.event.kind == MMWATCH_RELEASE)
+				continue;
+			seen++;
+			stacks += it.stack[0] != 0;
+		}
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_LT(0, seen);
+		EXPECT_EQ(dumpable ? seen : 0, stacks);
+		ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
+	}
+}
+
+/* In a pid namespace, events have the numbers of that namespace. */
+TEST_F(watch, pid_namespace)
+{
+	int status;
+	pid_t init;
+
+	if (unshare(CLONE_NEWPID))
+		SKIP(return, "no pid namespaces");
+	init = fork();
+	if (init == 0) {
+		int fd = open("/dev/mmwatch", O_RDWR);
+		struct mmwatch_event event = {};
+
+		if (watch(fd, 0, NULL))
+			_exit(2);
+		madvise(self->memory, self->size, MADV_DONTNEED);
+		if (read(fd, &event, sizeof(event)) != sizeof(event))
+			_exit(3);
+		_exit(event.pid == 1 && event.tgid == 1 && getpid() == 1 ? 0 : 4);
+	}
+	ASSERT_EQ(init, waitpid(init, &status, 0));
 	EXPECT_EQ(0, status);
 }
 

@@ -26,3 +26,15 @@ __rust_helper struct task_struct *rust_helper_tether_find_user_task(pid_t number
 		return NULL;
 	return get_task_struct(task);
 }
+
+/* The number of the thread @task in @ns; 0 if it has none there. */
+__rust_helper pid_t rust_helper_tether_pid_in(struct task_struct *task, struct pid_namespace *ns)
+{
+	return task_pid_nr_ns(task, ns);
+}
+
+/* Whether numbers in @ns are those that the kernel itself uses. */
+__rust_helper bool rust_helper_tether_is_initial_pid_ns(struct pid_namespace *ns)
+{
+	return ns == &init_pid_ns;
+}

@@ -47,3 +47,13 @@ __rust_helper bool rust_helper_tether_as_permitted_as(const struct cred *before)
 	       now->user_ns == before->user_ns && label_now == label_before &&
 	       cap_issubset(now->cap_permitted, before->cap_permitted);
 }
+
+/* Whether its user may inspect the program of the current task. */
+__rust_helper bool rust_helper_tether_current_is_dumpable(void)
+{
+	const struct task_exec_state *exec_state;
+
+	guard(rcu)();
+	exec_state = rcu_dereference(current->exec_state);
+	return exec_state && READ_ONCE(exec_state->dumpable) == TASK_DUMPABLE_OWNER;
+}

@@ -6,11 +6,13 @@
 
 use crate::{
     bindings,
+    pid_namespace::PidNamespace,
     sync::aref::ARef,
     task::{
         Pid,
         Task, //
-    }, //
+    },
+    tether::in_task, //
 };
 use core::ptr::NonNull;
 
@@ -46,4 +48,46 @@ pub fn find_task(pid: Pid) -> Option<ARef<Task>> {
     // SAFETY: The function has taken a reference to the task, which is passed on here. `Task` is a
     // transparent wrapper of `struct task_struct`.
     NonNull::new(task).map(|task| unsafe { ARef::from_raw(task.cast()) })
+}
+
+/// A pid namespace in which tasks are numbered for a reader.
+pub struct Numbering {
+    /// None if the numbers are those that the kernel itself uses.
+    namespace: Option<ARef<PidNamespace>>,
+}
+
+impl Numbering {
+    /// Numbers tasks as the current task sees them.
+    ///
+    /// # Context
+    ///
+    /// Process context. In an interrupt, tasks are numbered as the kernel does.
+    pub fn of_current() -> Self {
+        if !in_task() {
+            return Self { namespace: None };
+        }
+        let namespace = crate::current!().active_pid_ns().map(ARef::from);
+        // SAFETY: The namespace is valid, as it is referenced.
+        let is_initial =
+            |it: &ARef<PidNamespace>| unsafe { bindings::tether_is_initial_pid_ns(it.as_ptr()) };
+        Self {
+            namespace: namespace.filter(|it| !is_initial(it)),
+        }
+    }
+
+    /// The numbers of a thread and of its process; 0 if it is not in the namespace, or has exited.
+    ///
+    /// # Context
+    ///
+    /// Any context.
+    pub fn numbers(&self, task: &Task) -> (Pid, Pid) {
+        match &self.namespace {
+            None => (task.pid(), task.tgid()),
+            Some(namespace) => (
+                // SAFETY: The task and the namespace are valid, as they are referenced.
+                unsafe { bindings::tether_pid_in(task.as_ptr(), namespace.as_ptr()) },
+                task.tgid_nr_ns(Some(namespace)),
+            ),
+        }
+    }
 }

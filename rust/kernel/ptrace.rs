@@ -81,6 +81,17 @@ impl Permission {
     }
 }
 
+/// Whether the user of the current task may inspect its program (`ptrace(2)` calls this dumpable). A program
+/// changes this with `prctl(PR_SET_DUMPABLE)` at any time.
+///
+/// # Context
+///
+/// Any context. In an interrupt, the result is about the interrupted task.
+pub fn is_dumpable(_task: &CurrentTask) -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::tether_current_is_dumpable() }
+}
+
 /// Finds the process `pid`, in the pid namespace of the current task, if the current task traces it and
 /// has it stopped.
 ///

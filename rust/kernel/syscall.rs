@@ -60,3 +60,17 @@ pub fn current_number() -> Option<u32> {
     // SAFETY: The function has no requirements.
     u32::try_from(unsafe { bindings::tether_current_syscall() }).ok()
 }
+
+/// Whether the system call that the current task executes is one of a 32-bit program on a 64-bit kernel.
+/// Such calls have numbers of their own.
+///
+/// # Context
+///
+/// Any context. In an interrupt, the result is about the interrupted task.
+///
+/// C: `in_compat_syscall()`.
+#[doc(alias = "in_compat_syscall")]
+pub fn current_is_compat() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::tether_in_compat_syscall() }
+}

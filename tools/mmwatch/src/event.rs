@@ -109,7 +109,13 @@ pub fn kind_name(kind: u32) -> &'static str {
     KINDS.get(kind as usize).copied().unwrap_or("unknown")
 }
 
+/// Added to the number of a system call of a 32-bit program, as `samples/mmwatch.h` says.
+const COMPAT_CALL: usize = 1 << 29;
+
 fn syscall_name(number: usize) -> String {
+    if number & COMPAT_CALL != 0 {
+        return format!("32-bit system call {}", number & !COMPAT_CALL);
+    }
     match syscalls::Sysno::new(number) {
         Some(name) => name.name().into(),
         None => format!("system call {number}"),
@@ -152,6 +158,8 @@ pub mod tests {
         assert_eq!(event.reason(), "a page fault");
         event.blockable = false;
         assert_eq!(event.reason(), "the OOM killer");
+        event.syscall = 11 | 1 << 29;
+        assert_eq!(event.reason(), "32-bit system call 11");
         event.syscall = 100_000;
         assert_eq!(event.reason(), "system call 100000");
     }
