@@ -2,6 +2,8 @@
 
 //! KUnit suite of kernel threads.
 
+mod kunit_values;
+
 use kernel::prelude::*;
 
 module! {
@@ -46,6 +48,11 @@ mod tests {
             Monotonic, //
         }, //
     };
+    use crate::kunit_values::{
+        counter,
+        gate,
+        Counted, //
+    };
     use tether::kthread::{
         self,
         worker::{
@@ -64,30 +71,6 @@ mod tests {
         Thread,
         Wake, //
     };
-
-    /// Counts how many of it were made and dropped.
-    struct Counted(Arc<Atomic<i32>>);
-
-    impl Counted {
-        fn new(alive: &Arc<Atomic<i32>>) -> Self {
-            alive.fetch_add(1, Full);
-            Self(alive.clone())
-        }
-    }
-
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Full);
-        }
-    }
-
-    fn counter() -> Arc<Atomic<i32>> {
-        Arc::new(Atomic::new(0), GFP_KERNEL).unwrap()
-    }
-
-    fn gate() -> Arc<Completion> {
-        Arc::pin_init(Completion::new(), GFP_KERNEL).unwrap()
-    }
 
     fn until_stopped(context: &kthread::Context<'_>) {
         while context.sleep() != Wake::Stopped {}

@@ -3,6 +3,8 @@
 //! KUnit suite of kernel threads: wake-ups by others, waits that end by themselves, and cycles of
 //! waits.
 
+mod kunit_values;
+
 use kernel::prelude::*;
 
 module! {
@@ -51,6 +53,11 @@ mod tests {
             Monotonic, //
         }, //
     };
+    use crate::kunit_values::{
+        counter,
+        gate,
+        Counted, //
+    };
     use tether::kthread::{
         self,
         worker::{
@@ -68,30 +75,6 @@ mod tests {
         Unstarted,
         Wake, //
     };
-
-    /// Counts the values of it that are alive.
-    struct Counted(Arc<Atomic<i32>>);
-
-    impl Counted {
-        fn new(alive: &Arc<Atomic<i32>>) -> Self {
-            alive.fetch_add(1, Full);
-            Self(alive.clone())
-        }
-    }
-
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Full);
-        }
-    }
-
-    fn counter() -> Arc<Atomic<i32>> {
-        Arc::new(Atomic::new(0), GFP_KERNEL).unwrap()
-    }
-
-    fn gate() -> Arc<Completion> {
-        Arc::pin_init(Completion::new(), GFP_KERNEL).unwrap()
-    }
 
     fn worker() -> KthreadWorker {
         Builder::new(c"tether-waits")

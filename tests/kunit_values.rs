@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Values that the KUnit suites of threads are made of. A part of their modules.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        Arc,
+        Completion, //
+    }, //
+};
+
+/// Counts the values of it that are alive.
+pub(crate) struct Counted(Arc<Atomic<i32>>);
+
+impl Counted {
+    pub(crate) fn new(alive: &Arc<Atomic<i32>>) -> Self {
+        alive.fetch_add(1, Full);
+        Self(alive.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Full);
+    }
+}
+
+pub(crate) fn counter() -> Arc<Atomic<i32>> {
+    Arc::new(Atomic::new(0), GFP_KERNEL).unwrap()
+}
+
+/// An event that bodies wait for.
+pub(crate) fn gate() -> Arc<Completion> {
+    Arc::pin_init(Completion::new(), GFP_KERNEL).unwrap()
+}
