@@ -24,6 +24,11 @@ impl kernel::Module for KthreadKunit {
 
 #[kunit_tests(tether_kthread)]
 mod tests {
+    use crate::kunit_values::{
+        counter,
+        gate,
+        Counted, //
+    };
     use kernel::{
         cpu::CpuId,
         cpumask::CpumaskVar,
@@ -47,11 +52,6 @@ mod tests {
             Instant,
             Monotonic, //
         }, //
-    };
-    use crate::kunit_values::{
-        counter,
-        gate,
-        Counted, //
     };
     use tether::kthread::{
         self,

@@ -25,6 +25,11 @@ impl kernel::Module for KthreadWaitsKunit {
 
 #[kunit_tests(tether_kthread_waits)]
 mod tests {
+    use crate::kunit_values::{
+        counter,
+        gate,
+        Counted, //
+    };
     use kernel::{
         module::this_module,
         new_mutex,
@@ -52,11 +57,6 @@ mod tests {
             Delta,
             Monotonic, //
         }, //
-    };
-    use crate::kunit_values::{
-        counter,
-        gate,
-        Counted, //
     };
     use tether::kthread::{
         self,
