@@ -3,6 +3,7 @@
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/preempt.h>
+#include <linux/uio.h>
 #include <linux/wait_bit.h>
 
 /* Whether a spinlock that interrupts do not take may be taken here. */
@@ -23,4 +24,9 @@ __rust_helper long rust_helper_tether_wait_while(const unsigned int *word, unsig
 				 ___wait_cond_timeout(READ_ONCE(*word) != value),
 				 TASK_KILLABLE, 0, timeout,
 				 __ret = schedule_timeout(__ret));
+}
+
+__rust_helper size_t rust_helper_tether_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
 }

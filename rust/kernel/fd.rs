@@ -142,9 +142,9 @@ impl Drop for TakenFile {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             let task = held.task.clone();
-            // A task that does not accept task works any more uses no borrowed file: the reference may be
-            // dropped here. `fput()` defers the release if this is an interrupt.
-            let _ = task_work::add(&task, held, Mode::Resume);
+            // Only a task that does not accept task works any more refuses this. It uses no borrowed file:
+            // the reference may be dropped here. `fput()` defers the release if this is an interrupt.
+            let _ = task_work::add_other(&task, held, Mode::Resume);
         }
     }
 }

@@ -808,7 +808,7 @@ impl Device {
             return Err(EDEADLK);
         }
         // The kernel would warn about it.
-        if name.to_bytes().is_empty() {
+        if !(1..=NAME_MAX).contains(&name.to_bytes().len()) {
             return Err(EINVAL);
         }
         let name = CString::try_from(name)?;
@@ -1050,7 +1050,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     ///   misc device. That may wait for the caller;
     /// * [`EINTR`] if the current task was killed;
     /// * [`ENODEV`] if the module of `T` is being unloaded, [`EINVAL`] if it is not known to Tether;
-    /// * [`EINVAL`] in an interrupt, or if the name is empty.
+    /// * [`EINVAL`] in an interrupt, or if the name is empty or longer than 255 bytes.
     #[doc(alias = "misc_register")]
     pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
@@ -1248,9 +1248,32 @@ unsafe extern "C" fn mmap(file: *mut bindings::file, vma: *mut bindings::vm_area
     }
 }
 
-/// Returns what the kernel wants to know of a read, a write or an ioctl.
+/// The longest name of a device in bytes, which is that of a file.
+const NAME_MAX: usize = 255;
+
+/// Returns the result of an ioctl as the kernel expects it.
 fn returned(result: Result<isize>) -> isize {
     result.unwrap_or_else(|error| error.to_errno() as isize)
+}
+
+/// Returns the result of a read or a write as the kernel expects it.
+///
+/// Callers in the kernel trust the number of bytes, and an `EIOCBQUEUED` promises that the request is
+/// completed later, which no driver can do here.
+fn transferred(
+    iter: *mut bindings::iov_iter,
+    call: impl FnOnce(*mut bindings::iov_iter) -> Result<usize>,
+) -> isize {
+    // SAFETY: The iterator is the kernel's, which is valid during the call.
+    let wanted = unsafe { bindings::tether_iov_iter_count(iter) };
+    match call(iter) {
+        Ok(count) if count <= wanted => count as isize,
+        Ok(_) => EIO.to_errno() as isize,
+        Err(error) if error.to_errno() == -(bindings::EIOCBQUEUED as c_int) => {
+            EIO.to_errno() as isize
+        }
+        Err(error) => error.to_errno() as isize,
+    }
 }
 
 /// # Safety
@@ -1266,9 +1289,11 @@ unsafe extern "C" fn read_iter(
     let Some(read_iter) = open.table().read_iter else {
         return EINVAL.to_errno() as isize;
     };
-    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-    // pointers are the kernel's.
-    returned(unsafe { read_iter(open.private, kiocb, iter) }.map(|read| read as isize))
+    transferred(iter, |iter| {
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
+        // pointers are the kernel's.
+        unsafe { read_iter(open.private, kiocb, iter) }
+    })
 }
 
 /// # Safety
@@ -1284,9 +1309,11 @@ unsafe extern "C" fn write_iter(
     let Some(write_iter) = open.table().write_iter else {
         return EINVAL.to_errno() as isize;
     };
-    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-    // pointers are the kernel's.
-    returned(unsafe { write_iter(open.private, kiocb, iter) }.map(|written| written as isize))
+    transferred(iter, |iter| {
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
+        // pointers are the kernel's.
+        unsafe { write_iter(open.private, kiocb, iter) }
+    })
 }
 
 /// # Safety

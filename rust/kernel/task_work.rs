@@ -381,6 +381,13 @@ pub struct Vtable {
     run: unsafe fn(NonNull<Node>),
 }
 
+impl Vtable {
+    /// Whether the item is in a box.
+    fn is_of_box(&self) -> bool {
+        matches!(self.kind, Kind::Box { .. })
+    }
+}
+
 /// What a node is in, and what is done with it there besides being run.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -432,11 +439,14 @@ impl Node {
     }
 
     fn new(vtable: &'static Vtable, state: usize, target: usize) -> Self {
-        let owner = Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown());
-        Self::with_owner(owner, vtable, state, target)
+        Self::with_owner(Self::owner_of(vtable), vtable, state, target)
     }
 
-    /// Makes a node that is not linked that of the module that adds it, if another one has made it.
+    /// Makes a node that is not linked that of the module that adds it.
+    ///
+    /// Another module may have made the item, or have added it before, and be gone. An equal address of
+    /// the vtable proves nothing: a module that is loaded at the place of another one has the same
+    /// addresses, and another record.
     ///
     /// # Safety
     ///
@@ -444,20 +454,10 @@ impl Node {
     /// node comes from.
     #[inline(always)]
     unsafe fn adopt(this: NonNull<Self>, vtable: &'static Vtable) {
-        // SAFETY: The node is valid and the caller's, by the function's contract.
-        if !ptr::eq(unsafe { (*this.as_ptr()).vtable }, vtable) {
-            // SAFETY: By the function's contract.
-            unsafe { Self::adopt_slow(this, vtable) };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As [`Self::adopt`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn adopt_slow(this: NonNull<Self>, vtable: &'static Vtable) {
-        let owner = Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown());
+        let owner = match Owner::of_cached(vtable.run as *const ()) {
+            Some(owner) => owner,
+            None => Self::owner_of(vtable),
+        };
         let this = this.as_ptr();
         // The state stays: other tasks may look at it.
         //
@@ -469,6 +469,12 @@ impl Node {
             (&raw mut (*this).pins).write(owner.pins());
             (&raw mut (*this).owner).write(owner);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn owner_of(vtable: &'static Vtable) -> &'static Owner {
+        Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown())
     }
 
     /// The functions of the node.
@@ -865,7 +871,7 @@ where
     const VTABLE: &'static Vtable = &BoxWork::<T, ID>::VTABLE;
 
     #[inline]
-    unsafe fn into_node(self, _target: &Task) -> Result<NonNull<Node>, Self> {
+    unsafe fn into_node(self, target: &Task) -> Result<NonNull<Node>, Self> {
         // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
         let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
         // SAFETY: `this` was just a box, so it points at a valid object.
@@ -874,7 +880,7 @@ where
             // SAFETY: The node is a field of a valid object.
             unsafe { node.as_ref() }.state.load().target() / State::UNIT
         };
-        if running::is_inside(this as usize, size_of::<T>(), born) {
+        if is_current(target) && running::is_inside(this as usize, size_of::<T>(), true, born) {
             // SAFETY: The box was given up above, and is taken back once.
             return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
         }
@@ -949,7 +955,7 @@ where
         let this = Arc::as_ptr(&self).cast_mut();
         // SAFETY: `self` keeps the object valid.
         let node = unsafe { node_of::<T, ID>(this) };
-        if running::is_inside(this as usize, size_of::<T>(), || 0) {
+        if is_current(target) && running::is_inside(this as usize, size_of::<T>(), false, || 0) {
             return Err(self);
         }
         // SAFETY: `self` keeps the object, and with it the node, valid.
@@ -972,6 +978,35 @@ where
         }
         this
     }
+}
+
+/// Whether a callback that adds to this task adds to the one that runs it.
+#[inline(always)]
+fn is_current(task: &Task) -> bool {
+    ptr::eq(task.as_ptr(), Task::current_raw())
+}
+
+/// Adds a box to `task` also inside of the callback of an object that was at its address. The callback
+/// of `T` must not add its own item again.
+pub(crate) fn add_other<T>(
+    task: &Task,
+    item: Pin<KBox<T>>,
+    mode: Mode,
+) -> Result<(), Refused<Pin<KBox<T>>>>
+where
+    T: TaskWorkItem<0, Pointer = Pin<KBox<T>>> + HasTaskWork<T> + Send + 'static,
+{
+    // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
+    let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) });
+    // SAFETY: `this` was just a box, so it points at a valid object.
+    let node = unsafe { node_of::<T, 0>(this) };
+    // SAFETY: The node is that of a box, which is ours and not linked.
+    unsafe { Node::adopt(node, <Pin<KBox<T>> as TaskWorkPointer<0>>::VTABLE) };
+    // SAFETY: The node is that of a box, which was given up for it.
+    unsafe { add_node(task, node, mode) }.map_err(|error| {
+        // SAFETY: The box was given up above, was not queued, and is taken back once.
+        Refused::new(unsafe { BoxWork::<T, 0>::into_box(node) }, error)
+    })
 }
 
 /// Adds `item` to `task`, which will run it.
@@ -1118,29 +1153,55 @@ unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
     let next = unsafe { (*head).next };
     // SAFETY: The head is at the beginning of a node, by the function's contract. A box is not
     // cancelled, and one that is disarmed gets another function: the node is ours to run.
-    unsafe { run_node(NonNull::new_unchecked(head.cast::<Node>()), next) };
+    unsafe {
+        let node = NonNull::new_unchecked(head.cast::<Node>());
+        run_node(node, Callback::of(node), next);
+    }
 }
 
-/// Runs a node. `next` is the rest of its batch.
+/// The parts of a node that are needed to run it.
+struct Callback {
+    run: unsafe fn(NonNull<Node>),
+    pins: *mut c_void,
+    vtable: &'static Vtable,
+}
+
+impl Callback {
+    /// Reads the parts of a node that is not claimed yet: once it is, another module may add the item
+    /// again, and write its own.
+    ///
+    /// # Safety
+    ///
+    /// The node must have been unlinked by the current task, and must not have been run or passed.
+    #[inline(always)]
+    unsafe fn of(node: NonNull<Node>) -> Self {
+        // SAFETY: A node that was linked is valid until it is run or passed.
+        let this = unsafe { node.as_ref() };
+        Self {
+            run: this.run,
+            pins: this.pins,
+            // SAFETY: The reference is used only if the node is claimed, and then its owner is pinned.
+            vtable: unsafe { this.vtable() },
+        }
+    }
+}
+
+/// Runs a node. `callback` was read before it was claimed, and `next` is the rest of its batch.
 ///
 /// # Safety
 ///
 /// The node must have been unlinked by the current task, which owns it and runs its works; this must
 /// be permanent text.
 #[inline(always)]
-unsafe fn run_node(node: NonNull<Node>, next: *mut bindings::callback_head) {
-    // SAFETY: A node that was linked is valid until it is run.
-    let this = unsafe { node.as_ref() };
-    let (run, pins) = (this.run, this.pins);
-    // SAFETY: The node was linked, and its pin is dropped below.
-    let record = running::begin(node, next, unsafe { this.vtable() });
+unsafe fn run_node(node: NonNull<Node>, callback: Callback, next: *mut bindings::callback_head) {
+    let record = running::begin(node, next, callback.vtable);
     // SAFETY: The node is ours to run, by the function's contract. This is a callback, and the
     // owner's text is mapped because the owner is pinned.
-    unsafe { run(node) };
+    unsafe { (callback.run)(node) };
     // The node and the item belong to the callee, which may have freed them.
     running::end(record);
     // SAFETY: This is the pin of the node, and this text is permanent.
-    unsafe { bindings::tether_unpin(pins) };
+    unsafe { bindings::tether_unpin(callback.pins) };
 }
 
 /// Runs an `Arc` or a closure, unless it was cancelled.
@@ -1155,11 +1216,11 @@ unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     // Before the node is claimed: once it is running, another thread may queue it again.
     //
     // SAFETY: A node that was linked is valid until it is run or passed.
-    let next = unsafe { (*head).next };
+    let (next, callback) = unsafe { ((*head).next, Callback::of(node)) };
     // SAFETY: The node is still valid, as it was neither run nor passed.
     if unsafe { node.as_ref() }.state.claim() {
         // SAFETY: The node was queued to this task, and `claim` has made it ours to run.
-        unsafe { run_node(node, next) };
+        unsafe { run_node(node, callback, next) };
     } else {
         // SAFETY: The node is no longer linked, and will not be run.
         unsafe { pass_by(node) };
@@ -1290,14 +1351,17 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
     // which takes it off the list. So the node is unlinked first, and claimed then: the state alone
     // does not say whether the node is linked, or by which add.
     if word.target() == target && word.state() == node::QUEUED && unlink(task, this) {
+        // Before the node is idle: then another module may add it.
+        //
+        // SAFETY: The node was linked, and nothing has dropped its pin yet.
+        let (kind, owner) = (unsafe { this.vtable() }.kind, this.owner);
         if this.state.reclaim() {
-            // SAFETY: The node was linked, and its pin is dropped below.
-            if let Kind::Arc { release } = unsafe { this.vtable() }.kind {
+            if let Kind::Arc { release } = kind {
                 // SAFETY: The node was queued and is ours, and with it the reference.
                 unsafe { release(node) };
             }
             // SAFETY: The pin of the node is ours, as it is that of an add which was not run.
-            unsafe { this.owner.unpin() };
+            unsafe { owner.unpin() };
             return Cancelled::Now;
         }
         // SAFETY: The node is no longer linked, and another thread has cancelled or disarmed it.

@@ -493,6 +493,19 @@ impl Owner {
         PERMANENT.copy().is_some_and(|owner| ptr::eq(owner, self))
     }
 
+    /// As [`Owner::enter`], but also if the module is going.
+    ///
+    /// # Safety
+    ///
+    /// The end of the module must wait for the caller, which it does for code of the module.
+    #[cfg(CONFIG_MMU_NOTIFIER)]
+    #[cold]
+    pub(crate) unsafe fn enter_again(&'static self) -> Entered {
+        // SAFETY: By the type's invariants `attached` is a `struct tether_attached`.
+        unsafe { bindings::tether_enter_again(self.attached) };
+        Entered(self)
+    }
+
     /// Holds the module, so that it cannot be removed: `rmmod` fails with `EAGAIN`.
     ///
     /// Each success must be followed by one [`Owner::unpin`]. May be called in any context.
@@ -941,19 +954,6 @@ impl Attachment {
         // SAFETY: By the type's invariants.
         let state = unsafe { bindings::tether_detach(self.owner.attached, self.as_raw()) };
         (state == ATTACHED).then(|| Entered(self.owner))
-    }
-
-    /// Keeps the end of the owner waiting, although it has begun, and has ended this attachment.
-    ///
-    /// # Safety
-    ///
-    /// The end of the owner must wait for the caller, which it does for code of its module.
-    #[cfg(CONFIG_MMU_NOTIFIER)]
-    #[cold]
-    pub(crate) unsafe fn enter_ended(&self) -> Entered {
-        // SAFETY: By the type's invariants of the owner.
-        unsafe { bindings::tether_enter_again(self.owner.attached) };
-        Entered(self.owner)
     }
 
     /// It was not attached: if its owner's end is at it, then waits for that.

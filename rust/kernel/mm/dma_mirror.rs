@@ -220,6 +220,10 @@ impl Entries {
 #[pin_data]
 struct Mappings {
     dev: ARef<Device>,
+    /// Held while a driver uses addresses: the end of the device's binding waits for that. Taken before
+    /// `entries`.
+    #[pin]
+    in_use: Mutex<()>,
     #[pin]
     entries: Mutex<Option<Entries>>,
 }
@@ -229,6 +233,7 @@ struct Binding(Arc<Mappings>);
 
 impl Drop for Binding {
     fn drop(&mut self) {
+        let _in_use = self.0.in_use.lock();
         let mut guard = self.0.entries.lock();
         if let Some(mut entries) = guard.take() {
             let pages = entries.addresses.len();
@@ -238,6 +243,22 @@ impl Drop for Binding {
             unsafe { bindings::hmm_dma_map_free(raw(&self.0.dev), &mut entries.map) };
         }
     }
+}
+
+impl Mappings {
+    /// Unmaps the pages of a range, of a table that begins with the page `first`.
+    fn unmap_range(&self, first: usize, range: &Range<'_>) {
+        let (first, end) = indices(first, range);
+        if let Some(entries) = (*self.entries.lock()).as_mut() {
+            entries.unmap(&self.dev, first, end);
+        }
+    }
+}
+
+/// The indices of the pages of a range, in a table that begins with the page `first`.
+fn indices(first: usize, range: &Range<'_>) -> (usize, usize) {
+    let index = |address: usize| (address >> PAGE_SHIFT).saturating_sub(first);
+    (index(range.start()), index(range.end() - 1) + 1)
 }
 
 /// Where the device finds a page.
@@ -250,10 +271,11 @@ struct Table {
 
 impl Table {
     fn new(dev: &Device<Bound>, first: usize, pages: usize) -> Result<Self> {
-        let addresses = KVVec::from_elem(0, pages, GFP_KERNEL_ACCOUNT)?;
+        let addresses = KVVec::from_elem(0, pages, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
         let mappings = Arc::pin_init(
             pin_init!(Mappings {
                 dev: dev.into(),
+                in_use <- new_mutex!((), "tether::dma_mirror::Mappings::in_use"),
                 entries <- new_mutex!(None, "tether::dma_mirror::Mappings"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -285,22 +307,9 @@ impl Table {
         entries.map(&self.mappings.dev, page - self.first, pfn)
     }
 
-    /// The indices of pages that a range has.
-    fn indices(&self, range: &Range<'_>) -> (usize, usize) {
-        let index = |address: usize| (address >> PAGE_SHIFT).saturating_sub(self.first);
-        (index(range.start()), index(range.end() - 1) + 1)
-    }
-
-    fn unmap_range(&mut self, range: &Range<'_>) {
-        let (first, end) = self.indices(range);
-        if let Some(entries) = (*self.mappings.entries.lock()).as_mut() {
-            entries.unmap(&self.mappings.dev, first, end);
-        }
-    }
-
     /// Unmaps a range without sleeping: the end of the device's binding may hold the lock.
     fn try_unmap_range(&mut self, range: &Range<'_>) -> core::result::Result<(), WouldSleep> {
-        let (first, end) = self.indices(range);
+        let (first, end) = indices(self.first, range);
         let mut guard = self.mappings.entries.try_lock().ok_or(WouldSleep)?;
         if let Some(entries) = (*guard).as_mut() {
             entries.unmap(&self.mappings.dev, first, end);
@@ -310,14 +319,22 @@ impl Table {
 }
 
 /// What hears of invalidations, for a mirror.
-struct Notifier<T>(T);
+struct Notifier<T> {
+    device: T,
+    mappings: Arc<Mappings>,
+    /// The first page.
+    first: usize,
+}
 
 impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     type Shadow = Table;
     type Passes = OnePass;
 
+    /// The driver unmaps pages itself while it uses addresses. They are unmapped from the device while the
+    /// process still has them: afterwards they may be those of another one.
     fn invalidate_while_locked(&self, range: &Range<'_>) {
-        self.0.invalidate(range);
+        self.device.invalidate(range);
+        self.mappings.unmap_range(self.first, range);
     }
 
     fn try_invalidate(
@@ -325,21 +342,21 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
         range: &Range<'_>,
         table: &mut Table,
     ) -> core::result::Result<(), WouldSleep> {
-        self.0.try_invalidate(range)?;
+        self.device.try_invalidate(range)?;
         table.try_unmap_range(range)
     }
 }
 
 impl<T: MirrorDevice> Invalidate for Notifier<T> {
     fn invalidate(&self, range: &Range<'_>, table: &mut Table) {
-        self.0.invalidate(range);
-        table.unmap_range(range);
+        self.device.invalidate(range);
+        table.mappings.unmap_range(table.first, range);
     }
 }
 
 /// Where the device finds pages, while nothing is invalidated, and the device is not unbound.
 pub struct Addresses<'a> {
-    entries: Option<&'a mut Entries>,
+    mappings: &'a Mappings,
     /// The first page.
     first: usize,
 }
@@ -348,7 +365,8 @@ impl Addresses<'_> {
     /// The page at `address`, if it is in the table.
     pub fn get(&mut self, address: usize) -> Option<Mapped> {
         let index = (address >> PAGE_SHIFT).checked_sub(self.first)?;
-        let entries = self.entries.as_mut()?;
+        let mut guard = self.mappings.entries.lock();
+        let entries = (*guard).as_mut()?;
         let dma = *entries.addresses.get(index)?;
         let pfn = *entries.pfn(index)?;
         (pfn & VALID != 0).then_some(Mapped {
@@ -423,7 +441,11 @@ impl<T: MirrorDevice> DmaMirror<T> {
                 return Err(EINVAL);
             }
             let table = Table::new(dev, start >> PAGE_SHIFT, length >> PAGE_SHIFT)?;
-            let notifier = Notifier(device);
+            let notifier = Notifier {
+                device,
+                mappings: table.mappings.clone(),
+                first: table.first,
+            };
             let registration = Registration::insert(mm, start, length, notifier, table, name, key)?;
             Ok(Self { registration })
         })
@@ -444,7 +466,7 @@ impl<T: MirrorDevice> DmaMirror<T> {
 
     /// The device.
     pub fn device(&self) -> &T {
-        &self.registration.notifier().0
+        &self.registration.notifier().device
     }
 
     /// Whether `mm` is the address space that is mirrored.
@@ -463,9 +485,9 @@ impl<T: MirrorDevice> DmaMirror<T> {
     /// a callback, nor inside `f`.
     pub fn with_addresses<R>(&self, f: impl FnOnce(&mut Addresses<'_>) -> R) -> R {
         self.registration.shadow().with(|table| {
-            let mut guard = table.mappings.entries.lock();
+            let _in_use = table.mappings.in_use.lock();
             f(&mut Addresses {
-                entries: (*guard).as_mut(),
+                mappings: &table.mappings,
                 first: table.first,
             })
         })

@@ -413,7 +413,11 @@ impl<T: IntervalNotifier> Registration<T> {
         let (mut done, mut made_room) = (0, 0);
         // All of it is checked first: the addresses below do not overflow.
         self.check_range(mm, start, count)?;
+        // The time-out is that of each batch. Between them only a signal or a request to stop ends this,
+        // and the limit of kernel threads if there is no time-out.
+        let patience = Patience::new(timeout.map(|_| Delta::from_nanos(i64::MAX)));
         while done < count {
+            patience.check()?;
             let length = BATCH.min(count - done);
             let first = start + done * PAGE_SIZE;
             let range = HmmRange {

@@ -872,7 +872,7 @@ impl<T: IntervalNotifier> Registration<T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
         // again, as the drop is left out.
-        unsafe { this.inner().head.unregister() }
+        unsafe { this.inner().head.unregister(Self::KIND) }
     }
 
     /// # Safety
@@ -901,7 +901,7 @@ impl<T: IntervalNotifier> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
         // again.
-        unsafe { self.inner().head.drop_handle() };
+        unsafe { self.inner().head.drop_handle(Self::KIND) };
     }
 }
 

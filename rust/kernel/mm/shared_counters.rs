@@ -90,7 +90,8 @@ impl SharedCounters {
     /// [`ENOMEM`]; [`EINVAL`] if `flags` have `__GFP_HIGHMEM`.
     pub fn new(count: usize, flags: Flags) -> Result<Self> {
         let count = count.div_ceil(ON_A_PAGE);
-        let mut pages = KVVec::with_capacity(count, flags)?;
+        // More than there can be is an error, and no fault of the kernel's.
+        let mut pages = KVVec::with_capacity(count, flags | __GFP_NOWARN)?;
         for _ in 0..count {
             pages.push(CounterPage::new(flags)?, flags)?;
         }

@@ -300,11 +300,11 @@ impl Head {
     ///
     /// The reference must be the caller's, and not be used again.
     #[inline(never)]
-    unsafe fn drop_reference(&self) {
+    unsafe fn drop_reference(&self, kind: &'static Kind) {
         // In an interrupt, whose lock the interrupted task may hold, it is left to the end of its module.
         if in_task() && self.put() {
             // SAFETY: That was the last one of those that have the handle's reference together.
-            unsafe { self.base.drop_handle() };
+            unsafe { self.base.drop_handle(kind) };
         }
     }
 }
@@ -466,6 +466,6 @@ impl<T: SharedNotifier> Deref for Shared<T> {
 impl<T: SharedNotifier> Drop for Shared<T> {
     fn drop(&mut self) {
         // SAFETY: The reference is ours.
-        unsafe { self.inner().head.drop_reference() };
+        unsafe { self.inner().head.drop_reference(Self::KIND) };
     }
 }

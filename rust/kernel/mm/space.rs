@@ -617,7 +617,9 @@ impl Removal {
 pub(super) struct Head {
     #[pin]
     attachment: Attachment,
-    kind: &'static Kind,
+    /// A constant of the module that has made the registration or, if it has ended, of the module that has
+    /// dropped the last handle.
+    kind: UnsafeCell<&'static Kind>,
     space: UnsafeCell<Option<SpaceRef>>,
     refs: Atomic<u32>,
     ended: Atomic<bool>,
@@ -649,7 +651,7 @@ impl Head {
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             attachment <- Attachment::new(owner, what),
-            kind,
+            kind: UnsafeCell::new(kind),
             space: UnsafeCell::new(Some(space)),
             refs: Atomic::new(2),
             ended: Atomic::new(false),
@@ -696,9 +698,9 @@ impl Head {
     /// The registration must have been attached. The caller owns the handle's reference, and must not
     /// use the head again.
     #[inline]
-    pub(super) unsafe fn drop_handle(&self) {
+    pub(super) unsafe fn drop_handle(&self, kind: &'static Kind) {
         // SAFETY: The requirements are those of this function.
-        unsafe { self.drop_handle_with(None) };
+        unsafe { self.drop_handle_with(kind, None) };
     }
 
     /// Drops the handle, and waits until the registration was removed and freed.
@@ -713,20 +715,22 @@ impl Head {
     /// # Safety
     ///
     /// As for [`Head::drop_handle`].
-    pub(super) unsafe fn unregister(&self) -> Result {
+    pub(super) unsafe fn unregister(&self, kind: &'static Kind) -> Result {
         if !in_task() {
+            // SAFETY: The requirements are those of this function.
+            unsafe { self.drop_handle(kind) };
             return Err(EDEADLK);
         }
         let removal = match Removal::new() {
             Ok(removal) => removal,
             Err(error) => {
                 // SAFETY: The requirements are those of this function.
-                unsafe { self.drop_handle() };
+                unsafe { self.drop_handle(kind) };
                 return Err(error);
             }
         };
         // SAFETY: The requirements are those of this function.
-        if unsafe { self.drop_handle_with(Some(removal.clone())) } {
+        if unsafe { self.drop_handle_with(kind, Some(removal.clone())) } {
             removal.wait()
         } else {
             Err(ENODEV)
@@ -739,11 +743,9 @@ impl Head {
     ///
     /// As for [`Head::drop_handle`].
     #[inline(never)]
-    unsafe fn drop_handle_with(&self, removal: Option<Arc<Removal>>) -> bool {
-        if !in_task() {
-            return false;
-        }
-        let detached = self.attachment.try_detach();
+    unsafe fn drop_handle_with(&self, kind: &'static Kind, removal: Option<Arc<Removal>>) -> bool {
+        // The interrupted task may hold the lock of the list: there the end of the module removes it.
+        let detached = in_task().then(|| self.attachment.try_detach()).flatten();
         let ours = detached.is_some();
         let entered = match detached {
             Some(entered) => entered,
@@ -752,9 +754,15 @@ impl Head {
                     // The end of the module has the other reference, and frees it.
                     return false;
                 }
-                // SAFETY: The code that drops the handle is the module's, and its end waits for
-                // this code.
-                unsafe { self.attachment.enter_ended() }
+                // The module that has made it may be gone. The caller's module has the same functions, in
+                // its own text.
+                //
+                // SAFETY: There is no other reference, so that only this task uses the field.
+                unsafe { *self.kind.get() = kind };
+                let owner = Owner::of(kind.free as *const ()).unwrap_or_else(|_| Owner::unknown());
+                // SAFETY: The code that drops the handle is that module's, and its end waits for this
+                // code.
+                unsafe { owner.enter_again() }
             }
         };
         // SAFETY: The handle is dropped, and the head is not on the list yet: by the type's
@@ -795,12 +803,12 @@ impl Head {
             let head = unsafe { this.as_ref() };
             if !head.ended.load(Acquire) {
                 // SAFETY: It was registered, and not removed.
-                unsafe { (head.kind.remove)(this) };
+                unsafe { ((*head.kind.get()).remove)(this) };
             }
             // SAFETY: By the function's contract nothing else uses the head.
             unsafe {
                 (
-                    head.kind,
+                    *head.kind.get(),
                     (*head.space.get()).take(),
                     (*head.entered.get()).take(),
                     (*head.removal.get()).take(),
@@ -828,7 +836,7 @@ impl Head {
         let head = Self::of(attachment);
         // SAFETY: The attachment is valid until `release`, as the list holds a reference. It was
         // registered, and its handle does not remove it, as it was taken off the list.
-        unsafe { (head.as_ref().kind.remove)(head) };
+        unsafe { ((*head.as_ref().kind.get()).remove)(head) };
     }
 
     /// Drops the reference of the owner's list.

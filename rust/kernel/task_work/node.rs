@@ -122,6 +122,12 @@ impl Word {
     }
 }
 
+/// Whether the current task is in its exit.
+fn is_exiting() -> bool {
+    // SAFETY: The current task is valid, and only it changes its flags.
+    unsafe { (*Task::current_raw()).flags & bindings::PF_EXITING != 0 }
+}
+
 /// The result of [`State::cancel`].
 pub(super) enum Cancelled {
     /// The item was pending on that task.
@@ -329,6 +335,10 @@ impl State {
         }
         // An interrupt cannot sleep.
         if !in_task() {
+            return Err(EDEADLK);
+        }
+        // A task in its exit gets no signal that would end the wait.
+        if time == Jiffies::MAX && is_exiting() {
             return Err(EDEADLK);
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;

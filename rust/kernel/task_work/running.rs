@@ -258,19 +258,28 @@ fn birth_slow() -> usize {
 /// Whether this is called inside the callback of a node in these `size` bytes at `object`, by the
 /// task that runs it.
 ///
-/// An object that was initialised in that callback, as `born` says, is another one. An interrupt
-/// handler is another context.
+/// An object that was initialised in that callback, as `born` says, is another one, and so is an `Arc` where a
+/// box was (`boxed`): an `Arc` is not freed while its callback runs. An interrupt handler is another context.
 #[inline(always)]
-pub(super) fn is_inside(object: usize, size: usize, born: impl FnOnce() -> usize) -> bool {
-    may_have_record() && is_inside_slow(object, size, born())
+pub(super) fn is_inside(
+    object: usize,
+    size: usize,
+    boxed: bool,
+    born: impl FnOnce() -> usize,
+) -> bool {
+    may_have_record() && is_inside_slow(object, size, boxed, born())
 }
 
 #[cold]
 #[inline(never)]
-fn is_inside_slow(object: usize, size: usize, born: usize) -> bool {
+fn is_inside_slow(object: usize, size: usize, boxed: bool, born: usize) -> bool {
     let inside = own_records().any(|slot| {
         let node = slot.node.load(Relaxed) as usize;
-        node.wrapping_sub(object) < size && (born == 0 || born != slot.serial.load(Relaxed))
+        // SAFETY: The vtable of a callback of the current task, whose owner is pinned until that returns.
+        let same_kind = unsafe { (*slot.vtable.load(Relaxed)).is_of_box() } == boxed;
+        same_kind
+            && node.wrapping_sub(object) < size
+            && (born == 0 || born != slot.serial.load(Relaxed))
     });
     inside && in_task()
 }
