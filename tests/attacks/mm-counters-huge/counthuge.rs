@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! Asks for more counters than there is memory.
+// what it attacks: the size of a list is the caller's; kvmalloc() warns if it is more than INT_MAX.
+use kernel::prelude::*;
+use tether::mm::shared_counters::SharedCounters;
+module! { type: Huge, name: "counthuge", authors: ["h"], description: "attack", license: "GPL", }
+struct Huge;
+impl kernel::Module for Huge {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        for shift in [40u32, 50, 60, 63] {
+            let refused = SharedCounters::new(1usize << shift, GFP_KERNEL).err();
+            pr_info!("counthuge: {} {:?}\n", shift, refused);
+        }
+        Ok(Huge)
+    }
+}

