@@ -1330,7 +1330,7 @@ impl Settings<'_> {
             Ok(())
         };
         // SAFETY: The core is valid until it is released, by the function's contract.
-        unsafe { core.attachment.attach(create) }
+        unsafe { core.attachment.attach_and_ask(create) }
     }
 
     fn check(&self) -> Result {

@@ -851,14 +851,29 @@ impl Attachment {
             return Err(ENODEV);
         }
         make().inspect_err(|_| self.withdraw())?;
-        debug_assert_eq!(read_once(&self.state), MAKING);
-        // SAFETY: By the type's invariants `what` is valid while the attachment is in the list.
-        if unsafe { &*self.what }.request.is_some() {
-            self.publish_and_ask();
-        } else {
-            // From here on it may be ended.
-            store_release(&self.state, ATTACHED);
+        // From here on it may be ended.
+        store_release(&self.state, ATTACHED);
+        Ok(())
+    }
+
+    /// As [`Attachment::attach`], for an attachment that can be asked to end. If the end of the module has
+    /// begun meanwhile, it is asked here.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Attachment::attach`].
+    ///
+    /// # Safety
+    ///
+    /// The requirements are those of [`Attachment::attach`].
+    pub(crate) unsafe fn attach_and_ask(&self, make: impl FnOnce() -> Result) -> Result {
+        // SAFETY: The attachment is in no list, and `attached` is that of a `struct tether_owner`.
+        if !unsafe { bindings::tether_attach(self.owner.attached, self.as_raw()) } {
+            return Err(ENODEV);
         }
+        make().inspect_err(|_| self.withdraw())?;
+        debug_assert_eq!(read_once(&self.state), MAKING);
+        self.publish_and_ask();
         Ok(())
     }
 

@@ -57,9 +57,9 @@ impl pci::Driver for Driver {
                 (1..1usize << 24)
                     .map(|n| 0x7fff_ffff_f000 - n * PAGE_SIZE)
                     .find_map(|address| {
-                        locked.vma_lookup(address).filter(|vma| {
-                            vma.flags() & kernel::mm::virt::flags::WRITE != 0
-                        })
+                        locked
+                            .vma_lookup(address)
+                            .filter(|vma| vma.flags() & kernel::mm::virt::flags::WRITE != 0)
                     })
                     .map(|vma| vma.start())
                     .ok_or(ENOENT)?

@@ -22,8 +22,10 @@ impl kernel::Module for Holes {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
-        let mirror: Pin<KBox<Mirror<Nothing>>> =
-            KBox::pin_init(new_mirror!(mm, 0, usize::MAX - PAGE_SIZE, Nothing), GFP_KERNEL)?;
+        let mirror: Pin<KBox<Mirror<Nothing>>> = KBox::pin_init(
+            new_mirror!(mm, 0, usize::MAX - PAGE_SIZE, Nothing),
+            GFP_KERNEL,
+        )?;
         let pages = usize::MAX / PAGE_SIZE - 4;
         pr_info!("holes: begins\n");
         let result = mirror.fault(mm, 0, pages, Request::Snapshot, None);
