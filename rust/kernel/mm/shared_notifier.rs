@@ -301,7 +301,7 @@ impl Head {
     /// The reference must be the caller's, and not be used again.
     #[inline(never)]
     unsafe fn drop_reference(&self, kind: &'static Kind) {
-        // In an interrupt, whose lock the interrupted task may hold, it is left to the end of its module.
+        // The interrupted task may hold the lock: there the reference is leaked.
         if in_task() && self.put() {
             // SAFETY: That was the last one of those that have the handle's reference together.
             unsafe { self.base.drop_handle(kind) };
@@ -324,7 +324,8 @@ struct Inner<T> {
 /// # Context
 ///
 /// Dropping it does not wait. It may be dropped in any context, and inside any callback; in an
-/// interrupt, the notifier is left to the end of its module.
+/// interrupt, the reference is leaked: the notifier is removed at the end of its module, and its memory is
+/// not freed.
 ///
 /// # Invariants
 ///

@@ -4,9 +4,7 @@
 // what it attacks: each registration is dropped, none is forgotten. So each payload must be dropped by the
 // end of the module.
 use kernel::{
-    impl_has_hr_timer,
-    mm::MmWithUser,
-    new_spinlock_irq,
+    impl_has_hr_timer, new_spinlock_irq,
     prelude::*,
     sync::{
         atomic::{Atomic, Full, Relaxed},
@@ -26,7 +24,6 @@ use tether::mm::{
         new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
     },
     mmu_notifier::{MmuNotifier, Range, Registration, ReleaseOnly, WouldSleep},
-    shared_notifier::{Shared, SharedNotifier},
 };
 module! { type: Drops, name: "mmirq", authors: ["h"], description: "attack", license: "GPL", }
 
@@ -51,11 +48,6 @@ impl Drop for Canary {
 impl MmuNotifier for Canary {
     type Callbacks = ReleaseOnly;
 }
-impl SharedNotifier for Canary {
-    fn new(_mm: &MmWithUser) -> Result<Self> {
-        Ok(Canary::new())
-    }
-}
 impl IntervalNotifier for Canary {
     type Shadow = ();
     type Passes = OnePass;
@@ -70,7 +62,6 @@ impl Invalidate for Canary {
 enum Handle {
     Plain(Pin<KBox<Registration<Canary>>>),
     Interval(Pin<KBox<Interval<Canary>>>),
-    Shared(Shared<Canary>),
 }
 #[pin_data]
 struct Irq {
@@ -109,16 +100,15 @@ impl kernel::Module for Drops {
         )?;
         let timer = irq.clone().start(Delta::from_micros(700));
         for n in 0..30usize {
-            let handle = match n % 3 {
+            let handle = match n % 2 {
                 0 => Handle::Plain(KBox::pin_init(
                     Registration::new(mm, Canary::new()),
                     GFP_KERNEL,
                 )?),
-                1 => Handle::Interval(KBox::pin_init(
+                _ => Handle::Interval(KBox::pin_init(
                     new_interval_notifier!(mm, 4096 * n, 4096, Canary::new(), ()),
                     GFP_KERNEL,
                 )?),
-                _ => Handle::Shared(Shared::get(mm)?),
             };
             *slot.lock() = Some(handle);
             while slot.lock().is_some() {
