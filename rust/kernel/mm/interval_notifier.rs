@@ -47,7 +47,8 @@
 //!   kernel (`PF_MEMALLOC`): allocate outside.
 //! * Unmapping pages of the range in a closure that has the shadow locked, as by
 //!   `VmaRef::zap_vma_range()`, calls [`IntervalNotifier::invalidate_while_locked`] at once, and
-//!   invalidates the shadow when the closure returns.
+//!   invalidates the shadow when the closure returns. A kernel with `PROVE_LOCKING` reports it as a
+//!   possible deadlock, because lockdep cannot see that Tether does not take the lock a second time.
 //! * Waiting in such a closure for the `mmap_lock`, or for a thread that locks the shadow or changes
 //!   the address space, can deadlock as with any lock; a kernel with `PROVE_LOCKING` reports the
 //!   former.
