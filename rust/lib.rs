@@ -88,4 +88,5 @@ pub mod mm {
     pub mod shared_counters;
     pub mod shared_notifier;
     pub(crate) mod space;
+    pub(crate) mod table;
 }

@@ -85,18 +85,19 @@ use super::{
         Kind,
         SpaceRef, //
     },
+    table::{
+        Bucket,
+        Locked,
+        Table, //
+    },
     Mm,
     MmWithUser, //
 };
 use crate::{
     bindings,
     container_of,
-    new_spinlock,
     prelude::*,
-    sync::{
-        SetOnce,
-        SpinLock, //
-    },
+    static_lock_class,
     tether::{
         in_task,
         list_head,
@@ -135,73 +136,12 @@ struct Key {
     type_id: TypeId,
 }
 
-/// The shared notifiers of some address spaces.
-///
-/// # Invariants
-///
-/// `list` is a list of the `links` of [`Head`]s that are valid as long as they are in there, and only
-/// touched under `lock`.
-#[pin_data]
-struct Bucket {
-    #[pin]
-    lock: SpinLock<()>,
-    #[pin]
-    list: Opaque<bindings::list_head>,
-}
+/// All shared notifiers.
+static TABLE: Table = Table::new();
 
-// SAFETY: By the type's invariants what changes is touched under a lock.
-unsafe impl Send for Bucket {}
-// SAFETY: As above.
-unsafe impl Sync for Bucket {}
-
-const BUCKETS: usize = 64;
-
-/// All of them, by address space.
-static TABLE: SetOnce<Pin<KBox<[Bucket; BUCKETS]>>> = SetOnce::new();
-
-/// Makes the table, once, before anybody can call into this crate.
+/// Creates the table, once, before any driver can use it.
 pub(crate) fn init() -> Result {
-    let table = KBox::pin_init(
-        pin_init::pin_init_array_from_fn(|_| {
-            pin_init!(Bucket {
-                lock <- new_spinlock!((), "tether::shared_notifier"),
-                list <- list_head(),
-            })
-        }),
-        GFP_KERNEL,
-    )?;
-    TABLE.populate(table);
-    Ok(())
-}
-
-impl Bucket {
-    fn of(mm: *const bindings::mm_struct) -> &'static Self {
-        match TABLE.as_ref() {
-            Some(table) => &table[mm as usize / size_of::<bindings::mm_struct>() % BUCKETS],
-            // It is there, see `init`.
-            None => unreachable!(),
-        }
-    }
-
-    /// Looks for the one with this key, and takes a reference to it. The lock must be held.
-    fn find(&self, key: &Key) -> Option<NonNull<Head>> {
-        let list = self.list.get();
-        // SAFETY: The head is initialised, and the lock is held.
-        let mut links = unsafe { (*list).next };
-        while !ptr::eq(links, list) {
-            let field = Opaque::cast_from(links).cast_mut();
-            // SAFETY: By the type's invariants it is in a `Head`, which is valid.
-            let head = unsafe { &*container_of!(field, Head, links) };
-            if head.key == *key {
-                // INVARIANT: The lock is held.
-                head.refs.set(head.refs.get().checked_add(1)?);
-                return Some(NonNull::from(head));
-            }
-            // SAFETY: As above.
-            links = unsafe { (*links).next };
-        }
-        None
-    }
+    TABLE.init(c"tether::shared_notifier", static_lock_class!())
 }
 
 /// The part of a shared notifier that does not depend on its type.
@@ -238,7 +178,7 @@ impl Head {
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             base <- space::Head::new(owner, what, kind, space),
-            bucket: Bucket::of(key.mm),
+            bucket: TABLE.bucket(key.mm),
             links <- list_head(),
             key,
             refs: Cell::new(1),
@@ -246,23 +186,35 @@ impl Head {
         })
     }
 
-    /// Looks for the one with this key, and takes a reference to it.
+    /// Finds the head with this key, and takes a reference to it.
     fn find(key: &Key) -> Option<NonNull<Self>> {
-        let bucket = Bucket::of(key.mm);
-        let _guard = bucket.lock.lock();
-        bucket.find(key)
+        Self::find_locked(&TABLE.bucket(key.mm).lock(), key)
+    }
+
+    /// As [`Head::find`], in the bucket of the key.
+    fn find_locked(bucket: &Locked<'_>, key: &Key) -> Option<NonNull<Self>> {
+        let found = bucket.find(|links| {
+            // SAFETY: The entries of this table are the links of `Head`s, which are valid while they
+            // are in the list.
+            let head = unsafe { &*container_of!(links, Head, links) };
+            (head.key == *key).then_some(head)
+        })?;
+        // INVARIANT: The lock is held.
+        found.refs.set(found.refs.get().checked_add(1)?);
+        Some(NonNull::from(found))
     }
 
     /// Lets others find it; but if there is one with its key already, then takes a reference to that,
     /// and returns it.
     fn publish(&self) -> Option<NonNull<Self>> {
-        let _guard = self.bucket.lock.lock();
-        if let Some(other) = self.bucket.find(&self.key) {
+        let bucket = self.bucket.lock();
+        if let Some(other) = Self::find_locked(&bucket, &self.key) {
             return Some(other);
         }
         if !self.ended.get() {
-            // SAFETY: Both are initialised, this one is in no list, and the lock is held.
-            unsafe { bindings::list_add_tail(self.links.get(), self.bucket.list.get()) };
+            // SAFETY: The links are initialised and in no list. The head is freed after the last
+            // reference was dropped or it was ended, either of which takes them off the list.
+            unsafe { bucket.add(&self.links) };
         }
         None
     }
@@ -275,7 +227,7 @@ impl Head {
 
     /// Drops a reference. Returns whether it was the last one.
     fn put(&self) -> bool {
-        let _guard = self.bucket.lock.lock();
+        let _locked = self.bucket.lock();
         // INVARIANT: The lock is held.
         self.refs.set(self.refs.get() - 1);
         let last = self.refs.get() == 0;
@@ -287,7 +239,7 @@ impl Head {
 
     /// Takes it out of the table, as it is being removed. Returns whether it is still used.
     fn set_ended(&self) -> bool {
-        let _guard = self.bucket.lock.lock();
+        let _locked = self.bucket.lock();
         // INVARIANT: It is taken off the list, so that it is not found any more.
         self.ended.set(true);
         self.withdraw();

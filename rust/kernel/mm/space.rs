@@ -14,6 +14,11 @@
 //! end of its module waits for this.
 
 use super::{
+    table::{
+        Bucket,
+        Locked,
+        Table, //
+    },
     virt::VmaRef,
     Mm,
     MmWithUser, //
@@ -22,8 +27,8 @@ use crate::{
     bindings,
     container_of,
     error::to_result,
-    new_spinlock,
     prelude::*,
+    static_lock_class,
     sync::{
         aref::ARef,
         atomic::{
@@ -33,9 +38,7 @@ use crate::{
             Relaxed,
             Release, //
         },
-        Arc,
-        SetOnce,
-        SpinLock, //
+        Arc, //
     },
     task::Task,
     tether::{
@@ -254,43 +257,12 @@ impl Drop for ReadLocked<'_> {
     }
 }
 
-/// The spaces of some address spaces.
-///
-/// # Invariants
-///
-/// `list` is a list of the `links` of [`Space`]s, which are valid while they are in the list. It is
-/// only touched with `lock` held.
-#[pin_data]
-struct Bucket {
-    #[pin]
-    lock: SpinLock<()>,
-    #[pin]
-    list: Opaque<bindings::list_head>,
-}
-
-// SAFETY: By the type's invariants the list is only touched with the lock held.
-unsafe impl Send for Bucket {}
-// SAFETY: By the type's invariants the list is only touched with the lock held.
-unsafe impl Sync for Bucket {}
-
-const BUCKETS: usize = 64;
-
-/// All spaces, by the address of their `mm_struct`.
-static TABLE: SetOnce<Pin<KBox<[Bucket; BUCKETS]>>> = SetOnce::new();
+/// All spaces.
+static TABLE: Table = Table::new();
 
 /// Creates the table, once, before any driver can register a notifier.
 pub(crate) fn init() -> Result {
-    let table = KBox::pin_init(
-        pin_init::pin_init_array_from_fn(|_| {
-            pin_init!(Bucket {
-                lock <- new_spinlock!((), "tether::space"),
-                list <- list_head(),
-            })
-        }),
-        GFP_KERNEL,
-    )?;
-    TABLE.populate(table);
-    Ok(())
+    TABLE.init(c"tether::space", static_lock_class!())
 }
 
 /// An address space with registrations.
@@ -316,34 +288,20 @@ pub(super) struct Space {
     work: Opaque<bindings::work_struct>,
 }
 
-impl Bucket {
-    fn of(mm: *const bindings::mm_struct) -> &'static Self {
-        match TABLE.as_ref() {
-            Some(table) => &table[mm as usize / size_of::<bindings::mm_struct>() % BUCKETS],
-            // `init()` has populated it.
-            None => unreachable!(),
-        }
-    }
-
-    /// Finds the space of `mm`, and takes a reference to it. The lock must be held.
+impl Space {
+    /// Finds the space of `mm`, and takes a reference to it.
     #[inline]
-    fn find(&self, mm: *const bindings::mm_struct) -> Option<SpaceRef> {
-        let list = self.list.get();
-        // SAFETY: The head is initialised, and the lock is held.
-        let mut links = unsafe { (*list).next };
-        while !ptr::eq(links, list) {
-            let field = Opaque::cast_from(links).cast_mut();
-            // SAFETY: By the type's invariants the entry is in a `Space`, which is valid.
-            let space = unsafe { &*container_of!(field, Space, links) };
-            if ptr::eq(space.mm.as_raw(), mm) {
+    fn find(bucket: &Locked<'_>, mm: *const bindings::mm_struct) -> Option<SpaceRef> {
+        bucket.find(|links| {
+            // SAFETY: The entries of this table are the links of `Space`s, which are valid while they
+            // are in the list.
+            let space = unsafe { &*container_of!(links, Space, links) };
+            ptr::eq(space.mm.as_raw(), mm).then(|| {
                 space.refs.set(space.refs.get() + 1);
                 // INVARIANT: The reference was counted just now, with the lock held.
-                return Some(SpaceRef(NonNull::from(space)));
-            }
-            // SAFETY: The entry is in the list, which does not change while the lock is held.
-            links = unsafe { (*links).next };
-        }
-        None
+                SpaceRef(NonNull::from(space))
+            })
+        })
     }
 }
 
@@ -365,11 +323,8 @@ impl SpaceRef {
         if !in_task() {
             return Err(EDEADLK);
         }
-        let bucket = Bucket::of(mm.as_raw());
-        let found = {
-            let _guard = bucket.lock.lock();
-            bucket.find(mm.as_raw())
-        };
+        let bucket = TABLE.bucket(mm.as_raw());
+        let found = Space::find(&bucket.lock(), mm.as_raw());
         match found {
             Some(space) => Ok(space),
             None => Self::create(mm, bucket),
@@ -394,12 +349,13 @@ impl SpaceRef {
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
-        let _guard = bucket.lock.lock();
-        if let Some(other) = bucket.find(mm.as_raw()) {
+        let bucket = bucket.lock();
+        if let Some(other) = Space::find(&bucket, mm.as_raw()) {
             return Ok(other);
         }
-        // SAFETY: Both are initialised, the entry is in no list, and the lock is held.
-        unsafe { bindings::list_add_tail(space.links.get(), bucket.list.get()) };
+        // SAFETY: The links are initialised and in no list. The space is freed by the drop of the last
+        // reference, which takes them off the list.
+        unsafe { bucket.add(&space.links) };
         // INVARIANT: `refs` was initialised to one, for this reference.
         //
         // SAFETY: The space stays where it is: it is freed by the drop of the last reference.
@@ -528,7 +484,7 @@ impl Drop for SpaceRef {
     fn drop(&mut self) {
         let bucket = self.space().bucket;
         {
-            let _guard = bucket.lock.lock();
+            let _locked = bucket.lock();
             let space = self.space();
             let refs = space.refs.get() - 1;
             space.refs.set(refs);
