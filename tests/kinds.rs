@@ -1001,9 +1001,7 @@ impl TryInvalidateRanges for TryListener {
     fn invalidate_range(&self, _range: &Range<'_>) {}
 
     fn try_invalidate_range(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
-        // Where it refuses, the kernel forgets to end the range for interval notifiers of the same
-        // address space, whose removal then waits for ever: see `Documentation/mmu_notifier.rst`.
-        Ok(())
+        self.answer()
     }
 }
 

@@ -580,7 +580,7 @@ static pid_t exiting(struct __test_metadata *_metadata, int fd, int first, int s
 
 /*
  * process_mrelease() does what the OOM reaper does: it must not sleep. One of two notifiers says that it
- * would have to; the other one hears of the end of what it has heard the beginning of.
+ * would have to; the other one hears of the end of all that it has heard the start of.
  */
 TEST_F(kinds, reaping)
 {
@@ -603,6 +603,30 @@ TEST_F(kinds, reaping)
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(2, heard(self->fd).releases);
+	close(pidfd);
+}
+
+/*
+ * A notifier of the whole address space refuses, beside an interval notifier. Both can be removed after it:
+ * the kernel ends the range for those that it has begun it for.
+ */
+TEST_F(kinds, refusing_beside_an_interval)
+{
+	pid_t child = exiting(_metadata, self->fd, MMU_TEST_INTERVAL, MMU_TEST_TRY_RANGES);
+	int status, pidfd = syscall(SYS_pidfd_open, child, 0);
+	struct mmu_test_counts counts;
+
+	ASSERT_LE(0, pidfd);
+	/* The one that is asked first: its range begins at 0. */
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REFUSE, 1));
+	EXPECT_EQ(-1, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_EQ(EAGAIN, errno);
+	counts = heard(self->fd);
+	EXPECT_EQ(1, counts.refused);
+	EXPECT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	EXPECT_EQ(0, syscall(SYS_process_mrelease, pidfd, 0));
+	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
 	close(pidfd);
 }
 

@@ -277,7 +277,15 @@ pub trait Callbacks<T>: private::Sealed<T> {}
 pub struct Ops(bindings::mmu_notifier_ops);
 
 mod private {
-    use super::Ops;
+    use super::{
+        bindings,
+        MmuNotifier,
+        Opaque,
+        Ops,
+        PhantomData,
+        Subscribed,
+        TryInvalidateRanges, //
+    };
 
     /// Implemented for the pairs of a combination and a notifier that has its traits.
     ///
@@ -286,9 +294,60 @@ mod private {
     pub trait Sealed<T> {
         /// The callbacks, for the kernel.
         const OPS: Ops;
+
+        /// [`MayRefuse`] if the notifier may refuse, else nothing.
+        type Refuses: Refuses;
+    }
+
+    /// The subscription by which a notifier refuses, and its callbacks.
+    pub struct Refusal {
+        pub subscription: *mut bindings::mmu_interval_notifier,
+        pub ops: &'static bindings::mmu_interval_notifier_ops,
+    }
+
+    /// What a notifier has of its own to refuse with.
+    pub trait Refuses: Default {
+        fn refusal(&self) -> Option<Refusal>;
+    }
+
+    impl Refuses for () {
+        fn refusal(&self) -> Option<Refusal> {
+            None
+        }
+    }
+
+    /// The subscription of a notifier that may refuse.
+    ///
+    /// The kernel asks interval notifiers first. If one of them refuses, it ends the invalidation for all of
+    /// them. If a notifier of the whole address space refuses, it does not
+    /// (`__mmu_notifier_invalidate_range_start()` of 7.3), and who removes an interval notifier of this address
+    /// space, also one of another driver, waits for ever. So a notifier that may refuse is asked as an interval
+    /// notifier of all addresses.
+    #[repr(transparent)]
+    pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<T>);
+
+    impl<T> Default for MayRefuse<T> {
+        fn default() -> Self {
+            // All of it is written when it is inserted.
+            Self(Opaque::uninit(), PhantomData)
+        }
+    }
+
+    impl<T: MmuNotifier + TryInvalidateRanges> Refuses for MayRefuse<T> {
+        fn refusal(&self) -> Option<Refusal> {
+            Some(Refusal {
+                subscription: self.0.get(),
+                ops: Subscribed::<T>::REFUSAL_OPS,
+            })
+        }
     }
 }
-use private::Sealed;
+pub(super) use private::Refusal;
+use private::{
+    MayRefuse,
+    Refuses,
+    Sealed, //
+};
 
 /// Nothing but [`MmuNotifier::release`].
 pub struct ReleaseOnly;
@@ -372,11 +431,15 @@ pub trait Age {
 
 impl<T: MmuNotifier> Callbacks<T> for ReleaseOnly {}
 impl<T: MmuNotifier> Sealed<T> for ReleaseOnly {
+    type Refuses = ();
+
     const OPS: Ops = Ops(pin_init::zeroed());
 }
 
 impl<T: MmuNotifier + InvalidateRanges> Callbacks<T> for Ranges {}
 impl<T: MmuNotifier + InvalidateRanges> Sealed<T> for Ranges {
+    type Refuses = ();
+
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         invalidate_range_start: if T::HAS_INVALIDATE_RANGE_START {
             Some(Subscribed::<T>::invalidate_range_start_callback)
@@ -394,6 +457,8 @@ impl<T: MmuNotifier + InvalidateRanges> Sealed<T> for Ranges {
 
 impl<T: MmuNotifier + TryInvalidateRanges> Callbacks<T> for TryRanges {}
 impl<T: MmuNotifier + TryInvalidateRanges> Sealed<T> for TryRanges {
+    type Refuses = MayRefuse<T>;
+
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         invalidate_range_start: Some(Subscribed::<T>::try_invalidate_range_callback),
         ..pin_init::zeroed()
@@ -402,6 +467,8 @@ impl<T: MmuNotifier + TryInvalidateRanges> Sealed<T> for TryRanges {
 
 impl<T: MmuNotifier + InvalidateSecondaryTlbs> Callbacks<T> for SecondaryTlbs {}
 impl<T: MmuNotifier + InvalidateSecondaryTlbs> Sealed<T> for SecondaryTlbs {
+    type Refuses = ();
+
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         arch_invalidate_secondary_tlbs: Some(Subscribed::<T>::invalidate_secondary_tlbs_callback),
         ..pin_init::zeroed()
@@ -410,6 +477,8 @@ impl<T: MmuNotifier + InvalidateSecondaryTlbs> Sealed<T> for SecondaryTlbs {
 
 impl<T: MmuNotifier + Age, C: Callbacks<T>> Callbacks<T> for WithAge<C> {}
 impl<T: MmuNotifier + Age, C: Callbacks<T>> Sealed<T> for WithAge<C> {
+    type Refuses = C::Refuses;
+
     const OPS: Ops = Ops(bindings::mmu_notifier_ops {
         clear_flush_young: Some(Subscribed::<T>::clear_flush_young_callback),
         clear_young: Some(Subscribed::<T>::clear_young_callback),
@@ -421,9 +490,10 @@ impl<T: MmuNotifier + Age, C: Callbacks<T>> Sealed<T> for WithAge<C> {
 /// A notifier, and what the kernel knows it by, at the beginning.
 #[pin_data]
 #[repr(C)]
-pub(super) struct Subscribed<T> {
+pub(super) struct Subscribed<T: MmuNotifier> {
     #[pin]
     subscription: Opaque<bindings::mmu_notifier>,
+    refuses: <T::Callbacks as Sealed<T>>::Refuses,
     released: Atomic<bool>,
     #[pin]
     pub(super) notifier: T,
@@ -446,6 +516,7 @@ impl<T: MmuNotifier> Subscribed<T> {
         try_pin_init!(Self {
             notifier <- notifier,
             released: Atomic::new(false),
+            refuses: Default::default(),
             subscription <- Opaque::ffi_init(|slot: *mut bindings::mmu_notifier| {
                 // All else is written when it is registered.
                 //
@@ -460,9 +531,31 @@ impl<T: MmuNotifier> Subscribed<T> {
         self.released.store(true, Relaxed);
     }
 
-    /// What the kernel knows it by.
-    pub(super) fn subscription(&self) -> *mut bindings::mmu_notifier {
-        self.subscription.get()
+    /// Registers it on `mm`, and attaches its head.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Registration::new`].
+    ///
+    /// # Safety
+    ///
+    /// It must not be registered, and must stay pinned and valid, as the head must, until it was removed.
+    #[inline]
+    pub(super) unsafe fn register(&self, head: &Head, mm: &MmWithUser) -> Result {
+        // SAFETY: Both subscriptions have their functions, as `new()` has made them. The rest is the
+        // function's contract.
+        unsafe { register(head, self.subscription.get(), self.refuses.refusal(), mm) }
+    }
+
+    /// Unregisters it, and waits for running callbacks.
+    ///
+    /// # Safety
+    ///
+    /// It must be registered, with `head`, and not be unregistered by others. Not inside a callback, which
+    /// would wait for itself.
+    pub(super) unsafe fn unregister(&self, head: &Head) {
+        // SAFETY: The requirements are those of this function.
+        unsafe { unregister(head, self.subscription.get(), self.refuses.refusal()) };
     }
 
     /// The subscription that the kernel knows.
@@ -608,9 +701,9 @@ impl<T: MmuNotifier> Registration<T> {
                 }? Error),
                 GFP_KERNEL_ACCOUNT,
             )?;
-            // SAFETY: The subscription is pinned, has its functions, and is not registered. If this
-            // succeeds it stays until it was removed, as the head is freed after that.
-            unsafe { register(&inner.head, inner.subscribed.subscription(), mm) }?;
+            // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was removed, as
+            // the head is freed after that.
+            unsafe { inner.subscribed.register(&inner.head, mm) }?;
             // SAFETY: It stays pinned: it is only moved out of by being freed.
             let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
             // INVARIANT: It was registered just now, with callbacks of `T`; the handle's reference is
@@ -669,7 +762,7 @@ impl<T: MmuNotifier> Registration<T> {
         // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is valid.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
         // SAFETY: By the function's contract it is registered, and this is no callback.
-        unsafe { unregister(&inner.head, inner.subscribed.subscription()) };
+        unsafe { inner.subscribed.unregister(&inner.head) };
     }
 
     /// # Safety
@@ -703,36 +796,45 @@ pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Erro
     unsafe { pin_init::init_from_closure(write) }
 }
 
-/// Registers a subscription on `mm`, and attaches its head. Not generic, so that it is compiled once.
+/// The part of [`Subscribed::register`] that does not depend on the type, and so is compiled once.
 ///
 /// # Safety
 ///
-/// The subscription must have its functions, not be registered, and stay valid, as the head must,
-/// until it was removed.
+/// As there, for both subscriptions, which must have their functions.
 #[inline(never)]
-pub(super) unsafe fn register(
+unsafe fn register(
     head: &Head,
     subscription: *mut bindings::mmu_notifier,
+    refusal: Option<Refusal>,
     mm: &MmWithUser,
 ) -> Result {
-    // SAFETY: By the function's contract the subscription may be registered.
-    let register = || unsafe { head.space().register(mm, subscription) };
+    // SAFETY: By the function's contract the subscriptions may be registered.
+    let register = || unsafe { head.space().register(mm, subscription, refusal) };
     // SAFETY: By the function's contract the head, and with it the attachment, stays valid until it
     // was removed, which is after it was detached, or released.
     unsafe { head.attachment().attach(register) }
 }
 
-/// Unregisters a subscription, and waits for running callbacks.
+/// Likewise, of [`Subscribed::unregister`].
 ///
 /// # Safety
 ///
-/// It must be registered, by [`register`] with `head`, and not be unregistered by others. Not inside
-/// a callback, which would wait for itself.
-pub(super) unsafe fn unregister(head: &Head, subscription: *mut bindings::mmu_notifier) {
+/// As there.
+unsafe fn unregister(
+    head: &Head,
+    subscription: *mut bindings::mmu_notifier,
+    refusal: Option<Refusal>,
+) {
     head.set_ended();
+    // The notifier may refuse until it was released, which this does.
+    //
     // SAFETY: By the function's contract it is registered, on the address space of the head, which
     // keeps that.
     unsafe { bindings::mmu_notifier_unregister(subscription, head.space().mm().as_raw()) };
+    if let Some(refusal) = refusal {
+        // SAFETY: It was inserted when the other one was registered, and this is no callback.
+        unsafe { bindings::mmu_interval_notifier_remove(refusal.subscription) };
+    }
 }
 
 impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
@@ -785,13 +887,37 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
         let (this, range) = unsafe { Self::called_for(subscription, range) };
         if range.is_blockable() {
             this.notifier.invalidate_range(&range);
-            return 0;
         }
-        // That this does not sleep is checked by the core.
-        match this.notifier.try_invalidate_range(&range) {
-            Ok(()) => 0,
-            Err(WouldSleep) => EAGAIN.to_errno(),
+        // It was asked by `may_refuse_callback()` otherwise.
+        0
+    }
+
+    const REFUSAL_OPS: &'static bindings::mmu_interval_notifier_ops =
+        &bindings::mmu_interval_notifier_ops {
+            invalidate: Some(Self::may_refuse_callback),
+            ..pin_init::zeroed()
+        };
+
+    /// Nothing reads under this subscription, so that its sequence need not be set.
+    ///
+    /// # Safety
+    ///
+    /// `subscription` must be that of the `refuses` of a `Subscribed<T>`, inserted, and `range` valid.
+    unsafe extern "C" fn may_refuse_callback(
+        subscription: *mut bindings::mmu_interval_notifier,
+        range: *const bindings::mmu_notifier_range,
+        _sequence: usize,
+    ) -> bool {
+        // SAFETY: By the function's contract.
+        let range = unsafe { Range::from_raw(range) };
+        if range.is_blockable() {
+            return true;
         }
+        let field = subscription.cast::<<T::Callbacks as Sealed<T>>::Refuses>();
+        // SAFETY: By the function's contract. `MayRefuse` is transparent, so that the subscription is where
+        // the field is.
+        let this = unsafe { &*container_of!(field, Self, refuses) };
+        without_blocking(|| this.notifier.try_invalidate_range(&range)).is_ok()
     }
 }
 

@@ -75,8 +75,6 @@
 
 use super::{
     mmu_notifier::{
-        register,
-        unregister,
         MmuNotifier,
         Subscribed, //
     },
@@ -264,7 +262,7 @@ impl Head {
 /// A shared notifier.
 #[pin_data]
 #[repr(C)]
-struct Inner<T> {
+struct Inner<T: MmuNotifier> {
     #[pin]
     head: Head,
     #[pin]
@@ -345,9 +343,9 @@ impl<T: SharedNotifier> Shared<T> {
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: The subscription is pinned, has its functions, and is not registered. If this
-        // succeeds it stays until it was removed, as the head is freed after that.
-        unsafe { register(&made.head.base, made.subscribed.subscription(), mm) }?;
+        // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was removed, as the
+        // head is freed after that.
+        unsafe { made.subscribed.register(&made.head.base, mm) }?;
         // SAFETY: It stays pinned, behind the pointer.
         let inner = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) }));
         // INVARIANT: The reference that it was made with.
@@ -395,7 +393,7 @@ impl<T: SharedNotifier> Shared<T> {
             inner.subscribed.set_released();
         }
         // SAFETY: By the function's contract it is registered, and this is no callback.
-        unsafe { unregister(&inner.head.base, inner.subscribed.subscription()) };
+        unsafe { inner.subscribed.unregister(&inner.head.base) };
     }
 
     /// # Safety

@@ -14,6 +14,7 @@
 //! end of its module waits for this.
 
 use super::{
+    mmu_notifier::Refusal,
     table::{
         Bucket,
         Locked,
@@ -376,7 +377,8 @@ impl SpaceRef {
         unsafe { self.0.as_ref() }
     }
 
-    /// Registers `subscription` on the address space, which `mm` is.
+    /// Registers `subscription` on the address space, which `mm` is; and, if it may refuse, inserts the
+    /// subscription by which it does, for all addresses.
     ///
     /// # Errors
     ///
@@ -387,18 +389,40 @@ impl SpaceRef {
     ///
     /// # Safety
     ///
-    /// The subscription must have its functions, not be registered, and stay valid until it was
-    /// unregistered.
+    /// The subscriptions must have their functions, not be registered, and stay valid until they were
+    /// removed.
     #[inline(never)]
     pub(super) unsafe fn register(
         &self,
         mm: &MmWithUser,
         subscription: *mut bindings::mmu_notifier,
+        refusal: Option<Refusal>,
     ) -> Result {
-        let _locked = AllLocked::take(mm)?;
+        let locked = AllLocked::take(mm)?;
+        if let Some(refusal) = &refusal {
+            // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long as the
+            // borrow, and by the function's contract the subscription may be inserted.
+            to_result(unsafe {
+                bindings::mmu_interval_notifier_insert_locked(
+                    refusal.subscription,
+                    mm.as_raw(),
+                    0,
+                    usize::MAX,
+                    refusal.ops,
+                )
+            })?;
+            self.space().has_tree.store(true, Relaxed);
+        }
         // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long as
         // the borrow, and by the function's contract the subscription is valid and not registered.
-        to_result(unsafe { bindings::__mmu_notifier_register(subscription, mm.as_raw()) })
+        let ret =
+            to_result(unsafe { bindings::__mmu_notifier_register(subscription, mm.as_raw()) });
+        drop(locked);
+        if let (Err(_), Some(refusal)) = (&ret, &refusal) {
+            // SAFETY: It was inserted above, and this is no callback.
+            unsafe { bindings::mmu_interval_notifier_remove(refusal.subscription) };
+        }
+        ret
     }
 
     /// Inserts `subscription` into the interval tree of the address space, which `mm` is.
