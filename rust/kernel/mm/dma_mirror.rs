@@ -112,6 +112,7 @@ use crate::{
         LockClassKey,
         Mutex, //
     },
+    tether::in_task,
     time::Delta, //
 };
 use core::ptr;
@@ -439,6 +440,10 @@ impl<T: MirrorDevice> DmaMirror<T> {
         in_place(move || {
             if start % PAGE_SIZE != 0 || length % PAGE_SIZE != 0 || length == 0 {
                 return Err(EINVAL);
+            }
+            // The table is allocated before the rest could refuse.
+            if !in_task() {
+                return Err(EDEADLK);
             }
             let table = Table::new(dev, start >> PAGE_SHIFT, length >> PAGE_SHIFT)?;
             let notifier = Notifier {

@@ -363,7 +363,7 @@ impl<T: IntervalNotifier> Registration<T> {
         loop {
             // SAFETY: The subscription was inserted, and the range was checked.
             if let Some(sequence) = unsafe { look_up(self.as_raw(), mm, &mut range, &patience)? } {
-                if let Some(mut shadow) = self.lock_if_quiet(sequence)? {
+                if let Some(mut shadow) = self.lock_if_quiet(Task::current_raw(), sequence)? {
                     return Ok(commit(range.pfns, &mut shadow));
                 }
             }

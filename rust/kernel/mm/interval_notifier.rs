@@ -500,7 +500,12 @@ impl<S> Shadow<S> {
     /// Locks it, unless the current task has it locked.
     #[inline]
     fn lock(&self) -> Option<Guard<'_, S>> {
-        let task = Task::current_raw();
+        self.lock_by(Task::current_raw())
+    }
+
+    /// As [`Shadow::lock`]; `task` is the current task.
+    #[inline(always)]
+    fn lock_by(&self, task: *mut bindings::task_struct) -> Option<Guard<'_, S>> {
         // Only this task stores itself.
         if read_once(&self.locked_by) == task {
             return None;
@@ -753,7 +758,7 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// * an error of `look_up` ends this;
     /// * [`ENODEV`] if the end of its module has removed the registration;
-    /// * [`EDEADLK`] if the caller has the shadow locked;
+    /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
     /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop, while it begins
     ///   again; [`EBUSY`] if a kernel thread has begun again for ten seconds.
     ///
@@ -789,6 +794,11 @@ impl<T: IntervalNotifier> Registration<T> {
     ) -> Result<R> {
         let subscription = self.inner().subscription.get();
         let mut patience = None;
+        // SAFETY: The function has no requirements.
+        let task = unsafe { bindings::tether_current_in_task() };
+        if task.is_null() {
+            return Err(EDEADLK);
+        }
         loop {
             if self.inner().head.is_ended() {
                 return Err(ENODEV);
@@ -797,7 +807,7 @@ impl<T: IntervalNotifier> Registration<T> {
             // invariants: all that this looks at is valid, also if it was removed meanwhile.
             let sequence = unsafe { bindings::mmu_interval_read_begin(subscription) };
             let value = look_up()?;
-            if let Some(mut shadow) = self.lock_if_quiet(sequence)? {
+            if let Some(mut shadow) = self.lock_if_quiet(task, sequence)? {
                 return Ok(commit(value, &mut shadow));
             }
             patience
@@ -807,15 +817,19 @@ impl<T: IntervalNotifier> Registration<T> {
     }
 
     /// Locks the shadow, if nothing was invalidated since `mmu_interval_read_begin()` has returned
-    /// `sequence`.
+    /// `sequence`. `task` is the current task.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if it was removed; [`EDEADLK`] if the current task has the shadow locked.
     #[inline(always)]
-    pub(super) fn lock_if_quiet(&self, sequence: usize) -> Result<Option<Guard<'_, T::Shadow>>> {
+    pub(super) fn lock_if_quiet(
+        &self,
+        task: *mut bindings::task_struct,
+        sequence: usize,
+    ) -> Result<Option<Guard<'_, T::Shadow>>> {
         let inner = self.inner();
-        let shadow = inner.shadow.lock().ok_or(EDEADLK)?;
+        let shadow = inner.shadow.lock_by(task).ok_or(EDEADLK)?;
         // Set under this lock, before the subscription is removed.
         if inner.head.is_ended() {
             return Err(ENODEV);

@@ -126,6 +126,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        in_task,
         read_once,
         write_once, //
     },
@@ -477,6 +478,10 @@ impl<T: MirrorDevice> Mirror<T> {
         key: Pin<&'static LockClassKey>,
     ) -> impl Init<Self, Error> + 'a {
         in_place(move || {
+            // The table is allocated before the rest could refuse.
+            if !in_task() {
+                return Err(EDEADLK);
+            }
             let table = Table::new()?;
             let notifier = Notifier {
                 device,
@@ -638,7 +643,7 @@ impl<T: MirrorDevice> Mirror<T> {
             };
             // The lock keeps the CPU from getting it back before it is noted.
             let locked = Locked(folio);
-            if let Some(mut table) = registration.lock_if_quiet(sequence)? {
+            if let Some(mut table) = registration.lock_if_quiet(Task::current_raw(), sequence)? {
                 // SAFETY: The page is valid, as we have a reference to its folio.
                 let number = unsafe { bindings::page_to_pfn(page) };
                 let entry = Entry::new(number, Entry::WRITABLE | Entry::EXCLUSIVE);
