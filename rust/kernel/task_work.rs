@@ -1014,6 +1014,8 @@ where
 /// An `Arc` whose callback is running may be added again, to the same task: the callback is called
 /// once more after it has returned. So no request is lost that comes while the callback looks for
 /// work.
+/// If the item is pending already, its callback sees what the caller has stored before this returned
+/// [`EBUSY`].
 ///
 /// # Context
 ///

@@ -39,11 +39,14 @@
 use crate::{
     bindings,
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Full,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        barrier::smp_mb, //
     },
     task::Task,
     tether::{
@@ -207,13 +210,23 @@ impl State {
     ///
     /// If its callback is running, this succeeds for the same target only: the target runs the
     /// callback once more after it has returned.
+    ///
+    /// Also if this fails because the item is pending, the callback sees what the caller has stored before.
     #[inline]
     pub(super) fn try_queue(&self, target: usize) -> bool {
-        self.change(|word| {
-            let free = word.state() == IDLE && (!word.is_running() || word.target() == target);
-            free.then_some(Word(target | QUEUED | word.0 & RUNNING))
-        })
-        .is_ok()
+        let queue = || {
+            self.change(|word| {
+                let free = word.state() == IDLE && (!word.is_running() || word.target() == target);
+                free.then_some(Word(target | QUEUED | word.0 & RUNNING))
+            })
+            .is_ok()
+        };
+        queue() || {
+            // The caller's stores come before the load of a word that is still pending; the callback's loads
+            // come after `claim()`, which is fully ordered.
+            smp_mb(Full);
+            queue()
+        }
     }
 
     /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the word from before:
