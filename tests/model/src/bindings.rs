@@ -4,10 +4,33 @@
 
 #![allow(clippy::missing_safety_doc)]
 
-use crate::task::{
-    self,
-    TaskStruct, //
+use crate::{
+    sync::atomic::Atomic,
+    task::{
+        self,
+        TaskStruct, //
+    },
+    task_work::wait, //
 };
+
+use core::ffi::c_void;
+
+/// `PF_EXITING`.
+pub const PF_EXITING: u32 = 4;
+
+pub unsafe fn wake_up_var(_address: *mut c_void) {
+    wait::wake_up_var();
+}
+
+pub unsafe fn tether_wait_word(
+    word: *const c_void,
+    busy: usize,
+    flags: usize,
+    _timeout: isize,
+) -> isize {
+    // SAFETY: The caller passes a word of the model, which it borrows.
+    wait::wait_word(unsafe { &*word.cast::<Atomic<usize>>() }, busy, flags)
+}
 
 /// `TASK_IDLE`.
 pub const TASK_IDLE: u32 = task::IDLE;

@@ -27,6 +27,7 @@ pub mod task;
 /// The parts of `kernel::sync` that the models need.
 pub mod sync {
     pub mod atomic;
+    pub mod barrier;
 }
 
 /// The parts of `kernel::types` that the models need.
@@ -36,12 +37,61 @@ pub mod types {
     pub struct NotThreadSafe;
 }
 
+/// The parts of `kernel::time` that the models need.
+pub mod time {
+    /// As in the kernel crate, on 64 bits.
+    pub type Jiffies = usize;
+}
+
 /// The parts of `rust/kernel/tether.rs` that the models need.
 pub mod tether {
+    use crate::sync::atomic::{
+        Atomic,
+        Relaxed,
+        Value, //
+    };
+
     /// Models run in tasks only.
     pub fn in_task() -> bool {
         true
     }
+
+    /// `READ_ONCE()`.
+    pub fn read_once<T: Value>(atomic: &Atomic<T>) -> T {
+        atomic.load(Relaxed)
+    }
+
+    /// `WRITE_ONCE()`.
+    pub fn write_once<T: Value>(atomic: &Atomic<T>, value: T) {
+        atomic.store(value, Relaxed);
+    }
 }
 
 pub mod kthread;
+pub mod task_work;
+
+/// Explores every interleaving of `f`, with no more than `bound` preemptions if there is a bound, and says how many
+/// executions that took.
+pub fn explore(bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    use std::sync::{
+        atomic::{
+            AtomicUsize,
+            Ordering::Relaxed, //
+        },
+        Arc, //
+    };
+
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = bound;
+    builder.max_branches = 100_000;
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    builder.check(move || {
+        counted.fetch_add(1, Relaxed);
+        f();
+    });
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a model");
+    let bound = bound.map_or("all".into(), |bound| format!("{bound} preemptions"));
+    println!("executions of {name}: {} ({bound})", count.load(Relaxed));
+}

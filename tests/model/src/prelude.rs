@@ -19,7 +19,11 @@ macro_rules! errors {
     )*};
 }
 
-errors! { EBUSY EDEADLK EINTR ENODEV ESRCH ETIMEDOUT }
+errors! { EBUSY EDEADLK EINTR ENODEV ERESTARTSYS ESRCH ETIMEDOUT }
+
+/// As in the kernel crate, on 64 bits.
+#[allow(non_camel_case_types)]
+pub type c_long = isize;
 
 /// As in the kernel crate, by value.
 pub trait PinInit<T> {

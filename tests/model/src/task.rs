@@ -31,9 +31,12 @@ struct Inner {
     exited: bool,
 }
 
-/// `struct task_struct`, with its `struct kthread`.
+/// `struct task_struct`, with its `struct kthread`. Aligned as tasks are.
 #[derive(Default)]
+#[repr(align(64))]
 pub struct TaskStruct {
+    /// No task of a model exits while it waits.
+    pub flags: u32,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -54,6 +57,11 @@ impl Task {
 
     fn current() -> Arc<Task> {
         CURRENT.with(|current| current.borrow().clone().expect("a task"))
+    }
+
+    /// As in the kernel crate.
+    pub fn current_raw() -> *mut TaskStruct {
+        Self::current().as_ptr()
     }
 
     /// As in the kernel crate.

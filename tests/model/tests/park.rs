@@ -7,6 +7,7 @@ use loom::{
     thread, //
 };
 use model::{
+    explore,
     kthread::{
         Core,
         Killer,
@@ -14,13 +15,6 @@ use model::{
     },
     prelude::*, //
 };
-
-fn explore(bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = bound;
-    builder.max_branches = 100_000;
-    builder.check(f);
-}
 
 fn thread_of(core: &Arc<Core>) -> thread::JoinHandle<()> {
     let core = core.clone();

@@ -6,17 +6,14 @@ use loom::{
     sync::Arc,
     thread, //
 };
-use model::kthread::Core;
+use model::{
+    explore,
+    kthread::Core, //
+};
 use std::sync::atomic::{
     AtomicU32,
     Ordering::Relaxed, //
 };
-
-fn explore(f: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(f);
-}
 
 /// A thread, and how often its body was called.
 fn new_thread() -> (Arc<Core>, Arc<AtomicU32>, thread::JoinHandle<()>) {
@@ -35,7 +32,7 @@ fn new_thread() -> (Arc<Core>, Arc<AtomicU32>, thread::JoinHandle<()>) {
 /// Another task wakes the thread, which is started by its creator.
 #[test]
 fn foreign_wake_up_against_start() {
-    explore(|| {
+    explore(Some(3), || {
         let (core, calls, handle) = new_thread();
         let foreign = {
             let core = core.clone();
@@ -51,7 +48,7 @@ fn foreign_wake_up_against_start() {
 /// Another task wakes the thread, which is given up by its creator.
 #[test]
 fn foreign_wake_up_against_never() {
-    explore(|| {
+    explore(Some(3), || {
         let (core, calls, handle) = new_thread();
         let foreign = {
             let core = core.clone();
@@ -68,7 +65,7 @@ fn foreign_wake_up_against_never() {
 /// One task starts the thread while the end of its module gives it up.
 #[test]
 fn start_against_never() {
-    explore(|| {
+    explore(Some(3), || {
         let (core, calls, handle) = new_thread();
         let starter = {
             let core = core.clone();
@@ -86,7 +83,7 @@ fn start_against_never() {
 /// One task starts the thread while another one stops it.
 #[test]
 fn start_against_stop() {
-    explore(|| {
+    explore(Some(3), || {
         let (core, calls, handle) = new_thread();
         let starter = {
             let core = core.clone();

@@ -81,15 +81,28 @@ orders! {
 }
 
 /// As in the kernel crate.
-pub struct Atomic<T>(AtomicUsize, PhantomData<T>);
+///
+/// `loom` looks only at the last access to an object to find what may be done in another order, and takes a
+/// load for no reason to try one: after a load and a `cmpxchg` by one thread, an earlier load by another thread
+/// is not seen any more. So each access is announced by a store to a second object, whose value nobody reads.
+pub struct Atomic<T>(AtomicUsize, AtomicUsize, PhantomData<T>);
 
 impl<T: Value> Atomic<T> {
     /// As in the kernel crate.
     pub fn new(value: T) -> Self {
-        Self(AtomicUsize::new(value.to_word()), PhantomData)
+        Self(
+            AtomicUsize::new(value.to_word()),
+            AtomicUsize::new(0),
+            PhantomData,
+        )
+    }
+
+    fn announce(&self) {
+        self.1.store(0, Ordering::Relaxed);
     }
 
     fn fenced<O: Order, R>(&self, operation: impl FnOnce(&AtomicUsize) -> R) -> R {
+        self.announce();
         if O::FENCED {
             fence(Ordering::SeqCst);
         }
@@ -102,11 +115,13 @@ impl<T: Value> Atomic<T> {
 
     /// As in the kernel crate.
     pub fn load<O: Order>(&self, _: O) -> T {
+        self.announce();
         T::from_word(self.0.load(O::LOAD))
     }
 
     /// As in the kernel crate.
     pub fn store<O: Order>(&self, value: T, _: O) {
+        self.announce();
         self.0.store(value.to_word(), O::STORE);
     }
 
@@ -115,8 +130,24 @@ impl<T: Value> Atomic<T> {
         self.fenced::<O, _>(|word| T::from_word(word.swap(value.to_word(), O::BOTH)))
     }
 
+    /// As in the kernel crate.
+    pub fn fetch_add<O: Order>(&self, value: T, _: O) -> T {
+        self.fenced::<O, _>(|word| T::from_word(word.fetch_add(value.to_word(), O::BOTH)))
+    }
+
+    /// As in the kernel crate.
+    pub fn fetch_sub<O: Order>(&self, value: T, _: O) -> T {
+        self.fenced::<O, _>(|word| T::from_word(word.fetch_sub(value.to_word(), O::BOTH)))
+    }
+
+    /// As in the kernel crate; it is only followed by the functions of the model.
+    pub fn as_ptr(&self) -> *mut Self {
+        core::ptr::from_ref(self).cast_mut()
+    }
+
     /// As in the kernel crate: a failure has no ordering.
     pub fn cmpxchg<O: Order>(&self, old: T, new: T, _: O) -> Result<T, T> {
+        self.announce();
         if O::FENCED {
             fence(Ordering::SeqCst);
         }

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The node of a task work: an item is run once for each add, or cancelled, and nobody waits for ever.
+
+use loom::thread;
+use model::{
+    explore,
+    prelude::*,
+    sync::atomic::Relaxed,
+    task_work::{
+        Item,
+        Target, //
+    }, //
+};
+use std::sync::Arc;
+
+fn in_thread<R: 'static>(f: impl FnOnce() -> R + 'static) -> thread::JoinHandle<R> {
+    thread::spawn(f)
+}
+
+/// The item is added by two tasks to one, which runs: at most one of them is refused, and each add that is
+/// not has a call.
+#[test]
+fn add_against_add() {
+    explore(Some(3), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        let other = {
+            let (item, target) = (item.clone(), target.clone());
+            in_thread(move || item.add(&target))
+        };
+        let runs = {
+            let target = target.clone();
+            in_thread(move || target.run())
+        };
+        let mine = item.add(&target);
+        let other = other.join().unwrap();
+        runs.join().unwrap();
+        target.run();
+        let added = [mine, other].iter().filter(|added| added.is_ok()).count();
+        assert!(added >= 1);
+        assert_eq!(item.runs(), added as isize);
+        item.assert_balance();
+    });
+}
+
+/// A kick is not lost: what is asked for before an add that succeeds, or that is refused because the item is
+/// pending, is seen by a call.
+#[test]
+fn kick() {
+    explore(Some(5), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let runs = {
+            let target = target.clone();
+            in_thread(move || target.run())
+        };
+        item.asked.store(true, Relaxed);
+        let added = item.add(&target);
+        runs.join().unwrap();
+        target.run();
+        assert!(item.seen() > 0, "the kick was lost: {added:?}");
+        item.assert_balance();
+    });
+}
+
+/// The item is cancelled on one task while it is added to another one: that add is not cancelled.
+#[test]
+fn cancel_against_another_target() {
+    explore(Some(5), || {
+        let item = Item::new();
+        let (one, two) = (Arc::new(Target::new()), Arc::new(Target::new()));
+        assert_eq!(item.add(&one), Ok(()));
+        let cancels = {
+            let (item, one) = (item.clone(), one.clone());
+            in_thread(move || item.cancel(&one))
+        };
+        one.run();
+        let first = item.runs();
+        let added = item.add(&two);
+        let cancelled = cancels.join().unwrap() == Some(true);
+        two.run();
+        assert_eq!(cancelled, first == 0);
+        assert_eq!(item.runs(), first + isize::from(added.is_ok()));
+        item.assert_balance();
+    });
+}
+
+/// The item is added to a second task while the first one runs it: its callback is not called by both at once.
+#[test]
+fn one_callback_at_a_time() {
+    explore(Some(5), || {
+        let item = Item::new();
+        let (one, two) = (Arc::new(Target::new()), Arc::new(Target::new()));
+        assert_eq!(item.add(&one), Ok(()));
+        let runs = {
+            let one = one.clone();
+            in_thread(move || one.run())
+        };
+        let added = item.add(&two).is_ok();
+        two.run();
+        runs.join().unwrap();
+        assert_eq!(item.runs(), 1 + isize::from(added));
+        item.assert_balance();
+    });
+}
+
+/// Cancelled in a kernel tree, where the node is unlinked, while the target passes it and the item is added
+/// again: the new add is not unlinked.
+#[test]
+fn cancel_in_tree_against_a_newer_add() {
+    explore(Some(3), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let cancels = {
+            let (item, target) = (item.clone(), target.clone());
+            in_thread(move || item.cancel_in_tree(&target))
+        };
+        let adds = {
+            let (item, target) = (item.clone(), target.clone());
+            in_thread(move || item.add(&target))
+        };
+        target.run();
+        let cancelled = cancels.join().unwrap() == Some(true);
+        let added = adds.join().unwrap().is_ok();
+        target.run();
+        assert_eq!(item.runs(), 1 + isize::from(added) - isize::from(cancelled));
+        item.assert_balance();
+    });
+}
+
+/// Two tasks cancel the item: one of them has done it, or none.
+#[test]
+fn cancel_against_cancel() {
+    explore(Some(5), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let cancels = {
+            let (item, target) = (item.clone(), target.clone());
+            in_thread(move || item.cancel_in_tree(&target))
+        };
+        let mine = item.cancel(&target) == Some(true);
+        let other = cancels.join().unwrap() == Some(true);
+        target.run();
+        assert!(mine ^ other);
+        assert_eq!(item.runs(), 0);
+        item.assert_balance();
+    });
+}
+
+/// The end of the owner disarms the item while it is cancelled and its target runs.
+#[test]
+fn disarm_against_cancel() {
+    explore(Some(3), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let cancels = {
+            let (item, target) = (item.clone(), target.clone());
+            in_thread(move || item.cancel_in_tree(&target))
+        };
+        let runs = {
+            let target = target.clone();
+            in_thread(move || target.run())
+        };
+        target.disarm();
+        cancels.join().unwrap();
+        runs.join().unwrap();
+        assert!(item.runs() <= 1);
+        item.assert_balance();
+    });
+}
+
+/// The target exits while the item is added, and cancelled: it is run, comes back, or was cancelled.
+#[test]
+fn add_against_exit() {
+    explore(Some(3), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        let exits = {
+            let target = target.clone();
+            in_thread(move || target.exit())
+        };
+        let cancels = {
+            let (item, target) = (item.clone(), target.clone());
+            in_thread(move || item.cancel(&target))
+        };
+        let added = item.add(&target);
+        let cancelled = cancels.join().unwrap() == Some(true);
+        exits.join().unwrap();
+        assert!(item.runs() <= isize::from(added.is_ok()));
+        assert!(item.runs() == 1 || added.is_err() || cancelled);
+        item.assert_balance();
+    });
+}
+
+/// Somebody waits for the item, which is run: a wake-up that is lost is a deadlock.
+#[test]
+fn wait_against_run() {
+    explore(Some(5), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let waits = {
+            let item = item.clone();
+            in_thread(move || {
+                Target::new().enter();
+                item.wait()
+            })
+        };
+        target.run();
+        assert_eq!(waits.join().unwrap(), Ok(()));
+        item.assert_balance();
+    });
+}
+
+/// Somebody waits for the item, which is cancelled, and passed by its target later.
+#[test]
+fn wait_against_cancel() {
+    explore(Some(5), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let waits = {
+            let item = item.clone();
+            in_thread(move || {
+                Target::new().enter();
+                item.wait()
+            })
+        };
+        assert_eq!(item.cancel(&target), Some(true));
+        assert_eq!(waits.join().unwrap(), Ok(()));
+        target.run();
+        item.assert_balance();
+    });
+}
+
+/// Somebody waits for the item, which is cancelled, or disarmed.
+#[test]
+fn wait_against_cancel_and_disarm() {
+    explore(Some(3), || {
+        let (item, target) = (Item::new(), Arc::new(Target::new()));
+        assert_eq!(item.add(&target), Ok(()));
+        let waits = {
+            let item = item.clone();
+            in_thread(move || {
+                Target::new().enter();
+                item.wait()
+            })
+        };
+        let disarms = {
+            let target = target.clone();
+            in_thread(move || target.disarm())
+        };
+        item.cancel_in_tree(&target);
+        disarms.join().unwrap();
+        assert_eq!(waits.join().unwrap(), Ok(()));
+    });
+}
+
+/// The item is added to the task that waits for it, meanwhile: it does not wait for itself.
+#[test]
+fn wait_against_retarget() {
+    explore(Some(5), || {
+        let item = Item::new();
+        let (one, two) = (Arc::new(Target::new()), Arc::new(Target::new()));
+        assert_eq!(item.add(&one), Ok(()));
+        let waits = {
+            let (item, two) = (item.clone(), two.clone());
+            in_thread(move || {
+                two.enter();
+                item.wait()
+            })
+        };
+        one.run();
+        assert_eq!(item.add(&two), Ok(()));
+        assert!(matches!(waits.join().unwrap(), Ok(()) | Err(EDEADLK)));
+        two.run();
+        item.assert_balance();
+    });
+}
