@@ -166,7 +166,6 @@ use crate::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed, //
@@ -179,6 +178,7 @@ use crate::{
     },
     tether::{
         as_jiffies,
+        load_acquire,
         read_once,
         Entered,
         Owner,
@@ -199,10 +199,6 @@ use core::{
     ptr::{
         self,
         NonNull, //
-    },
-    sync::atomic::{
-        compiler_fence,
-        Ordering::SeqCst, //
     }, //
 };
 
@@ -1744,14 +1740,7 @@ impl ClosureHead {
     /// another reference, or a linked node, whose reference is the list's.
     #[inline(always)]
     fn is_last(&self) -> bool {
-        if cfg!(CONFIG_X86) {
-            // A load has acquire semantics; only the compiler has to be told.
-            let last = read_once(&self.refs) == 1;
-            compiler_fence(SeqCst);
-            last
-        } else {
-            self.refs.load(Acquire) == 1
-        }
+        load_acquire(&self.refs) == 1
     }
 
     /// Ends the run of a closure, and drops the list's reference.

@@ -59,14 +59,9 @@ use crate::{
         atomic::{
             Acquire,
             Atomic,
-            AtomicType,
             Full,
             Relaxed,
             Release, //
-        },
-        barrier::{
-            smp_mb,
-            Read, //
         },
         CondVar,
         Mutex,
@@ -84,11 +79,19 @@ use crate::{
 };
 use core::{
     cell::Cell,
-    ptr,
-    sync::atomic::{
-        compiler_fence,
-        Ordering::SeqCst, //
-    }, //
+    ptr, //
+};
+
+// The path is for the external build, whose root names this file by one.
+#[path = "tether/ordering.rs"]
+mod ordering;
+
+use ordering::smp_rmb;
+pub(crate) use ordering::{
+    load_acquire,
+    read_once,
+    store_release,
+    write_once, //
 };
 
 /// What was refused comes back, with the reason.
@@ -128,43 +131,6 @@ impl<T> fmt::Debug for Refused<T> {
         f.debug_struct("Refused")
             .field("error", &self.error)
             .finish_non_exhaustive()
-    }
-}
-
-/// `READ_ONCE()`: what [`Atomic::load`] does, without a call.
-#[inline(always)]
-pub(crate) fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
-    // SAFETY: The pointer is valid. A volatile access of its size is how the kernel's C code reads
-    // what others write.
-    unsafe { ptr::read_volatile(atomic.as_ptr()) }
-}
-
-/// `WRITE_ONCE()`: what [`Atomic::store`] does, without a call.
-#[inline(always)]
-pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
-    // SAFETY: As for `read_once`.
-    unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
-}
-
-/// `smp_store_release()`: what `store(_, Release)` does, without a call where only the compiler has to
-/// be told.
-#[inline(always)]
-fn store_release(atomic: &Atomic<u32>, value: u32) {
-    if cfg!(CONFIG_X86) {
-        compiler_fence(SeqCst);
-        write_once(atomic, value);
-    } else {
-        atomic.store(value, Release);
-    }
-}
-
-/// `smp_rmb()`: what `smp_mb(Read)` does, without a call where only the compiler has to be told.
-#[inline(always)]
-fn smp_rmb() {
-    if cfg!(CONFIG_X86) {
-        compiler_fence(SeqCst);
-    } else {
-        smp_mb(Read);
     }
 }
 

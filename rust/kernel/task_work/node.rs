@@ -41,7 +41,6 @@ use crate::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed, //
@@ -51,14 +50,11 @@ use crate::{
     task::Task,
     tether::{
         in_task,
+        load_acquire,
         read_once,
         write_once, //
     },
     time::Jiffies, //
-};
-use core::sync::atomic::{
-    compiler_fence,
-    Ordering::SeqCst, //
 };
 
 /// Not queued.
@@ -178,16 +174,10 @@ impl State {
     /// The alignment of every target; `rust/helpers/task_work.c` asserts that tasks have it.
     pub(super) const UNIT: usize = FLAGS + 1;
 
-    /// Reads the word, with acquire semantics; without a call where only the compiler has to be told.
+    /// Reads the word, with acquire semantics.
     #[inline(always)]
     pub(super) fn load(&self) -> Word {
-        if cfg!(CONFIG_X86) {
-            let word = read_once(&self.word);
-            compiler_fence(SeqCst);
-            Word(word)
-        } else {
-            Word(self.word.load(Acquire))
-        }
+        Word(load_acquire(&self.word))
     }
 
     /// Applies `f` until the word did not change meanwhile; `f` returns [`None`] if the word allows

@@ -29,18 +29,13 @@ use crate::{
     tether::{
         in_task,
         read_once,
+        store_release,
         write_once, //
     }, //
 };
-use core::{
-    ptr::{
-        self,
-        NonNull, //
-    },
-    sync::atomic::{
-        compiler_fence,
-        Ordering::SeqCst, //
-    }, //
+use core::ptr::{
+    self,
+    NonNull, //
 };
 
 /// A reader keeps the record, and with it the works behind the callback, as they are.
@@ -130,20 +125,9 @@ pub(super) fn begin(
         write_once(&slot.next, next);
         write_once(&slot.vtable, vtable);
         write_once(&slot.serial, 0);
-        publish(slot, node);
+        store_release(&slot.node, node.as_ptr());
     }
     record
-}
-
-/// Stores `node` with release semantics, without a call where only the compiler has to be told.
-#[inline(always)]
-fn publish(slot: &'static Slot, node: NonNull<Node>) {
-    if cfg!(CONFIG_X86) {
-        compiler_fence(SeqCst);
-        write_once(&slot.node, node.as_ptr());
-    } else {
-        slot.node.store(node.as_ptr(), Release);
-    }
 }
 
 /// Finds a slot for a task whose own one is taken.

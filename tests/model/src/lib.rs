@@ -46,6 +46,7 @@ pub mod time {
 /// The parts of `rust/kernel/tether.rs` that the models need.
 pub mod tether {
     use crate::sync::atomic::{
+        Acquire,
         Atomic,
         Relaxed,
         Value, //
@@ -59,6 +60,11 @@ pub mod tether {
     /// `READ_ONCE()`.
     pub fn read_once<T: Value>(atomic: &Atomic<T>) -> T {
         atomic.load(Relaxed)
+    }
+
+    /// `smp_load_acquire()`.
+    pub fn load_acquire<T: Value>(atomic: &Atomic<T>) -> T {
+        atomic.load(Acquire)
     }
 
     /// `WRITE_ONCE()`.
