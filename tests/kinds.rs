@@ -717,7 +717,7 @@ impl Usable for Exit<Counted> {
     fn own(&self) -> Option<Kind> {
         match self {
             Exit::Returned(counted) => Some(counted.0),
-            Exit::NeverRan => None,
+            Exit::NeverRan | Exit::Died => None,
         }
     }
 }

@@ -387,6 +387,7 @@ mod tests {
         match unstarted.start().stop().unwrap() {
             Exit::Returned(result) => assert_eq!(result, 3),
             Exit::NeverRan => {}
+            Exit::Died => panic!("a body that only returns"),
         }
     }
 

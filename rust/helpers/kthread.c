@@ -143,6 +143,15 @@ __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_w
 	return ret;
 }
 
+/* As kthread_insert_work(), with the worker's lock held. */
+static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_work *work,
+				  struct list_head *before)
+{
+	list_add_tail(&work->node, before);
+	if (!worker->current_work && worker->task)
+		wake_up_process(worker->task);
+}
+
 /*
  * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether it was
  * in one, with the worker's lock held.
@@ -170,16 +179,48 @@ static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread
 	return pending;
 }
 
-/* Whether it was pending; -EBUSY if it is being cancelled. */
-__rust_helper int rust_helper_tether_kthread_take_delayed_work(struct kthread_worker *worker,
-							       struct kthread_delayed_work *dwork)
+/*
+ * Queues @dwork, or changes the delay if it is pending, under one hold of the lock: a task that cancels it or waits
+ * for it meanwhile finds it pending. Returns whether it was pending, or why it was not queued.
+ *
+ * As kthread_mod_delayed_work(), which releases the lock, and loses a work whose timer is firing.
+ */
+__rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_worker *worker,
+							      struct kthread_delayed_work *dwork,
+							      void *users, void *const *bound,
+							      void *queue, unsigned long delay)
 {
+	struct kthread_work *work = &dwork->work;
+	int ret = tether_kthread_enter(users, bound, queue);
 	unsigned long flags;
-	int ret = tether_kthread_dequeue(worker, &dwork->work, true, &flags);
+	bool pending;
 
-	if (dwork->work.canceling)
+	if (ret)
+		return ret;
+	/* Not dequeued if another task cancels it: that task may have put it back, for others to run. */
+	raw_spin_lock_irqsave(&worker->lock, flags);
+	while (!work->canceling && timer_delete_sync_try(&dwork->timer) < 0) {
+		raw_spin_unlock_irqrestore(&worker->lock, flags);
+		cpu_relax();
+		raw_spin_lock_irqsave(&worker->lock, flags);
+	}
+	if (work->canceling) {
 		ret = -EBUSY;
+	} else {
+		pending = !list_empty(&work->node);
+		list_del_init(&work->node);
+		work->worker = worker;
+		if (delay) {
+			list_add(&work->node, &worker->delayed_work_list);
+			dwork->timer.expires = jiffies + min(delay, MAX_JIFFY_OFFSET);
+			add_timer(&dwork->timer);
+		} else {
+			tether_kthread_insert(worker, work, &worker->work_list);
+		}
+		ret = pending;
+	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
+	tether_kthread_leave(users);
 	return ret;
 }
 
@@ -201,14 +242,6 @@ __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker
 	return pending;
 }
 
-/* As kthread_insert_work(), with the worker's lock held. */
-static void tether_kthread_put_back(struct kthread_worker *worker, struct kthread_work *work)
-{
-	list_add_tail(&work->node, &worker->work_list);
-	if (!worker->current_work && worker->task)
-		wake_up_process(worker->task);
-}
-
 /*
  * Waits until @work is not running, if @wait. If @put_back it becomes pending again, although others may be
  * cancelling it: it was taken out by rust_helper_tether_kthread_cancel_begin(), and could not be queued since.
@@ -221,8 +254,9 @@ __rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *
 		kthread_flush_work(work);
 	guard(raw_spinlock_irqsave)(&worker->lock);
 	work->canceling--;
+	/* First of all: it was before each work that waits for the works before it. */
 	if (put_back)
-		tether_kthread_put_back(worker, work);
+		tether_kthread_insert(worker, work, worker->work_list.next);
 }
 
 /* Ends the delay of @dwork, if it is not over. */
@@ -243,7 +277,7 @@ __rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *w
 	}
 	if (armed) {
 		list_del(&dwork->work.node);
-		tether_kthread_put_back(worker, &dwork->work);
+		tether_kthread_insert(worker, &dwork->work, &worker->work_list);
 	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 }

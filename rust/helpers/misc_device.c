@@ -1,16 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <linux/irqflags.h>
 #include <linux/kernel.h>
-#include <linux/preempt.h>
 #include <linux/uio.h>
 #include <linux/wait_bit.h>
-
-/* Whether a spinlock that interrupts do not take may be taken here. */
-__rust_helper bool rust_helper_tether_may_lock(void)
-{
-	return in_task() && !irqs_disabled();
-}
 
 /*
  * Waits, killably, while *@word is @value, for @timeout ticks at most. Whoever changes it calls wake_up_var()

@@ -57,6 +57,7 @@
 //! match thread.stop()? {
 //!     Exit::Returned(ticks) => pr_info!("it counted to {ticks}\n"),
 //!     Exit::NeverRan => pr_info!("it was stopped before it began\n"),
+//!     Exit::Died => pr_err!("it has panicked\n"),
 //! }
 //!
 //! // A thread that comes to its end by itself.
@@ -134,7 +135,8 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
-        in_task,
+        jiffies,
+        may_sleep,
         read_once,
         write_once,
         Attachment,
@@ -199,14 +201,16 @@ pub enum Exit<R> {
     Returned(R),
     /// The thread was stopped before it had called the body, which was dropped.
     NeverRan,
+    /// The body has panicked. It was not dropped, and there is no result.
+    Died,
 }
 
 impl<R> Exit<R> {
-    /// The result, if the body ran.
+    /// The result, if the body has returned.
     pub fn returned(self) -> Option<R> {
         match self {
             Exit::Returned(result) => Some(result),
-            Exit::NeverRan => None,
+            Exit::NeverRan | Exit::Died => None,
         }
     }
 }
@@ -356,9 +360,10 @@ impl<M: Mode> Context<'_, M> {
 
     fn wait_jiffies(
         &self,
-        mut left: Jiffies,
+        time: Jiffies,
         mut condition: impl FnMut() -> bool,
     ) -> Wake<M::Request<'_>> {
+        let begun = jiffies();
         loop {
             // A condition that always holds must not hide that the thread is asked to stop, to park or
             // to freeze.
@@ -367,6 +372,14 @@ impl<M: Mode> Context<'_, M> {
             }
             if condition() {
                 return Wake::Woken;
+            }
+            // The condition takes time as well, and a thread that is woken again and again never sleeps.
+            let mut left = match time {
+                Jiffies::MAX => Jiffies::MAX,
+                time => time.saturating_sub(jiffies().wrapping_sub(begun)),
+            };
+            if left == 0 {
+                return Wake::TimedOut;
             }
             match self.sleep_jiffies(&mut left) {
                 Wake::Woken => {}
@@ -460,12 +473,17 @@ fn freeze() {
 ///
 /// Must be called in a kernel thread, and not inside of itself.
 unsafe fn with_mm<T: Send>(mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
+    // If `f` panics, the thread exits with this address space, and `exit_mm()` drops a reference to the
+    // users. It is this one, which is not dropped here then.
+    let users = ARef::from(mm);
     // SAFETY: We are in a kernel thread, which has no address space, and that of `mm` has users for
     // as long as it is borrowed.
     unsafe { bindings::kthread_use_mm(mm.as_raw()) };
     let result = f();
     // SAFETY: It was taken above.
     unsafe { bindings::kthread_unuse_mm(mm.as_raw()) };
+    // Not the last reference: the caller has another.
+    drop(users);
     result
 }
 
@@ -682,7 +700,7 @@ impl Core {
                 // SAFETY: We are in a thread of our own, and hold nothing.
                 unsafe { bindings::schedule() };
             } else {
-                // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as it is from a `u32`.
+                // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as `as_jiffies()` sees to.
                 *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
             }
         };
@@ -838,7 +856,7 @@ impl Core {
     /// Enters that the current thread waits for this one; not if its body has returned, as the rest of
     /// it waits for nothing.
     fn wait_for(&self, limit: Limit) -> Result<Option<waits::Waiting<'_>>> {
-        if self.stage.load(Acquire) == RETURNED && in_task() {
+        if self.stage.load(Acquire) == RETURNED && may_sleep() {
             return Ok(None);
         }
         self.waits.wait_for(limit).map(Some)
@@ -900,7 +918,7 @@ impl Core {
         if !is_current {
             self.request_stop();
         }
-        if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() || !in_task() {
+        if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() || !may_sleep() {
             // In an interrupt, the end of the module drops the result of a thread whose body has
             // returned.
             return None;
@@ -1024,7 +1042,11 @@ unsafe fn take_result<R>(core: NonNull<Core>) -> Exit<R> {
     // SAFETY: By the function's contract; `core` is at the beginning.
     let this = unsafe { core.cast::<WithResult<R>>().as_ref() };
     if this.core.payload.cmpxchg(RESULT, EMPTY, Full).is_err() {
-        return Exit::NeverRan;
+        return if this.core.start.has_begun() {
+            Exit::Died
+        } else {
+            Exit::NeverRan
+        };
     }
     // SAFETY: By the invariants of `Core` there was a result, which is ours now.
     Exit::Returned(unsafe { (*this.result.get()).assume_init_read() })
@@ -1122,8 +1144,8 @@ struct Settings<'a> {
 impl<'a> Builder<'a> {
     /// A thread of this name.
     ///
-    /// It is shown by `ps`: the first 15 bytes of it in the thread's `comm`, all of it where the
-    /// kernel shows more. It is taken as it is, also if there is a `%` in it.
+    /// `ps` shows the first 15 bytes, in the thread's `comm`; where the kernel shows more, the first 255. A `%`
+    /// in the name has no meaning.
     pub fn new(name: &'a CStr) -> Self {
         Self::named(Name::Borrowed(name))
     }
@@ -1334,7 +1356,7 @@ impl Settings<'_> {
     }
 
     fn check(&self) -> Result {
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         if let Some(node) = self.node {
@@ -1378,7 +1400,9 @@ impl Settings<'_> {
                 data,
                 self.node
                     .map_or(bindings::NUMA_NO_NODE, |node| node as c_int),
-                c"%s".as_char_ptr(),
+                // The kernel keeps a copy of a name that is longer than `comm`, and warns of one that is too
+                // long to be allocated.
+                c"%.255s".as_char_ptr(),
                 name.as_char_ptr(),
             )
         })?;
@@ -1643,7 +1667,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
     #[doc(alias = "sched_set_fifo")]
     pub fn set_policy(&self, policy: Policy) -> Result {
         policy.check()?;
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         if self.core().is_over() {
@@ -1770,7 +1794,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
         // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
         match unsafe { take_result(self.core().this) } {
             Exit::Returned(result) => Ok(result),
-            Exit::NeverRan => Err(Refused::new(self, ENODEV)),
+            Exit::NeverRan | Exit::Died => Err(Refused::new(self, ENODEV)),
         }
     }
 
@@ -1851,7 +1875,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// The handle comes back with [`ENODEV`] if the module is going, and with [`EDEADLK`] in an
     /// interrupt.
     pub fn detach(mut self) -> Result<(), Refused<Self>> {
-        if !in_task() {
+        if !may_sleep() {
             return Err(Refused::new(self, EDEADLK));
         }
         let owner = self.core().attachment.owner();

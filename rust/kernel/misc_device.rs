@@ -119,7 +119,7 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
-        in_task,
+        may_sleep,
         Attachment,
         Entered,
         Owner,
@@ -800,7 +800,7 @@ impl Device {
         table: &'static Table,
         what: &'static What,
     ) -> Result<Arc<Self>> {
-        if !in_task() {
+        if !may_sleep() {
             return Err(EINVAL);
         }
         // This task's own call of `open` holds the mutex that `misc_register()` takes.
@@ -925,7 +925,7 @@ impl Device {
     fn drop_registration(self: Arc<Self>) {
         self.phase.store(DEAD, Release);
         // SAFETY: The function has no requirements.
-        if unsafe { bindings::tether_may_lock() } {
+        if may_sleep() {
             // If this is called by the exit of the module, the end of the module would otherwise find the
             // device in its list, and report a leak.
             let entered = self.attachment.try_detach();

@@ -75,7 +75,9 @@ impl Numbering {
         }
     }
 
-    /// The numbers of a thread and of its process; 0 if it is not in the namespace, or has exited.
+    /// The numbers of a thread and of its process; 0 if it is not in the namespace.
+    ///
+    /// In the initial namespace, a task that has exited keeps its numbers. In the others, they are 0 then.
     ///
     /// # Context
     ///

@@ -178,6 +178,7 @@ use crate::{
     },
     tether::{
         as_jiffies,
+        jiffies,
         load_acquire,
         read_once,
         Entered,
@@ -307,12 +308,6 @@ impl Context<'_> {
     pub fn mm(&self) -> Option<&MmWithUser> {
         self.task().mm()
     }
-}
-
-#[inline(always)]
-fn jiffies() -> Jiffies {
-    // SAFETY: The kernel's count of ticks may be read at any time.
-    unsafe { ptr::read_volatile(&raw const bindings::jiffies) }
 }
 
 /// The flags of a task (`PF_*`), which may change at any time unless it is the current one.
@@ -517,6 +512,7 @@ impl Node {
 mod orphans {
     use super::{
         node,
+        ordered,
         read_once,
         run_work,
         Node, //
@@ -556,26 +552,19 @@ mod orphans {
         count_of(target).fetch_sub(1, Relaxed);
     }
 
-    /// Whether there may be too many on `task`; if so, the caller counts them by [`is_full`].
+    /// Whether there may be too many on `task`; if so, the caller counts them by [`is_full_on`].
     #[inline(always)]
     pub(super) fn may_be_full(task: &Task) -> bool {
         read_once(count_of(task.as_ptr() as usize)) >= LIMIT
-    }
-
-    /// Whether as many of these nodes were cancelled as may be.
-    pub(super) fn is_full<'a>(nodes: impl Iterator<Item = &'a Node>) -> bool {
-        nodes
-            .filter(|node| is_orphan(node))
-            .take(LIMIT as usize)
-            .count()
-            >= LIMIT as usize
     }
 
     fn is_orphan(node: &Node) -> bool {
         matches!(node.state.load().state(), node::CANCELLED | node::ORPHAN)
     }
 
-    /// Whether there are too many in the list of `task`.
+    /// Whether there are too many on `task`, in its list or in a queue to it.
+    ///
+    /// Must not be called with the lock of a queue held.
     #[cold]
     pub(super) fn is_full_on(task: &Task) -> bool {
         /// # Safety
@@ -604,6 +593,11 @@ mod orphans {
                 ptr::from_mut(&mut found).cast(),
             )
         };
+        ordered::for_each_pending(&mut |target, node| {
+            if target == task.as_ptr() as usize && is_orphan(node) {
+                found += 1;
+            }
+        });
         found >= LIMIT
     }
 }

@@ -68,6 +68,7 @@ use crate::{
         SetOnce,
         SpinLock, //
     },
+    task::Task,
     task_work,
     time::{
         delay::fsleep,
@@ -140,6 +141,13 @@ pub(crate) fn in_task() -> bool {
     unsafe { bindings::tether_in_task() }
 }
 
+/// Whether the current context may sleep, as far as the kernel can tell: not in an interrupt, nor with
+/// interrupts disabled, as under a spinlock that interrupts take as well.
+pub(crate) fn may_sleep() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::tether_may_sleep() }
+}
+
 /// Initialises a list, or an entry that is in none.
 pub(crate) fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     Opaque::ffi_init(|slot: *mut bindings::list_head| {
@@ -148,9 +156,35 @@ pub(crate) fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     })
 }
 
-/// A time in ticks, rounded up; what is negative is none.
+/// The kernel's count of ticks.
+#[inline(always)]
+pub(crate) fn jiffies() -> Jiffies {
+    // SAFETY: The kernel's count of ticks may be read at any time.
+    unsafe { ptr::read_volatile(&raw const bindings::jiffies) }
+}
+
+/// Rounds a time up to whole jiffies.
+///
+/// `msecs_to_jiffies()` alone takes 2^31 ms, which are 25 days, and more for a time without an end.
 pub(crate) fn as_jiffies(time: Delta) -> Jiffies {
-    msecs_to_jiffies(time.as_millis_ceil().clamp(0, u32::MAX.into()) as u32)
+    let ms = time.as_millis_ceil().max(0);
+    let seconds = Jiffies::try_from(ms / 1000).unwrap_or(Jiffies::MAX);
+    seconds
+        .saturating_mul(msecs_to_jiffies(1000))
+        .saturating_add(msecs_to_jiffies((ms % 1000) as u32))
+        // `MAX_JIFFY_OFFSET`
+        .min((c_long::MAX as Jiffies >> 1) - 1)
+}
+
+/// Whether a wait of `time` jiffies may be taken for one that ends by itself.
+pub(crate) fn is_short(time: Jiffies) -> bool {
+    time <= msecs_to_jiffies(60_000)
+}
+
+/// Whether the current task is in its exit, in which it gets no signals.
+pub(crate) fn is_exiting() -> bool {
+    // SAFETY: The current task is valid, and only it changes its flags.
+    unsafe { (*Task::current_raw()).flags & bindings::PF_EXITING != 0 }
 }
 
 /// The record of a module that callbacks may belong to.

@@ -9,7 +9,11 @@
 use crate::{
     bindings,
     prelude::*,
-    tether::as_jiffies,
+    tether::{
+        as_jiffies,
+        is_exiting,
+        is_short, //
+    },
     time::{
         Delta,
         Jiffies, //
@@ -36,9 +40,17 @@ impl Limit {
         Self::KilledOrAfter(as_jiffies(time))
     }
 
-    /// Whether the wait ends by itself in any case.
+    /// Whether the wait ends by itself within a minute. A longer one is treated as one without a limit.
     pub(super) fn is_timed(self) -> bool {
-        matches!(self, Self::After(_) | Self::KilledOrAfter(_))
+        match self {
+            Self::After(time) | Self::KilledOrAfter(time) => is_short(time),
+            Self::None | Self::Killed => false,
+        }
+    }
+
+    /// Whether a fatal signal is to end the wait, and cannot: a task in its exit gets no signals.
+    fn cannot_be_killed(self) -> bool {
+        matches!(self, Self::Killed | Self::KilledOrAfter(_)) && !self.is_timed() && is_exiting()
     }
 }
 
@@ -97,9 +109,15 @@ impl Completion {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the task was killed, [`ETIMEDOUT`] if the time is over; as `limit` says.
+    /// [`EINTR`] if the task was killed or is in its exit, [`ETIMEDOUT`] if the time is over; as `limit`
+    /// says.
     pub(super) fn wait(&self, limit: Limit) -> Result {
         let inner = self.inner.get();
+        if limit.cannot_be_killed() {
+            // SAFETY: By the type's invariants the completion is initialised.
+            let done = unsafe { bindings::try_wait_for_completion(inner) };
+            return if done { Ok(()) } else { Err(EINTR) };
+        }
         match limit {
             Limit::None => {
                 // SAFETY: By the type's invariants the completion is initialised.

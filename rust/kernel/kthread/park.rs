@@ -38,7 +38,7 @@ use crate::{
         Atomic,
         Full, //
     },
-    tether::in_task,
+    tether::may_sleep,
     types::NotThreadSafe, //
 };
 use core::convert::Infallible;
@@ -269,7 +269,7 @@ impl Core {
     pub(super) fn park(&self, limit: Limit) -> Result {
         let (parking, task) = (&self.parking, self.task());
         let state = &parking.state;
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         match state.cmpxchg(RUNNING, ASKED, Full) {

@@ -24,7 +24,7 @@ use crate::{
         Relaxed, //
     },
     task::Task,
-    tether::in_task,
+    tether::may_sleep,
     types::NotThreadSafe, //
 };
 use core::ptr;
@@ -76,7 +76,7 @@ impl Waits {
     /// [`EDEADLK`] if the thread of `self` waits for the current one, or is the current one, and in an
     /// interrupt, where nothing can be waited for.
     pub(super) fn wait_for(&self, limit: Limit) -> Result<Waiting<'_>> {
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         let not_entered = Waiting {

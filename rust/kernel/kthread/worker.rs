@@ -120,8 +120,8 @@ use crate::{
     },
     task::Task,
     tether::{
-        in_task,
         list_head,
+        may_sleep,
         Attachment,
         Owner,
         Refused,
@@ -1013,25 +1013,29 @@ impl Queue {
     where
         P: KthreadDelayedWorkPointer<ID>,
     {
-        let node = item.into_node();
-        let pending = match self.enter() {
-            // SAFETY: The node is that of a delayed work, and valid. It was given to no other worker
-            // but this one, which is there.
-            Some(_user) if self.has(node) => unsafe {
-                bindings::tether_kthread_take_delayed_work(self.worker.get(), delayed_work_of(node))
-            },
-            _ => 0,
-        };
-        // SAFETY: It was given up above.
-        let item = unsafe { P::from_node(node) };
-        if pending < 0 {
-            return Ok(Some(item));
-        }
-        // SAFETY: If it was pending then another pointer was given up for that, which is ours now.
-        let own = (pending > 0).then(|| unsafe { P::from_node(node) });
-        match self.enqueue_delayed(item, delay) {
-            Ok(()) => Ok(own),
-            // Somebody has been quicker.
+        let given = Cell::new(None);
+        let queued = self.enqueue_by(item, |this, node| {
+            given.set(Some(node));
+            // SAFETY: The node is that of a delayed work and valid, and the item was given up for it: it
+            // stays so until it is run or released. It is queued only if it is bound to this queue.
+            unsafe {
+                bindings::tether_kthread_mod_delayed_work(
+                    this.worker.get(),
+                    delayed_work_of(node),
+                    this.users.as_ptr().cast(),
+                    (&raw const (*node.as_ptr()).bound).cast(),
+                    ptr::from_ref(this).cast_mut().cast(),
+                    delay,
+                )
+            }
+        });
+        match queued {
+            Ok(0) => Ok(None),
+            // It was pending, with another pointer that was given up for that.
+            //
+            // SAFETY: The pointer that was given up above is not used by the queue.
+            Ok(_) => Ok(given.get().map(|node| unsafe { P::from_node(node) })),
+            // Another task cancels it.
             Err(refused) if refused.error == EBUSY => Ok(Some(refused.item)),
             Err(refused) => Err(refused),
         }
@@ -1120,9 +1124,11 @@ impl Queue {
 
     /// Waits for a work of Tether's own, which stays in the queue if the wait ends before.
     fn flush_within(&self, limit: Limit) -> Result {
-        let _waiting = self.waits.wait_for(limit)?;
-        // The end of the worker waits for its users, and so until this work has run.
-        let _user = self.enter().ok_or_else(|| self.closed_error())?;
+        if !may_sleep() {
+            return Err(EDEADLK);
+        }
+        // Before the wait is entered: an allocation may reclaim, which calls notifiers of drivers, and these
+        // may wait for other threads.
         let flush = Arc::pin_init(
             pin_init!(Flush {
                 done <- Completion::new(),
@@ -1130,8 +1136,18 @@ impl Queue {
             }),
             GFP_KERNEL,
         )?;
+        let waiting = self.waits.wait_for(limit)?;
+        // The end of the worker waits for its users, and so until this work has run.
+        let _user = self.enter().ok_or_else(|| self.closed_error())?;
         self.enqueue(flush.clone())?;
-        flush.done.wait(limit)
+        let waited = flush.done.wait(limit);
+        drop(waiting);
+        if waited.is_err() {
+            // A worker that is stuck would have one for each call that gives up. It is not running, or does
+            // not take long.
+            let _ = self.cancel(&flush)?;
+        }
+        waited
     }
 
     /// Takes a node out of the queue, if it is pending, and waits until it is not running. Returns whether
@@ -1182,7 +1198,7 @@ impl Queue {
         Arc<T>: KthreadWorkPointer<ID>,
         T: HasKthreadWork<T, ID>,
     {
-        if self.is_current() || !in_task() {
+        if self.is_current() || !may_sleep() {
             return Err(EDEADLK);
         }
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
@@ -1252,19 +1268,24 @@ impl Queue {
 
     /// Stops the thread, and keeps what is pending for [`Queue::drop_leftover`]. Sleeps.
     ///
-    /// `complain` is called every ten seconds while it waits for a work to return.
+    /// The work that is running is interrupted: it is woken from interruptible sleeps. The log names the
+    /// worker every ten seconds until that work returns.
     ///
     /// # Safety
     ///
     /// The caller must have taken the worker off its owner's list, and must not be one of its works.
-    unsafe fn end(&self, mut complain: impl FnMut()) {
+    unsafe fn end(&self) {
         self.users.fetch_add(CLOSED, Full);
         let mut since = Instant::<Monotonic>::now();
         let mut wait = || {
+            // Each time: the work may not have begun its sleep, or have begun another one.
+            //
+            // SAFETY: The task is a kernel thread, and valid.
+            unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
             fsleep(Delta::from_millis(1));
             if since.elapsed().as_millis() >= 10_000 {
                 since = Instant::now();
-                complain();
+                pr_warn!("a work of worker {} does not return\n", self.task().pid());
             }
         };
         while self.users.load(Acquire) != CLOSED {
@@ -1316,7 +1337,7 @@ impl Queue {
         if let Some(_entered) = self.attachment.detach() {
             // SAFETY: It was just taken off the list, and by the function's contract we are not in one
             // of its works.
-            unsafe { self.end(|| {}) };
+            unsafe { self.end() };
             // SAFETY: It has just ended, and `_entered` keeps the text of the module.
             unsafe { self.drop_leftover() };
             // SAFETY: The list's reference is ours now, and the caller has another.
@@ -1334,11 +1355,8 @@ impl Queue {
         let this = unsafe { Self::from_attachment(attachment) };
         // The owner's record may be that of another module later, so that it is noted here.
         this.torn_down.store(true, Relaxed);
-        let pid = this.task().pid();
-        let complain =
-            || pr_warn!("a work of worker {pid} does not return: its module cannot go\n");
         // SAFETY: The owner's end has taken it off the list.
-        unsafe { this.end(complain) };
+        unsafe { this.end() };
     }
 
     /// The owner's end has published that the worker has ended.

@@ -49,8 +49,10 @@ use crate::{
     },
     task::Task,
     tether::{
-        in_task,
+        is_exiting,
+        is_short,
         load_acquire,
+        may_sleep,
         read_once,
         write_once, //
     },
@@ -119,12 +121,6 @@ impl Word {
     fn with_state(self, state: usize) -> Self {
         Self(self.0 & !STATE | state)
     }
-}
-
-/// Whether the current task is in its exit.
-fn is_exiting() -> bool {
-    // SAFETY: The current task is valid, and only it changes its flags.
-    unsafe { (*Task::current_raw()).flags & bindings::PF_EXITING != 0 }
 }
 
 /// The result of [`State::cancel`].
@@ -337,11 +333,11 @@ impl State {
             return result;
         }
         // An interrupt cannot sleep.
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         // A task in its exit gets no signal that would end the wait.
-        if time == Jiffies::MAX && is_exiting() {
+        if is_exiting() && !is_short(time) {
             return Err(EDEADLK);
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;

@@ -337,6 +337,9 @@ impl Ordered {
         let this = unsafe { node.as_ref() };
         // SAFETY: The node was given up by the caller, whose module has the vtable.
         let is_box = matches!(unsafe { this.vtable() }.kind, Kind::Box { .. });
+        if !is_box && orphans::may_be_full(&self.target) && orphans::is_full_on(&self.target) {
+            return Err(EAGAIN);
+        }
         this.state.stamp(jiffies() as u32);
         let owner = this.owner;
         owner.pin()?;
@@ -345,12 +348,6 @@ impl Ordered {
         unsafe { (*head).next = ptr::null_mut() };
 
         let mut fifo = self.fifo.lock();
-        if !is_box && orphans::may_be_full(&self.target) && orphans::is_full(fifo.nodes()) {
-            drop(fifo);
-            // SAFETY: The pin was taken above, and the node was not queued.
-            unsafe { owner.unpin() };
-            return Err(EAGAIN);
-        }
         if !fifo.linked {
             // Before the node is in the list: if this fails, the queue is as before.
             let own = NonNull::from(&self.node).cast::<Node>();

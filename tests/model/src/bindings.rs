@@ -15,9 +15,6 @@ use crate::{
 
 use core::ffi::c_void;
 
-/// `PF_EXITING`.
-pub const PF_EXITING: u32 = 4;
-
 pub unsafe fn wake_up_var(_address: *mut c_void) {
     wait::wake_up_var();
 }

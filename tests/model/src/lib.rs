@@ -53,8 +53,18 @@ pub mod tether {
     };
 
     /// Models run in tasks only.
-    pub fn in_task() -> bool {
+    pub fn may_sleep() -> bool {
         true
+    }
+
+    /// No task of a model exits while it waits.
+    pub fn is_exiting() -> bool {
+        false
+    }
+
+    /// No wait of a model has a limit.
+    pub fn is_short(_time: crate::time::Jiffies) -> bool {
+        false
     }
 
     /// `READ_ONCE()`.

@@ -35,8 +35,6 @@ struct Inner {
 #[derive(Default)]
 #[repr(align(64))]
 pub struct TaskStruct {
-    /// No task of a model exits while it waits.
-    pub flags: u32,
     inner: Mutex<Inner>,
     changed: Condvar,
 }

@@ -1,0 +1,8 @@
+# panics
+# alone
+# seconds: 60
+loads panicstop 30 || broken "insmod hangs: $(where $LOADER)"
+[ "$RC" = 0 ] || exit 1
+removes panicstop 15 || broken "rmmod hangs"
+log | grep -aq 'panicstop: .*Died' || broken "$(log | grep -a 'panicstop: ' | tr '\n' ';')"
+held "$(log | grep -a 'panicstop: .*Died' | sed 's/.*panicstop: //')"

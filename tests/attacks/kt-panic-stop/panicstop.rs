@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! Stops threads whose bodies have panicked.
+// what it attacks: design.rst says of a panic in the body of a thread: `join()` and `stop()` do not return, rmmod
+// waits, and names the thread. kthread.rs says that `Exit` tells a body that has run from one that was not called,
+// and that a request to park is answered in any case.
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::{delay::fsleep, Delta},
+};
+use tether::kthread::{self, Builder, Thread};
+module! { type: M, name: "panicstop", authors: ["h"], description: "attack", license: "GPL", }
+struct M {
+    _held: Thread<u32>,
+}
+impl kernel::Module for M {
+    fn init(_: &'static ThisModule) -> Result<Self> {
+        let first = kthread::spawn(c"panics1", |_| -> u32 { panic!("panicstop: as intended") })?;
+        let held = kthread::spawn(c"panics2", |_| -> u32 { panic!("panicstop: as intended") })?;
+        let parked = Arc::new(
+            Builder::new(c"panics3")
+                .parkable()
+                .spawn(|_| -> u32 { panic!("panicstop: as intended") })?,
+            GFP_KERNEL,
+        )?;
+        fsleep(Delta::from_secs(2));
+        pr_info!(
+            "panicstop: park_timeout: {:?}\n",
+            parked.park_timeout(Delta::from_millis(500))
+        );
+        pr_info!("panicstop: is_finished: {}\n", first.is_finished());
+        let first = match first.stop_timeout(Delta::from_millis(500)) {
+            Ok(exit) => {
+                pr_info!("panicstop: stop_timeout: {:?}\n", exit);
+                return Err(EINVAL);
+            }
+            Err(refused) => {
+                pr_info!("panicstop: stop_timeout: {:?}\n", refused.error);
+                refused.item
+            }
+        };
+        match first.stop() {
+            Ok(exit) => pr_info!("panicstop: stop() has returned {:?}\n", exit),
+            Err(refused) => pr_info!("panicstop: stop() has failed: {:?}\n", refused.error),
+        }
+        drop(parked);
+        pr_info!("panicstop: a handle was dropped\n");
+        Ok(M { _held: held })
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! A callback that runs in the exit of its task waits with a limit for a work of a stopped task.
+// what it attacks: `wait()` is refused in an exit, `wait_timeout()` is not. A limit of 30 days is none, see `as_jiffies()`.
+use kernel::{fs::File, ioctl::_IO, prelude::*};
+use tether::{
+    misc_device::*,
+    pid,
+    task_work::{self, Mode},
+};
+module! { type: M, name: "waittimed", authors: ["h"], description: "attack", license: "GPL", }
+const WAIT: u32 = _IO(0xBB, 1);
+struct Dev;
+#[vtable]
+impl MiscDevice for Dev {
+    type Ptr = KBox<Self>;
+    fn open(_: &TransientFile, _: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        Ok(KBox::new(Dev, GFP_KERNEL)?)
+    }
+    fn ioctl(_: &Self, _: &File, command: u32, stopped: usize) -> Result<isize> {
+        if command != WAIT {
+            return Err(ENOTTY);
+        }
+        let stopped = pid::find_task(stopped as i32).ok_or(ESRCH)?;
+        task_work::add_fn(
+            kernel::current!(),
+            move |context| {
+                let Ok(pending) = task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL)
+                else {
+                    return;
+                };
+                pr_info!("waittimed: exiting {}\n", context.is_exiting());
+                pr_info!(
+                    "waittimed: waited: {:?}\n",
+                    pending.wait_timeout(kernel::time::Delta::from_secs(86400 * 30))
+                );
+            },
+            Mode::None,
+            GFP_KERNEL,
+        )?;
+        Ok(0)
+    }
+}
+#[pin_data]
+struct M {
+    #[pin]
+    dev: MiscDeviceRegistration<Dev>,
+}
+impl kernel::InPlaceModule for M {
+    fn init(_: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            dev <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"waittimed" }),
+        })
+    }
+}
