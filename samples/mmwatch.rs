@@ -1061,6 +1061,17 @@ impl Device {
         }
     }
 
+    /// Fails if the file watches already.
+    fn check_idle(&self, active: &Option<Active>) -> Result {
+        match active {
+            Some(active) => {
+                Self::check_caller(&active.watch)?;
+                Err(EBUSY)
+            }
+            None => Ok(()),
+        }
+    }
+
     fn begin(&self, argument: &WatchArgument) -> Result {
         let task = current!();
         let own = task.mm().ok_or(EINVAL)?;
@@ -1076,20 +1087,18 @@ impl Device {
         if !count_address.is_multiple_of(align_of::<u64>()) {
             return Err(EINVAL);
         }
-        let mut active = self.active.lock();
-        if let Some(active) = active.as_ref() {
-            Self::check_caller(&active.watch)?;
-            return Err(EBUSY);
+        self.check_idle(&self.active.lock())?;
+        if argument.pid == 0 && count_address != 0 {
+            // Checks that the counter can be written. Not under the lock: the page may be one that a user
+            // has to bring in.
+            UserSlice::new(UserPtr::from_addr(count_address), size_of::<u64>())
+                .writer()
+                .write(&0u64)?;
         }
+        let mut active = self.active.lock();
+        self.check_idle(&active)?;
         let slot = Slot::take(&WATCHES)?;
         *active = Some(if argument.pid == 0 {
-            if count_address != 0 {
-                // Also tells whether it can be written.
-                let address = UserPtr::from_addr(count_address);
-                UserSlice::new(address, size_of::<u64>())
-                    .writer()
-                    .write(&0u64)?;
-            }
             let target = Target {
                 task: ARef::from(&**task),
                 mm: own,

@@ -112,7 +112,7 @@ use crate::{
         LockClassKey,
         Mutex, //
     },
-    tether::in_task,
+    tether::may_sleep,
     time::Delta, //
 };
 use core::ptr;
@@ -442,7 +442,7 @@ impl<T: MirrorDevice> DmaMirror<T> {
                 return Err(EINVAL);
             }
             // The table is allocated before the rest could refuse.
-            if !in_task() {
+            if !may_sleep() {
                 return Err(EDEADLK);
             }
             let table = Table::new(dev, start >> PAGE_SHIFT, length >> PAGE_SHIFT)?;

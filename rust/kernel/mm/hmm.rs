@@ -104,7 +104,7 @@ use crate::{
     },
     prelude::*,
     task::Task,
-    tether::in_task,
+    tether::may_sleep,
     time::{
         msecs_to_jiffies,
         Delta, //
@@ -380,7 +380,7 @@ impl<T: IntervalNotifier> Registration<T> {
         if self.is_ended() {
             return Err(ENODEV);
         }
-        if !in_task() || self.shadow().is_locked_by_current() {
+        if !may_sleep() || self.shadow().is_locked_by_current() {
             return Err(EDEADLK);
         }
         let length = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
@@ -450,6 +450,12 @@ const MAKE_ROOM: usize = 16;
 /// For how long the kernel's function tries before a signal is looked for.
 const ATTEMPT_MS: u32 = 100;
 
+/// After how many pages that are brought in one by one the limit is looked at.
+const CHECK_EACH: usize = 64;
+
+/// How many pages are looked up by one call of the kernel's function.
+const PAGES_A_CALL: usize = 4096;
+
 /// Looks all of a range up, once, and brings pages in that are wanted. Returns the sequence since which
 /// nothing must have been invalidated; or `None`, if something was meanwhile, or if pages have to be
 /// looked up again.
@@ -475,7 +481,7 @@ pub(super) unsafe fn look_up(
         unsafe { look_up_within(subscription, mm, range, patience)? }
     } else {
         // SAFETY: The requirements are those of this function.
-        unsafe { look_up_killably(subscription, range)? }
+        unsafe { look_up_killably(subscription, range, patience)? }
     };
     if found.is_some() {
         refuse(mm, range, patience)?;
@@ -519,10 +525,16 @@ unsafe fn raw_range(
 unsafe fn look_up_killably(
     subscription: *mut bindings::mmu_interval_notifier,
     range: &mut HmmRange<'_>,
+    patience: &Patience,
 ) -> Result<Option<usize>> {
     let (mut index, mut since) = (0, None);
     while index < range.pfns.len() {
         let (count, request) = range.run(index);
+        // One call does not look for a fatal signal while it walks the pages.
+        let count = count.min(PAGES_A_CALL);
+        if index != 0 {
+            patience.check()?;
+        }
         // SAFETY: The run is in the range.
         let mut raw = unsafe { raw_range(subscription, range, index, count, request) };
         // SAFETY: By the function's contract; the array is as large as the range says.
@@ -579,6 +591,9 @@ unsafe fn look_up_within(
     }
     let mut complete = true;
     for index in 0..count {
+        if index % CHECK_EACH == CHECK_EACH - 1 {
+            patience.check()?;
+        }
         let (wanted, pfn) = (range.wanted(index), range.pfns[index]);
         let there = match wanted {
             Request::Snapshot => true,

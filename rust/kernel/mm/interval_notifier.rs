@@ -263,7 +263,13 @@ pub trait InvalidateInTwoPasses: IntervalNotifier {
     ///
     /// Called once for each [`InvalidateInTwoPasses::begin`] that has returned something, by the same
     /// task; other invalidations of the range may be between them. If there are such, it may be called
-    /// just after it. The shadow is not locked, and can be. May sleep, but must not wait for memory.
+    /// just after it. The shadow is not locked, and can be.
+    ///
+    /// # Context
+    ///
+    /// Process context. May sleep, but must not wait for memory, and must not look anything up on the same
+    /// address space ([`Registration::read`], [`Registration::fault`]): the invalidation that waits for this
+    /// is still in progress, so that the look-up would wait for it.
     fn finish(&self, begun: Self::Begun, shadow: &Shadow<Self::Shadow>);
 }
 
@@ -393,8 +399,10 @@ pub struct Shadow<S> {
     mutex: Mutex<()>,
     locked_by: Atomic<*mut bindings::task_struct>,
     missed: UnsafeCell<Option<Missed>>,
-    /// Invalidates what was missed, and unlocks.
-    catch_up: unsafe fn(&Shadow<S>, Missed, Scope),
+    /// Invalidates what was missed, and unlocks. In the text of `owner`.
+    catch_up: unsafe fn(*const c_void, Missed, Scope),
+    /// The module of the notifier, which may be another one than that of the task which has it locked.
+    owner: &'static Owner,
     value: UnsafeCell<S>,
 }
 
@@ -438,10 +446,35 @@ impl Scope {
     }
 }
 
+/// Calls `function`, which is in the text of `owner`, and keeps that text until it has returned. So this
+/// must be in text that stays.
+///
+/// # Safety
+///
+/// The end of `owner` must wait for the lock of the shadow, and the caller have it. The rest is as
+/// `function` says.
+#[cold]
+#[inline(never)]
+unsafe fn catch_up(
+    owner: &'static Owner,
+    function: unsafe fn(*const c_void, Missed, Scope),
+    shadow: *const c_void,
+    missed: Missed,
+    scope: Scope,
+) {
+    // SAFETY: By the function's contract the end of the module waits for the caller.
+    let entered = unsafe { owner.enter_again() };
+    // SAFETY: The requirements are those of this function.
+    unsafe { function(shadow, missed, scope) };
+    // The module may go from here on.
+    drop(entered);
+}
+
 impl<S> Shadow<S> {
     fn new(
         value: S,
-        catch_up: unsafe fn(&Shadow<S>, Missed, Scope),
+        owner: &'static Owner,
+        catch_up: unsafe fn(*const c_void, Missed, Scope),
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
@@ -450,6 +483,7 @@ impl<S> Shadow<S> {
             locked_by: Atomic::new(ptr::null_mut()),
             missed: UnsafeCell::new(None),
             catch_up,
+            owner,
             value: UnsafeCell::new(value),
         })
     }
@@ -475,10 +509,12 @@ impl<S> Shadow<S> {
     #[cold]
     #[inline(never)]
     fn locked_twice(&self) -> ! {
-        write_once(&self.locked_by, ptr::null_mut());
+        let scope = Scope::enter(Task::current_raw());
+        // What the closure has invalidated is invalidated here as well: the next one must not find it.
+        //
         // SAFETY: The mutex is locked by this task, which does not go on: the value is not used by it
         // any more.
-        unsafe { bindings::mutex_unlock(self.mutex()) };
+        unsafe { self.release(scope) };
         panic!("the shadow of an interval notifier is locked by this task already");
     }
 
@@ -533,6 +569,32 @@ impl<S> Shadow<S> {
         }
     }
 
+    /// Invalidates a range that the closure has invalidated while it had the shadow locked, if there is
+    /// one, and unlocks.
+    ///
+    /// # Safety
+    ///
+    /// As [`Shadow::unlock`].
+    #[inline(always)]
+    unsafe fn release(&self, scope: Scope) {
+        // SAFETY: By the function's contract the mutex is locked by this task.
+        match unsafe { (*self.missed.get()).take() } {
+            // SAFETY: The requirements are those of this function, for the shadow of an `Inner`. The end of
+            // the owner waits for the lock, as the notifier was called since it was taken.
+            Some(missed) => unsafe {
+                catch_up(
+                    self.owner,
+                    self.catch_up,
+                    ptr::from_ref(self).cast(),
+                    missed,
+                    scope,
+                );
+            },
+            // SAFETY: The requirements are those of this function.
+            None => unsafe { self.unlock(scope) },
+        }
+    }
+
     /// Undoes [`Shadow::locked`], and unlocks.
     ///
     /// # Safety
@@ -577,12 +639,8 @@ impl<S> Drop for Guard<'_, S> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type's invariants the mutex is locked by this task.
-        if let Some(missed) = unsafe { (*self.shadow.missed.get()).take() } {
-            // SAFETY: By the type's invariants; the guard is not used any more.
-            return unsafe { (self.shadow.catch_up)(self.shadow, missed, self.scope) };
-        }
         // SAFETY: By the type's invariants; the guard is not used any more.
-        unsafe { self.shadow.unlock(self.scope) };
+        unsafe { self.shadow.release(self.scope) };
     }
 }
 
@@ -612,8 +670,8 @@ struct Inner<T: IntervalNotifier> {
 ///
 /// # Context
 ///
-/// May be dropped in any context, and inside any callback; in an interrupt, it is left to the end of
-/// its module.
+/// May be dropped in any context, and inside any callback. In an interrupt, and with interrupts disabled, it
+/// is left to the end of its module.
 ///
 /// # Invariants
 ///
@@ -686,7 +744,7 @@ impl<T: IntervalNotifier> Registration<T> {
                 head <- Head::new(owner, Self::WHAT, Self::KIND, space),
                 // All of it is written when it is inserted.
                 subscription: Opaque::uninit(),
-                shadow <- Shadow::new(shadow, Inner::<T>::catch_up, name, key),
+                shadow <- Shadow::new(shadow, owner, Inner::<T>::catch_up, name, key),
                 slot: Default::default(),
                 notifier,
             }? Error),
@@ -795,8 +853,9 @@ impl<T: IntervalNotifier> Registration<T> {
         let subscription = self.inner().subscription.get();
         let mut patience = None;
         // SAFETY: The function has no requirements.
-        let task = unsafe { bindings::tether_current_in_task() };
-        if task.is_null() {
+        let task = unsafe { bindings::tether_current_if_may_sleep() };
+        // In a callback that has the shadow locked, the kernel's function below would wait for that callback.
+        if task.is_null() || read_once(&self.inner().shadow.locked_by) == task {
             return Err(EDEADLK);
         }
         loop {
@@ -972,11 +1031,15 @@ impl<T: IntervalNotifier> Inner<T> {
     /// `shadow` must be that of an `Inner<T>`, locked by the current task with `scope`, and not be
     /// used by it any more.
     #[cold]
-    unsafe fn catch_up(shadow: &Shadow<T::Shadow>, missed: Missed, scope: Scope) {
+    unsafe fn catch_up(shadow: *const c_void, missed: Missed, scope: Scope) {
+        let shadow = shadow.cast_mut().cast::<Shadow<T::Shadow>>();
         // SAFETY: By the function's contract `shadow` is a field of an `Inner<T>`, which is valid.
-        let this = unsafe { &*container_of!(ptr::from_ref(shadow).cast_mut(), Self, shadow) };
+        let this = unsafe { &*container_of!(shadow, Self, shadow) };
         // INVARIANT: By the function's contract this task has it locked.
-        let guard = Guard { shadow, scope };
+        let guard = Guard {
+            shadow: &this.shadow,
+            scope,
+        };
         this.invalidate_now(
             guard,
             bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR,

@@ -126,7 +126,7 @@ use crate::{
     },
     task::Task,
     tether::{
-        in_task,
+        may_sleep,
         read_once,
         write_once, //
     },
@@ -329,6 +329,9 @@ impl Pages<'_> {
     /// The page at `address`, if it is in the table.
     #[inline]
     pub fn get(&self, address: usize) -> Option<Frame<'_>> {
+        if read_once(self.revoked) {
+            return None;
+        }
         let entry = self.table.load(address >> PAGE_SHIFT)?;
         // INVARIANT: It is in the table. Whether it was revoked is looked at before it is used.
         Some(Frame {
@@ -479,7 +482,7 @@ impl<T: MirrorDevice> Mirror<T> {
     ) -> impl Init<Self, Error> + 'a {
         in_place(move || {
             // The table is allocated before the rest could refuse.
-            if !in_task() {
+            if !may_sleep() {
                 return Err(EDEADLK);
             }
             let table = Table::new()?;

@@ -635,8 +635,8 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Context
 ///
-/// May be dropped in any context, and inside any callback; in an interrupt, it is left to the end of
-/// its module.
+/// May be dropped in any context, and inside any callback. In an interrupt, and with interrupts disabled, it
+/// is left to the end of its module.
 ///
 /// # Invariants
 ///
@@ -676,8 +676,8 @@ impl<T: MmuNotifier> Registration<T> {
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
     /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an interrupt;
-    /// * [`EBUSY`] if the lock of a VMA, or for a kernel thread the `mmap_lock`, was not free for ten
-    ///   seconds;
+    /// * [`EBUSY`] if this is a kernel thread, and the `mmap_lock` or the lock of a VMA was not free for
+    ///   ten seconds;
     /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
     ///   Tether.
     ///

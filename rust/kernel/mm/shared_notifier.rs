@@ -97,8 +97,8 @@ use crate::{
     prelude::*,
     static_lock_class,
     tether::{
-        in_task,
         list_head,
+        may_sleep,
         Owner,
         What, //
     },
@@ -252,7 +252,7 @@ impl Head {
     #[inline(never)]
     unsafe fn drop_reference(&self, kind: &'static Kind) {
         // The interrupted task may hold the lock: there the reference is leaked.
-        if in_task() && self.put() {
+        if may_sleep() && self.put() {
             // SAFETY: That was the last one of those that have the handle's reference together.
             unsafe { self.base.drop_handle(kind) };
         }
@@ -273,9 +273,9 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Context
 ///
-/// Dropping it does not wait. It may be dropped in any context, and inside any callback; in an
-/// interrupt, the reference is leaked: the notifier is removed at the end of its module, and its memory is
-/// not freed.
+/// Dropping it does not wait. It may be dropped in any context, and inside any callback. In an interrupt, and
+/// with interrupts disabled, the reference is leaked: the notifier is removed at the end of its module, and its
+/// memory is not freed.
 ///
 /// # Invariants
 ///
@@ -315,7 +315,7 @@ impl<T: SharedNotifier> Shared<T> {
     /// C: `mmu_notifier_get()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_get")]
     pub fn get(mm: &MmWithUser) -> Result<Self> {
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         let owner = Owner::of(Self::free as *const ())?;

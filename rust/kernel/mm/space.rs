@@ -43,8 +43,8 @@ use crate::{
     },
     task::Task,
     tether::{
-        in_task,
         list_head,
+        may_sleep,
         read_once,
         Attachment,
         Entered,
@@ -182,11 +182,13 @@ impl<'a> AllLocked<'a> {
             if vma.is_null() {
                 return Ok(locked);
             }
-            // A task that holds the lock of a VMA while it registers waits for itself here, until
-            // the limit.
+            // A kernel thread could not be killed while it waits for readers. A task of a user can; but if
+            // it has the lock itself, it has to be killed, so that it looks for readers for a second first.
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
-            while unsafe { bindings::tether_vma_has_readers(vma) } {
+            while unsafe { bindings::tether_vma_has_readers(vma) }
+                && (patience.kernel_thread || patience.begun.elapsed().as_millis() < 1000)
+            {
                 patience.pause()?;
             }
             // SAFETY: The VMA is valid, and the `mmap_lock` is held for writing.
@@ -321,7 +323,7 @@ impl SpaceRef {
     /// [`EDEADLK`] in an interrupt; [`ENOMEM`].
     #[inline]
     pub(super) fn get(mm: &MmWithUser) -> Result<Self> {
-        if !in_task() {
+        if !may_sleep() {
             return Err(EDEADLK);
         }
         let bucket = TABLE.bucket(mm.as_raw());
@@ -385,7 +387,7 @@ impl SpaceRef {
     /// * [`ENOMEM`];
     /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
     /// * [`EDEADLK`] if the current task holds the `mmap_lock` of `mm` for writing;
-    /// * [`EBUSY`] if a lock of `mm` was not free for ten seconds.
+    /// * [`EBUSY`] if this is a kernel thread, and a lock of `mm` was not free for ten seconds.
     ///
     /// # Safety
     ///
@@ -696,7 +698,7 @@ impl Head {
     ///
     /// As for [`Head::drop_handle`].
     pub(super) unsafe fn unregister(&self, kind: &'static Kind) -> Result {
-        if !in_task() {
+        if !may_sleep() {
             // SAFETY: The requirements are those of this function.
             unsafe { self.drop_handle(kind) };
             return Err(EDEADLK);
@@ -725,7 +727,7 @@ impl Head {
     #[inline(never)]
     unsafe fn drop_handle_with(&self, kind: &'static Kind, removal: Option<Arc<Removal>>) -> bool {
         // The interrupted task may hold the lock of the list: there the end of the module removes it.
-        let detached = in_task().then(|| self.attachment.try_detach()).flatten();
+        let detached = may_sleep().then(|| self.attachment.try_detach()).flatten();
         let ours = detached.is_some();
         let entered = match detached {
             Some(entered) => entered,

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Unmaps a page under the lock of a shadow that another module has made, which goes meanwhile.
+// what it attacks: what was missed is caught up by a function of the module that has made the registration
+// (`Shadow::catch_up`). It unlocks the shadow, which is all that the end of that module waits for, and then goes on:
+// with the second pass, which may sleep.
+use kernel::{
+    mm::MmWithUser,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex, SetOnce,
+    },
+    time::{delay::fsleep, Delta},
+};
+use tether::{
+    kthread::{self, Thread},
+    mm::{
+        interval_notifier::{
+            IntervalNotifier, InvalidateInTwoPasses, Registration, Shadow, TwoPasses,
+        },
+        mmu_notifier::{Event, Range, WouldSleep},
+    },
+};
+module! { type: Keep, name: "cukeep", authors: ["h"], description: "attack", license: "GPL", }
+
+/// Where the process has a page.
+pub const ADDRESS: usize = 0x1000_0000;
+static SLOW: Atomic<i32> = Atomic::new(0);
+#[allow(missing_docs)]
+pub struct Watch(pub u64);
+impl IntervalNotifier for Watch {
+    type Shadow = u64;
+    type Passes = TwoPasses;
+    fn try_invalidate(&self, _: &Range<'_>, _: &mut u64) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+impl InvalidateInTwoPasses for Watch {
+    type Begun = bool;
+    #[inline(always)]
+    fn begin(&self, range: &Range<'_>, n: &mut u64) -> Option<bool> {
+        *n += 1;
+        Some(range.event() != Event::Release)
+    }
+    #[inline(always)]
+    fn finish(&self, slow: bool, _: &Shadow<u64>) {
+        if cukeep_finish(slow) {
+            pr_info!("cukeep: the second pass is over: {}\n", self.0);
+        }
+    }
+}
+#[no_mangle]
+#[allow(missing_docs)]
+pub fn cukeep_finish(slow: bool) -> bool {
+    if slow && SLOW.load(Relaxed) == 1 {
+        pr_info!("cukeep: finish begins\n");
+        fsleep(Delta::from_secs(12));
+        pr_info!("cukeep: finish ends\n");
+    }
+    slow
+}
+#[allow(missing_docs)]
+pub type Kept = Pin<KBox<Registration<Watch>>>;
+#[pin_data]
+struct Slot {
+    #[pin]
+    kept: Mutex<Option<(Kept, ARef<MmWithUser>)>>,
+}
+static SLOT: SetOnce<Arc<Slot>> = SetOnce::new();
+#[no_mangle]
+#[allow(missing_docs)]
+pub fn cukeep_keep(registration: Kept) {
+    let mm = registration.mm().mmget_not_zero();
+    if let (Some(slot), Some(mm)) = (SLOT.as_ref(), mm) {
+        *slot.kept.lock() = Some((registration, mm));
+    }
+}
+struct Keep {
+    _thread: Thread<()>,
+}
+impl kernel::Module for Keep {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        SLOT.populate(Arc::pin_init(
+            pin_init!(Slot { kept <- new_mutex!(None) }),
+            GFP_KERNEL,
+        )?);
+        let thread = kthread::spawn(c"cukeep", move |context| {
+            while !context.sleep_for(Delta::from_millis(100)).is_stopped() {
+                let Some(slot) = SLOT.as_ref() else { continue };
+                let Some((it, mm)) = slot.kept.lock().take() else {
+                    continue;
+                };
+                SLOW.store(1, Relaxed);
+                it.shadow().with(|_| {
+                    pr_info!("cukeep: locked\n");
+                    // Its maker is being removed meanwhile.
+                    fsleep(Delta::from_secs(5));
+                    let vma = mm.lock_vma_under_rcu(ADDRESS);
+                    pr_info!("cukeep: zapping, {}\n", vma.is_some());
+                    if let Some(vma) = vma {
+                        vma.zap_vma_range(ADDRESS, 4096);
+                    }
+                });
+                pr_info!("cukeep: unlocked\n");
+                drop(it);
+                drop(mm);
+                pr_info!("cukeep: done\n");
+            }
+        })?;
+        Ok(Keep { _thread: thread })
+    }
+}
