@@ -924,7 +924,6 @@ impl Device {
     #[inline(never)]
     fn drop_registration(self: Arc<Self>) {
         self.phase.store(DEAD, Release);
-        // SAFETY: The function has no requirements.
         if may_sleep() {
             // If this is called by the exit of the module, the end of the module would otherwise find the
             // device in its list, and report a leak.
@@ -1047,7 +1046,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     /// * those of `misc_register()`;
     /// * [`EDEADLK`] if the current task is in [`MiscDevice::open`];
     /// * [`EBUSY`] if the device could not be registered in ten seconds, because a task is in `open` of a
-    ///   misc device. That may wait for the caller;
+    ///   misc device, which may wait for the caller, or because devices are being deregistered;
     /// * [`EINTR`] if the current task was killed;
     /// * [`ENODEV`] if the module of `T` is being unloaded, [`EINVAL`] if it is not known to Tether;
     /// * [`EINVAL`] in an interrupt, or if the name is empty or longer than 255 bytes.

@@ -1377,7 +1377,8 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 ///
 /// * [`ERESTARTSYS`] if a signal came;
 /// * [`EDEADLK`] if the current task is the one that is to run the item, or is running it, also if
-///   the item is added to the current task while this waits; and in an interrupt, which cannot wait.
+///   the item is added to the current task while this waits; in an interrupt, which cannot wait; and in the
+///   exit of a task, which gets no signals, unless the wait is limited to a minute.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
@@ -1864,7 +1865,7 @@ impl<F> Pending<F> {
         unsafe { &self.closure.as_ref().head.node }
     }
 
-    /// Returns whether the closure has run and has returned.
+    /// Returns whether the closure has run and has returned, or was dropped by the teardown of its module.
     ///
     /// # Context
     ///
@@ -1873,7 +1874,7 @@ impl<F> Pending<F> {
         !self.node().state.load().is_busy()
     }
 
-    /// Waits until the closure has run.
+    /// Waits until the closure has run, or was dropped by the teardown of its module.
     ///
     /// # Context
     ///
@@ -1882,8 +1883,9 @@ impl<F> Pending<F> {
     /// # Errors
     ///
     /// * [`ERESTARTSYS`] if a signal came;
-    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it; and
-    ///   in an interrupt, which cannot wait.
+    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it; in an
+    ///   interrupt, which cannot wait; and in the exit of a task, which gets no signals, unless the wait is
+    ///   limited to a minute.
     pub fn wait(&self) -> Result {
         self.node().state.wait(Jiffies::MAX)
     }

@@ -1104,7 +1104,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::flush`], [`EINTR`] if the current task was killed, and [`ENOMEM`].
+    /// As [`Queue::flush`], [`EINTR`] if the current task was killed, or is in its exit, and [`ENOMEM`].
     pub fn flush_killable(&self) -> Result {
         self.flush_within(Limit::Killed)
     }

@@ -276,13 +276,32 @@ pub trait Callbacks<T>: private::Sealed<T> {}
 #[doc(hidden)]
 pub struct Ops(bindings::mmu_notifier_ops);
 
+/// The subscription by which a notifier refuses, and its callbacks.
+#[doc(hidden)]
+pub struct Refusal {
+    pub(super) subscription: *mut bindings::mmu_interval_notifier,
+    pub(super) ops: &'static bindings::mmu_interval_notifier_ops,
+}
+
+/// The subscription of a notifier that may refuse.
+///
+/// The kernel asks interval notifiers first. If one of them refuses, it ends the invalidation for all of
+/// them. If a notifier of the whole address space refuses, it does not
+/// (`__mmu_notifier_invalidate_range_start()` of 7.3), and who removes an interval notifier of this address
+/// space, also one of another driver, waits for ever. So a notifier that may refuse is asked as an interval
+/// notifier of all addresses.
+#[doc(hidden)]
+#[repr(transparent)]
+pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<*mut T>);
+
 mod private {
     use super::{
-        bindings,
+        MayRefuse,
         MmuNotifier,
         Opaque,
         Ops,
         PhantomData,
+        Refusal,
         Subscribed,
         TryInvalidateRanges, //
     };
@@ -299,12 +318,6 @@ mod private {
         type Refuses: Refuses;
     }
 
-    /// The subscription by which a notifier refuses, and its callbacks.
-    pub struct Refusal {
-        pub subscription: *mut bindings::mmu_interval_notifier,
-        pub ops: &'static bindings::mmu_interval_notifier_ops,
-    }
-
     /// What a notifier has of its own to refuse with.
     pub trait Refuses: Default {
         fn refusal(&self) -> Option<Refusal>;
@@ -315,16 +328,6 @@ mod private {
             None
         }
     }
-
-    /// The subscription of a notifier that may refuse.
-    ///
-    /// The kernel asks interval notifiers first. If one of them refuses, it ends the invalidation for all of
-    /// them. If a notifier of the whole address space refuses, it does not
-    /// (`__mmu_notifier_invalidate_range_start()` of 7.3), and who removes an interval notifier of this address
-    /// space, also one of another driver, waits for ever. So a notifier that may refuse is asked as an interval
-    /// notifier of all addresses.
-    #[repr(transparent)]
-    pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<T>);
 
     impl<T> Default for MayRefuse<T> {
         fn default() -> Self {
@@ -342,9 +345,7 @@ mod private {
         }
     }
 }
-pub(super) use private::Refusal;
 use private::{
-    MayRefuse,
     Refuses,
     Sealed, //
 };

@@ -297,7 +297,13 @@ pub(super) fn for_each(mut f: impl FnMut(Running)) {
             }
             match slot.word.cmpxchg(old, old | HELD, Full) {
                 Ok(_) => {
-                    if !slot.node.load(Acquire).is_null() {
+                    // The record of a callback that has panicked stays. Works behind it may be in the memory
+                    // of its task, as those of the scheduler are, which is freed when the task is reaped; not
+                    // while interrupts are disabled, as this waits for RCU.
+                    //
+                    // SAFETY: The address is only compared.
+                    let lives = unsafe { bindings::tether_pid_of(old & TASK) } != 0;
+                    if lives && !slot.node.load(Acquire).is_null() {
                         let vtable = slot.vtable.load(Relaxed).cast_mut();
                         if let Some(vtable) = NonNull::new(vtable) {
                             f(Running {
