@@ -197,7 +197,7 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 
 	if (ret)
 		return ret;
-	/* Not dequeued if another task cancels it: that task may have put it back, for others to run. */
+	/* If another task cancels it, it is not queued until that task has returned. */
 	raw_spin_lock_irqsave(&worker->lock, flags);
 	while (!work->canceling && timer_delete_sync_try(&dwork->timer) < 0) {
 		raw_spin_unlock_irqrestore(&worker->lock, flags);
@@ -225,38 +225,52 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 }
 
 /*
- * Whether @work was pending, which it is not any more. If it is running, *@running is set, and it cannot
- * be queued until rust_helper_tether_kthread_cancel_end().
+ * Takes @work out of the list that it is in. Returns whether it was in one. If it is running, *@running is set; then
+ * nothing is done unless @may_wait, and otherwise it cannot be queued until rust_helper_tether_kthread_cancel_end().
  */
 __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker *worker,
 							   struct kthread_work *work, bool delayed,
-							   bool *running)
+							   bool may_wait, bool *running)
 {
+	struct kthread_delayed_work *dwork = container_of(work, struct kthread_delayed_work, work);
 	unsigned long flags;
-	bool pending = tether_kthread_dequeue(worker, work, delayed, &flags);
+	bool pending = false;
 
-	*running = worker->current_work == work;
+	for (;;) {
+		raw_spin_lock_irqsave(&worker->lock, flags);
+		*running = worker->current_work == work;
+		if (*running && !may_wait)
+			goto unlock;
+		/* If it is running, it is about to move the work, and waits for the lock. */
+		if (!delayed || timer_delete_sync_try(&dwork->timer) >= 0)
+			break;
+		raw_spin_unlock_irqrestore(&worker->lock, flags);
+		cpu_relax();
+	}
+	pending = !list_empty(&work->node);
+	list_del_init(&work->node);
 	if (*running)
 		work->canceling++;
+unlock:
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 	return pending;
 }
 
-/*
- * Waits until @work is not running, if @wait. If @put_back it becomes pending again, although others may be
- * cancelling it: it was taken out by rust_helper_tether_kthread_cancel_begin(), and could not be queued since.
- */
-__rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *worker,
-							 struct kthread_work *work, bool wait,
-							 bool put_back)
+/* Interrupts the work that the worker runs, if it runs one: it is woken from interruptible sleeps. */
+__rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_worker *worker)
 {
-	if (wait)
-		kthread_flush_work(work);
+	guard(raw_spinlock_irqsave)(&worker->lock);
+	if (worker->current_work)
+		rust_helper_tether_kthread_interrupt(worker->task);
+}
+
+/* Waits until @work is not running. */
+__rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *worker,
+							 struct kthread_work *work)
+{
+	kthread_flush_work(work);
 	guard(raw_spinlock_irqsave)(&worker->lock);
 	work->canceling--;
-	/* First of all: it was before each work that waits for the works before it. */
-	if (put_back)
-		tether_kthread_insert(worker, work, worker->work_list.next);
 }
 
 /* Ends the delay of @dwork, if it is not over. */

@@ -378,12 +378,10 @@ impl<M: Mode> Context<'_, M> {
                 Jiffies::MAX => Jiffies::MAX,
                 time => time.saturating_sub(jiffies().wrapping_sub(begun)),
             };
-            if left == 0 {
-                return Wake::TimedOut;
-            }
             match self.sleep_jiffies(&mut left) {
-                Wake::Woken => {}
-                Wake::TimedOut if condition() => return Wake::Woken,
+                Wake::Woken if left != 0 => {}
+                Wake::Woken | Wake::TimedOut if condition() => return Wake::Woken,
+                Wake::Woken => return Wake::TimedOut,
                 wake => return wake,
             }
         }

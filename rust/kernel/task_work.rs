@@ -593,8 +593,8 @@ mod orphans {
                 ptr::from_mut(&mut found).cast(),
             )
         };
-        ordered::for_each_pending(&mut |target, node| {
-            if target == task.as_ptr() as usize && is_orphan(node) {
+        ordered::for_each_pending(Some(task), &mut |_, node| {
+            if is_orphan(node) {
                 found += 1;
             }
         });
@@ -1485,7 +1485,7 @@ fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
         // SAFETY: The callback is kept from returning, so that the works behind it are not run.
         unsafe { for_each_in_batch(running.task, running.next, seen) };
     });
-    ordered::for_each_pending(seen);
+    ordered::for_each_pending(None, seen);
 }
 
 /// Disarms the pending works of a module that is removed although it is pinned, and returns their

@@ -1143,9 +1143,12 @@ impl Queue {
         let waited = flush.done.wait(limit);
         drop(waiting);
         if waited.is_err() {
-            // A worker that is stuck would have one for each call that gives up. It is not running, or does
-            // not take long.
-            let _ = self.cancel(&flush)?;
+            // A worker that is stuck would have one for each call that gives up. If this fails, it is running,
+            // or the end of the worker drops it.
+            let _ = self.cancel(&flush);
+            if flush.done.is_done() {
+                return Ok(());
+            }
         }
         waited
     }
@@ -1156,7 +1159,7 @@ impl Queue {
     /// # Errors
     ///
     /// [`EDEADLK`] if the worker waits for the current thread, or is the current thread, and is running
-    /// the node. If it was pending, it is still pending, without its delay.
+    /// the node. If it was pending, it still is.
     ///
     /// # Safety
     ///
@@ -1164,21 +1167,27 @@ impl Queue {
     unsafe fn cancel_node(&self, node: NonNull<Node>) -> Result<bool> {
         // SAFETY: The node is valid by the function's contract.
         let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
-        let mut running = false;
-        // SAFETY: By the function's contract the node is valid, and was given to no other worker but this
-        // one, which is there.
-        let pending = unsafe {
-            bindings::tether_kthread_cancel_begin(self.worker.get(), work, delayed, &mut running)
+        let worker = self.worker.get();
+        let begin = |may_wait| {
+            let mut running = false;
+            // SAFETY: By the function's contract the node is valid, and was given to no other worker but
+            // this one, which is there.
+            let pending = unsafe {
+                bindings::tether_kthread_cancel_begin(worker, work, delayed, may_wait, &mut running)
+            };
+            (pending, running)
         };
-        if !running {
+        if let (pending, false) = begin(false) {
             return Ok(pending);
         }
-        let waiting = self.waits.wait_for(Limit::None);
-        let (wait, put_back) = (waiting.is_ok(), waiting.is_err() && pending);
-        // SAFETY: `work` is valid, and was found running, so that it is being cancelled and cannot be
-        // queued by others. It is put back only if it was pending, with its pointer given up.
-        unsafe { bindings::tether_kthread_cancel_end(self.worker.get(), work, wait, put_back) };
-        waiting.map(|_| pending)
+        // It is running, and nothing has been done.
+        let _waiting = self.waits.wait_for(Limit::None)?;
+        let (pending, running) = begin(true);
+        if running {
+            // SAFETY: `work` is valid, and was found running by `begin`.
+            unsafe { bindings::tether_kthread_cancel_end(worker, work) };
+        }
+        Ok(pending)
     }
 
     /// Waits until the item is neither pending nor running. If its delay is not over, it ends now.
@@ -1239,7 +1248,7 @@ impl Queue {
     /// # Errors
     ///
     /// * [`EDEADLK`] if the item is running, and this is called by its own callback, by a thread that the
-    ///   worker waits for, or in an interrupt. An item that was pending as well is pending again, without its delay;
+    ///   worker waits for, or in an interrupt. An item that is pending as well stays pending;
     /// * [`ENODEV`] if the module of the worker is going.
     #[doc(alias = "kthread_cancel_work_sync")]
     #[doc(alias = "kthread_cancel_delayed_work_sync")]
@@ -1280,8 +1289,8 @@ impl Queue {
         let mut wait = || {
             // Each time: the work may not have begun its sleep, or have begun another one.
             //
-            // SAFETY: The task is a kernel thread, and valid.
-            unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
+            // SAFETY: The worker is there, with its thread.
+            unsafe { bindings::tether_kthread_interrupt_work(self.worker.get()) };
             fsleep(Delta::from_millis(1));
             if since.elapsed().as_millis() >= 10_000 {
                 since = Instant::now();

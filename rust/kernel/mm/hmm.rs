@@ -527,7 +527,7 @@ unsafe fn look_up_killably(
     range: &mut HmmRange<'_>,
     patience: &Patience,
 ) -> Result<Option<usize>> {
-    let (mut index, mut since) = (0, None);
+    let (mut index, mut since, mut quiet) = (0, None, true);
     while index < range.pfns.len() {
         let (count, request) = range.run(index);
         // One call does not look for a fatal signal while it walks the pages.
@@ -548,12 +548,12 @@ unsafe fn look_up_killably(
             Err(error) if error == EBUSY => return Ok(None),
             other => other?,
         }
-        if *since.get_or_insert(raw.notifier_seq) != raw.notifier_seq {
-            return Ok(None);
-        }
+        // Bringing pages in may invalidate others of the range. The rest is brought in before it is looked up
+        // again.
+        quiet &= *since.get_or_insert(raw.notifier_seq) == raw.notifier_seq;
         index += count;
     }
-    Ok(since)
+    Ok(since.filter(|_| quiet))
 }
 
 /// As [`look_up`], for a task that has a limit, or cannot be killed.
@@ -589,11 +589,8 @@ unsafe fn look_up_within(
         Err(error) if error == EBUSY => return Ok(None),
         other => other?,
     }
-    let mut complete = true;
+    let (mut complete, mut brought_in) = (true, 0);
     for index in 0..count {
-        if index % CHECK_EACH == CHECK_EACH - 1 {
-            patience.check()?;
-        }
         let (wanted, pfn) = (range.wanted(index), range.pfns[index]);
         let there = match wanted {
             Request::Snapshot => true,
@@ -602,6 +599,10 @@ unsafe fn look_up_within(
         };
         if there {
             continue;
+        }
+        brought_in += 1;
+        if brought_in % CHECK_EACH == 0 {
+            patience.check()?;
         }
         if pfn.is_error() {
             return Err(EFAULT);

@@ -497,7 +497,7 @@ impl<S> Shadow<S> {
     ///
     /// Process context; sleeps until the lock is free. Must not be called inside a callback or a
     /// closure that has the same shadow locked: this is a bug of the driver, which is reported by a
-    /// panic, instead of a wait that never ends. The lock is then released.
+    /// panic. The lock then stays locked.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
         match self.lock() {
@@ -509,12 +509,8 @@ impl<S> Shadow<S> {
     #[cold]
     #[inline(never)]
     fn locked_twice(&self) -> ! {
-        let scope = Scope::enter(Task::current_raw());
-        // What the closure has invalidated is invalidated here as well: the next one must not find it.
-        //
-        // SAFETY: The mutex is locked by this task, which does not go on: the value is not used by it
-        // any more.
-        unsafe { self.release(scope) };
+        // The lock stays locked, as after every panic in a closure: the value may be in the middle of a
+        // change, and have pages that the closure has invalidated.
         panic!("the shadow of an interval notifier is locked by this task already");
     }
 

@@ -127,7 +127,10 @@ use core::{
     any::type_name,
     marker::PhantomData,
     mem::ManuallyDrop,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 /// Why a range is invalidated.
@@ -888,9 +891,23 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
         let (this, range) = unsafe { Self::called_for(subscription, range) };
         if range.is_blockable() {
             this.notifier.invalidate_range(&range);
+            return 0;
         }
-        // It was asked by `may_refuse_callback()` otherwise.
-        0
+        // It was asked by `may_refuse_callback()`, unless the kernel has put its insertion off because of an
+        // invalidation that does not end.
+        let asked = this.refuses.refusal().is_none_or(|refusal| {
+            // SAFETY: The subscription was inserted before this one was registered. `RB_EMPTY_NODE()` is true
+            // of a node that is not in the tree.
+            unsafe {
+                let node = &raw const (*refusal.subscription).interval_tree.rb;
+                ptr::read_volatile(&raw const (*node).__rb_parent_color) != node as c_ulong
+            }
+        });
+        if asked {
+            0
+        } else {
+            EAGAIN.to_errno()
+        }
     }
 
     const REFUSAL_OPS: &'static bindings::mmu_interval_notifier_ops =

@@ -43,6 +43,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        is_exiting,
         list_head,
         may_sleep,
         read_once,
@@ -161,7 +162,9 @@ impl<'a> AllLocked<'a> {
         if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
             return Err(EDEADLK);
         }
-        if patience.kernel_thread {
+        // Neither a kernel thread nor a task in its exit can be killed.
+        let polls = patience.kernel_thread || is_exiting();
+        if polls {
             // SAFETY: The address space is valid.
             while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
                 patience.pause()?;
@@ -182,12 +185,12 @@ impl<'a> AllLocked<'a> {
             if vma.is_null() {
                 return Ok(locked);
             }
-            // A kernel thread could not be killed while it waits for readers. A task of a user can; but if
-            // it has the lock itself, it has to be killed, so that it looks for readers for a second first.
+            // A task that can be killed waits in the kernel's function. If it has the lock itself, it has to
+            // be killed; so that it looks for readers for a second first.
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
             while unsafe { bindings::tether_vma_has_readers(vma) }
-                && (patience.kernel_thread || patience.begun.elapsed().as_millis() < 1000)
+                && (polls || patience.begun.elapsed().as_millis() < 1000)
             {
                 patience.pause()?;
             }

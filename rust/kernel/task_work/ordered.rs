@@ -420,9 +420,9 @@ impl PinnedDrop for Ordered {
     }
 }
 
-/// Calls `seen` for each node that is pending in a queue, with the address of its task. `seen` is
-/// called with interrupts disabled.
-pub(super) fn for_each_pending(seen: &mut impl FnMut(usize, &Node)) {
+/// Calls `seen` for each node that is pending in a queue, with the address of its task; only in queues to
+/// `target`, if there is one. `seen` is called with interrupts disabled.
+pub(super) fn for_each_pending(target: Option<&Task>, seen: &mut impl FnMut(usize, &Node)) {
     let Some(queues) = QUEUES.as_ref() else {
         return;
     };
@@ -435,8 +435,10 @@ pub(super) fn for_each_pending(seen: &mut impl FnMut(usize, &Node)) {
         // SAFETY: What is in the list are the `links` of queues, which take themselves off it
         // before they go.
         let queue = unsafe { &*container_of!(field, Ordered, links) };
-        for node in queue.fifo.lock().nodes() {
-            seen(queue.target.as_ptr() as usize, node);
+        if target.is_none_or(|target| ptr::eq(target.as_ptr(), queue.target.as_ptr())) {
+            for node in queue.fifo.lock().nodes() {
+                seen(queue.target.as_ptr() as usize, node);
+            }
         }
         // SAFETY: The lock is held.
         links = unsafe { (*links).next };
