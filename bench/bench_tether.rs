@@ -392,12 +392,18 @@ impl MmuNotifier for Notifier {
 impl InvalidateRanges for Notifier {
     fn invalidate_range_start(&self, range: &Range<'_>) {
         // SAFETY: By what the type is for.
-        unsafe { *self.starts.get() += range.end() - range.start() };
+        unsafe {
+            let sum = self.starts.get();
+            *sum = (*sum).wrapping_add(range.end() - range.start());
+        }
     }
 
     fn invalidate_range_end(&self, range: &Range<'_>) {
         // SAFETY: By what the type is for.
-        unsafe { *self.ends.get() += range.end() - range.start() };
+        unsafe {
+            let sum = self.ends.get();
+            *sum = (*sum).wrapping_add(range.end() - range.start());
+        }
     }
 }
 
@@ -419,7 +425,8 @@ impl<const USE: usize> IntervalNotifier for Interval<USE> {
 
 impl<const USE: usize> Invalidate for Interval<USE> {
     fn invalidate(&self, range: &Range<'_>, shadow: &mut usize) {
-        *shadow += range.end() - range.start();
+        // As C does. At its end, a notifier gets the whole address space.
+        *shadow = shadow.wrapping_add(range.end() - range.start());
     }
 }
 

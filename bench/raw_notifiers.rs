@@ -20,7 +20,10 @@ unsafe extern "C" fn notifier_start(
     range: *const bindings::mmu_notifier_range,
 ) -> c_int {
     // SAFETY: By the function's contract.
-    unsafe { (*notifier.cast::<Notifier>()).starts += (*range).end - (*range).start };
+    unsafe {
+        let sum = &raw mut (*notifier.cast::<Notifier>()).starts;
+        *sum = (*sum).wrapping_add((*range).end - (*range).start);
+    }
     0
 }
 
@@ -32,7 +35,10 @@ unsafe extern "C" fn notifier_end(
     range: *const bindings::mmu_notifier_range,
 ) {
     // SAFETY: By the function's contract.
-    unsafe { (*notifier.cast::<Notifier>()).ends += (*range).end - (*range).start };
+    unsafe {
+        let sum = &raw mut (*notifier.cast::<Notifier>()).ends;
+        *sum = (*sum).wrapping_add((*range).end - (*range).start);
+    }
 }
 
 static NOTIFIER_OPS: Alone<bindings::mmu_notifier_ops> =
@@ -72,7 +78,7 @@ unsafe extern "C" fn interval_invalidate(
     //
     // SAFETY: The notifier is valid.
     unsafe { ptr::write_volatile(&raw mut it.notifier.invalidate_seq, sequence) };
-    it.shadow += range.end - range.start;
+    it.shadow = it.shadow.wrapping_add(range.end - range.start);
     // SAFETY: It is held.
     unsafe { bindings::mutex_unlock(&mut it.lock) };
     true
