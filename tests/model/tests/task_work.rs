@@ -18,6 +18,22 @@ fn in_thread<R: 'static>(f: impl FnOnce() -> R + 'static) -> thread::JoinHandle<
     thread::spawn(f)
 }
 
+/// An item that is pending on a target.
+fn pending() -> (Arc<Item>, Arc<Target>) {
+    let (item, target) = (Item::new(), Arc::new(Target::new()));
+    assert_eq!(item.add(&target), Ok(()));
+    (item, target)
+}
+
+/// A task that waits for the item.
+fn waiter(item: &Arc<Item>) -> thread::JoinHandle<Result> {
+    let item = item.clone();
+    in_thread(move || {
+        Target::new().enter();
+        item.wait()
+    })
+}
+
 /// The item is added by two tasks to one, which runs: at most one of them is refused, and each add that is
 /// not has a call.
 #[test]
@@ -48,8 +64,7 @@ fn add_against_add() {
 #[test]
 fn kick() {
     explore(Some(5), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
+        let (item, target) = pending();
         let runs = {
             let target = target.clone();
             in_thread(move || target.run())
@@ -109,8 +124,7 @@ fn one_callback_at_a_time() {
 #[test]
 fn cancel_in_tree_against_a_newer_add() {
     explore(Some(3), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
+        let (item, target) = pending();
         let cancels = {
             let (item, target) = (item.clone(), target.clone());
             in_thread(move || item.cancel_in_tree(&target))
@@ -132,8 +146,7 @@ fn cancel_in_tree_against_a_newer_add() {
 #[test]
 fn cancel_against_cancel() {
     explore(Some(5), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
+        let (item, target) = pending();
         let cancels = {
             let (item, target) = (item.clone(), target.clone());
             in_thread(move || item.cancel_in_tree(&target))
@@ -151,8 +164,7 @@ fn cancel_against_cancel() {
 #[test]
 fn disarm_against_cancel() {
     explore(Some(3), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
+        let (item, target) = pending();
         let cancels = {
             let (item, target) = (item.clone(), target.clone());
             in_thread(move || item.cancel_in_tree(&target))
@@ -195,15 +207,8 @@ fn add_against_exit() {
 #[test]
 fn wait_against_run() {
     explore(Some(5), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
-        let waits = {
-            let item = item.clone();
-            in_thread(move || {
-                Target::new().enter();
-                item.wait()
-            })
-        };
+        let (item, target) = pending();
+        let waits = waiter(&item);
         target.run();
         assert_eq!(waits.join().unwrap(), Ok(()));
         item.assert_balance();
@@ -214,15 +219,8 @@ fn wait_against_run() {
 #[test]
 fn wait_against_cancel() {
     explore(Some(5), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
-        let waits = {
-            let item = item.clone();
-            in_thread(move || {
-                Target::new().enter();
-                item.wait()
-            })
-        };
+        let (item, target) = pending();
+        let waits = waiter(&item);
         assert_eq!(item.cancel(&target), Some(true));
         assert_eq!(waits.join().unwrap(), Ok(()));
         target.run();
@@ -234,15 +232,8 @@ fn wait_against_cancel() {
 #[test]
 fn wait_against_cancel_and_disarm() {
     explore(Some(3), || {
-        let (item, target) = (Item::new(), Arc::new(Target::new()));
-        assert_eq!(item.add(&target), Ok(()));
-        let waits = {
-            let item = item.clone();
-            in_thread(move || {
-                Target::new().enter();
-                item.wait()
-            })
-        };
+        let (item, target) = pending();
+        let waits = waiter(&item);
         let disarms = {
             let target = target.clone();
             in_thread(move || target.disarm())
