@@ -143,47 +143,65 @@ __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_w
 	return ret;
 }
 
-/* As kthread_insert_work(), with the worker's lock held. */
-static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_work *work,
-				  struct list_head *before)
+/* As kthread_insert_work() at the end of the list, with the worker's lock held. */
+static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_work *work)
 {
-	list_add_tail(&work->node, before);
+	list_add_tail(&work->node, &worker->work_list);
 	if (!worker->current_work && worker->task)
 		wake_up_process(worker->task);
 }
 
 /*
- * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether it was
- * in one, with the worker's lock held.
- *
- * Not by kthread_cancel_delayed_work_sync() or kthread_mod_delayed_work(): if the timer fires meanwhile
- * it finds that the work is being cancelled, and drops it; and then they say that it was not pending, so
- * that whoever owned it is lost.
+ * Deletes the timer of @dwork, with the worker's lock held, and returns whether it was armed. A timer that is firing is
+ * about to move the work, and spins for the lock: in this case the lock is released and taken again, and the result is
+ * negative.
  */
-static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
-				   bool delayed, unsigned long *flags)
+static int tether_kthread_delete_timer(struct kthread_worker *worker,
+				       struct kthread_delayed_work *dwork, unsigned long *flags)
 {
-	struct kthread_delayed_work *dwork = container_of(work, struct kthread_delayed_work, work);
-	bool pending;
+	int armed = timer_delete_sync_try(&dwork->timer);
 
-	for (;;) {
-		raw_spin_lock_irqsave(&worker->lock, *flags);
-		/* If it is running, it is about to move the work, and waits for the lock. */
-		if (!delayed || timer_delete_sync_try(&dwork->timer) >= 0)
-			break;
+	if (armed < 0) {
 		raw_spin_unlock_irqrestore(&worker->lock, *flags);
 		cpu_relax();
+		raw_spin_lock_irqsave(&worker->lock, *flags);
 	}
-	pending = !list_empty(&work->node);
+	return armed;
+}
+
+/* Takes @work out of the list that it is in, with the worker's lock held. Returns whether it was in one. */
+static bool tether_kthread_unlink(struct kthread_work *work)
+{
+	bool pending = !list_empty(&work->node);
+
 	list_del_init(&work->node);
 	return pending;
 }
 
 /*
- * Queues @dwork, or changes the delay if it is pending, under one hold of the lock: a task that cancels it or waits
- * for it meanwhile finds it pending. Returns whether it was pending, or why it was not queued.
+ * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether it was in one, with
+ * the worker's lock held.
  *
- * As kthread_mod_delayed_work(), which releases the lock, and loses a work whose timer is firing.
+ * kthread_cancel_delayed_work_sync() and kthread_mod_delayed_work() do not serve here. If the timer fires meanwhile, it
+ * drops the work because the work is being cancelled, and these functions return that the work was not pending. The
+ * reference that was given to the queue would be leaked.
+ */
+static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
+				   bool delayed, unsigned long *flags)
+{
+	struct kthread_delayed_work *dwork = container_of(work, struct kthread_delayed_work, work);
+
+	raw_spin_lock_irqsave(&worker->lock, *flags);
+	while (delayed && tether_kthread_delete_timer(worker, dwork, flags) < 0)
+		;
+	return tether_kthread_unlink(work);
+}
+
+/*
+ * Queues @dwork, or changes its delay if it is pending, under one hold of the lock: a task that cancels the work or
+ * waits for it meanwhile finds it pending. Returns whether it was pending, or why it was not queued.
+ *
+ * kthread_mod_delayed_work() releases the lock in between, and leaks a work if its timer is firing.
  */
 __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_worker *worker,
 							      struct kthread_delayed_work *dwork,
@@ -193,31 +211,22 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 	struct kthread_work *work = &dwork->work;
 	int ret = tether_kthread_enter(users, bound, queue);
 	unsigned long flags;
-	bool pending;
 
 	if (ret)
 		return ret;
-	/* If another task cancels it, it is not queued until that task has returned. */
-	raw_spin_lock_irqsave(&worker->lock, flags);
-	while (!work->canceling && timer_delete_sync_try(&dwork->timer) < 0) {
-		raw_spin_unlock_irqrestore(&worker->lock, flags);
-		cpu_relax();
-		raw_spin_lock_irqsave(&worker->lock, flags);
-	}
+	ret = tether_kthread_dequeue(worker, work, true, &flags);
 	if (work->canceling) {
+		/* It was not pending: the canceller has taken it, and nothing is queued until it returns. */
 		ret = -EBUSY;
 	} else {
-		pending = !list_empty(&work->node);
-		list_del_init(&work->node);
 		work->worker = worker;
 		if (delay) {
 			list_add(&work->node, &worker->delayed_work_list);
 			dwork->timer.expires = jiffies + min(delay, MAX_JIFFY_OFFSET);
 			add_timer(&dwork->timer);
 		} else {
-			tether_kthread_insert(worker, work, &worker->work_list);
+			tether_kthread_insert(worker, work);
 		}
-		ret = pending;
 	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 	tether_kthread_leave(users);
@@ -236,19 +245,13 @@ __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker
 	unsigned long flags;
 	bool pending = false;
 
-	for (;;) {
-		raw_spin_lock_irqsave(&worker->lock, flags);
+	raw_spin_lock_irqsave(&worker->lock, flags);
+	do {
 		*running = worker->current_work == work;
 		if (*running && !may_wait)
 			goto unlock;
-		/* If it is running, it is about to move the work, and waits for the lock. */
-		if (!delayed || timer_delete_sync_try(&dwork->timer) >= 0)
-			break;
-		raw_spin_unlock_irqrestore(&worker->lock, flags);
-		cpu_relax();
-	}
-	pending = !list_empty(&work->node);
-	list_del_init(&work->node);
+	} while (delayed && tether_kthread_delete_timer(worker, dwork, &flags) < 0);
+	pending = tether_kthread_unlink(work);
 	if (*running)
 		work->canceling++;
 unlock:
@@ -280,18 +283,13 @@ __rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *w
 	unsigned long flags;
 	int armed;
 
-	for (;;) {
-		raw_spin_lock_irqsave(&worker->lock, flags);
-		armed = timer_delete_sync_try(&dwork->timer);
-		if (armed >= 0)
-			break;
-		/* The timer is about to make it pending, and waits for the lock. */
-		raw_spin_unlock_irqrestore(&worker->lock, flags);
-		cpu_relax();
-	}
+	raw_spin_lock_irqsave(&worker->lock, flags);
+	do {
+		armed = tether_kthread_delete_timer(worker, dwork, &flags);
+	} while (armed < 0);
 	if (armed) {
 		list_del(&dwork->work.node);
-		tether_kthread_insert(worker, &dwork->work, &worker->work_list);
+		tether_kthread_insert(worker, &dwork->work);
 	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 }

@@ -21,5 +21,5 @@ __rust_helper bool rust_helper_tether_may_sleep(void)
 /* The current task, or NULL where it may not sleep: one call, where both are asked for. */
 __rust_helper struct task_struct *rust_helper_tether_current_if_may_sleep(void)
 {
-	return in_task() && !irqs_disabled() ? current : NULL;
+	return rust_helper_tether_may_sleep() ? current : NULL;
 }

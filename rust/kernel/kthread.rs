@@ -698,7 +698,8 @@ impl Core {
                 // SAFETY: We are in a thread of our own, and hold nothing.
                 unsafe { bindings::schedule() };
             } else {
-                // SAFETY: As above. Less than `MAX_SCHEDULE_TIMEOUT`, as `as_jiffies()` sees to.
+                // SAFETY: We are in a thread of our own, and hold no lock. `as_jiffies()` has limited the time
+                // to less than `MAX_SCHEDULE_TIMEOUT`.
                 *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
             }
         };

@@ -178,6 +178,7 @@ use crate::{
     },
     tether::{
         as_jiffies,
+        is_exiting,
         jiffies,
         load_acquire,
         read_once,
@@ -294,7 +295,7 @@ impl Context<'_> {
     /// (`do_exit()` in [`kernel/exit.c`](srctree/kernel/exit.c)); its credentials and its pid are
     /// still there.
     pub fn is_exiting(&self) -> bool {
-        task_flags(self.task()) & bindings::PF_EXITING != 0
+        is_exiting()
     }
 
     /// Returns the task's address space, if it still has one.

@@ -83,7 +83,7 @@ use core::{
     ptr, //
 };
 
-// The path is for the external build, whose root names this file by one.
+// The external build needs the path: its root includes this file by a path.
 #[path = "tether/ordering.rs"]
 mod ordering;
 

@@ -112,7 +112,6 @@ use crate::{
         LockClassKey,
         Mutex, //
     },
-    tether::may_sleep,
     time::Delta, //
 };
 use core::ptr;
@@ -440,10 +439,6 @@ impl<T: MirrorDevice> DmaMirror<T> {
         in_place(move || {
             if start % PAGE_SIZE != 0 || length % PAGE_SIZE != 0 || length == 0 {
                 return Err(EINVAL);
-            }
-            // The table is allocated before the rest could refuse.
-            if !may_sleep() {
-                return Err(EDEADLK);
             }
             let table = Table::new(dev, start >> PAGE_SHIFT, length >> PAGE_SHIFT)?;
             let notifier = Notifier {

@@ -84,7 +84,6 @@ use super::{
         Registration, //
     },
     space::{
-        is_kernel_thread,
         Patience,
         ReadLocked, //
     },
@@ -278,7 +277,8 @@ impl<'a> HmmRange<'a> {
     /// For how long to try: if the range is invalidated again and again, if a lock is not free, or if
     /// a page is not brought in, as one that a `userfaultfd` does not serve.
     ///
-    /// A kernel thread, which cannot be killed, has a limit of ten seconds without this.
+    /// Without this, a kernel thread and a task in its exit, which cannot be killed, have a limit of ten
+    /// seconds.
     pub fn timeout(mut self, timeout: Delta) -> Self {
         self.timeout = Some(timeout);
         self
@@ -476,7 +476,7 @@ pub(super) unsafe fn look_up(
 ) -> Result<Option<usize>> {
     // Some flags are taken over from what is in there.
     range.pfns.fill(Pfn::default());
-    let found = if patience.is_limited() || is_kernel_thread() {
+    let found = if patience.is_limited() {
         // SAFETY: The requirements are those of this function.
         unsafe { look_up_within(subscription, mm, range, patience)? }
     } else {

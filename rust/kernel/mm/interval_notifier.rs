@@ -565,32 +565,6 @@ impl<S> Shadow<S> {
         }
     }
 
-    /// Invalidates a range that the closure has invalidated while it had the shadow locked, if there is
-    /// one, and unlocks.
-    ///
-    /// # Safety
-    ///
-    /// As [`Shadow::unlock`].
-    #[inline(always)]
-    unsafe fn release(&self, scope: Scope) {
-        // SAFETY: By the function's contract the mutex is locked by this task.
-        match unsafe { (*self.missed.get()).take() } {
-            // SAFETY: The requirements are those of this function, for the shadow of an `Inner`. The end of
-            // the owner waits for the lock, as the notifier was called since it was taken.
-            Some(missed) => unsafe {
-                catch_up(
-                    self.owner,
-                    self.catch_up,
-                    ptr::from_ref(self).cast(),
-                    missed,
-                    scope,
-                );
-            },
-            // SAFETY: The requirements are those of this function.
-            None => unsafe { self.unlock(scope) },
-        }
-    }
-
     /// Undoes [`Shadow::locked`], and unlocks.
     ///
     /// # Safety
@@ -634,9 +608,25 @@ impl<S> DerefMut for Guard<'_, S> {
 impl<S> Drop for Guard<'_, S> {
     #[inline]
     fn drop(&mut self) {
+        let shadow = self.shadow;
         // SAFETY: By the type's invariants the mutex is locked by this task.
-        // SAFETY: By the type's invariants; the guard is not used any more.
-        unsafe { self.shadow.release(self.scope) };
+        let Some(missed) = (unsafe { (*shadow.missed.get()).take() }) else {
+            // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not
+            // used any more.
+            return unsafe { shadow.unlock(self.scope) };
+        };
+        // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not used
+        // any more. Only the shadow of an `Inner` misses a range. The end of its owner waits for the lock, as
+        // the notifier was called since it was taken.
+        unsafe {
+            catch_up(
+                shadow.owner,
+                shadow.catch_up,
+                ptr::from_ref(shadow).cast(),
+                missed,
+                self.scope,
+            );
+        }
     }
 }
 
@@ -814,7 +804,7 @@ impl<T: IntervalNotifier> Registration<T> {
     /// * [`ENODEV`] if the end of its module has removed the registration;
     /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
     /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop, while it begins
-    ///   again; [`EBUSY`] if a kernel thread has begun again for ten seconds.
+    ///   again; [`EBUSY`] if a kernel thread, or a task in its exit, has begun again for ten seconds.
     ///
     /// C: `mmu_interval_read_begin()` and `mmu_interval_read_retry()`.
     #[doc(alias = "mmu_interval_read_begin")]

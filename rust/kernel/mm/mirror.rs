@@ -126,7 +126,6 @@ use crate::{
     },
     task::Task,
     tether::{
-        may_sleep,
         read_once,
         write_once, //
     },
@@ -481,10 +480,6 @@ impl<T: MirrorDevice> Mirror<T> {
         key: Pin<&'static LockClassKey>,
     ) -> impl Init<Self, Error> + 'a {
         in_place(move || {
-            // The table is allocated before the rest could refuse.
-            if !may_sleep() {
-                return Err(EDEADLK);
-            }
             let table = Table::new()?;
             let notifier = Notifier {
                 device,

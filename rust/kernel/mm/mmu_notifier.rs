@@ -118,6 +118,7 @@ use crate::{
         Relaxed, //
     },
     tether::{
+        may_sleep,
         Owner,
         What, //
     },
@@ -288,11 +289,11 @@ pub struct Refusal {
 
 /// The subscription of a notifier that may refuse.
 ///
-/// The kernel asks interval notifiers first. If one of them refuses, it ends the invalidation for all of
-/// them. If a notifier of the whole address space refuses, it does not
-/// (`__mmu_notifier_invalidate_range_start()` of 7.3), and who removes an interval notifier of this address
-/// space, also one of another driver, waits for ever. So a notifier that may refuse is asked as an interval
-/// notifier of all addresses.
+/// The kernel asks interval notifiers first. If one of them refuses, the kernel ends the invalidation for all
+/// of them. If a notifier of the whole address space refuses, the kernel does not
+/// (`__mmu_notifier_invalidate_range_start()` of 7.3), and removing an interval notifier of this address space,
+/// of any driver, does not return after that. Hence a notifier that may refuse is asked as an interval notifier
+/// of all addresses.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<*mut T>);
@@ -680,8 +681,8 @@ impl<T: MmuNotifier> Registration<T> {
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
     /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an interrupt;
-    /// * [`EBUSY`] if this is a kernel thread, and the `mmap_lock` or the lock of a VMA was not free for
-    ///   ten seconds;
+    /// * [`EBUSY`] if this is a kernel thread or a task in its exit, and the `mmap_lock` or the lock of a VMA
+    ///   was not free for ten seconds;
     /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
     ///   Tether.
     ///
@@ -787,9 +788,17 @@ impl<T: MmuNotifier> Drop for Registration<T> {
     }
 }
 
-/// An initialiser that calls `make`, and writes its result.
+/// Creates an initialiser that calls `make`, which may sleep, and writes its result: all registrations are
+/// created by it.
+///
+/// # Errors
+///
+/// [`EDEADLK`] where the caller may not sleep; those of `make`.
 pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Error> {
     let write = |slot: *mut T| {
+        if !may_sleep() {
+            return Err(EDEADLK);
+        }
         let made = make()?;
         // SAFETY: `slot` is valid for writes, by the contract of `init_from_closure`.
         unsafe { slot.write(made) };
@@ -804,7 +813,7 @@ pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Erro
 ///
 /// # Safety
 ///
-/// As there, for both subscriptions, which must have their functions.
+/// As [`Subscribed::register`] says, for both subscriptions, which must have their functions.
 #[inline(never)]
 unsafe fn register(
     head: &Head,
@@ -819,11 +828,11 @@ unsafe fn register(
     unsafe { head.attachment().attach(register) }
 }
 
-/// Likewise, of [`Subscribed::unregister`].
+/// The part of [`Subscribed::unregister`] that does not depend on the type.
 ///
 /// # Safety
 ///
-/// As there.
+/// As [`Subscribed::unregister`] says, for both subscriptions.
 unsafe fn unregister(
     head: &Head,
     subscription: *mut bindings::mmu_notifier,
@@ -926,7 +935,7 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
         range: *const bindings::mmu_notifier_range,
         _sequence: usize,
     ) -> bool {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract the range is valid while this runs.
         let range = unsafe { Range::from_raw(range) };
         if range.is_blockable() {
             return true;

@@ -72,34 +72,36 @@ use core::{
     }, //
 };
 
-/// For how long a kernel thread waits where a task of a user would be killed, and where a caller has
-/// given no limit.
-const KERNEL_THREAD_LIMIT: Delta = Delta::from_secs(10);
+/// The limit of a wait that a signal cannot end, where the caller has given none.
+const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
 
 /// A wait that can be killed, stopped, or limited.
 ///
-/// A task of a user ends it by a fatal signal. A kernel thread gets no signals: a request to stop it,
-/// or the limit, ends its wait.
+/// A fatal signal ends the wait of a user's task. A kernel thread, and a task in its exit, get no signals: the
+/// limit ends their wait, and for a kernel thread a request to stop as well.
 pub(super) struct Patience {
     begun: Instant<Monotonic>,
     limit: Option<Delta>,
     kernel_thread: bool,
+    killable: bool,
 }
 
 /// Whether the current task is a kernel thread.
-pub(super) fn is_kernel_thread() -> bool {
+fn is_kernel_thread() -> bool {
     // SAFETY: The current task is valid, and its `flags` are only written by itself.
     unsafe { (*Task::current_raw()).flags & bindings::PF_KTHREAD != 0 }
 }
 
 impl Patience {
-    /// Begins a wait of the current task. A kernel thread without `limit` waits for ten seconds.
+    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for ten seconds.
     pub(super) fn new(limit: Option<Delta>) -> Self {
         let kernel_thread = is_kernel_thread();
+        let killable = !kernel_thread && !is_exiting();
         Self {
             begun: Instant::now(),
-            limit: limit.or(kernel_thread.then_some(KERNEL_THREAD_LIMIT)),
+            limit: limit.or((!killable).then_some(DEFAULT_LIMIT)),
             kernel_thread,
+            killable,
         }
     }
 
@@ -157,14 +159,12 @@ impl<'a> AllLocked<'a> {
     /// `mm_take_all_locks()`, which cannot be killed and holds a mutex of the whole machine, does
     /// not wait for readers of VMAs.
     fn take(mm: &'a MmWithUser) -> Result<Self> {
-        let patience = Patience::new(Some(KERNEL_THREAD_LIMIT));
+        let patience = Patience::new(Some(DEFAULT_LIMIT));
         // SAFETY: The address space is valid. This only compares the owner to the current task.
         if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
             return Err(EDEADLK);
         }
-        // Neither a kernel thread nor a task in its exit can be killed.
-        let polls = patience.kernel_thread || is_exiting();
-        if polls {
+        if !patience.killable {
             // SAFETY: The address space is valid.
             while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
                 patience.pause()?;
@@ -190,7 +190,7 @@ impl<'a> AllLocked<'a> {
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
             while unsafe { bindings::tether_vma_has_readers(vma) }
-                && (polls || patience.begun.elapsed().as_millis() < 1000)
+                && (!patience.killable || patience.begun.elapsed().as_millis() < 1000)
             {
                 patience.pause()?;
             }
@@ -323,12 +323,9 @@ impl SpaceRef {
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] in an interrupt; [`ENOMEM`].
+    /// [`ENOMEM`].
     #[inline]
     pub(super) fn get(mm: &MmWithUser) -> Result<Self> {
-        if !may_sleep() {
-            return Err(EDEADLK);
-        }
         let bucket = TABLE.bucket(mm.as_raw());
         let found = Space::find(&bucket.lock(), mm.as_raw());
         match found {
@@ -570,7 +567,7 @@ impl Removal {
 
     /// Waits until the registration was removed and freed.
     fn wait(&self) -> Result {
-        let patience = Patience::new(Some(KERNEL_THREAD_LIMIT));
+        let patience = Patience::new(Some(DEFAULT_LIMIT));
         loop {
             // SAFETY: The completion is initialised.
             let left = unsafe {

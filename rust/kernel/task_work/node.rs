@@ -197,7 +197,7 @@ impl State {
     /// If its callback is running, this succeeds for the same target only: the target runs the
     /// callback once more after it has returned.
     ///
-    /// Also if this fails because the item is pending, the callback sees what the caller has stored before.
+    /// If this fails because the item is pending, the callback sees the stores that the caller made before.
     #[inline]
     pub(super) fn try_queue(&self, target: usize) -> bool {
         let queue = || {

@@ -35,15 +35,16 @@ use core::{
 /// `READ_ONCE()`: what [`Atomic::load`] does with `Relaxed`.
 #[inline(always)]
 pub(crate) fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
-    // SAFETY: The pointer is valid. A volatile access of its size is how the kernel's C code reads
-    // what others write.
+    // SAFETY: The pointer is valid. The kernel's C code reads concurrently written values by a volatile
+    // access of their size, too.
     unsafe { ptr::read_volatile(atomic.as_ptr()) }
 }
 
 /// `WRITE_ONCE()`: what [`Atomic::store`] does with `Relaxed`.
 #[inline(always)]
 pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
-    // SAFETY: As for `read_once`.
+    // SAFETY: The pointer is valid. The kernel's C code writes concurrently read values by a volatile access
+    // of their size, too.
     unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
 }
 

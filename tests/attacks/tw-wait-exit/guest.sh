@@ -1,19 +1,24 @@
 # alone
 # seconds: 60
 insmod waitexit.ko || exit 1
-sleep 1000 &
-stopped=$!
-kill -STOP $stopped
-perl -e 'use POSIX; open(F, "+<", "/dev/waitexit") or die; ioctl(F, 0xBB01, $ARGV[0]+0) or die $!; POSIX::_exit(0)' $stopped &
-waiter=$!
-for i in $(seq 20); do log | grep -aq 'waitexit: exiting' && break; sleep 0.2; done
-log | grep -aq 'waitexit: exiting' || exit 1
-kill -KILL $waiter
-hangs=
-ends $waiter 10 || hangs="a task in its exit cannot be killed: $(where $waiter)"
-kill -CONT $stopped
-kill -KILL $stopped
-[ -z "$hangs" ] || broken "$hangs"
-sleep 1
+hangs= rounds=0
+# Without a limit, and with one that is too long to be one.
+for command in 0xBB01 0xBB02; do
+	dmesg -C
+	sleep 1000 &
+	stopped=$!
+	kill -STOP $stopped
+	perl -e 'use POSIX; open(F, "+<", "/dev/waitexit") or die; ioctl(F, hex($ARGV[0]), $ARGV[1]+0) or die $!; POSIX::_exit(0)' $command $stopped &
+	waiter=$!
+	rounds=$((rounds + 1))
+	for i in $(seq 20); do [ "$(log | grep -ac 'waitexit: exiting')" = $rounds ] && break; sleep 0.2; done
+	[ "$(log | grep -ac 'waitexit: exiting')" = $rounds ] || exit 1
+	kill -KILL $waiter
+	ends $waiter 10 || hangs="a task in its exit cannot be killed: $(where $waiter)"
+	kill -CONT $stopped
+	kill -KILL $stopped
+	[ -z "$hangs" ] || broken "$hangs"
+	sleep 1
+done
 must_go waitexit 10
-held "$(log | grep -a 'waited' | sed 's/.*waitexit: //')"
+held "$(log | grep -a 'waited' | sed 's/.*waitexit: //' | tr '\n' ';')"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
 //! A callback that runs in the exit of its task waits for a work of a stopped task.
-// what it attacks: `wait()` sleeps interruptibly, but a task that exits gets no signals.
-use kernel::{fs::File, ioctl::_IO, prelude::*};
+// what it attacks: a wait sleeps interruptibly, but a task that exits gets no signals. A limit of 30 days is none.
+use kernel::{fs::File, ioctl::_IO, prelude::*, time::Delta};
 use tether::{
     misc_device::*,
     pid,
@@ -10,6 +10,7 @@ use tether::{
 };
 module! { type: M, name: "waitexit", authors: ["h"], description: "attack", license: "GPL", }
 const WAIT: u32 = _IO(0xBB, 1);
+const WAIT_TIMEOUT: u32 = _IO(0xBB, 2);
 struct Dev;
 #[vtable]
 impl MiscDevice for Dev {
@@ -18,9 +19,11 @@ impl MiscDevice for Dev {
         Ok(KBox::new(Dev, GFP_KERNEL)?)
     }
     fn ioctl(_: &Self, _: &File, command: u32, stopped: usize) -> Result<isize> {
-        if command != WAIT {
-            return Err(ENOTTY);
-        }
+        let limit = match command {
+            WAIT => None,
+            WAIT_TIMEOUT => Some(Delta::from_secs(86400 * 30)),
+            _ => return Err(ENOTTY),
+        };
         let stopped = pid::find_task(stopped as i32).ok_or(ESRCH)?;
         task_work::add_fn(
             kernel::current!(),
@@ -30,7 +33,9 @@ impl MiscDevice for Dev {
                     return;
                 };
                 pr_info!("waitexit: exiting {}\n", context.is_exiting());
-                pr_info!("waitexit: waited: {:?}\n", pending.wait());
+                let waited =
+                    limit.map_or_else(|| pending.wait(), |limit| pending.wait_timeout(limit));
+                pr_info!("waitexit: waited: {waited:?}\n");
             },
             Mode::None,
             GFP_KERNEL,

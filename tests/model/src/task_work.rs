@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/task_work.rs`: items whose state is the code that is modelled, and what is
-//! done with them, step by step as there.
+//! A stand-in for `rust/kernel/task_work.rs`: items with the modelled state, and the steps of that file.
 //!
-//! Who owns what is counted: the pin of the owner and the reference to the item that a node has while it is
-//! linked. Each of them is taken back once, by whoever the state says.
+//! The model counts the pin and the reference that a node has while it is linked. Each of them must be dropped
+//! exactly once.
 
 use crate::{
     prelude::*,

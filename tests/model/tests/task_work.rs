@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The node of a task work: an item is run once for each add, or cancelled, and nobody waits for ever.
+//! The node of a task work: an item is run once for each add, or cancelled, and each wait returns.
 
 use loom::thread;
 use model::{
@@ -59,8 +59,8 @@ fn add_against_add() {
     });
 }
 
-/// A kick is not lost: what is asked for before an add that succeeds, or that is refused because the item is
-/// pending, is seen by a call.
+/// A kick is not lost: if an add succeeds, or is refused because the item is pending, a later call sees the
+/// request that was stored before the add.
 #[test]
 fn kick() {
     explore(Some(5), || {

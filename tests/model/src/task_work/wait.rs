@@ -20,7 +20,8 @@ use loom::sync::{
 
 #[derive(Default)]
 struct Queue {
-    /// How often somebody was woken: a wake-up between the look at the condition and the sleep is seen.
+    /// The number of wake-ups. A waiter compares it, so that a wake-up between the test of the condition and the
+    /// sleep is not lost.
     woken: Mutex<usize>,
     changed: Condvar,
 }
@@ -29,8 +30,8 @@ loom::lazy_static! {
     static ref QUEUE: Queue = Queue::default();
 }
 
-/// `wake_up_var()`: `__wake_up_bit()` takes the lock of the queue if somebody is in it
-/// (`waitqueue_active()`). Here it is taken in any case: who calls this has looked at `waiters`.
+/// `wake_up_var()`: `__wake_up_bit()` takes the lock of the queue if it has a waiter (`waitqueue_active()`). The
+/// model takes the lock in any case, as the caller has tested `waiters`.
 pub fn wake_up_var() {
     *QUEUE.woken.lock().unwrap() += 1;
     QUEUE.changed.notify_all();
