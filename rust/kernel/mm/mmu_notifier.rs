@@ -640,8 +640,7 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Context
 ///
-/// May be dropped in any context, and inside any callback. In an interrupt, and with interrupts disabled, it
-/// is left to the end of its module.
+/// May be dropped in any context, and inside any callback.
 ///
 /// # Invariants
 ///
@@ -749,7 +748,7 @@ impl<T: MmuNotifier> Registration<T> {
     /// * [`ENODEV`] if the end of the module has removed it;
     /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
     ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later;
-    /// * [`EDEADLK`] in an interrupt. The notifier is then left to the end of its module.
+    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped later.
     ///
     /// C: `mmu_notifier_unregister()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_unregister")]

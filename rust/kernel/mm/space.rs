@@ -591,8 +591,9 @@ impl Removal {
 /// * It is at the beginning of what `kind` is for, in memory of its own that `kind.free` frees.
 /// * `refs` counts the handle, and the list of its owner while the registration is attached. The task
 ///   that drops the last reference, or takes the attachment off the list of its owner, frees the head.
-/// * `next`, `entered` and `removal` are written by the task that drops the handle, before the head is
-///   on the list of its space, and read by the work item of that.
+/// * `next`, `deferred`, `entered` and `removal` are written by the task that drops the handle, before the
+///   head is on the list of its space, and read by the work item of that space.
+/// * If `deferred` is set, the handle's reference is not dropped yet, and belongs to the work item.
 /// * `space` is set until the memory is freed.
 #[pin_data]
 #[repr(C)]
@@ -606,6 +607,9 @@ pub(super) struct Head {
     refs: Atomic<u32>,
     ended: Atomic<bool>,
     next: UnsafeCell<*const Head>,
+    /// The kind as the dropping module has it, if the handle was dropped where the lock of the owner's list
+    /// could not be taken.
+    deferred: UnsafeCell<Option<&'static Kind>>,
     entered: UnsafeCell<Option<Entered>>,
     removal: UnsafeCell<Option<Arc<Removal>>>,
 }
@@ -638,6 +642,7 @@ impl Head {
             refs: Atomic::new(2),
             ended: Atomic::new(false),
             next: UnsafeCell::new(ptr::null()),
+            deferred: UnsafeCell::new(None),
             entered: UnsafeCell::new(None),
             removal: UnsafeCell::new(None),
         })
@@ -672,8 +677,7 @@ impl Head {
     ///
     /// # Context
     ///
-    /// Any; does not sleep. In an interrupt, whose locks the interrupted task may hold, the registration
-    /// is left to the end of its module.
+    /// Any; does not sleep.
     ///
     /// # Safety
     ///
@@ -692,7 +696,7 @@ impl Head {
     /// * [`ENODEV`] if the end of its module has removed it;
     /// * [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] after ten seconds;
     ///   [`ENOMEM`]. The registration is then removed and freed later;
-    /// * [`EDEADLK`] in an interrupt. The registration is then left to the end of its module.
+    /// * [`EDEADLK`] where the caller may not sleep. The registration is then removed and freed later.
     ///
     /// # Safety
     ///
@@ -726,8 +730,19 @@ impl Head {
     /// As for [`Head::drop_handle`].
     #[inline(never)]
     unsafe fn drop_handle_with(&self, kind: &'static Kind, removal: Option<Arc<Removal>>) -> bool {
-        // The interrupted task may hold the lock of the list: there the end of the module removes it.
-        let detached = may_sleep().then(|| self.attachment.try_detach()).flatten();
+        if !may_sleep() {
+            // The interrupted task may hold the lock of the owner's list: the work item takes it.
+            //
+            // SAFETY: The handle is dropped, and the head is not on the list of its space yet, so that only
+            // this task touches the field. The handle's reference is given to the work item. The code that
+            // drops the handle is the module's of `kind`, and the end of that module waits for this code.
+            unsafe {
+                *self.deferred.get() = Some(kind);
+                self.bury(Self::enter_for(kind), removal);
+            }
+            return false;
+        }
+        let detached = self.attachment.try_detach();
         let ours = detached.is_some();
         let entered = match detached {
             Some(entered) => entered,
@@ -741,12 +756,33 @@ impl Head {
                 //
                 // SAFETY: There is no other reference, so that only this task uses the field.
                 unsafe { *self.kind.get() = kind };
-                let owner = Owner::of(kind.free as *const ()).unwrap_or_else(|_| Owner::unknown());
                 // SAFETY: The code that drops the handle is that module's, and its end waits for this
                 // code.
-                unsafe { owner.enter_again() }
+                unsafe { Self::enter_for(kind) }
             }
         };
+        // SAFETY: The handle is dropped, and its reference is the work item's from here on.
+        unsafe { self.bury(entered, removal) };
+        ours
+    }
+
+    /// Keeps the text of the module that `kind` belongs to.
+    ///
+    /// # Safety
+    ///
+    /// The end of that module must wait for the caller.
+    unsafe fn enter_for(kind: &'static Kind) -> Entered {
+        let owner = Owner::of(kind.free as *const ()).unwrap_or_else(|_| Owner::unknown());
+        // SAFETY: By the function's contract the end of the module waits for the caller.
+        unsafe { owner.enter_again() }
+    }
+
+    /// Puts the head on the list of its space, for the work item.
+    ///
+    /// # Safety
+    ///
+    /// Called once, by the task that drops the handle. The head must not be used by it again.
+    unsafe fn bury(&self, entered: Entered, removal: Option<Arc<Removal>>) {
         // SAFETY: The handle is dropped, and the head is not on the list yet: by the type's
         // invariants only this task touches these.
         unsafe {
@@ -771,7 +807,43 @@ impl Head {
             // with it the reference to the space, before it is queued here. It is initialised.
             unsafe { bindings::tether_queue_unbound_work((*space.as_ptr()).work.get()) };
         }
-        ours
+    }
+
+    /// Finishes a head whose handle was dropped.
+    ///
+    /// # Safety
+    ///
+    /// Called by the work item of its space, which must have taken it off the list, and not use it again.
+    unsafe fn finish_dropped(this: NonNull<Self>) {
+        let mut detached = None;
+        {
+            // SAFETY: The head is valid: the handle's reference, or by the function's contract all of it, is
+            // the work item's.
+            let head = unsafe { this.as_ref() };
+            // SAFETY: By the type's invariants the work item has these since it was on the list.
+            let (deferred, entered) =
+                unsafe { (&mut *head.deferred.get(), &mut *head.entered.get()) };
+            if let Some(kind) = deferred.take() {
+                let kept = entered.take();
+                detached = head.attachment.try_detach();
+                if detached.is_none() {
+                    if head.refs.fetch_sub(1u32, Full) != 1 {
+                        // The end of the module has the other reference, and frees it. The dropping module
+                        // may go when `kept` is dropped.
+                        return;
+                    }
+                    // As in `drop_handle_with()`.
+                    //
+                    // SAFETY: There is no other reference, so that only this task uses the field.
+                    unsafe { *head.kind.get() = kind };
+                }
+                *entered = kept;
+            }
+        }
+        // SAFETY: The head was detached by a task whose part this is, or there is no other reference.
+        unsafe { Self::finish(this) };
+        // The module of the registration may go from here on.
+        drop(detached);
     }
 
     /// Removes it, if that was not done, and frees it.
@@ -872,8 +944,8 @@ unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
     while let Some(head) = NonNull::new(first.cast_mut()) {
         // SAFETY: The heads that were on the list are valid, and this task's.
         first = unsafe { *head.as_ref().next.get() };
-        // SAFETY: Its handle was dropped, and it was taken off the list of its owner. With the last
-        // one the space may be freed, which is not used any more.
-        unsafe { Head::finish(head) };
+        // SAFETY: It was on the list, which was taken by this. With the last one the space may be freed, which
+        // is not used any more.
+        unsafe { Head::finish_dropped(head) };
     }
 }

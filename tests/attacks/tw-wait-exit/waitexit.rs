@@ -28,9 +28,9 @@ impl MiscDevice for Dev {
         task_work::add_fn(
             kernel::current!(),
             move |context| {
-                let Ok(pending) = task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL)
-                else {
-                    return;
+                let pending = match task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL) {
+                    Ok(pending) => pending,
+                    Err(refused) => return pr_err!("waitexit: {:?}\n", refused.error),
                 };
                 pr_info!("waitexit: exiting {}\n", context.is_exiting());
                 let waited =
