@@ -20,7 +20,7 @@
 #ifdef BENCH_GUARDED
 #include "bench_shim.h"
 
-static void *pins;
+static struct pins *pins;
 
 #define WORK struct guarded_work
 #define INIT(work, func) guarded_init(work, pins, func)

@@ -19,10 +19,7 @@
 #include <linux/task_work.h>
 
 #include "bench_shim.h"
-
-/* The pins are the same. */
-#define __rust_helper static __maybe_unused
-#include "../rust/helpers/tether.c"
+#include "pins.h"
 
 /* A work cannot be queued by its own callback, which may have freed it: what runs is noted here. */
 static struct guarded_work *running[64];
@@ -36,25 +33,21 @@ static noinline void guarded_run(struct callback_head *head)
 {
 	struct guarded_work *work = container_of(head, struct guarded_work, head);
 	struct guarded_work **slot = running_slot(work);
-	void *pins = work->pins;
+	struct pins *pins = work->pins;
 
 	WRITE_ONCE(*slot, work);
 	work->run(work);
 	WRITE_ONCE(*slot, NULL);
-	tether_unpin(pins);
+	unpin(pins);
 }
 
-void *guarded_pins(struct module *module)
+struct pins *guarded_pins(struct module *module)
 {
-	void *pins = rust_helper_tether_owner_new();
-
-	if (pins)
-		rust_helper_tether_owner_open(pins, module);
-	return pins;
+	return pins_new(module);
 }
 EXPORT_SYMBOL_GPL(guarded_pins);
 
-void guarded_init(struct guarded_work *work, void *pins, void (*run)(struct guarded_work *work))
+void guarded_init(struct guarded_work *work, struct pins *pins, void (*run)(struct guarded_work *work))
 {
 	init_task_work(&work->head, guarded_run);
 	work->run = run;
@@ -71,9 +64,14 @@ int guarded_add(struct task_struct *task, struct guarded_work *work,
 		return -EBUSY;
 	WRITE_ONCE(work->target, task);
 	work->added = jiffies;
-	ret = rust_helper_tether_task_work_add(task, &work->head, mode, work->pins);
-	if (unlikely(ret == -ESRCH))
-		tether_unpin(work->pins);
+	/* A kernel thread would run it when it ends. */
+	if (unlikely(READ_ONCE(task->flags) & PF_KTHREAD))
+		return -EINVAL;
+	if (unlikely(!pin(work->pins)))
+		return -ENODEV;
+	ret = task_work_add(task, &work->head, mode);
+	if (unlikely(ret))
+		unpin(work->pins);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(guarded_add);

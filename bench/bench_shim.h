@@ -8,13 +8,13 @@
 struct guarded_work {
 	struct callback_head head;
 	void (*run)(struct guarded_work *work);
-	void *pins;
+	struct pins *pins;
 	struct task_struct *target;
 	unsigned int added;
 };
 
-void *guarded_pins(struct module *module);
-void guarded_init(struct guarded_work *work, void *pins, void (*run)(struct guarded_work *work));
+struct pins *guarded_pins(struct module *module);
+void guarded_init(struct guarded_work *work, struct pins *pins, void (*run)(struct guarded_work *work));
 int guarded_add(struct task_struct *task, struct guarded_work *work,
 		enum task_work_notify_mode mode);
 

@@ -19,6 +19,6 @@
 #include "preempt.c"
 #include "ptrace.c"
 #include "syscall.c"
+#include "spinlock.c"
 #include "task_work.c"
-#include "tether.c"
 #include "user_stack.c"

@@ -70,22 +70,6 @@ __rust_helper void rust_helper_kthread_init_delayed_work(struct kthread_delayed_
 	kthread_init_delayed_work(dwork, func);
 }
 
-/* For what threads, and works, have of each other; see rust/kernel/kthread/waits.rs. */
-static DEFINE_RAW_SPINLOCK(tether_kthreads);
-
-__rust_helper unsigned long rust_helper_tether_kthread_lock(void)
-{
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&tether_kthreads, flags);
-	return flags;
-}
-
-__rust_helper void rust_helper_tether_kthread_unlock(unsigned long flags)
-{
-	raw_spin_unlock_irqrestore(&tether_kthreads, flags);
-}
-
 /* Makes @work, which is not pending, one that calls @func, and that any worker may get. */
 __rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *work,
 							  kthread_work_func_t func)

@@ -33,3 +33,14 @@ __rust_helper void rust_helper_tether_list_del_init(struct list_head *entry)
 {
 	list_del_init(entry);
 }
+
+/* Inline, or nothing, where modules cannot be removed. */
+__rust_helper bool rust_helper_tether_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+__rust_helper void rust_helper_tether_module_put(struct module *module)
+{
+	module_put(module);
+}

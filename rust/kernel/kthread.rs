@@ -1921,3 +1921,27 @@ impl<R: Send + 'static, M> Drop for Thread<R, M> {
         }
     }
 }
+
+/// Creates what the threads of all modules share, once, before there can be one.
+pub(crate) fn init() -> Result {
+    waits::init()
+}
+
+/// The node of the current thread in the graph of waits, if the thread is one of Tether's.
+fn current_waits() -> Option<*const waits::Waits> {
+    let task = Task::current_raw();
+    // SAFETY: The current task is valid.
+    let function = unsafe { bindings::kthread_func(task) };
+    // SAFETY: The current task is valid. `kthread_data()` requires a kernel thread, and is only
+    // called if the task has a thread function of ours, which only a kernel thread has.
+    let data = || unsafe { bindings::kthread_data(task) };
+    if ptr::eq(function, main as *const c_void) {
+        // SAFETY: The data of such a thread is its `Core`, which is valid while it runs.
+        Some(unsafe { &raw const (*data().cast::<Core>()).waits })
+    } else if ptr::eq(function, worker::main as *const c_void) {
+        // SAFETY: The data of such a thread is its `Queue`, which is valid while it runs.
+        Some(unsafe { worker::Queue::waits_of(data().cast()) })
+    } else {
+        None
+    }
+}

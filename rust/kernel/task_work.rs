@@ -184,6 +184,7 @@ use crate::{
         read_once,
         Entered,
         Owner,
+        Pins,
         Refused, //
     },
     time::{
@@ -357,7 +358,7 @@ pub struct Node {
     run: unsafe fn(NonNull<Node>),
     vtable: *const Vtable,
     /// The pins of `owner`.
-    pins: *mut c_void,
+    pins: &'static Pins,
     owner: &'static Owner,
     state: State,
     /// Used by the teardown of a module: the next disarmed node, then the memory to be freed.
@@ -1101,34 +1102,40 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. It is
     // pinned while it is queued. If this succeeds it may have been run already, and is not touched
     // again.
-    let ret = unsafe {
-        bindings::tether_task_work_add(
-            task.as_ptr(),
-            node.as_ptr().cast(),
-            mode.as_raw(),
-            this.pins,
-        )
-    };
-    if ret == 0 {
-        return Ok(());
+    match unsafe { link_node(task, node, mode.as_raw(), this.pins) } {
+        0 => Ok(()),
+        error => Err(Error::from_errno(error)),
     }
-    // SAFETY: The node was not queued.
-    Err(unsafe { add_failed(node, ret) })
 }
 
-/// Why a node was not queued.
+/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an errno.
 ///
 /// # Safety
 ///
-/// The node must be the caller's, and `ret` come from `tether_task_work_add` for it.
-#[cold]
+/// As [`add_node`].
 #[inline(never)]
-unsafe fn add_failed(node: NonNull<Node>, ret: c_int) -> Error {
-    if ret == ESRCH.to_errno() {
-        // SAFETY: The node is valid. It was pinned before this error, and that is left to us.
-        unsafe { node.as_ref().owner.unpin() };
+unsafe fn link_node(
+    task: &Task,
+    node: NonNull<Node>,
+    mode: bindings::task_work_notify_mode,
+    pins: &'static Pins,
+) -> c_int {
+    // A kernel thread would run it when it ends.
+    if is_kernel_thread(task) {
+        return EINVAL.to_errno();
     }
-    Error::from_errno(ret)
+    if !pins.pin() {
+        return ENODEV.to_errno();
+    }
+    // SAFETY: The task is valid, and so is the node, which is in no list, until it is run; by the function's
+    // contract.
+    let ret = unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode) };
+    if ret != 0 {
+        // SAFETY: The pin is ours, as nothing was queued. The caller's text is not that which is pinned, or is
+        // kept by its caller.
+        unsafe { pins.unpin() };
+    }
+    ret
 }
 
 // What the kernel calls is in text that never goes away, and must never be copied into a consumer's,
@@ -1155,7 +1162,7 @@ unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
 /// The parts of a node that are needed to run it.
 struct Callback {
     run: unsafe fn(NonNull<Node>),
-    pins: *mut c_void,
+    pins: &'static Pins,
     vtable: &'static Vtable,
 }
 
@@ -1194,7 +1201,7 @@ unsafe fn run_node(node: NonNull<Node>, callback: Callback, next: *mut bindings:
     // The node and the item belong to the callee, which may have freed them.
     running::end(record);
     // SAFETY: This is the pin of the node, and this text is permanent.
-    unsafe { bindings::tether_unpin(callback.pins) };
+    unsafe { callback.pins.unpin() };
 }
 
 /// Runs an `Arc` or a closure, unless it was cancelled.

@@ -31,7 +31,8 @@
 //! 1. the owner is closed;
 //! 2. task works of its that wait on some task are disarmed: their trampoline will touch nothing
 //!    (only after a failed init; else there are none);
-//! 3. attachments are ended one by one: threads are stopped and joined, notifiers unregistered;
+//! 3. attachments are asked to end, and then ended one by one: threads are stopped and joined, notifiers
+//!    unregistered;
 //! 4. callbacks that are running, and creations that are half done, are waited for.
 //!
 //! A thread that ignores the request to stop makes the removal of its module wait, and is named in
@@ -48,25 +49,21 @@
 
 use crate::{
     bindings,
-    container_of,
     debugfs,
     fmt,
-    new_condvar,
+    kthread,
     new_mutex,
     prelude::*,
     str::CStr,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed,
             Release, //
         },
-        CondVar,
         Mutex,
-        SetOnce,
-        SpinLock, //
+        SetOnce, //
     },
     task::Task,
     task_work,
@@ -84,9 +81,21 @@ use core::{
 };
 
 // The external build needs the path: its root includes this file by a path.
+#[path = "tether/attached.rs"]
+mod attached;
 #[path = "tether/ordering.rs"]
 mod ordering;
+#[path = "tether/pins.rs"]
+mod pins;
+#[path = "tether/raw_lock.rs"]
+pub(crate) mod raw_lock;
 
+use attached::Attached;
+pub(crate) use attached::{
+    Attachment,
+    Entered,
+    What, //
+};
 use ordering::smp_rmb;
 pub(crate) use ordering::{
     load_acquire,
@@ -94,6 +103,7 @@ pub(crate) use ordering::{
     store_release,
     write_once, //
 };
+pub(crate) use pins::Pins;
 
 /// What was refused comes back, with the reason.
 ///
@@ -197,12 +207,6 @@ pub(crate) fn is_exiting() -> bool {
 ///
 /// * While a module is loaded, from before its first instruction until after its last, exactly one
 ///   record has its address in `module`, its text in `start` and `size`, and is not to be reused.
-/// * `pins` is a `struct tether_owner` of `rust/helpers/tether.c`, and `attached` the
-///   `struct tether_attached` in it, for good.
-/// * The list in `attached` is one of the `links` of [`Attachment`]s, each valid and pinned for as long
-///   as it is in the list, and only touched under the lock that is in there too.
-/// * What has entered is counted in there, from before it looks whether the module goes until after it
-///   has touched the module for the last time; likewise what pins the module.
 #[pin_data]
 pub(crate) struct Owner {
     /// The record made before this one. Set before the record is published, never changed.
@@ -213,11 +217,10 @@ pub(crate) struct Owner {
     module: Atomic<*mut bindings::module>,
     start: Atomic<usize>,
     size: Atomic<usize>,
-    pins: *mut c_void,
-    attached: *mut c_void,
-    /// Told when an attachment that was being ended by [`Owner::end`] is at its end.
     #[pin]
-    ended: CondVar,
+    pins: Pins,
+    #[pin]
+    attached: Attached,
 }
 
 // SAFETY: `next` is written before the record is shared and only read after that; everything else
@@ -263,13 +266,6 @@ static FOUND: [Found; 128] = [const {
 impl Owner {
     /// Makes a record, for good.
     fn new() -> Result<&'static Self> {
-        // SAFETY: The function has no requirements.
-        let pins = unsafe { bindings::tether_owner_new() };
-        if pins.is_null() {
-            return Err(ENOMEM);
-        }
-        // SAFETY: It was just made.
-        let attached = unsafe { bindings::tether_owner_attached(pins) };
         let owner = KBox::pin_init(
             pin_init!(Self {
                 next: Cell::new(ptr::null()),
@@ -277,16 +273,11 @@ impl Owner {
                 module: Atomic::new(ptr::null_mut()),
                 start: Atomic::new(0),
                 size: Atomic::new(0),
-                pins,
-                attached,
-                ended <- new_condvar!("tether::Owner::ended"),
+                pins <- Pins::new(),
+                attached <- Attached::new(),
             }),
             GFP_KERNEL,
-        )
-        .inspect_err(|_| {
-            // SAFETY: It was just allocated by `kmalloc`, and is used by nobody.
-            unsafe { bindings::kfree(pins) }
-        })?;
+        )?;
         // SAFETY: The record is never moved again, nor freed: it is leaked, as the type says.
         Ok(KBox::leak(unsafe { Pin::into_inner_unchecked(owner) }))
     }
@@ -306,14 +297,14 @@ impl Owner {
 
     /// Opens it, for a module that comes.
     fn open(&self, module: *mut bindings::module) {
-        // SAFETY: By the type's invariants; nothing pins it.
-        unsafe { bindings::tether_owner_open(self.pins, module) };
+        self.attached.open();
+        self.pins.open(module);
     }
 
     /// Closes it: from here on nothing is made that calls into the module.
     fn close(&self) {
-        // SAFETY: By the type's invariants; it is open.
-        unsafe { bindings::tether_owner_close(self.pins) };
+        self.pins.close();
+        self.attached.close();
     }
 
     /// Makes the record that of `module`, or of none.
@@ -474,18 +465,17 @@ impl Owner {
     /// [`ENODEV`] if the module is going.
     #[inline]
     pub(crate) fn enter(&'static self) -> Result<Entered> {
-        // SAFETY: By the type's invariants.
-        if unsafe { bindings::tether_enter(self.attached) } {
-            Ok(Entered(self))
-        } else {
-            Err(ENODEV)
+        if !self.attached.enter() {
+            return Err(ENODEV);
         }
+        // SAFETY: It was just entered.
+        Ok(unsafe { Entered::new(self) })
     }
 
-    /// Whether the module's end has begun: everything that would call into it is refused.
-    pub(crate) fn is_closed(&self) -> bool {
-        // SAFETY: By the type's invariants `attached` is a `struct tether_attached`.
-        unsafe { bindings::tether_owner_closed(self.attached) }
+    /// What is attached to it.
+    #[inline]
+    fn attached(&self) -> &Attached {
+        &self.attached
     }
 
     /// Whether this is the record of text that stays for as long as the machine runs.
@@ -501,9 +491,9 @@ impl Owner {
     #[cfg(CONFIG_MMU_NOTIFIER)]
     #[cold]
     pub(crate) unsafe fn enter_again(&'static self) -> Entered {
-        // SAFETY: By the type's invariants `attached` is a `struct tether_attached`.
-        unsafe { bindings::tether_enter_again(self.attached) };
-        Entered(self)
+        self.attached.enter_again();
+        // SAFETY: It was just entered.
+        unsafe { Entered::new(self) }
     }
 
     /// Holds the module, so that it cannot be removed: `rmmod` fails with `EAGAIN`.
@@ -514,18 +504,17 @@ impl Owner {
     ///
     /// [`ENODEV`] if the module is going.
     pub(crate) fn pin(&'static self) -> Result {
-        // SAFETY: By the type's invariants.
-        if unsafe { bindings::tether_pin(self.pins) } {
+        if self.pins.pin() {
             Ok(())
         } else {
             Err(ENODEV)
         }
     }
 
-    /// What C pins it by.
+    /// What pins it.
     #[inline]
-    pub(crate) fn pins(&'static self) -> *mut c_void {
-        self.pins
+    pub(crate) fn pins(&'static self) -> &'static Pins {
+        &self.pins
     }
 
     /// Drops a pin.
@@ -536,8 +525,8 @@ impl Owner {
     /// something else must keep that there for as long as it is.
     #[inline]
     pub(crate) unsafe fn unpin(&'static self) {
-        // SAFETY: By the type's invariants; one of the pins is the caller's.
-        unsafe { bindings::tether_unpin(self.pins) };
+        // SAFETY: The contract is the same.
+        unsafe { self.pins.unpin() };
     }
 
     /// Gives back a pin whose callback was disarmed, at the end of a module whose init has failed.
@@ -546,20 +535,8 @@ impl Owner {
     ///
     /// The caller must own a success of [`Owner::pin`] on this record, which is closed.
     pub(crate) unsafe fn unpin_disarmed(&'static self) {
-        // SAFETY: By the type's invariants; one of the pins is the caller's.
-        unsafe { bindings::tether_unpin_disarmed(self.pins) };
-    }
-
-    /// The lock of what is attached.
-    fn lock(&self) -> &SpinLock<()> {
-        // SAFETY: By the type's invariants; it is at the beginning, and stays.
-        unsafe { SpinLock::from_raw(self.attached.cast()) }
-    }
-
-    /// The list of what is attached.
-    fn list(&self) -> *mut bindings::list_head {
-        // SAFETY: By the type's invariants.
-        unsafe { bindings::tether_attached_list(self.attached) }
+        // SAFETY: The contract is the same.
+        unsafe { self.pins.unpin_disarmed() };
     }
 
     /// Looks through what is attached, oldest first, until `f` returns something. `f` is called under a
@@ -568,21 +545,9 @@ impl Owner {
         &'static self,
         mut f: impl FnMut(&What) -> Option<R>,
     ) -> Option<R> {
-        let _guard = self.lock().lock();
-        let head = self.list();
-        // SAFETY: The head is initialised, and the lock is held.
-        let mut links = unsafe { (*head).next };
-        while !ptr::eq(links, head) {
-            // SAFETY: By the type's invariants this is the `links` of a valid attachment.
-            let attachment = unsafe { Attachment::from_links(links) };
-            // SAFETY: As above.
-            if let Some(found) = f(unsafe { &*(*attachment).what }) {
-                return Some(found);
-            }
-            // SAFETY: As above.
-            links = unsafe { (*links).next };
-        }
-        None
+        // SAFETY: What is attached is in the list, so that its module is there.
+        self.attached
+            .find(|attachment| f(unsafe { attachment.what() }))
     }
 
     /// Ends what is left of a module. Sleeps.
@@ -599,13 +564,17 @@ impl Owner {
             }
             // A thread may wait for a younger one, or for one that a callback creates only now. So
             // every thread is asked to stop before the first one is waited for.
-            self.request_all();
-            let ended = self.end_attached();
-            // SAFETY: By the type's invariants.
-            let pinned = unsafe { bindings::tether_pinned(self.pins) };
-            // SAFETY: By the type's invariants.
-            let entered = unsafe { bindings::tether_entered(self.attached) };
-            if !ended && pinned == 0 && !entered {
+            self.attached.request_all();
+            let ended = self.attached.end_all(|what| {
+                pr_warn!(
+                    "{}: leaked {} ({}): ended now\n",
+                    self.name(),
+                    what.kind,
+                    (what.name)()
+                );
+            });
+            let pinned = self.pins.pinned();
+            if !ended && pinned == 0 && !self.attached.is_entered() {
                 return;
             }
             fsleep(Delta::from_millis(1));
@@ -617,7 +586,7 @@ impl Owner {
 
     /// Names the callbacks that the end of a module waits for. `pinned` is the number of pins.
     #[cold]
-    fn complain(&'static self, pinned: c_long) {
+    fn complain(&'static self, pinned: isize) {
         pr_warn!(
             "{}: still waiting for {} callbacks to return\n",
             self.name(),
@@ -632,353 +601,6 @@ impl Owner {
             );
             None
         });
-    }
-
-    /// Asks every attachment to end that can be asked, without waiting for any.
-    ///
-    /// The owner must be closed: an attachment that is published later asks itself, see
-    /// [`Attachment::attach`].
-    fn request_all(&'static self) {
-        let _guard = self.lock().lock();
-        let head = self.list();
-        // SAFETY: The head is initialised, and the lock is held.
-        let mut links = unsafe { (*head).next };
-        while !ptr::eq(links, head) {
-            // SAFETY: By the type's invariants this is the `links` of an attachment, which is valid
-            // while the lock is held.
-            let attachment = unsafe { &*Attachment::from_links(links) };
-            if matches!(attachment.state.load(Acquire), ATTACHED | INDEPENDENT) {
-                attachment.request();
-            }
-            // SAFETY: The entry is in the list, which does not change while the lock is held.
-            links = unsafe { (*links).next };
-        }
-    }
-
-    /// The first thing that is attached, not counting what is still being made; and whether there is
-    /// anything at all. The lock must be held.
-    fn first_attached(&self) -> (Option<&Attachment>, bool) {
-        let list = self.list();
-        // SAFETY: The head is initialised, and the lock is held.
-        let mut links = unsafe { (*list).next };
-        let empty = ptr::eq(links, list);
-        while !ptr::eq(links, list) {
-            // SAFETY: By the type's invariants this is the `links` of a valid attachment.
-            let attachment = unsafe { &*Attachment::from_links(links) };
-            if attachment.state.load(Acquire) == ATTACHED {
-                return (Some(attachment), !empty);
-            }
-            // SAFETY: As above.
-            links = unsafe { (*links).next };
-        }
-        (None, !empty)
-    }
-
-    /// Ends what is attached, oldest first. Returns whether there was anything.
-    fn end_attached(&'static self) -> bool {
-        let mut ended = false;
-        loop {
-            let guard = self.lock().lock();
-            let (first, any) = self.first_attached();
-            let Some(first) = first else {
-                return ended || any;
-            };
-            ended = true;
-            // SAFETY: It is in the list, and the lock is held.
-            unsafe { bindings::tether_list_del_init(first.links.get()) };
-            first.state.store(ENDING, Relaxed);
-            // SAFETY: It was in the list until now, and this module is still there.
-            let what = unsafe { &*first.what };
-            let attachment = ptr::from_ref(first);
-            drop(guard);
-
-            pr_warn!(
-                "{}: leaked {} ({}): ended now\n",
-                self.name(),
-                what.kind,
-                (what.name)()
-            );
-            // SAFETY: The state says that the attachment is ours to end.
-            unsafe { (what.end)(attachment) };
-
-            let guard = self.lock().lock();
-            // SAFETY: It is not freed before its state says that it was ended: whoever would do so
-            // waits for that in `detach`.
-            unsafe { &*attachment }.state.store(ENDED, Relaxed);
-            self.ended.notify_all();
-            drop(guard);
-            if let Some(discard) = what.discard {
-                // SAFETY: The attachment has ended, and the list's reference, which is handed back
-                // below, keeps it valid.
-                unsafe { discard(attachment) };
-            }
-            if let Some(release) = what.release {
-                // SAFETY: The list's reference is handed back, once.
-                unsafe { release(attachment) };
-            }
-        }
-    }
-}
-
-/// Keeps the end of a module waiting; see [`Owner::enter`].
-pub(crate) struct Entered(&'static Owner);
-
-impl Drop for Entered {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type's invariants; it was entered.
-        unsafe { bindings::tether_leave(self.0.attached) };
-    }
-}
-
-/// What an attachment is, and how it is ended when it was leaked: a constant of who makes it.
-pub(crate) struct What {
-    /// A word or two for messages: "thread", "mmu notifier".
-    pub(crate) kind: &'static str,
-    /// The type that is called back, or another name that its author will know.
-    pub(crate) name: fn() -> &'static str,
-    /// Asks the attachment to end, without waiting. Called in atomic context for every attachment of
-    /// the module before the first [`What::end`], and possibly again.
-    pub(crate) request: Option<unsafe fn(*const Attachment)>,
-    /// Ends it: called once, in process context, where it may sleep. After it has returned the
-    /// kernel does not call the module through this attachment.
-    ///
-    /// Must not run destructors of the module: others may wait until the attachment has ended, and a
-    /// destructor may wait for them.
-    pub(crate) end: unsafe fn(*const Attachment),
-    /// Drops the payload of an attachment that has ended and whose end was published. Called once,
-    /// after `end`, in process context. Requires `release`: without the list's reference the object
-    /// may be freed as soon as its end is published.
-    pub(crate) discard: Option<unsafe fn(*const Attachment)>,
-    /// Drops the reference that the list held to where the attachment is, if it held one. Called
-    /// once, after `end`; the attachment may be gone afterwards.
-    pub(crate) release: Option<unsafe fn(*const Attachment)>,
-}
-
-// Where an `Attachment` is in its life. The first three are in `rust/helpers/tether.c`, too.
-
-/// Not attached yet, or taken off by who ends it.
-const FREE: u32 = 0;
-/// Attached, and being made: its owner's end waits, and does not end it.
-const MAKING: u32 = 1;
-const ATTACHED: u32 = 2;
-/// Being ended by [`Owner::end`].
-const ENDING: u32 = 3;
-/// Ended by it.
-const ENDED: u32 = 4;
-/// In the list, but ends by itself and pins its owner until then. [`Owner::end`] asks it to end if an
-/// init fails, and waits for its pin.
-const INDEPENDENT: u32 = 5;
-
-/// Something of a module's that the kernel calls, and that can be waited for.
-///
-/// # Invariants
-///
-/// * It begins with what `struct tether_attachment` of `rust/helpers/tether.c` has.
-/// * `state` and `links` only change under the lock of `owner`, except that the task that creates the
-///   attachment changes `state` from `MAKING` to `ATTACHED`. The attachment is in the list in these
-///   two states and in `INDEPENDENT`; `links` are initialised while it is.
-/// * `what` is valid while it is in the list. After that the module may be gone, and it with it.
-#[pin_data]
-#[repr(C)]
-pub(crate) struct Attachment {
-    #[pin]
-    links: Opaque<bindings::list_head>,
-    state: Atomic<u32>,
-    what: *const What,
-    owner: &'static Owner,
-}
-
-// SAFETY: By the type's invariants what changes is touched under a lock.
-unsafe impl Send for Attachment {}
-// SAFETY: As above.
-unsafe impl Sync for Attachment {}
-
-impl Attachment {
-    /// An attachment that is not attached yet. `what` must be a constant of what calls this.
-    #[inline]
-    pub(crate) fn new(owner: &'static Owner, what: &'static What) -> impl PinInit<Self> {
-        pin_init!(Self {
-            links: Opaque::uninit(),
-            state: Atomic::new(FREE),
-            what,
-            owner,
-        })
-    }
-
-    /// The attachment that `links` is in.
-    ///
-    /// # Safety
-    ///
-    /// It must be the `links` of an attachment.
-    unsafe fn from_links(links: *mut bindings::list_head) -> *const Self {
-        let links = Opaque::cast_from(links).cast_mut();
-        // SAFETY: By the function's contract both are in one attachment.
-        unsafe { container_of!(links, Self, links) }
-    }
-
-    /// What its type is called.
-    ///
-    /// # Safety
-    ///
-    /// Its module must be there still.
-    pub(crate) unsafe fn name(&self) -> &'static str {
-        // SAFETY: By the function's contract.
-        (unsafe { &*self.what }.name)()
-    }
-
-    /// Who owns it.
-    pub(crate) fn owner(&self) -> &'static Owner {
-        self.owner
-    }
-
-    /// Calls `make`, which makes what the kernel calls, and attaches it to its owner, who will end it
-    /// if nobody else does. Meanwhile the owner's end waits.
-    ///
-    /// # Errors
-    ///
-    /// That of `make`; or [`ENODEV`] if the module is going, and then `make` was not called.
-    ///
-    /// # Safety
-    ///
-    /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`] or
-    /// [`Attachment::try_detach`] has returned something, or `detach` nothing, or until it was released as
-    /// [`What::release`] says.
-    #[inline]
-    pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
-        // SAFETY: By the type's invariants. It is in no list.
-        if !unsafe { bindings::tether_attach(self.owner.attached, self.as_raw()) } {
-            return Err(ENODEV);
-        }
-        make().inspect_err(|_| self.withdraw())?;
-        // From here on it may be ended.
-        store_release(&self.state, ATTACHED);
-        Ok(())
-    }
-
-    /// As [`Attachment::attach`], for an attachment that can be asked to end. If the end of the module has
-    /// begun meanwhile, it is asked here.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Attachment::attach`].
-    ///
-    /// # Safety
-    ///
-    /// The requirements are those of [`Attachment::attach`].
-    pub(crate) unsafe fn attach_and_ask(&self, make: impl FnOnce() -> Result) -> Result {
-        // SAFETY: The attachment is in no list, and `attached` is that of a `struct tether_owner`.
-        if !unsafe { bindings::tether_attach(self.owner.attached, self.as_raw()) } {
-            return Err(ENODEV);
-        }
-        make().inspect_err(|_| self.withdraw())?;
-        debug_assert_eq!(read_once(&self.state), MAKING);
-        self.publish_and_ask();
-        Ok(())
-    }
-
-    /// Publishes an attachment that can be asked to end, and asks it if the module ends.
-    ///
-    /// [`Owner::request_all`] skips an attachment that is not published yet. Both sides are fully
-    /// ordered: either it finds the attachment published, or the owner is seen closed here.
-    #[inline(never)]
-    fn publish_and_ask(&self) {
-        self.state.xchg(ATTACHED, Full);
-        if self.owner.is_closed() {
-            self.ask_published();
-        }
-    }
-
-    /// Asks an attachment to end that was published when its owner was closed already.
-    #[cold]
-    fn ask_published(&self) {
-        let _guard = self.owner.lock().lock();
-        if self.state.load(Relaxed) == ATTACHED {
-            self.request();
-        }
-    }
-
-    /// Asks it to end, if it can be asked. It must be in the list, and the lock be held.
-    fn request(&self) {
-        // SAFETY: By the type's invariants `what` is valid while the attachment is in the list.
-        if let Some(request) = unsafe { &*self.what }.request {
-            // SAFETY: The attachment is in the list, and the lock is held, so that it is valid and
-            // has not ended.
-            unsafe { request(self) };
-        }
-    }
-
-    /// Leaves the attachment in the list, but lets it end by itself: [`Owner::end`] asks it to end if
-    /// an init fails, and nothing else. Returns whether it was attached.
-    ///
-    /// The caller must own a pin, which stays until after [`Attachment::remove`].
-    pub(crate) fn make_independent(&self) -> bool {
-        let _guard = self.owner.lock().lock();
-        let attached = self.state.load(Acquire) == ATTACHED;
-        if attached {
-            self.state.store(INDEPENDENT, Relaxed);
-        }
-        attached
-    }
-
-    /// Removes an attachment from the list that was made independent. The caller then owns the
-    /// list's reference.
-    ///
-    /// # Safety
-    ///
-    /// [`Attachment::make_independent`] must have returned true, and this is called once.
-    pub(crate) unsafe fn remove(&self) {
-        let _guard = self.owner.lock().lock();
-        // SAFETY: The attachment is in the list, by the type's invariants, and the lock is held.
-        unsafe { bindings::tether_list_del_init(self.links.get()) };
-        self.state.store(FREE, Relaxed);
-    }
-
-    /// It was not made after all.
-    #[cold]
-    fn withdraw(&self) {
-        // SAFETY: By the type's invariants. It is in the list, and nobody else takes it off.
-        unsafe { bindings::tether_withdraw(self.owner.attached, self.as_raw()) };
-    }
-
-    /// A `struct tether_attachment` of `rust/helpers/tether.c`.
-    #[inline]
-    fn as_raw(&self) -> *mut c_void {
-        ptr::from_ref(self).cast_mut().cast()
-    }
-
-    /// Takes it off its owner's list, so that the caller ends it; the owner's text stays until he
-    /// drops what is returned, also if he is somebody else.
-    ///
-    /// If it is not the caller's to end, then its owner's end has ended it, and this has waited for
-    /// that.
-    ///
-    /// May sleep. The caller must not be what the owner's end waits for.
-    #[inline]
-    pub(crate) fn detach(&self) -> Option<Entered> {
-        let detached = self.try_detach();
-        if detached.is_none() {
-            self.wait_until_ended();
-        }
-        detached
-    }
-
-    /// Like [`Attachment::detach`], but never waits.
-    #[inline]
-    pub(crate) fn try_detach(&self) -> Option<Entered> {
-        // SAFETY: By the type's invariants.
-        let state = unsafe { bindings::tether_detach(self.owner.attached, self.as_raw()) };
-        (state == ATTACHED).then(|| Entered(self.owner))
-    }
-
-    /// It was not attached: if its owner's end is at it, then waits for that.
-    #[cold]
-    #[inline(never)]
-    fn wait_until_ended(&self) {
-        let mut guard = self.owner.lock().lock();
-        while self.state.load(Relaxed) == ENDING {
-            self.owner.ended.wait(&mut guard);
-        }
     }
 }
 
@@ -1062,6 +684,7 @@ extern "C" fn tether_init() -> c_int {
             GFP_KERNEL,
         )?);
         task_work::init()?;
+        kthread::init()?;
         #[cfg(CONFIG_MMU_NOTIFIER)]
         crate::mm::space::init()?;
         #[cfg(CONFIG_MMU_NOTIFIER)]

@@ -12,47 +12,51 @@
 
 use super::{
     completion::Limit,
-    main,
-    worker,
-    Core, //
+    current_waits, //
 };
 use crate::{
     bindings,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SetOnce, //
     },
-    task::Task,
-    tether::may_sleep,
+    tether::{
+        may_sleep,
+        raw_lock::{
+            RawGuard,
+            RawLock, //
+        }, //
+    },
     types::NotThreadSafe, //
 };
 use core::ptr;
 
-/// A lock for the graph of waits, and for the queue that a work is bound to.
+/// The lock for the graph of waits, and for the queue that a work is bound to. No other lock is taken while it
+/// is held.
+static LOCK: SetOnce<Pin<KBox<RawLock<()>>>> = SetOnce::new();
+
+/// Creates the lock, once, before there can be a thread.
+pub(super) fn init() -> Result {
+    // SAFETY: The function initialises a lock.
+    let lock = unsafe { RawLock::new((), bindings::tether_kthreads_lock_init) };
+    LOCK.populate(KBox::pin_init(lock, GFP_KERNEL)?);
+    Ok(())
+}
+
+/// Takes the lock for the graph of waits, and for the queue that a work is bound to.
 ///
 /// # Context
 ///
-/// It may be taken in any context but NMI; no other lock is taken while it is held.
-pub(super) struct Lock {
-    flags: c_ulong,
-    _not_send: NotThreadSafe,
-}
-
-impl Lock {
-    pub(super) fn new() -> Self {
-        Self {
-            // SAFETY: The lock is not held by this CPU: no callee takes it while it is held.
-            flags: unsafe { bindings::tether_kthread_lock() },
-            _not_send: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // SAFETY: The lock was taken when `self` was made, on this CPU, with these flags.
-        unsafe { bindings::tether_kthread_unlock(self.flags) };
+/// Any context but NMI; no other lock may be taken while it is held.
+pub(super) fn lock() -> RawGuard<'static, ()> {
+    match LOCK.as_ref() {
+        Some(lock) => lock.lock(),
+        // It is created before there can be a thread.
+        None => unreachable!(),
     }
 }
 
@@ -60,7 +64,8 @@ impl Drop for Lock {
 ///
 /// # Invariants
 ///
-/// The pointer is null or that of a node which is valid, and changes under [`Lock`].
+/// The pointer is null or that of a node which is valid, and changes under [`lock`]. No node is
+/// reached from itself.
 pub(super) struct Waits(Atomic<*const Waits>);
 
 impl Waits {
@@ -83,7 +88,7 @@ impl Waits {
             entered: None,
             _not_send: NotThreadSafe,
         };
-        let Some(current) = current() else {
+        let Some(current) = current_waits() else {
             return Ok(not_entered);
         };
         if ptr::eq(current, self) {
@@ -92,26 +97,35 @@ impl Waits {
         if limit.is_timed() {
             return Ok(not_entered);
         }
-        let _lock = Lock::new();
-        let mut next: *const Waits = self;
-        // SAFETY: `self` is valid, and by the type's invariants so is every node behind it while the
-        // lock is held.
-        while let Some(node) = unsafe { next.as_ref() } {
-            if ptr::eq(node, current) {
-                return Err(EDEADLK);
-            }
-            next = node.0.load(Relaxed);
+        let _lock = lock();
+        if self.reaches(current) {
+            return Err(EDEADLK);
         }
         // SAFETY: The node of the current thread is valid while that runs.
         let node = unsafe { &*current };
         let before = node.0.load(Relaxed);
-        // INVARIANT: `self` stays valid until `Waiting`, which borrows it, is dropped. If that is
-        // forgotten, so are the references of the caller that keep `self`.
+        // INVARIANT: `self`, which does not reach the node, stays valid until `Waiting`, which borrows it, is
+        // dropped. If that is forgotten, so are the references of the caller that keep `self`.
         node.0.store(self, Relaxed);
         Ok(Waiting {
             entered: Some((node, before)),
             _not_send: NotThreadSafe,
         })
+    }
+
+    /// Whether the thread of `self` waits for that of `node`, directly or through others, or is the same. The
+    /// lock must be held.
+    fn reaches(&self, node: *const Waits) -> bool {
+        let mut next: *const Waits = self;
+        // SAFETY: `self` is valid, and by the type's invariants so is every node behind it while the
+        // lock is held. There are finitely many, as no node is reached from itself.
+        while let Some(waits) = unsafe { next.as_ref() } {
+            if ptr::eq(waits, node) {
+                return true;
+            }
+            next = waits.0.load(Relaxed);
+        }
+        false
     }
 }
 
@@ -126,29 +140,13 @@ pub(super) struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some((node, before)) = self.entered {
-            let _lock = Lock::new();
-            // INVARIANT: `before` is kept valid by the call that has entered it, which has not
-            // returned.
+            let _lock = lock();
+            // SAFETY: `before` is null, or is kept valid by the call that has entered it, which has not returned.
+            let reached = unsafe { before.as_ref() }.is_some_and(|before| before.reaches(node));
+            // A thread that began to wait for this one meanwhile was not refused.
+            let before = if reached { ptr::null() } else { before };
+            // INVARIANT: As above, and `before` does not reach the node.
             node.0.store(before, Relaxed);
         }
-    }
-}
-
-/// The node of the current thread, if that was created by this module.
-fn current() -> Option<*const Waits> {
-    let task = Task::current_raw();
-    // SAFETY: The current task is valid.
-    let function = unsafe { bindings::kthread_func(task) };
-    // SAFETY: The current task is valid. `kthread_data()` requires a kernel thread, and is only
-    // called if the task has a thread function of ours, which only a kernel thread has.
-    let data = || unsafe { bindings::kthread_data(task) };
-    if ptr::eq(function, main as *const c_void) {
-        // SAFETY: The data of such a thread is its `Core`, which is valid while it runs.
-        Some(unsafe { &raw const (*data().cast::<Core>()).waits })
-    } else if ptr::eq(function, worker::main as *const c_void) {
-        // SAFETY: The data of such a thread is its `Queue`, which is valid while it runs.
-        Some(unsafe { worker::Queue::waits_of(data().cast()) })
-    } else {
-        None
     }
 }

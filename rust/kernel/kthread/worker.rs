@@ -93,7 +93,7 @@ use super::{
     },
     start::Start,
     waits::{
-        Lock,
+        self,
         Waits, //
     },
     with_mm,
@@ -873,7 +873,7 @@ impl Queue {
             _ => return Err(EINVAL),
         }
         let before = {
-            let _lock = Lock::new();
+            let _lock = waits::lock();
             let before = node.bound.load(Relaxed);
             if ptr::eq(before, self) {
                 return Ok(());

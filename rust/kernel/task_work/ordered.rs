@@ -31,20 +31,14 @@ use crate::{
     task::Task,
     tether::{
         list_head,
+        raw_lock::RawLock,
         Refused, //
     },
     types::Opaque, //
 };
-use core::{
-    cell::UnsafeCell,
-    ops::{
-        Deref,
-        DerefMut, //
-    },
-    ptr::{
-        self,
-        NonNull, //
-    }, //
+use core::ptr::{
+    self,
+    NonNull, //
 };
 
 /// A queue of works to one task, which run in the order in which they were added.
@@ -121,84 +115,6 @@ unsafe impl Send for Fifo {}
 unsafe impl Send for Ordered {}
 // SAFETY: As above.
 unsafe impl Sync for Ordered {}
-
-/// A spinlock that may be taken in any context but NMI: interrupts are disabled while it is held, also
-/// on a kernel with `PREEMPT_RT`, where other spinlocks sleep.
-///
-/// # Invariants
-///
-/// `lock` is initialised, and `data` is only accessed while it is held.
-#[pin_data]
-struct RawLock<T> {
-    #[pin]
-    lock: Opaque<bindings::raw_spinlock_t>,
-    data: UnsafeCell<T>,
-}
-
-// SAFETY: The lock hands `T` from one thread to another, one at a time.
-unsafe impl<T: Send> Send for RawLock<T> {}
-// SAFETY: A shared reference gives access to `T` under the lock only, one thread at a time.
-unsafe impl<T: Send> Sync for RawLock<T> {}
-
-impl<T> RawLock<T> {
-    /// Creates a lock around `data`, which `init` initialises.
-    ///
-    /// # Safety
-    ///
-    /// `init` must be a function that initialises a `raw_spinlock_t`.
-    unsafe fn new(
-        data: T,
-        init: unsafe extern "C" fn(*mut bindings::raw_spinlock_t),
-    ) -> impl PinInit<Self> {
-        // INVARIANT: `init` initialises the lock, by the function's contract.
-        pin_init!(Self {
-            lock <- Opaque::ffi_init(move |slot: *mut bindings::raw_spinlock_t| {
-                // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { init(slot) };
-            }),
-            data: UnsafeCell::new(data),
-        })
-    }
-
-    fn lock(&self) -> RawGuard<'_, T> {
-        // SAFETY: The lock is initialised by the type's invariants. The guard releases it.
-        let flags = unsafe { bindings::tether_raw_lock(self.lock.get()) };
-        RawGuard { lock: self, flags }
-    }
-}
-
-/// Holds a [`RawLock`].
-///
-/// # Invariants
-///
-/// The lock is held, and was taken with these flags.
-struct RawGuard<'a, T> {
-    lock: &'a RawLock<T>,
-    flags: c_ulong,
-}
-
-impl<T> Deref for RawGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: The lock is held, by the type's invariants.
-        unsafe { &*self.lock.data.get() }
-    }
-}
-
-impl<T> DerefMut for RawGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: The lock is held, by the type's invariants, and the guard is borrowed mutably.
-        unsafe { &mut *self.lock.data.get() }
-    }
-}
-
-impl<T> Drop for RawGuard<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: The lock is held and was taken with these flags, by the type's invariants.
-        unsafe { bindings::tether_raw_unlock(self.lock.lock.get(), self.flags) };
-    }
-}
 
 /// All queues: their pending works are in no task's list.
 static QUEUES: SetOnce<Pin<KBox<RawLock<Queues>>>> = SetOnce::new();

@@ -5,12 +5,17 @@
 #![allow(clippy::missing_safety_doc)]
 
 use crate::{
-    sync::atomic::Atomic,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
     task::{
         self,
         TaskStruct, //
     },
-    task_work::wait, //
+    task_work::wait,
+    tether::Text, //
 };
 
 use core::ffi::c_void;
@@ -73,3 +78,115 @@ pub unsafe fn kthread_stop(task: *mut TaskStruct) {
 pub unsafe fn tether_set_freezable() {}
 
 pub unsafe fn tether_set_nofreeze() {}
+
+#[allow(non_camel_case_types)]
+pub struct raw_spinlock_t;
+
+pub unsafe extern "C" fn tether_pins_lock_init(_lock: *mut raw_spinlock_t) {}
+
+pub unsafe extern "C" fn tether_kthreads_lock_init(_lock: *mut raw_spinlock_t) {}
+
+/// `struct list_head`.
+#[allow(non_camel_case_types)]
+pub struct list_head {
+    pub next: *mut list_head,
+    pub prev: *mut list_head,
+}
+
+#[allow(non_snake_case)]
+pub unsafe fn INIT_LIST_HEAD(list: *mut list_head) {
+    // SAFETY: The caller passes a head that it may write to.
+    unsafe {
+        list.write(list_head {
+            next: list,
+            prev: list,
+        })
+    };
+}
+
+pub unsafe fn list_add_tail(new: *mut list_head, head: *mut list_head) {
+    // SAFETY: The caller holds the lock of the list.
+    unsafe {
+        let prev = (*head).prev;
+        new.write(list_head { next: head, prev });
+        (*prev).next = new;
+        (*head).prev = new;
+    }
+}
+
+pub unsafe fn tether_list_del_init(entry: *mut list_head) {
+    // SAFETY: The caller holds the lock of the list that the entry is in.
+    unsafe {
+        let (next, prev) = ((*entry).next, (*entry).prev);
+        (*prev).next = next;
+        (*next).prev = prev;
+        INIT_LIST_HEAD(entry);
+    }
+}
+
+/// `struct module`, with its reference count.
+#[allow(non_camel_case_types)]
+pub struct module {
+    /// `refcnt`: with that of the module's own (`MODULE_REF_BASE`); 0 if it goes.
+    references: Atomic<usize>,
+    /// Its memory, which goes with its text.
+    memory: Text,
+}
+
+impl module {
+    /// A module that is loaded, and goes with `memory`.
+    pub fn new(memory: Text) -> Self {
+        Self {
+            references: Atomic::new(1),
+            memory,
+        }
+    }
+
+    /// `try_release_module_ref()`: whether it can go.
+    pub fn stop(&self) -> bool {
+        if self.references.fetch_sub(1usize, Full) == 1 {
+            return true;
+        }
+        // atomic_add_unless(&mod->refcnt, MODULE_REF_BASE, 0): if it was dropped meanwhile, it can go after all.
+        !self.add_unless_zero()
+    }
+
+    /// `atomic_add_unless(.., 1, 0)`.
+    fn add_unless_zero(&self) -> bool {
+        loop {
+            let references = self.references.load(Relaxed);
+            if references == 0 {
+                return false;
+            }
+            let more = references + 1;
+            if self.references.cmpxchg(references, more, Full).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// Whether it can be removed (`MODULE_STATE_GOING`).
+    pub fn is_going(&self) -> bool {
+        self.references.load(Relaxed) == 0
+    }
+
+    /// How many references there are, beside the module's own.
+    pub fn references(&self) -> usize {
+        self.references.load(Relaxed).saturating_sub(1)
+    }
+}
+
+pub unsafe fn tether_module_get(module: *mut module) -> bool {
+    // SAFETY: The caller passes a module of the model.
+    let module = unsafe { &*module };
+    module.memory.run();
+    module.add_unless_zero()
+}
+
+pub unsafe fn tether_module_put(module: *mut module) {
+    // SAFETY: As above.
+    let module = unsafe { &*module };
+    module.memory.run();
+    let before = module.references.fetch_sub(1usize, Full);
+    assert!(before > 0, "module_put() without a reference");
+}

@@ -12,11 +12,17 @@ use crate::{
 };
 use loom::sync::Arc;
 
+use graph::current_waits;
+
 mod completion;
 #[path = "../../../rust/kernel/kthread/park.rs"]
 mod park;
 #[path = "../../../rust/kernel/kthread/start.rs"]
 mod start;
+#[path = "../../../rust/kernel/kthread/waits.rs"]
+mod waits;
+
+pub mod graph;
 
 use completion::Waits;
 pub use completion::{

@@ -28,13 +28,13 @@ pub mod task;
 pub mod sync {
     pub mod atomic;
     pub mod barrier;
-}
+    mod lock;
 
-/// The parts of `kernel::types` that the models need.
-pub mod types {
-    /// As in the kernel crate.
-    #[derive(Clone, Copy)]
-    pub struct NotThreadSafe;
+    pub use lock::{
+        CondVar,
+        SetOnce,
+        SpinLock, //
+    };
 }
 
 /// The parts of `kernel::time` that the models need.
@@ -43,48 +43,10 @@ pub mod time {
     pub type Jiffies = usize;
 }
 
-/// The parts of `rust/kernel/tether.rs` that the models need.
-pub mod tether {
-    use crate::sync::atomic::{
-        Acquire,
-        Atomic,
-        Relaxed,
-        Value, //
-    };
-
-    /// Models run in tasks only.
-    pub fn may_sleep() -> bool {
-        true
-    }
-
-    /// No task of a model exits while it waits.
-    pub fn is_exiting() -> bool {
-        false
-    }
-
-    /// No wait of a model has a limit.
-    pub fn is_short(_time: crate::time::Jiffies) -> bool {
-        false
-    }
-
-    /// `READ_ONCE()`.
-    pub fn read_once<T: Value>(atomic: &Atomic<T>) -> T {
-        atomic.load(Relaxed)
-    }
-
-    /// `smp_load_acquire()`.
-    pub fn load_acquire<T: Value>(atomic: &Atomic<T>) -> T {
-        atomic.load(Acquire)
-    }
-
-    /// `WRITE_ONCE()`.
-    pub fn write_once<T: Value>(atomic: &Atomic<T>, value: T) {
-        atomic.store(value, Relaxed);
-    }
-}
-
 pub mod kthread;
 pub mod task_work;
+pub mod tether;
+pub mod types;
 
 /// Explores every interleaving of `f`, with no more than `bound` preemptions if there is a bound, and says how many
 /// executions that took.
@@ -110,4 +72,14 @@ pub fn explore(bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     let name = thread.name().unwrap_or("a model");
     let bound = bound.map_or("all".into(), |bound| format!("{bound} preemptions"));
     println!("executions of {name}: {} ({bound})", count.load(Relaxed));
+}
+
+/// As in the kernel crate.
+#[macro_export]
+macro_rules! container_of {
+    ($field_ptr:expr, $Container:ty, $field:tt) => {
+        $field_ptr
+            .byte_sub(core::mem::offset_of!($Container, $field))
+            .cast::<$Container>()
+    };
 }

@@ -25,32 +25,103 @@ errors! { EBUSY EDEADLK EINTR ENODEV ERESTARTSYS ESRCH ETIMEDOUT }
 #[allow(non_camel_case_types)]
 pub type c_long = isize;
 
-/// As in the kernel crate, by value.
-pub trait PinInit<T> {
-    /// Makes the value.
-    fn make(self) -> T;
+/// As in the kernel crate, on 64 bits.
+#[allow(non_camel_case_types)]
+pub type c_int = i32;
+
+pub use std::{
+    boxed::Box as KBox,
+    pin::Pin, //
+};
+
+/// The flags of an allocation, which mean nothing here.
+pub struct Flags;
+
+/// As in the kernel crate.
+pub const GFP_KERNEL: Flags = Flags;
+
+/// What a `KBox` has beside what a `Box` has.
+pub trait PinInitBox<T> {
+    /// As in the kernel crate.
+    fn pin_init(init: impl PinInit<T>, _flags: Flags) -> Result<Pin<Box<T>>>;
 }
 
-/// A closure that makes a value.
-pub struct Init<F>(pub F);
-
-impl<T, F: FnOnce() -> T> PinInit<T> for Init<F> {
-    fn make(self) -> T {
-        (self.0)()
+impl<T> PinInitBox<T> for Box<T> {
+    fn pin_init(init: impl PinInit<T>, _flags: Flags) -> Result<Pin<Box<T>>> {
+        let mut slot = Box::<T>::new_uninit();
+        // SAFETY: The slot is valid for writes, and initialised afterwards.
+        unsafe {
+            init.init(slot.as_mut_ptr());
+            Ok(Box::into_pin(slot.assume_init()))
+        }
     }
 }
 
-/// As in the kernel crate, by value.
+/// As in the kernel crate; it does not fail.
+pub trait PinInit<T>: Sized {
+    /// Initialises the value at its place.
+    ///
+    /// # Safety
+    ///
+    /// `slot` must be valid for writes.
+    unsafe fn init(self, slot: *mut T);
+
+    /// Returns a value that may be moved.
+    fn make(self) -> T {
+        let mut slot = core::mem::MaybeUninit::uninit();
+        // SAFETY: The slot is valid for writes, and initialised afterwards.
+        unsafe {
+            self.init(slot.as_mut_ptr());
+            slot.assume_init()
+        }
+    }
+}
+
+/// A function that initialises a value at its place.
+pub struct Init<F>(pub F);
+
+impl<T, F: FnOnce(*mut T)> PinInit<T> for Init<F> {
+    unsafe fn init(self, slot: *mut T) {
+        (self.0)(slot);
+    }
+}
+
+/// As in the kernel crate.
 #[macro_export]
 macro_rules! pin_init {
     ($type:ident { $($fields:tt)* }) => {
-        $crate::prelude::Init(move || $crate::pin_init!(@ $type [] $($fields)*))
+        $crate::prelude::Init(move |slot: *mut $type| {
+            // Fails to compile if a field is missing.
+            let _ = |value: $type| $crate::pin_init!(@ names value $type [] $($fields)*);
+            $crate::pin_init!(@ init slot $($fields)*)
+        })
     };
-    (@ $type:ident [$($done:tt)*] $field:ident : $value:expr, $($rest:tt)*) => {
-        $crate::pin_init!(@ $type [$($done)* $field: $value,] $($rest)*)
+    (@ names $value:ident $type:ident [$($done:tt)*] $field:ident : $init:expr, $($rest:tt)*) => {
+        $crate::pin_init!(@ names $value $type [$($done)* $field: $value.$field,] $($rest)*)
     };
-    (@ $type:ident [$($done:tt)*] $field:ident <- $value:expr, $($rest:tt)*) => {
-        $crate::pin_init!(@ $type [$($done)* $field: $crate::prelude::PinInit::make($value),] $($rest)*)
+    (@ names $value:ident $type:ident [$($done:tt)*] $field:ident <- $init:expr, $($rest:tt)*) => {
+        $crate::pin_init!(@ names $value $type [$($done)* $field: $value.$field,] $($rest)*)
     };
-    (@ $type:ident [$($done:tt)*]) => { $type { $($done)* } };
+    (@ names $value:ident $type:ident [$($done:tt)*] $field:ident, $($rest:tt)*) => {
+        $crate::pin_init!(@ names $value $type [$($done)* $field: $value.$field,] $($rest)*)
+    };
+    (@ names $value:ident $type:ident [$($done:tt)*]) => { $type { $($done)* } };
+    (@ init $slot:ident $field:ident : $value:expr, $($rest:tt)*) => {{
+            // SAFETY: The slot is valid for writes.
+            unsafe { (&raw mut (*$slot).$field).write($value) };
+            $crate::pin_init!(@ init $slot $($rest)*)
+    }};
+    (@ init $slot:ident $field:ident <- $init:expr, $($rest:tt)*) => {{
+            // SAFETY: The slot is valid for writes.
+            unsafe { $crate::prelude::PinInit::init($init, &raw mut (*$slot).$field) };
+            $crate::pin_init!(@ init $slot $($rest)*)
+    }};
+    (@ init $slot:ident $field:ident, $($rest:tt)*) => {{
+            // SAFETY: The slot is valid for writes.
+            unsafe { (&raw mut (*$slot).$field).write($field) };
+            $crate::pin_init!(@ init $slot $($rest)*)
+    }};
+    (@ init $slot:ident) => {
+        ()
+    };
 }

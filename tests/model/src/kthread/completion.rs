@@ -54,7 +54,10 @@ pub struct Completion(Arc<Inner>);
 
 impl Completion {
     pub fn new() -> impl PinInit<Self> {
-        Init(|| Self(Arc::new(Inner::default())))
+        Init(|slot: *mut Self| {
+            // SAFETY: The slot is valid for writes.
+            unsafe { slot.write(Self(Arc::new(Inner::default()))) };
+        })
     }
 
     pub fn complete(&self) {
@@ -86,7 +89,14 @@ impl Completion {
     }
 }
 
-/// The graph of waits is modelled on its own.
+impl Limit {
+    /// As in `rust/kernel/kthread/completion.rs`: no wait of a model ends by itself.
+    pub fn is_timed(self) -> bool {
+        false
+    }
+}
+
+/// The graph of waits is modelled on its own, in `graph.rs`.
 pub struct Waits;
 
 impl Waits {

@@ -35,6 +35,33 @@ impl Value for usize {
     }
 }
 
+impl Value for i32 {
+    fn to_word(self) -> usize {
+        self as usize
+    }
+    fn from_word(word: usize) -> Self {
+        word as i32
+    }
+}
+
+impl Value for isize {
+    fn to_word(self) -> usize {
+        self as usize
+    }
+    fn from_word(word: usize) -> Self {
+        word as isize
+    }
+}
+
+impl<T> Value for *const T {
+    fn to_word(self) -> usize {
+        self as usize
+    }
+    fn from_word(word: usize) -> Self {
+        word as *const T
+    }
+}
+
 impl Value for bool {
     fn to_word(self) -> usize {
         self.into()

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attachments of a module: each is ended once, and the module's text stays until then.
+
+use loom::thread;
+use model::{
+    explore,
+    prelude::*,
+    tether::{
+        Owner,
+        Thing, //
+    }, //
+};
+
+/// A registration is dropped by another module while its owner's end runs: one of the two ends it, and the text
+/// is there until then.
+#[test]
+fn drop_against_end() {
+    explore(None, || {
+        let owner = Owner::new();
+        let thing = Thing::registration(owner);
+        thing.attach().unwrap();
+        let other = thread::spawn(move || thing.drop_it());
+        let ended = owner.end();
+        other.join().unwrap();
+        assert_eq!(thing.ends(), 1);
+        assert!(ended || owner.end_again());
+    });
+}
+
+/// A registration is made while its owner's end runs: it is refused, or ended.
+#[test]
+fn make_against_end() {
+    explore(None, || {
+        let owner = Owner::new();
+        let thing = Thing::registration(owner);
+        // The caller is in the module's text, which the end waits for otherwise.
+        let entered = owner.enter().unwrap();
+        let other = thread::spawn(move || {
+            let made = thing.attach().is_ok();
+            drop(entered);
+            made
+        });
+        let ended = owner.end();
+        let made = other.join().unwrap();
+        assert!(ended || owner.end_again());
+        assert_eq!(thing.ends(), made.into());
+    });
+}
+
+/// A registration that could not be made is not ended.
+#[test]
+fn failed_make_against_end() {
+    explore(None, || {
+        let owner = Owner::new();
+        let thing = Thing::registration(owner);
+        let entered = owner.enter().unwrap();
+        let other = thread::spawn(move || {
+            assert!(matches!(thing.fail_to_attach(), Err(EBUSY | ENODEV)));
+            drop(entered);
+        });
+        let ended = owner.end();
+        other.join().unwrap();
+        assert!(ended || owner.end_again());
+        assert_eq!(thing.ends(), 0);
+    });
+}
+
+/// A thread is made while its owner's end runs. The end may be waiting for an older one by then, which waits for this
+/// one: it is asked in any case.
+#[test]
+fn ask_against_make() {
+    explore(None, || {
+        let owner = Owner::new();
+        let child = Thing::thread(owner);
+        let supervisor = Thing::supervisor(owner, child);
+        supervisor.attach_and_ask().unwrap();
+        let entered = owner.enter().unwrap();
+        let other = thread::spawn(move || {
+            let made = child.attach_and_ask().is_ok();
+            drop(entered);
+            // The supervisor has got an error.
+            if !made {
+                child.ask();
+            }
+            made
+        });
+        let ended = owner.end();
+        let made = other.join().unwrap();
+        assert!(ended || owner.end_again());
+        assert_eq!(child.ends(), made.into());
+        assert_eq!(supervisor.ends(), 1);
+    });
+}
+
+/// Every thread is asked before the first one is waited for.
+#[test]
+fn ask_all_first() {
+    explore(None, || {
+        let owner = Owner::new();
+        let child = Thing::thread(owner);
+        let supervisor = Thing::supervisor(owner, child);
+        supervisor.attach_and_ask().unwrap();
+        child.attach_and_ask().unwrap();
+        assert!(owner.end());
+        assert_eq!((supervisor.ends(), child.ends()), (1, 1));
+    });
+}
+
+/// Another task enters the module while its end runs: it is refused, or waited for.
+#[test]
+fn enter_against_end() {
+    explore(None, || {
+        let owner = Owner::new();
+        let text = owner.text();
+        let other = thread::spawn(move || {
+            if let Ok(_entered) = owner.enter() {
+                text.run();
+            }
+        });
+        let ended = owner.end();
+        other.join().unwrap();
+        assert!(ended || owner.end_again());
+        assert!(owner.enter().is_err());
+    });
+}
+
+/// The payload of a thread that was leaked waits for a task that waits for the thread's end.
+#[test]
+fn payload_waits_for_waiter() {
+    explore(None, || {
+        let owner = Owner::new();
+        let thing = Thing::thread(owner);
+        thing.attach_and_ask().unwrap();
+        thing.set_payload(thread::spawn(move || thing.drop_unless_ended()));
+        let ended = owner.end();
+        match thing.take_payload() {
+            // The waiter has ended it.
+            Some(waiter) => waiter.join().unwrap(),
+            None => assert_eq!(thing.released(), 1),
+        }
+        assert_eq!(thing.ends(), 1);
+        assert!(ended || owner.end_again());
+    });
+}
+
+/// A thread is detached while the init of its module fails: it is asked to stop in any case, and not ended.
+#[test]
+fn independent_against_end() {
+    explore(None, || {
+        let owner = Owner::new();
+        let thing = Thing::thread(owner);
+        thing.attach_and_ask().unwrap();
+        assert!(owner.pin());
+        // Detaches the thread, if it is not ended. Then the thread ends by itself.
+        let other = thread::spawn(move || {
+            thing.detach_and_end();
+            owner.unpin();
+        });
+        let ended = owner.end();
+        other.join().unwrap();
+        assert!(ended || owner.end_again());
+        assert_eq!(thing.ends(), 1);
+    });
+}
