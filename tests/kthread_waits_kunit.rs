@@ -574,6 +574,10 @@ mod tests {
             })
             .unwrap();
         let worker = worker();
+        let go_worker = go.clone();
+        // What is queued behind this is pending, however quick the worker's thread is.
+        let blocked = worker.try_spawn(GFP_KERNEL, move |_| go_worker.wait_for_completion());
+        assert!(blocked.is_ok());
         let go_item = go.clone();
         let item = Arc::pin_init(
             pin_init!(Item { go: go_item, work <- KthreadWork::new() }),
