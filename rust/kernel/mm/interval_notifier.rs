@@ -145,17 +145,10 @@ use crate::{
     container_of,
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Release, //
-        },
-        LockClassKey,
-        Mutex, //
+        atomic::Atomic,
+        LockClassKey, //
     },
-    task::Task,
     tether::{
-        read_once,
         write_once,
         Owner,
         What, //
@@ -165,21 +158,28 @@ use crate::{
 };
 use core::{
     any::type_name,
-    cell::UnsafeCell,
     marker::PhantomData,
-    mem::{
-        ManuallyDrop,
-        MaybeUninit, //
-    },
-    ops::{
-        Deref,
-        DerefMut, //
-    },
+    mem::ManuallyDrop,
     ptr::{
         self,
         NonNull, //
     }, //
 };
+
+// The paths are for the external build, whose root names this file by one.
+#[path = "interval_notifier/shadow.rs"]
+mod shadow;
+#[path = "interval_notifier/slot.rs"]
+mod slot;
+
+pub use shadow::Shadow;
+use shadow::{
+    Guard,
+    Missed,
+    Scope, //
+};
+#[doc(hidden)]
+pub use slot::Slot;
 
 /// Creates a [`Registration`] initialiser, with a lock class of its own.
 #[macro_export]
@@ -351,282 +351,6 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Sealed<T> for TwoPasses {
 
     fn finish(notifier: &T, begun: T::Begun, shadow: &Shadow<T::Shadow>) {
         notifier.finish(begun, shadow);
-    }
-}
-
-/// What one invalidation has begun.
-///
-/// There is one for a registration. Who finds it taken, by another invalidation at the same time,
-/// finishes at once what it begins: that never fails, and takes no memory.
-///
-/// # Invariants
-///
-/// Who has set `taken` has `finish`, and `begun`, which holds a value from the first pass until the
-/// second.
-#[doc(hidden)]
-pub struct Slot<B> {
-    finish: Opaque<bindings::mmu_interval_notifier_finish>,
-    taken: Atomic<bool>,
-    begun: UnsafeCell<MaybeUninit<B>>,
-}
-
-impl<B> Default for Slot<B> {
-    fn default() -> Self {
-        Self {
-            finish: Opaque::uninit(),
-            taken: Atomic::new(false),
-            begun: UnsafeCell::new(MaybeUninit::uninit()),
-        }
-    }
-}
-
-/// A range that was invalidated by the task that has the shadow locked.
-#[derive(Clone, Copy)]
-struct Missed {
-    start: usize,
-    end: usize,
-}
-
-/// What is noted about a range, under a lock.
-///
-/// # Invariants
-///
-/// * `value` and `missed` are only touched by the task that has `mutex` locked.
-/// * `locked_by` is that task while it has a [`Guard`], else null.
-#[pin_data]
-pub struct Shadow<S> {
-    #[pin]
-    mutex: Mutex<()>,
-    locked_by: Atomic<*mut bindings::task_struct>,
-    missed: UnsafeCell<Option<Missed>>,
-    /// Invalidates what was missed, and unlocks. In the text of `owner`.
-    catch_up: unsafe fn(*const c_void, Missed, Scope),
-    /// The module of the notifier, which may be another one than that of the task which has it locked.
-    owner: &'static Owner,
-    value: UnsafeCell<S>,
-}
-
-// SAFETY: What is under the lock may be used from any thread, one at a time.
-unsafe impl<S: Send> Sync for Shadow<S> {}
-
-/// The scope in which the current task has a shadow locked: page faults are disabled
-/// (`pagefault_disable()`), and allocations do not reclaim (`memalloc_noreclaim_save()`), as both may
-/// invalidate the range, and wait for the lock.
-///
-/// # Invariants
-///
-/// `task` is the current task. `flags` is `PF_MEMALLOC` if that was not set before, else zero.
-#[derive(Clone, Copy)]
-struct Scope {
-    task: *mut bindings::task_struct,
-    flags: u32,
-}
-
-impl Scope {
-    #[inline(always)]
-    fn enter(task: *mut bindings::task_struct) -> Self {
-        // SAFETY: The task is the current one. These are only written by the task itself, and both
-        // are what the C functions do, which are inline.
-        unsafe {
-            (*task).pagefault_disabled += 1;
-            let flags = !(*task).flags & bindings::PF_MEMALLOC;
-            (*task).flags |= flags;
-            // INVARIANT: The caller has passed the current task; the flags are those set above.
-            Self { task, flags }
-        }
-    }
-
-    #[inline(always)]
-    fn leave(self) {
-        // SAFETY: By the type's invariants the task is the current one, and only it writes these.
-        unsafe {
-            (*self.task).flags &= !self.flags;
-            (*self.task).pagefault_disabled -= 1;
-        }
-    }
-}
-
-/// Calls `function`, which is in the text of `owner`, and keeps that text until it has returned. So this
-/// must be in text that stays.
-///
-/// # Safety
-///
-/// The end of `owner` must wait for the lock of the shadow, and the caller have it. The rest is as
-/// `function` says.
-#[cold]
-#[inline(never)]
-unsafe fn catch_up(
-    owner: &'static Owner,
-    function: unsafe fn(*const c_void, Missed, Scope),
-    shadow: *const c_void,
-    missed: Missed,
-    scope: Scope,
-) {
-    // SAFETY: By the function's contract the end of the module waits for the caller.
-    let entered = unsafe { owner.enter_again() };
-    // SAFETY: The requirements are those of this function.
-    unsafe { function(shadow, missed, scope) };
-    // The module may go from here on.
-    drop(entered);
-}
-
-impl<S> Shadow<S> {
-    fn new(
-        value: S,
-        owner: &'static Owner,
-        catch_up: unsafe fn(*const c_void, Missed, Scope),
-        name: &'static CStr,
-        key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> {
-        pin_init!(Self {
-            mutex <- Mutex::new((), name, key),
-            locked_by: Atomic::new(ptr::null_mut()),
-            missed: UnsafeCell::new(None),
-            catch_up,
-            owner,
-            value: UnsafeCell::new(value),
-        })
-    }
-
-    /// Calls `f` with the shadow locked: recorded pages are not invalidated until `f` returns.
-    ///
-    /// In `f`, page faults are disabled and allocations do not reclaim; see
-    /// [the module](self#what-holds).
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps until the lock is free. Must not be called inside a callback or a
-    /// closure that has the same shadow locked: this is a bug of the driver, which is reported by a
-    /// panic. The lock then stays locked.
-    #[inline]
-    pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        match self.lock() {
-            Some(mut guard) => f(&mut guard),
-            None => self.locked_twice(),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn locked_twice(&self) -> ! {
-        // The lock stays locked, as after every panic in a closure: the value may be in the middle of a
-        // change, and have pages that the closure has invalidated.
-        panic!("the shadow of an interval notifier is locked by this task already");
-    }
-
-    /// The kernel's mutex: locked directly, as the kernel crate's guard calls a function to assert that
-    /// the lock is held each time that it is used.
-    #[inline]
-    fn mutex(&self) -> *mut bindings::mutex {
-        // A `Mutex<()>` is laid out as what it wraps: `Lock::from_raw` is about that.
-        ptr::from_ref(&self.mutex).cast_mut().cast()
-    }
-
-    /// Whether the current task has it locked.
-    #[cfg(CONFIG_HMM_MIRROR)]
-    pub(super) fn is_locked_by_current(&self) -> bool {
-        // Only this task stores itself.
-        read_once(&self.locked_by) == Task::current_raw()
-    }
-
-    /// Locks it, unless the current task has it locked.
-    #[inline]
-    fn lock(&self) -> Option<Guard<'_, S>> {
-        self.lock_by(Task::current_raw())
-    }
-
-    /// As [`Shadow::lock`]; `task` is the current task.
-    #[inline(always)]
-    fn lock_by(&self, task: *mut bindings::task_struct) -> Option<Guard<'_, S>> {
-        // Only this task stores itself.
-        if read_once(&self.locked_by) == task {
-            return None;
-        }
-        // SAFETY: The mutex is initialised.
-        unsafe { bindings::mutex_lock(self.mutex()) };
-        Some(self.locked(task))
-    }
-
-    #[inline]
-    fn try_lock(&self) -> Option<Guard<'_, S>> {
-        // SAFETY: The mutex is initialised.
-        let locked = unsafe { bindings::mutex_trylock(self.mutex()) } != 0;
-        locked.then(|| self.locked(Task::current_raw()))
-    }
-
-    /// The current task, `task`, has just locked the mutex.
-    #[inline(always)]
-    fn locked(&self, task: *mut bindings::task_struct) -> Guard<'_, S> {
-        write_once(&self.locked_by, task);
-        // INVARIANT: It was locked just now, and the task noted.
-        Guard {
-            shadow: self,
-            scope: Scope::enter(task),
-        }
-    }
-
-    /// Undoes [`Shadow::locked`], and unlocks.
-    ///
-    /// # Safety
-    ///
-    /// The current task must have locked it, with `scope`, and not use the value any more.
-    #[inline(always)]
-    unsafe fn unlock(&self, scope: Scope) {
-        scope.leave();
-        write_once(&self.locked_by, ptr::null_mut());
-        // SAFETY: By the function's contract this task has it locked.
-        unsafe { bindings::mutex_unlock(self.mutex()) };
-    }
-}
-
-/// # Invariants
-///
-/// The mutex of the shadow is locked, by the task that has this.
-pub(super) struct Guard<'a, S> {
-    shadow: &'a Shadow<S>,
-    scope: Scope,
-}
-
-impl<S> Deref for Guard<'_, S> {
-    type Target = S;
-
-    #[inline]
-    fn deref(&self) -> &S {
-        // SAFETY: By the type's invariants.
-        unsafe { &*self.shadow.value.get() }
-    }
-}
-
-impl<S> DerefMut for Guard<'_, S> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut S {
-        // SAFETY: By the type's invariants.
-        unsafe { &mut *self.shadow.value.get() }
-    }
-}
-
-impl<S> Drop for Guard<'_, S> {
-    #[inline]
-    fn drop(&mut self) {
-        let shadow = self.shadow;
-        // SAFETY: By the type's invariants the mutex is locked by this task.
-        let Some(missed) = (unsafe { (*shadow.missed.get()).take() }) else {
-            // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not
-            // used any more.
-            return unsafe { shadow.unlock(self.scope) };
-        };
-        // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not used
-        // any more. Only the shadow of an `Inner` misses a range. The end of its owner waits for the lock, as
-        // the notifier was called since it was taken.
-        unsafe {
-            catch_up(
-                shadow.owner,
-                shadow.catch_up,
-                ptr::from_ref(shadow).cast(),
-                missed,
-                self.scope,
-            );
-        }
     }
 }
 
@@ -840,7 +564,7 @@ impl<T: IntervalNotifier> Registration<T> {
         // SAFETY: The function has no requirements.
         let task = unsafe { bindings::tether_current_if_may_sleep() };
         // In a callback that has the shadow locked, the kernel's function below would wait for that callback.
-        if task.is_null() || read_once(&self.inner().shadow.locked_by) == task {
+        if task.is_null() || self.inner().shadow.is_locked_by(task) {
             return Err(EDEADLK);
         }
         loop {
@@ -878,11 +602,7 @@ impl<T: IntervalNotifier> Registration<T> {
         if inner.head.is_ended() {
             return Err(ENODEV);
         }
-        // What `mmu_interval_read_retry()` does, which is inline.
-        //
-        // SAFETY: The subscription is inserted, as it was not removed; the lock is held under which
-        // this is written.
-        let quiet = unsafe { (*inner.subscription.get()).invalidate_seq } == sequence;
+        let quiet = shadow.is_quiet(inner.sequence(), sequence);
         Ok(quiet.then_some(shadow))
     }
 
@@ -1020,11 +740,8 @@ impl<T: IntervalNotifier> Inner<T> {
         let shadow = shadow.cast_mut().cast::<Shadow<T::Shadow>>();
         // SAFETY: By the function's contract `shadow` is a field of an `Inner<T>`, which is valid.
         let this = unsafe { &*container_of!(shadow, Self, shadow) };
-        // INVARIANT: By the function's contract this task has it locked.
-        let guard = Guard {
-            shadow: &this.shadow,
-            scope,
-        };
+        // SAFETY: By the function's contract this task has it locked with this scope.
+        let guard = unsafe { Guard::of(&this.shadow, scope) };
         this.invalidate_now(
             guard,
             bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR,
@@ -1038,19 +755,11 @@ impl<T: IntervalNotifier> Inner<T> {
     #[cold]
     #[inline(never)]
     fn invalidate_while_locked(&self, range: &Range<'_>, sequence: usize) -> bool {
-        // SAFETY: The subscription is inserted, as this is called in its callback. The lock is held,
-        // by this task.
-        unsafe {
-            ptr::write_volatile(&raw mut (*self.subscription.get()).invalidate_seq, sequence)
-        };
+        // The lock is held, by this task.
+        write_once(self.sequence(), sequence);
         self.notifier.invalidate_while_locked(range);
-        // SAFETY: By the invariants of the shadow, as this task has it locked.
-        let missed = unsafe { &mut *self.shadow.missed.get() };
-        let (start, end) = (range.start(), range.end());
-        *missed = Some(missed.map_or(Missed { start, end }, |it| Missed {
-            start: it.start.min(start),
-            end: it.end.max(end),
-        }));
+        // SAFETY: This task has it locked.
+        unsafe { self.shadow.miss(range.start(), range.end()) };
         true
     }
 
@@ -1083,13 +792,12 @@ impl<T: IntervalNotifier> Inner<T> {
         Ok((this, range))
     }
 
-    /// What `mmu_interval_set_seq()` does, which is inline. Others look at it without the lock.
+    /// The sequence of the subscription. It is written under the lock of the shadow.
     #[inline(always)]
-    fn set_sequence(&self, _locked: &Guard<'_, T::Shadow>, sequence: usize) {
-        // SAFETY: The subscription is inserted, as this is called in its callback. The lock is held.
-        unsafe {
-            ptr::write_volatile(&raw mut (*self.subscription.get()).invalidate_seq, sequence)
-        };
+    fn sequence(&self) -> &Atomic<usize> {
+        // SAFETY: The subscription is valid for as long as `self`. The kernel accesses this word by `READ_ONCE()`
+        // and `WRITE_ONCE()` from when the subscription is inserted.
+        unsafe { Atomic::from_ptr(&raw mut (*self.subscription.get()).invalidate_seq) }
     }
 
     /// Invalidates where the caller must not wait. Returns whether it could.
@@ -1100,7 +808,7 @@ impl<T: IntervalNotifier> Inner<T> {
             return false;
         };
         // Also if it is refused: who reads reads once more, and that is all.
-        self.set_sequence(&shadow, sequence);
+        shadow.set_sequence(self.sequence(), sequence);
         // The core checks this for notifiers of a whole address space only.
         without_blocking(|| self.notifier.try_invalidate(&range, &mut shadow)).is_ok()
     }
@@ -1123,7 +831,7 @@ impl<T: Invalidate> Inner<T> {
         let Some(mut shadow) = this.shadow.lock() else {
             return this.invalidate_while_locked(&range, sequence);
         };
-        this.set_sequence(&shadow, sequence);
+        shadow.set_sequence(this.sequence(), sequence);
         this.notifier.invalidate(&range, &mut shadow);
         true
     }
@@ -1149,22 +857,18 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
             let Some(mut shadow) = this.shadow.lock() else {
                 return this.invalidate_while_locked(&range, sequence);
             };
-            this.set_sequence(&shadow, sequence);
+            shadow.set_sequence(this.sequence(), sequence);
             this.notifier.begin(&range, &mut shadow)
         };
         let Some(begun) = begun else {
             return true;
         };
-        let slot = &this.slot;
-        if slot.taken.cmpxchg(false, true, Acquire).is_err() {
-            this.notifier.finish(begun, &this.shadow);
-            return true;
+        match this.slot.put(begun) {
+            // SAFETY: By the function's contract. The kernel calls the other pass before this invalidation
+            // ends, and the removal of the registration waits for that.
+            Ok(linked) => unsafe { *finish = linked },
+            Err(begun) => this.notifier.finish(begun, &this.shadow),
         }
-        // SAFETY: We have just taken it.
-        unsafe { (*slot.begun.get()).write(begun) };
-        // SAFETY: By the function's contract. The kernel calls the other pass before this invalidation
-        // ends, which who removes the registration waits for.
-        unsafe { *finish = slot.finish.get() };
         true
     }
 
@@ -1180,10 +884,8 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
             let field = Opaque::cast_from((*finish).notifier).cast_mut();
             &*container_of!(field, Self, subscription)
         };
-        // SAFETY: The slot is taken, and this is its second pass: the value moves out.
-        let begun = unsafe { (*this.slot.begun.get()).assume_init_read() };
-        // The next one may begin already.
-        this.slot.taken.store(false, Release);
+        // SAFETY: This is the second pass of the invalidation that has put a value.
+        let begun = unsafe { this.slot.take() };
         this.notifier.finish(begun, &this.shadow);
     }
 }

@@ -34,6 +34,48 @@ pub unsafe fn tether_wait_word(
     wait::wait_word(unsafe { &*word.cast::<Atomic<usize>>() }, busy, flags)
 }
 
+#[allow(non_camel_case_types)]
+pub type task_struct = TaskStruct;
+
+/// `PF_MEMALLOC`.
+pub const PF_MEMALLOC: u32 = 0x800;
+
+/// `struct mmu_interval_notifier_finish`, of which only the address matters.
+#[allow(non_camel_case_types)]
+pub struct mmu_interval_notifier_finish;
+
+/// `struct mutex`.
+#[allow(non_camel_case_types)]
+#[derive(Default)]
+pub struct mutex {
+    locked: loom::sync::Mutex<bool>,
+    unlocked: loom::sync::Condvar,
+}
+
+pub unsafe fn mutex_lock(mutex: *mut mutex) {
+    // SAFETY: The caller passes a mutex of the model.
+    let mutex = unsafe { &*mutex };
+    let mut locked = mutex.locked.lock().unwrap();
+    while *locked {
+        locked = mutex.unlocked.wait(locked).unwrap();
+    }
+    *locked = true;
+}
+
+pub unsafe fn mutex_trylock(mutex: *mut mutex) -> i32 {
+    // SAFETY: The caller passes a mutex of the model.
+    let mutex = unsafe { &*mutex };
+    let mut locked = mutex.locked.lock().unwrap();
+    (!core::mem::replace(&mut *locked, true)).into()
+}
+
+pub unsafe fn mutex_unlock(mutex: *mut mutex) {
+    // SAFETY: The caller passes a mutex of the model.
+    let mutex = unsafe { &*mutex };
+    assert!(core::mem::take(&mut *mutex.locked.lock().unwrap()));
+    mutex.unlocked.notify_one();
+}
+
 /// `TASK_IDLE`.
 pub const TASK_IDLE: u32 = task::IDLE;
 /// `TASK_RUNNING`.

@@ -32,6 +32,8 @@ pub mod sync {
 
     pub use lock::{
         CondVar,
+        LockClassKey,
+        Mutex,
         SetOnce,
         SpinLock, //
     };
@@ -44,6 +46,7 @@ pub mod time {
 }
 
 pub mod kthread;
+pub mod mm;
 pub mod task_work;
 pub mod tether;
 pub mod types;

@@ -25,6 +25,11 @@ errors! { EBUSY EDEADLK EINTR ENODEV ERESTARTSYS ESRCH ETIMEDOUT }
 #[allow(non_camel_case_types)]
 pub type c_long = isize;
 
+pub use core::ffi::{
+    c_void,
+    CStr, //
+};
+
 /// As in the kernel crate, on 64 bits.
 #[allow(non_camel_case_types)]
 pub type c_int = i32;

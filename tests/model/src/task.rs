@@ -35,6 +35,9 @@ struct Inner {
 #[derive(Default)]
 #[repr(align(64))]
 pub struct TaskStruct {
+    /// Only the task itself touches these.
+    pub pagefault_disabled: i32,
+    pub flags: u32,
     inner: Mutex<Inner>,
     changed: Condvar,
 }

@@ -158,6 +158,17 @@ impl Owner {
         Ok(unsafe { Entered::new(self) })
     }
 
+    /// As in `rust/kernel/tether.rs`.
+    ///
+    /// # Safety
+    ///
+    /// The end of the module must wait for the caller.
+    pub unsafe fn enter_again(&'static self) -> impl Sized {
+        self.attached.enter_again();
+        // SAFETY: It was just entered.
+        unsafe { Entered::new(self) }
+    }
+
     /// `Pins::unpin_disarmed()`. The caller must have a pin, and they be closed.
     pub fn unpin_disarmed(&self) {
         // SAFETY: The caller has a pin, and the pins are closed.

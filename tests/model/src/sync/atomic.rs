@@ -53,6 +53,15 @@ impl Value for isize {
     }
 }
 
+impl<T> Value for *mut T {
+    fn to_word(self) -> usize {
+        self as usize
+    }
+    fn from_word(word: usize) -> Self {
+        word as *mut T
+    }
+}
+
 impl<T> Value for *const T {
     fn to_word(self) -> usize {
         self as usize

@@ -2,10 +2,13 @@
 
 //! Stand-ins for the locks and the condition variable of `kernel::sync`, on those of `loom`.
 
-use crate::prelude::*;
+use crate::{
+    bindings,
+    prelude::*, //
+};
 use loom::sync::{
     Condvar,
-    Mutex,
+    Mutex as LoomMutex,
     MutexGuard, //
 };
 use std::{
@@ -19,7 +22,7 @@ use std::{
 };
 
 /// As in the kernel crate.
-pub struct SpinLock<T>(Mutex<T>);
+pub struct SpinLock<T>(LoomMutex<T>);
 
 /// Holds a [`SpinLock`].
 pub struct Guard<'a, T>(Option<MutexGuard<'a, T>>);
@@ -29,7 +32,7 @@ impl<T> SpinLock<T> {
     pub fn new(value: T) -> impl PinInit<Self> {
         Init(move |slot: *mut Self| {
             // SAFETY: The slot is valid for writes.
-            unsafe { slot.write(Self(Mutex::new(value))) };
+            unsafe { slot.write(Self(LoomMutex::new(value))) };
         })
     }
 
@@ -59,6 +62,34 @@ macro_rules! new_spinlock {
     ($value:expr, $name:literal) => {
         $crate::sync::SpinLock::new($value)
     };
+}
+
+/// As in the kernel crate: laid out as what it wraps, which the library locks itself.
+#[repr(transparent)]
+pub struct Mutex<T>(bindings::mutex, PhantomData<T>);
+
+/// As in the kernel crate; there is no lockdep here.
+pub struct LockClassKey;
+
+impl LockClassKey {
+    /// A key.
+    pub fn pinned() -> Pin<&'static Self> {
+        Pin::static_ref(&LockClassKey)
+    }
+}
+
+impl Mutex<()> {
+    /// As in the kernel crate.
+    pub fn new(
+        _value: (),
+        _name: &'static core::ffi::CStr,
+        _key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        Init(|slot: *mut Self| {
+            // SAFETY: The slot is valid for writes.
+            unsafe { slot.write(Self(bindings::mutex::default(), PhantomData)) };
+        })
+    }
 }
 
 /// As in the kernel crate.
