@@ -1104,11 +1104,28 @@ unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
     // again.
     match unsafe { link_node(task, node, mode.as_raw(), this.pins) } {
         0 => Ok(()),
-        error => Err(Error::from_errno(error)),
+        // SAFETY: The node was not queued.
+        error => Err(unsafe { add_failed(node, error) }),
     }
 }
 
-/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an errno.
+/// Why a node was not queued.
+///
+/// # Safety
+///
+/// The node must be the caller's, and `error` come from [`link_node`] for it.
+#[cold]
+#[inline(never)]
+unsafe fn add_failed(node: NonNull<Node>, error: c_int) -> Error {
+    if error == ESRCH.to_errno() {
+        // SAFETY: The node is valid. It was pinned before this error, and that is left to us.
+        unsafe { node.as_ref().owner.unpin() };
+    }
+    Error::from_errno(error)
+}
+
+/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an errno. With
+/// `ESRCH`, which is the only one of `task_work_add()`, the pin is left to the caller.
 ///
 /// # Safety
 ///
@@ -1129,13 +1146,7 @@ unsafe fn link_node(
     }
     // SAFETY: The task is valid, and so is the node, which is in no list, until it is run; by the function's
     // contract.
-    let ret = unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode) };
-    if ret != 0 {
-        // SAFETY: The pin is ours, as nothing was queued. The caller's text is not that which is pinned, or is
-        // kept by its caller.
-        unsafe { pins.unpin() };
-    }
-    ret
+    unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode) }
 }
 
 // What the kernel calls is in text that never goes away, and must never be copied into a consumer's,

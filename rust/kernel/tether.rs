@@ -96,7 +96,10 @@ pub(crate) use attached::{
     Entered,
     What, //
 };
-use ordering::smp_rmb;
+use ordering::{
+    inc_unless_negative,
+    smp_rmb, //
+};
 pub(crate) use ordering::{
     load_acquire,
     read_once,

@@ -8,8 +8,8 @@
 //! The models of this file are in `tests/model/tests/pins.rs`.
 
 use super::{
-    raw_lock::RawLock,
-    read_once, //
+    inc_unless_negative,
+    raw_lock::RawLock, //
 };
 use crate::{
     bindings,
@@ -89,12 +89,8 @@ impl Pins {
     /// Any context but NMI.
     #[inline]
     pub(crate) fn pin(&self) -> bool {
-        let count = read_once(&self.count);
         // If there is a pin already, its reference to the module is enough.
-        if count >= 0 && self.count.cmpxchg(count, count + 1, Full).is_ok() {
-            return true;
-        }
-        self.pin_first()
+        inc_unless_negative(&self.count) || self.pin_first()
     }
 
     #[cold]

@@ -8,6 +8,7 @@ use crate::{
     sync::atomic::{
         Acquire,
         Atomic,
+        Full,
         Relaxed,
         Release,
         Value, //
@@ -67,6 +68,19 @@ pub fn load_acquire<T: Value>(atomic: &Atomic<T>) -> T {
 /// `WRITE_ONCE()`.
 pub fn write_once<T: Value>(atomic: &Atomic<T>, value: T) {
     atomic.store(value, Relaxed);
+}
+
+/// `atomic_long_inc_unless_negative()`.
+fn inc_unless_negative(atomic: &Atomic<isize>) -> bool {
+    loop {
+        let value = atomic.load(Relaxed);
+        if value < 0 {
+            return false;
+        }
+        if atomic.cmpxchg(value, value + 1, Full).is_ok() {
+            return true;
+        }
+    }
 }
 
 /// `smp_store_release()`.
