@@ -87,6 +87,7 @@ mod layout {
         offset task_struct mm;
         offset task_struct pagefault_disabled;
         offset task_struct pid;
+        offset task_struct start_boottime;
         offset task_struct tgid;
         offset task_struct group_leader;
         offset task_struct task_works;

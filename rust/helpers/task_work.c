@@ -46,14 +46,18 @@ __rust_helper void rust_helper_tether_for_each_task_work(
 		rust_helper_tether_for_each_work_of(task, func, seen, data);
 }
 
-/* The pid of the task at this address, which is only compared; 0 if there is none. */
-__rust_helper pid_t rust_helper_tether_pid_of(unsigned long address)
+/*
+ * The pid of the task at this address, which is only compared; 0 if there is none. @started is its start_boottime, as
+ * the memory of a task may be that of another task by now; or 0, for any task.
+ */
+__rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started)
 {
 	struct task_struct *process, *task;
 
 	guard(rcu)();
 	for_each_process_thread(process, task)
-		if ((unsigned long)task == address)
+		if ((unsigned long)task == address &&
+		    (!started || task->start_boottime == started))
 			return task_pid_nr(task);
 	return 0;
 }

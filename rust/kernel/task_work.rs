@@ -1705,7 +1705,7 @@ pub(crate) fn show_outstanding(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for_each_pending(&mut |task, node| lines.add_pending(task, node));
     for line in &lines.lines {
         // SAFETY: The function has no requirements: the address is compared.
-        let pid = unsafe { bindings::tether_pid_of(line.task) };
+        let pid = unsafe { bindings::tether_pid_of(line.task, 0) };
         f.write_fmt(fmt!("{} task_work {} ", line.owner.name(), pid))?;
         if line.running {
             f.write_fmt(fmt!("- {} running", (line.name)()))?;

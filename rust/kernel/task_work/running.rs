@@ -63,6 +63,9 @@ struct Slot {
     vtable: Atomic<*const Vtable>,
     /// Marks the nodes that were initialised by this callback; 0 before there is one.
     serial: Atomic<usize>,
+    /// When the task was started (`start_boottime`). The record of a callback that has panicked stays, and the
+    /// memory of its task may be that of another task later.
+    started: Atomic<u64>,
 }
 
 const COUNT: usize = 128;
@@ -74,6 +77,7 @@ static SLOTS: [Slot; COUNT] = [const {
         next: Atomic::new(ptr::null_mut()),
         vtable: Atomic::new(ptr::null()),
         serial: Atomic::new(0),
+        started: Atomic::new(0),
     }
 }; COUNT];
 
@@ -88,6 +92,13 @@ fn home(task: usize) -> usize {
 
 fn current() -> usize {
     Task::current_raw() as usize
+}
+
+/// When the current task was started.
+#[inline(always)]
+fn current_started() -> u64 {
+    // SAFETY: The current task is valid, and this does not change after its creation.
+    unsafe { (*Task::current_raw()).start_boottime }
 }
 
 /// A callback that was recorded, by [`begin`].
@@ -125,6 +136,7 @@ pub(super) fn begin(
         write_once(&slot.next, next);
         write_once(&slot.vtable, vtable);
         write_once(&slot.serial, 0);
+        write_once(&slot.started, current_started());
         store_release(&slot.node, node.as_ptr());
     }
     record
@@ -209,9 +221,11 @@ fn may_have_record() -> bool {
 
 /// The records of the current task, which do not go away while this runs.
 fn own_records() -> impl Iterator<Item = &'static Slot> {
-    let task = current();
+    let (task, started) = (current(), current_started());
     SLOTS.iter().filter(move |slot| {
-        slot.word.load(Relaxed) & TASK == task && !slot.node.load(Relaxed).is_null()
+        slot.word.load(Relaxed) & TASK == task
+            && !slot.node.load(Relaxed).is_null()
+            && slot.started.load(Relaxed) == started
     })
 }
 
@@ -302,8 +316,9 @@ pub(super) fn for_each(mut f: impl FnMut(Running)) {
                     // while interrupts are disabled, as this waits for RCU.
                     //
                     // SAFETY: The address is only compared.
-                    let lives = unsafe { bindings::tether_pid_of(old & TASK) } != 0;
-                    if lives && !slot.node.load(Acquire).is_null() {
+                    let lives =
+                        |started| unsafe { bindings::tether_pid_of(old & TASK, started) } != 0;
+                    if !slot.node.load(Acquire).is_null() && lives(slot.started.load(Relaxed)) {
                         let vtable = slot.vtable.load(Relaxed).cast_mut();
                         if let Some(vtable) = NonNull::new(vtable) {
                             f(Running {
