@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who owns the code that the kernel calls back into.
+//! Ownership of the code that the kernel calls back into.
 //!
-//! A callback is a function pointer and an object, handed to the kernel now and called at a time
-//! that somebody else chooses. The object is kept alive by the types of [`task_work`], [`kthread`]
-//! and [`mmu_notifier`]; the *code* is kept alive here. In Rust a handle may be leaked in safe
-//! code, so nothing here depends on a destructor having run.
+//! A callback is a function pointer and an object. A driver hands both to the kernel, which calls the
+//! function at a later time. The types of [`task_work`], [`kthread`] and [`mmu_notifier`] keep the
+//! object alive; this file keeps the *code* mapped. Safe code may leak a handle, so nothing here
+//! depends on a destructor having run.
 //!
 //! # Vocabulary
 //!
-//! * The *owner* of a callback is the module whose text holds the function. An [`Owner`] is the
-//!   record of that module. It is found by the function's address, once, where the object is made:
-//!   not by a type or by a constant that the object's author names, which may name another module.
-//! * A callback that nobody can wait for (task work that another task will run, a thread that was
-//!   detached) *pins* its owner ([`Owner::pin`]): the module cannot be removed until it has run.
-//!   What the kernel calls is a trampoline in text that never goes away, which calls the owner and
-//!   drops the pin afterwards.
+//! * The *owner* of a callback is the module that contains the function. An [`Owner`] is the record
+//!   of that module. It is looked up by the address of the function when the object is created. A
+//!   type or a constant that the driver names would not do, as it may name another module.
+//! * A callback that cannot be waited for (a task work in the list of another task, a detached
+//!   thread) *pins* its owner ([`Owner::pin`]): the module cannot be removed until the callback has
+//!   run. The kernel calls a trampoline in permanent text, which calls the owner and drops the pin
+//!   afterwards.
 //! * A callback that can be waited for (a registered notifier, an attached thread) is *attached*
-//!   to its owner ([`Attachment`]). It does not pin: the module ends it in its exit. What is still
-//!   attached after the exit was leaked, and is ended before the module's text goes.
-//! * An owner is *open* until its module goes, and *closed* from then on: nothing more can be made
-//!   that calls into it, and what is there is brought to its end.
+//!   to its owner ([`Attachment`]). It does not pin the owner: the module ends it in its exit. An
+//!   attachment that remains after the exit was leaked, and is ended before the module's text is
+//!   freed.
+//! * An owner is *open* until the removal of its module begins, and *closed* from then on: no further
+//!   callback into the module can be created, and the existing ones are ended.
 //!
 //! # A module's end
 //!
@@ -38,8 +39,8 @@
 //! A thread that ignores the request to stop makes the removal of its module wait, and is named in
 //! the log every ten seconds.
 //!
-//! All of this is for the abstractions; a driver sees [`Refused`] of it, and what it leaves behind in
-//! the log and in `tether/outstanding`.
+//! Drivers use only [`Refused`] of this file. Leaked objects are reported in the log, and outstanding
+//! callbacks are listed in `tether/outstanding` in debugfs.
 //!
 //! C headers: [`include/linux/module.h`](srctree/include/linux/module.h).
 //!
@@ -108,14 +109,13 @@ pub(crate) use ordering::{
 };
 pub(crate) use pins::Pins;
 
-/// What was refused comes back, with the reason.
+/// The error of a call that takes ownership of an item: the item, and the reason of the refusal.
 ///
-/// A call that takes ownership of something and fails returns it in here. `?` turns it into the
-/// [`Error`] alone, and drops the item.
+/// The `?` operator turns it into the [`Error`] alone, and drops the item.
 pub struct Refused<T> {
-    /// What was handed in.
+    /// The item that was passed to the call.
     pub item: T,
-    /// Why it was refused.
+    /// The reason of the refusal.
     pub error: Error,
 }
 
@@ -226,10 +226,10 @@ pub(crate) struct Owner {
     attached: Attached,
 }
 
-// SAFETY: `next` is written before the record is shared and only read after that; everything else
-// is atomic or under a lock.
+// SAFETY: `next` is written before the record is shared and only read after that; all other fields
+// are atomic or protected by a lock.
 unsafe impl Send for Owner {}
-// SAFETY: As above.
+// SAFETY: For the same reason a shared reference may be used by several threads.
 unsafe impl Sync for Owner {}
 
 /// The newest record; the others are behind its `next`.
@@ -238,27 +238,28 @@ static RECORDS: Atomic<*const Owner> = Atomic::new(ptr::null());
 /// The record of text that never goes away: this module's own, or in tree the kernel's.
 static PERMANENT: SetOnce<&'static Owner> = SetOnce::new();
 
-/// The record of text of which it is not known how long it stays. It is closed for ever.
+/// The record for text of unknown lifetime. It is always closed.
 static UNKNOWN: SetOnce<&'static Owner> = SetOnce::new();
 
-/// Serialises those who take a free record or make one.
+/// Serialises the search for a free record and the creation of one.
 static COMING: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
 
 /// What shows `tether/outstanding`, for as long as the machine runs.
 static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::new();
 
-/// A function that [`Owner::of`] has found the owner of.
+/// A slot of the cache of [`Owner::of`]: a function and its owner.
 ///
 /// # Invariants
 ///
-/// If `function` is not zero then its text is that of `owner`. It is zero before `owner` is set, and
-/// again before that is taken away, which is done when nobody of the function's module runs any more.
+/// If `function` is not zero, it is in the text of `owner`. `function` is zero before `owner` is set,
+/// and before `owner` is cleared. A slot is cleared after the end of its module, when no code of the
+/// module runs any more.
 struct Found {
     function: Atomic<usize>,
     owner: Atomic<*const Owner>,
 }
 
-/// They are kept by their address, the first one that comes.
+/// Direct-mapped cache: the first function that hashes to a slot keeps the slot.
 static FOUND: [Found; 128] = [const {
     Found {
         function: Atomic::new(0),
@@ -267,7 +268,7 @@ static FOUND: [Found; 128] = [const {
 }; 128];
 
 impl Owner {
-    /// Makes a record, for good.
+    /// Creates a record, which is never freed.
     fn new() -> Result<&'static Self> {
         let owner = KBox::pin_init(
             pin_init!(Self {
@@ -325,14 +326,16 @@ impl Owner {
         address.wrapping_sub(read_once(&self.start)) < read_once(&self.size)
     }
 
-    /// Finds the module whose text holds `function`.
+    /// Returns the owner of `function`: the module that contains it.
     ///
-    /// May be called in any context.
+    /// # Context
+    ///
+    /// Any context.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the function is in no module that came after Tether: it is not known then how
-    /// long its text stays.
+    /// [`EINVAL`] if no module that was loaded after Tether contains the function: the lifetime of its
+    /// text is not known.
     #[inline]
     pub(crate) fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
@@ -343,20 +346,19 @@ impl Owner {
         Self::find_and_keep(address, found).ok_or(EINVAL)
     }
 
-    /// Finds the module whose text holds `function`, if it was found before. The caller calls
-    /// [`Owner::of`] otherwise.
+    /// Returns the owner of `function` if the cache has it. Otherwise the caller calls [`Owner::of`].
     #[inline(always)]
     pub(crate) fn of_cached(function: *const ()) -> Option<&'static Owner> {
         let address = function as usize;
         // Functions begin at multiples of 16.
         let found = &FOUND[address / 16 % FOUND.len()];
-        // Anything else each time that something is made would show.
+        // Fast path: walking the records on each creation is measurably slower.
         if read_once(&found.function) != address {
             return None;
         }
         smp_rmb();
-        // SAFETY: By the type's invariants: the caller, of whose text it is, runs. Records are
-        // never freed.
+        // SAFETY: The invariants of the slot: `function` was read first, and the slot is not cleared as long
+        // as the caller, which is in the module of the function, runs. Records are never freed.
         Some(unsafe { &*read_once(&found.owner) })
     }
 
@@ -365,18 +367,19 @@ impl Owner {
     fn find_and_keep(address: usize, found: &Found) -> Option<&'static Owner> {
         let owner = Self::find(address)?;
         if found.owner.cmpxchg(ptr::null(), owner, Relaxed).is_ok() {
-            // INVARIANT: The owner is set. Nobody else sets this, nor takes it away while the caller
-            // runs.
+            // INVARIANT: The owner is set before the function. The slot is not cleared while the caller, which
+            // is in the module of the function, runs.
             found.function.store(address, Release);
         }
         Some(owner)
     }
 
-    /// Forgets whose text functions are that it was found for.
+    /// Removes all cache entries that refer to this owner.
     fn forget(&self) {
         for found in &FOUND {
             if ptr::eq(found.owner.load(Relaxed), self) {
-                // INVARIANT: In this order.
+                // INVARIANT: `function` is cleared before `owner`, so that no reader pairs the address of a
+                // function with a null owner.
                 found.function.store(0, Relaxed);
                 found.owner.store(ptr::null(), Release);
             }
@@ -411,7 +414,8 @@ impl Owner {
         }
     }
 
-    /// The record of a module. Who names another one than its own gets that one's end.
+    /// Returns the record of a module. If a driver passes another module than its own, the object is torn
+    /// down when that module is unloaded.
     ///
     /// # Errors
     ///
@@ -426,19 +430,20 @@ impl Owner {
             .ok_or(EINVAL)
     }
 
-    /// In place of what [`Owner::of`] has not found: nothing can be made on behalf of it.
+    /// Returns the record for functions that [`Owner::of`] does not find. It is closed, so that no callback
+    /// can be created for it.
     pub(crate) fn unknown() -> &'static Owner {
         match UNKNOWN.as_ref() {
             Some(owner) => owner,
-            // It is there before anybody can call into this crate.
+            // `tether_init()` sets it before any module can call into this crate.
             None => unreachable!(),
         }
     }
 
     /// The module's name, for messages.
     ///
-    /// Only called while the module cannot go: from its own end, or by who has an [`Entered`] or
-    /// knows of a pin.
+    /// The caller must keep the module from being removed: by an [`Entered`], by a pin, or because it is
+    /// the task that removes the module.
     pub(crate) fn name(&self) -> &CStr {
         let module = self.module.load(Relaxed);
         if module.is_null() {
@@ -451,7 +456,7 @@ impl Owner {
 
     /// Whether the init of the module has succeeded, and its removal has not begun.
     ///
-    /// Only called while the module cannot go: with an [`Entered`], or with a pin.
+    /// The caller must keep the module from being removed, by an [`Entered`] or by a pin.
     pub(crate) fn is_live(&self) -> bool {
         let module = self.module.load(Relaxed);
         // SAFETY: The caller guarantees that the module is still there.
@@ -475,7 +480,7 @@ impl Owner {
         Ok(unsafe { Entered::new(self) })
     }
 
-    /// What is attached to it.
+    /// Returns the attachments of the module.
     #[inline]
     fn attached(&self) -> &Attached {
         &self.attached
@@ -514,7 +519,7 @@ impl Owner {
         }
     }
 
-    /// What pins it.
+    /// Returns the pins of the module.
     #[inline]
     pub(crate) fn pins(&'static self) -> &'static Pins {
         &self.pins
@@ -532,7 +537,7 @@ impl Owner {
         unsafe { self.pins.unpin() };
     }
 
-    /// Gives back a pin whose callback was disarmed, at the end of a module whose init has failed.
+    /// Drops the pin of a callback that was disarmed after a failed init.
     ///
     /// # Safety
     ///
@@ -548,7 +553,7 @@ impl Owner {
         &'static self,
         mut f: impl FnMut(&What) -> Option<R>,
     ) -> Option<R> {
-        // SAFETY: What is attached is in the list, so that its module is there.
+        // SAFETY: The attachment is in the list, so that its module is still loaded.
         self.attached
             .find(|attachment| f(unsafe { attachment.what() }))
     }
@@ -607,7 +612,7 @@ impl Owner {
     }
 }
 
-/// What `tether/outstanding` in debugfs shows: what is attached, and what pins a module.
+/// The file `tether/outstanding` in debugfs, which lists attachments and pins.
 struct Outstanding;
 
 impl Outstanding {
