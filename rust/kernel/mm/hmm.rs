@@ -297,11 +297,22 @@ impl<'a> HmmRange<'a> {
         self.start + index * PAGE_SIZE
     }
 
-    /// The indices of pages that are in a VMA.
-    fn indices(&self, vma: &VmaRef) -> Indices<usize> {
+    /// Returns the indices of the pages from `start` to `end`.
+    fn indices(&self, start: usize, end: usize) -> Indices<usize> {
         let index =
             |address: usize| (address.saturating_sub(self.start) / PAGE_SIZE).min(self.pfns.len());
-        index(vma.start())..index(vma.end())
+        index(start)..index(end)
+    }
+
+    /// Refuses the pages from `start` to `end`; see [`refuse`].
+    fn refuse(&mut self, start: usize, end: usize) -> Result {
+        for index in self.indices(start, end) {
+            if self.wanted(index) != Request::Snapshot {
+                return Err(EFAULT);
+            }
+            self.pfns[index] = Pfn(ERROR);
+        }
+        Ok(())
     }
 
     /// The pages from `index` on that are wanted for the same thing: how many, and for what.
@@ -749,31 +760,30 @@ impl PinnedDrop for Waker {
 }
 
 /// Refuses pages that a device must not use, as `check_vma_flags()` in `mm/gup.c` does, and
-/// `hmm_range_fault()` does not. A VMA that is replaced is invalidated, so that the VMAs found here are
-/// those of the pages if the sequence has not changed when the pages are noted.
+/// `hmm_range_fault()` does not.
+///
+/// A VMA that is replaced is invalidated before the new one is inserted. Therefore the VMAs found here are those
+/// of the pages if the sequence has not changed when the pages are recorded. `munmap()` removes a VMA before it
+/// invalidates the range: pages without a VMA are refused as well.
 ///
 /// # Errors
 ///
-/// [`EFAULT`] if such a page is wanted; else it is marked as an error.
+/// [`EFAULT`] if such a page is requested. Otherwise the page is marked as an error.
 fn refuse(mm: &MmWithUser, range: &mut HmmRange<'_>, patience: &Patience) -> Result {
     let locked = ReadLocked::take(mm, patience)?;
     let end = range.address(range.pfns.len());
     let mut address = range.start;
     while let Some(vma) = locked.find(address).filter(|vma| vma.start() < end) {
+        range.refuse(address, vma.start())?;
         if is_refused(vma) {
-            for index in range.indices(vma) {
-                if range.wanted(index) != Request::Snapshot {
-                    return Err(EFAULT);
-                }
-                range.pfns[index] = Pfn(ERROR);
-            }
+            range.refuse(vma.start(), vma.end())?;
         }
         address = vma.end();
         if address >= end {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
+    range.refuse(address, end)
 }
 
 /// Whether a device must not use the pages of a VMA.

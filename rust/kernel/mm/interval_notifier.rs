@@ -663,6 +663,10 @@ impl<T: IntervalNotifier> Registration<T> {
         inner.end();
         // SAFETY: By the function's contract it is inserted, and this is no callback.
         unsafe { bindings::mmu_interval_notifier_remove(inner.subscription.get()) };
+        // Until it was removed, a task of another module may have taken the lock and invalidated the range, and
+        // calls `catch_up()` of this module when it releases the lock. Neither this task nor a work item has
+        // the lock.
+        drop(inner.shadow.lock());
     }
 
     /// # Safety
@@ -709,7 +713,7 @@ impl<T: IntervalNotifier> Inner<T> {
         start: usize,
         end: usize,
     ) {
-        let raw = bindings::mmu_notifier_range {
+        let mut raw = bindings::mmu_notifier_range {
             mm: self.head.space().mm().as_raw(),
             start,
             end,
@@ -717,13 +721,33 @@ impl<T: IntervalNotifier> Inner<T> {
             event,
             owner: ptr::null_mut(),
         };
-        let begun = {
-            // SAFETY: The range is valid, as it is on the stack, and so is its address space.
-            let range = unsafe { Range::from_raw(&raw) };
-            <T::Passes as Sealed<T>>::begin(&self.notifier, &range, &mut shadow)
-        };
+        let mut first_begun = None;
+        let mut more_begun = KVec::new();
+        // A notifier that invalidates a range itself, in its callback, misses that range. A call of this function
+        // for each of them would need a stack without a limit.
+        loop {
+            let begun = {
+                // SAFETY: The range is valid, as it is on the stack, and so is its address space.
+                let range = unsafe { Range::from_raw(&raw) };
+                <T::Passes as Sealed<T>>::begin(&self.notifier, &range, &mut shadow)
+            };
+            if first_begun.is_none() {
+                first_begun = begun;
+            } else if let Some(begun) = begun {
+                if more_begun.push(begun, GFP_NOWAIT).is_err() {
+                    // The lock stays locked, as after a panic in the notifier.
+                    panic!("no memory to invalidate what an interval notifier has unmapped");
+                }
+            }
+            let Some(missed) = shadow.take_missed() else {
+                break;
+            };
+            raw.start = missed.start;
+            raw.end = missed.end;
+            raw.event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
+        }
         drop(shadow);
-        if let Some(begun) = begun {
+        for begun in Iterator::chain(first_begun.into_iter(), more_begun) {
             <T::Passes as Sealed<T>>::finish(&self.notifier, begun, &self.shadow);
         }
     }

@@ -72,6 +72,9 @@ use core::{
     }, //
 };
 
+/// How many registrations on one address space may wait for their removal before a new one has to wait.
+const MAX_BURIED: u32 = 64;
+
 /// The limit of a wait that a signal cannot end, where the caller has given none.
 const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
 
@@ -288,6 +291,8 @@ pub(super) struct Space {
     /// Whether the kernel has an interval tree for this address space, which it keeps.
     has_tree: Atomic<bool>,
     dead: Atomic<*const Head>,
+    /// How many registrations were dropped, and are not being removed yet.
+    buried: Atomic<u32>,
     #[pin]
     links: Opaque<bindings::list_head>,
     #[pin]
@@ -344,6 +349,7 @@ impl SpaceRef {
                 refs: Cell::new(1),
                 has_tree: Atomic::new(false),
                 dead: Atomic::new(ptr::null()),
+                buried: Atomic::new(0),
                 links <- list_head(),
                 work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
                     // SAFETY: `slot` is valid for writes, and pinned.
@@ -400,6 +406,7 @@ impl SpaceRef {
         subscription: *mut bindings::mmu_notifier,
         refusal: Option<Refusal>,
     ) -> Result {
+        self.wait_for_removals()?;
         let locked = AllLocked::take(mm)?;
         if let Some(refusal) = &refusal {
             // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long as the
@@ -427,6 +434,32 @@ impl SpaceRef {
         ret
     }
 
+    /// Waits while many registrations on the address space were dropped and are not removed yet.
+    ///
+    /// A removal may take as long as a grace period of SRCU. Without a limit, a process that registers and drops
+    /// in a loop keeps the module from being removed for a long time afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Patience::check`].
+    #[inline]
+    fn wait_for_removals(&self) -> Result {
+        if read_once(&self.space().buried) < MAX_BURIED {
+            return Ok(());
+        }
+        self.wait_for_many_removals()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for_many_removals(&self) -> Result {
+        let patience = Patience::new(Some(DEFAULT_LIMIT));
+        while read_once(&self.space().buried) >= MAX_BURIED {
+            patience.pause()?;
+        }
+        Ok(())
+    }
+
     /// Inserts `subscription` into the interval tree of the address space, which `mm` is.
     ///
     /// The locks of the address space are only taken for the first one.
@@ -449,6 +482,7 @@ impl SpaceRef {
         length: usize,
         ops: *const bindings::mmu_interval_notifier_ops,
     ) -> Result {
+        self.wait_for_removals()?;
         let ret = if read_once(&self.space().has_tree) {
             // SAFETY: By the function's contract the subscription and its functions are valid. The
             // address space has users for as long as the borrow.
@@ -792,7 +826,8 @@ impl Head {
         let space = self.space().0;
         // SAFETY: The head holds a reference to its space, and is not freed before the work item has
         // run, which is not queued for it before the exchange below.
-        let dead = unsafe { &(*space.as_ptr()).dead };
+        let (dead, buried) = unsafe { (&(*space.as_ptr()).dead, &(*space.as_ptr()).buried) };
+        buried.fetch_add(1u32, Relaxed);
         let mut first = dead.load(Relaxed);
         loop {
             // SAFETY: The head is not on the list yet.
@@ -944,6 +979,9 @@ unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
     while let Some(head) = NonNull::new(first.cast_mut()) {
         // SAFETY: The heads that were on the list are valid, and this task's.
         first = unsafe { *head.as_ref().next.get() };
+        // SAFETY: The head is valid, and holds a reference to its space.
+        let buried = unsafe { &head.as_ref().space().space().buried };
+        buried.fetch_sub(1u32, Relaxed);
         // SAFETY: It was on the list, which was taken by this. With the last one the space may be freed, which
         // is not used any more.
         unsafe { Head::finish_dropped(head) };

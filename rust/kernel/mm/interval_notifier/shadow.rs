@@ -272,6 +272,12 @@ impl<'a, S> Guard<'a, S> {
         Self { shadow, scope }
     }
 
+    /// Takes the range that was invalidated by the task that has the lock, if there is one.
+    pub(super) fn take_missed(&mut self) -> Option<Missed> {
+        // SAFETY: By the type's invariants the mutex is locked by this task.
+        unsafe { (*self.shadow.missed.get()).take() }
+    }
+
     /// Records that an invalidation has begun: `mmu_interval_set_seq()`, which is inline. `subscription` is the
     /// sequence of the subscription that the shadow is of. Others read it without the lock.
     #[inline(always)]
@@ -309,15 +315,14 @@ impl<S> Drop for Guard<'_, S> {
     #[inline]
     fn drop(&mut self) {
         let shadow = self.shadow;
-        // SAFETY: By the type's invariants the mutex is locked by this task.
-        let Some(missed) = (unsafe { (*shadow.missed.get()).take() }) else {
+        let Some(missed) = self.take_missed() else {
             // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not
             // used any more.
             return unsafe { shadow.unlock(self.scope) };
         };
         // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not used
-        // any more. Only the shadow of an `Inner` misses a range. The end of its owner waits for the lock, as
-        // the notifier was called since it was taken.
+        // any more. Only the shadow of an `Inner` misses a range. The notifier was called since the lock was
+        // taken, and its removal waits for the lock afterwards, so that the end of the owner waits for this.
         unsafe {
             catch_up(
                 shadow.owner,

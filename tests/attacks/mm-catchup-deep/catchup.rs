@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! Unmaps a page in each invalidation, a few hundred times. There is no recursion in here: each call of `invalidate()`
+//! returns before the next one.
+// what it attacks: the drop of the shadow's guard calls `catch_up()`, which calls the notifier, and drops a guard.
+use kernel::{fs::File, page::PAGE_SIZE, prelude::*};
+use tether::{
+    misc_device::*,
+    mm::{
+        interval_notifier::{
+            new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+        },
+        mmu_notifier::{Event, Range, WouldSleep},
+    },
+};
+module! { type: M, name: "catchup", authors: ["h"], description: "attack", license: "GPL", }
+const PAGES: usize = 400;
+struct N(usize);
+impl IntervalNotifier for N {
+    type Shadow = usize;
+    type Passes = OnePass;
+    fn try_invalidate(&self, _: &Range<'_>, _: &mut usize) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+impl Invalidate for N {
+    fn invalidate(&self, range: &Range<'_>, next: &mut usize) {
+        if range.event() != Event::Clear || *next >= PAGES {
+            return;
+        }
+        let address = self.0 + *next * PAGE_SIZE;
+        *next += 1;
+        if let Some(mm) = range.mm().mmget_not_zero() {
+            if let Some(vma) = mm.lock_vma_under_rcu(address) {
+                vma.zap_vma_range(address, PAGE_SIZE);
+            }
+        }
+    }
+}
+struct Dev;
+#[vtable]
+impl MiscDevice for Dev {
+    type Ptr = KBox<Self>;
+    fn open(_: &TransientFile, _: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        Ok(KBox::new(Dev, GFP_KERNEL)?)
+    }
+    fn ioctl(_: &Self, _: &File, _: u32, arg: usize) -> Result<isize> {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        let it: Pin<KBox<Interval<N>>> = KBox::pin_init(
+            new_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N(arg), PAGES),
+            GFP_KERNEL,
+        )?;
+        it.shadow().with(|next| {
+            *next = 0;
+            if let Some(vma) = mm.lock_vma_under_rcu(arg) {
+                vma.zap_vma_range(arg, PAGE_SIZE);
+            }
+        });
+        pr_info!("catchup: {} of {} pages\n", it.shadow().with(|next| *next), PAGES);
+        Ok(0)
+    }
+}
+#[pin_data]
+struct M {
+    #[pin]
+    d: MiscDeviceRegistration<Dev>,
+}
+impl kernel::InPlaceModule for M {
+    fn init(_: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self { d <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"catchup" }) })
+    }
+}
