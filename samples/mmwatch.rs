@@ -127,6 +127,8 @@ const MAX_WATCHES: usize = 64;
 const MAX_RANGES: usize = 131072;
 /// For readers.
 const QUEUE_EVENTS: usize = 32768;
+/// As many as one call of read() returns at most.
+const READ_EVENTS: usize = 256;
 /// For the thread, on each CPU.
 const RING_EVENTS: usize = 2048;
 /// How long the thread lets events gather once there are some, if no ring is half full before that.
@@ -289,6 +291,22 @@ impl Events {
         self.dropped += (other.events.len() - count) as u64;
     }
 
+    /// Copies the events to a process, each with its stack if they have one. Returns how many were copied whole.
+    fn copy_to_iter(&self, iov: &mut IovIterDest<'_>) -> usize {
+        if self.stacks.is_empty() {
+            return iov.copy_to_iter(self.events.as_bytes()) / size_of::<Event>();
+        }
+        let mut copied = 0;
+        for (event, stack) in self.events.iter().zip(&self.stacks) {
+            let bytes = iov.copy_to_iter(event.as_bytes()) + iov.copy_to_iter(stack.as_bytes());
+            if bytes < size_of::<Event>() + size_of::<Stack>() {
+                break;
+            }
+            copied += 1;
+        }
+        copied
+    }
+
     fn clear(&mut self) {
         self.events.clear();
         self.stacks.clear();
@@ -312,6 +330,11 @@ struct Queue {
     next: usize,
     /// Nothing comes after what is here.
     ended: bool,
+    /// A reader copies events to its process, without the lock: a page of that may have to be waited for, and
+    /// another process may decide for how long.
+    reading: bool,
+    /// Another reader waits for this.
+    waiting: bool,
 }
 
 impl Queue {
@@ -319,7 +342,7 @@ impl Queue {
         self.next == self.events.events.len() && self.events.dropped == 0
     }
 
-    /// Makes room of what was read.
+    /// Makes room of what was read. Not while a reader copies, which then moves `next`.
     fn compact(&mut self) {
         fn remove<T: Copy>(vec: &mut KVVec<T>, count: usize) {
             let count = count.min(vec.len());
@@ -327,15 +350,15 @@ impl Queue {
             vec.truncate(vec.len() - count);
         }
 
-        if self.next != 0 {
+        if self.next != 0 && !self.reading {
             remove(&mut self.events.events, self.next);
             remove(&mut self.events.stacks, self.next);
             self.next = 0;
         }
     }
 
-    /// The next event for a reader.
-    fn peek(&self) -> Option<(Event, Stack)> {
+    /// Copies the next events, as many as `batch` has place for. How many were dropped comes first.
+    fn copy_to(&self, batch: &mut Events) {
         if self.events.dropped != 0 {
             let event = Event {
                 start: self.events.dropped,
@@ -343,21 +366,28 @@ impl Queue {
                 syscall: -1,
                 ..Event::default()
             };
-            return Some((event, Stack::default()));
+            batch.dropped = self.events.dropped;
+            batch.push(event, self.has_stacks().then_some(&Stack::default()));
         }
-        let stack = self.events.stacks.get(self.next).copied();
-        Some((
-            *self.events.events.get(self.next)?,
-            stack.unwrap_or_default(),
-        ))
+        for index in self.next..self.events.events.len() {
+            if batch.events.len() == batch.events.capacity() {
+                break;
+            }
+            batch.push(self.events.events[index], self.events.stacks.get(index));
+        }
     }
 
-    fn consume(&mut self) {
-        if self.events.dropped != 0 {
-            self.events.dropped = 0;
-        } else {
-            self.next += 1;
+    fn has_stacks(&self) -> bool {
+        self.events.stacks.capacity() != 0
+    }
+
+    /// Removes the first `count` events of a batch, which were read.
+    fn consume(&mut self, batch: &Events, count: usize) {
+        let dropped = usize::from(batch.dropped != 0).min(count);
+        if dropped != 0 {
+            self.events.dropped -= batch.dropped;
         }
+        self.next += count - dropped;
     }
 }
 
@@ -550,6 +580,8 @@ impl Watch {
             events: Events::new(QUEUE_EVENTS, stacks)?,
             next: 0,
             ended: false,
+            reading: false,
+            waiting: false,
         };
         let mut rings = KVec::new();
         for _ in 0..nr_cpu_ids() {
@@ -1325,11 +1357,13 @@ impl MiscDevice for Device {
         if iov.len() < size {
             return Err(EINVAL);
         }
+        let mut batch = Events::new((iov.len() / size).min(READ_EVENTS), watch.stacks)?;
         let mut queue = watch.queue.lock();
-        while queue.is_empty() {
-            if queue.ended {
+        while queue.reading || queue.is_empty() {
+            if !queue.reading && queue.ended {
                 return Ok(0);
             }
+            queue.waiting = queue.reading;
             if kiocb.is_nonblocking() {
                 return Err(EAGAIN);
             }
@@ -1337,31 +1371,22 @@ impl MiscDevice for Device {
                 return Err(ERESTARTSYS);
             }
         }
-        let mut read = 0;
-        if !watch.stacks && queue.events.dropped == 0 {
-            // All that there is place for at once.
-            let events = &queue.events.events[queue.next..];
-            let events = &events[..events.len().min(iov.len() / size)];
-            read = iov.copy_to_iter(events.as_bytes()) / size * size;
-            queue.next += read / size;
-            return if read == 0 { Err(EFAULT) } else { Ok(read) };
+        queue.copy_to(&mut batch);
+        queue.reading = true;
+        drop(queue);
+        let count = batch.copy_to_iter(iov);
+        let mut queue = watch.queue.lock();
+        // Events that were not copied stay for the next read.
+        queue.consume(&batch, count);
+        queue.reading = false;
+        if core::mem::take(&mut queue.waiting) {
+            watch.readable.notify_all();
         }
-        while iov.len() >= size {
-            let Some((event, stack)) = queue.peek() else {
-                break;
-            };
-            let mut copied = iov.copy_to_iter(event.as_bytes());
-            if watch.stacks {
-                copied += iov.copy_to_iter(stack.as_bytes());
-            }
-            if copied < size {
-                // What was not copied whole stays for the next read.
-                return if read == 0 { Err(EFAULT) } else { Ok(read) };
-            }
-            queue.consume();
-            read += copied;
+        if count == 0 {
+            Err(EFAULT)
+        } else {
+            Ok(count * size)
         }
-        Ok(read)
     }
 
     fn poll<'a>(me: Pin<&'a Self>, _file: &File, table: &PollTable<'a>) -> Ready {

@@ -356,6 +356,61 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_a_work_with_a_limit_leaves_it_alone() {
+        let worker = worker();
+        let (go, begun) = (gate(), gate());
+        let (go_item, go_first, begun_first) = (go.clone(), go.clone(), begun.clone());
+        let item = Arc::pin_init(
+            pin_init!(Item { go: go_item, work <- KthreadWork::new() }),
+            GFP_KERNEL,
+        )
+        .unwrap();
+        let spawned = worker.try_spawn(GFP_KERNEL, move |_| {
+            begun_first.complete_all();
+            go_first.wait_for_completion();
+        });
+        assert!(spawned.is_ok());
+        begun.wait_for_completion();
+        assert!(worker.enqueue(item.clone()).is_ok());
+        assert_eq!(worker.flush_work_timeout(&item, short()), Err(ETIMEDOUT));
+        // It is pending, and comes back.
+        assert!(worker
+            .cancel_timeout(&item, short())
+            .is_ok_and(|it| it.is_some()));
+        assert!(worker.enqueue(item.clone()).is_ok());
+        go.complete_all();
+        assert_eq!(worker.flush_work_killable(&item), Ok(()));
+        assert!(worker.cancel_killable(&item).is_ok_and(|it| it.is_none()));
+
+        // It is running.
+        let gate = gate();
+        let go_item = gate.clone();
+        let item = Arc::pin_init(
+            pin_init!(Item { go: go_item, work <- KthreadWork::new() }),
+            GFP_KERNEL,
+        )
+        .unwrap();
+        assert!(worker.enqueue(item.clone()).is_ok());
+        // It is taken back while it is pending, until the thread is quicker.
+        loop {
+            match worker.cancel_timeout(&item, short()) {
+                Ok(Some(item)) => assert!(worker.enqueue(item).is_ok()),
+                result => {
+                    assert_eq!(result.err(), Some(ETIMEDOUT));
+                    break;
+                }
+            }
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(worker.flush_work_timeout(&item, short()), Err(ETIMEDOUT));
+        gate.complete_all();
+        assert_eq!(
+            worker.flush_work_timeout(&item, Delta::from_secs(20)),
+            Ok(())
+        );
+    }
+
+    #[test]
     fn a_work_and_a_thread_that_wait_for_each_other_are_told() {
         let (own, go, told) = (slot::<Thread<()>>(), gate(), counter());
         let (captured, go_, told_) = (own.clone(), go.clone(), told.clone());

@@ -19,6 +19,7 @@
 #include "preempt.c"
 #include "ptrace.c"
 #include "syscall.c"
+#include "signal.c"
 #include "spinlock.c"
 #include "task_work.c"
 #include "user_stack.c"

@@ -22,7 +22,16 @@ __rust_helper void rust_helper_set_current_state(unsigned int state)
 __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task)
 {
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
+	/* It uses the memory of a process (with_mm()): only a fatal signal ends the wait for a page. */
+	if (READ_ONCE(task->mm))
+		send_sig(SIGKILL, task, 1);
 	wake_up_process(task);
+}
+
+/* Undoes the above for the current thread, which is a worker between two works. */
+__rust_helper void rust_helper_tether_kthread_clear_interrupt(void)
+{
+	clear_notify_signal();
 }
 
 /* Takes a signal off the current thread, if one is pending: being asked to stop is none. */

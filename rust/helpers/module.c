@@ -18,6 +18,15 @@ __rust_helper bool rust_helper_tether_module_is_live(const struct module *module
 #endif
 }
 
+__rust_helper bool rust_helper_tether_module_is_going(const struct module *module)
+{
+#ifdef CONFIG_MODULES
+	return module && READ_ONCE(module->state) == MODULE_STATE_GOING;
+#else
+	return false;
+#endif
+}
+
 /* Whether @address is in text that is there for as long as the machine runs. */
 __rust_helper bool rust_helper_tether_permanent_text(unsigned long address)
 {

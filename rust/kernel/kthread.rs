@@ -130,6 +130,7 @@ use crate::{
             Full,
             Release, //
         },
+        barrier::smp_mb,
         Refcount, //
     },
     task::Task,
@@ -442,8 +443,8 @@ impl<M: Mode> Context<'_, M> {
     #[doc(alias = "kthread_use_mm")]
     pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
         // SAFETY: We are in a kernel thread, and in no other scope of this: the context has not got
-        // into one.
-        unsafe { with_mm(mm, f) }
+        // into one. The thread is interrupted after `should_stop` was set.
+        unsafe { with_mm(mm, || self.should_stop(), f) }
     }
 }
 
@@ -467,19 +468,37 @@ fn freeze() {
 
 /// Calls `f` in the address space `mm`.
 ///
+/// If the thread is interrupted, waits for pages of `mm` end, and accesses fail with [`EFAULT`]. Another process may
+/// decide that a page never comes, with `userfaultfd()` for instance.
+///
 /// # Safety
 ///
-/// Must be called in a kernel thread, and not inside of itself.
-unsafe fn with_mm<T: Send>(mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
+/// Must be called in a kernel thread, and not inside of itself. The thread must be interrupted, by
+/// `tether_kthread_interrupt()`, after `asked` returns true.
+unsafe fn with_mm<T: Send>(
+    mm: &MmWithUser,
+    asked: impl Fn() -> bool,
+    f: impl FnOnce() -> T + Send,
+) -> T {
     // If `f` panics, the thread exits with this address space, and `exit_mm()` drops a reference to the
     // users. It is this one, which is not dropped here then.
     let users = ARef::from(mm);
+    // SAFETY: This is a kernel thread.
+    unsafe { bindings::tether_allow_kill() };
     // SAFETY: We are in a kernel thread, which has no address space, and that of `mm` has users for
     // as long as it is borrowed.
     unsafe { bindings::kthread_use_mm(mm.as_raw()) };
+    // The thread is asked first, and then its address space is looked at.
+    smp_mb(Full);
+    if asked() {
+        // SAFETY: The current task is valid, and a kernel thread.
+        unsafe { bindings::tether_kthread_interrupt(Task::current_raw()) };
+    }
     let result = f();
     // SAFETY: It was taken above.
     unsafe { bindings::kthread_unuse_mm(mm.as_raw()) };
+    // SAFETY: This is a kernel thread.
+    unsafe { bindings::tether_clear_kill() };
     // Not the last reference: the caller has another.
     drop(users);
     result
@@ -861,6 +880,54 @@ impl Core {
         self.waits.wait_for(limit).map(Some)
     }
 
+    /// Waits until the body has returned, or has panicked.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] and [`ETIMEDOUT`] as `limit` says.
+    fn wait_until_returned(&self, limit: Limit) -> Result {
+        if limit.cannot_be_killed() {
+            return self.returned.wait(limit);
+        }
+        let second = msecs_to_jiffies(1000);
+        let (killable, mut left) = match limit {
+            Limit::None => (false, None),
+            Limit::Killed => (true, None),
+            Limit::After(time) => (false, Some(time)),
+            Limit::KilledOrAfter(time) => (true, Some(time)),
+        };
+        loop {
+            let step = left.map_or(second, |left| left.min(second));
+            let waited = self.returned.wait(if killable {
+                Limit::KilledOrAfter(step)
+            } else {
+                Limit::After(step)
+            });
+            match waited {
+                Err(error) if error == ETIMEDOUT => {}
+                waited => return waited,
+            }
+            if self.is_exiting() {
+                // The body has panicked.
+                return Ok(());
+            }
+            self.attachment.owner().request_all_in_exit();
+            if let Some(left) = &mut left {
+                *left -= step;
+                if *left == 0 {
+                    return Err(ETIMEDOUT);
+                }
+            }
+        }
+    }
+
+    /// Whether the thread is in its exit.
+    fn is_exiting(&self) -> bool {
+        // SAFETY: The task is valid. The flags are only read.
+        let flags = unsafe { ptr::read_volatile(&raw const (*self.task().as_ptr()).flags) };
+        flags & bindings::PF_EXITING != 0
+    }
+
     /// Stops the thread, and waits until it has ended.
     ///
     /// # Errors
@@ -874,10 +941,8 @@ impl Core {
     /// The handle must be the caller's alone.
     unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
-        if !matches!(limit, Limit::None) {
-            self.request_stop();
-            self.returned.wait(limit)?;
-        }
+        self.request_stop();
+        self.wait_until_returned(limit)?;
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
         unsafe { self.finish() }
     }
@@ -895,7 +960,7 @@ impl Core {
         let _waiting = self.wait_for(limit)?;
         // No other task could unpark it, as the handle is the caller's alone.
         self.unpark();
-        self.returned.wait(limit)?;
+        self.wait_until_returned(limit)?;
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
         unsafe { self.finish() }
     }

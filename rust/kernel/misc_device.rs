@@ -119,11 +119,13 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
+        is_opening,
         may_sleep,
         Attachment,
         Entered,
         Owner,
-        What, //
+        What,
+        OPENING, //
     },
     time::Delta,
     types::{
@@ -340,7 +342,8 @@ pub trait MiscDevice: Sized + 'static {
     /// # Context
     ///
     /// Process context, may sleep. The kernel's `misc_mtx` is held: until `open` returns, no misc device
-    /// can be opened, registered or deregistered.
+    /// can be opened, registered or deregistered. Therefore `open` must not wait for a process; a notifier that
+    /// is registered here is refused with [`EBUSY`] if the locks of the address space are not free for a second.
     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr>;
 
     /// Releases a file, after its last user has closed it.
@@ -782,9 +785,6 @@ workqueue::impl_has_work! {
     impl HasWork<Self> for Device { self.work }
 }
 
-/// The task that is in `open` of a misc device. There is at most one, as the kernel holds `misc_mtx`.
-static OPENING: Atomic<*mut bindings::task_struct> = Atomic::new(ptr::null_mut());
-
 /// The number of devices that will be deregistered by their work.
 static DEREGISTERING: Atomic<u32> = Atomic::new(0);
 
@@ -804,7 +804,7 @@ impl Device {
             return Err(EINVAL);
         }
         // This task's own call of `open` holds the mutex that `misc_register()` takes.
-        if ptr::eq(OPENING.load(Relaxed), Task::current_raw()) {
+        if is_opening() {
             return Err(EDEADLK);
         }
         // The kernel would warn about it.

@@ -165,6 +165,7 @@ use crate::{
     mm::MmWithUser,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Full,
@@ -286,7 +287,7 @@ impl Context<'_> {
         unsafe { &*Task::current_raw().cast::<CurrentTask>() }
     }
 
-    /// Returns whether the task is exiting (`PF_EXITING`).
+    /// Returns whether the task is exiting: it has taken its fatal signal, or is in `do_exit()`.
     ///
     /// # Context
     ///
@@ -316,6 +317,47 @@ impl Context<'_> {
 fn task_flags(task: &Task) -> u32 {
     // SAFETY: `task` is a valid task; C reads its flags in the same way.
     unsafe { ptr::read_volatile(&raw const (*task.as_ptr()).flags) }
+}
+
+/// Whether an add to `task` is refused because the task is being killed, or exits.
+///
+/// `task_work_run()` does not return while works are added. If a callback adds one, or another task adds them faster
+/// than they run, a task that was killed would not end. A task in a system call adds to itself until it exits.
+#[inline(always)]
+fn is_refused_at_end(task: &Task) -> bool {
+    let own = ptr::eq(task.as_ptr(), Task::current_raw());
+    (!own || running::may_have_record()) && is_refused_if_ending(task, own)
+}
+
+#[inline(never)]
+fn is_refused_if_ending(task: &Task, own: bool) -> bool {
+    // SAFETY: The task is valid.
+    let ending = unsafe { bindings::tether_is_ending(task.as_ptr()) };
+    ending && (!own || running::is_in_callback())
+}
+
+/// Ends interruptible sleeps of callbacks of `owner` that are running, for as long as they run.
+///
+/// Notifies the task of a further work, which does nothing: `set_notify_signal()` is not available to modules.
+pub(crate) fn interrupt(owner: &'static Owner) {
+    let mut tasks: [Option<ARef<Task>>; 16] = [const { None }; 16];
+    let mut free = tasks.iter_mut();
+    running::for_each(|running| {
+        // SAFETY: The callback is kept from returning, so that its owner is pinned.
+        let run = unsafe { running.vtable.as_ref() }.run;
+        if Owner::of(run as *const ()).is_ok_and(|other| ptr::eq(other, owner)) {
+            if let Some(slot) = free.next() {
+                let task = running.task as *const Task;
+                // SAFETY: The task is valid, as its callback is kept from returning. `Task` is a transparent
+                // wrapper.
+                *slot = Some(unsafe { &*task }.into());
+            }
+        }
+    });
+    for task in tasks.iter().flatten() {
+        // If there is no memory, the next call does it.
+        let _ = add_fn(task, |_: &Context<'_>| (), Mode::Signal, GFP_KERNEL);
+    }
 }
 
 /// Whether a task is a kernel thread (`PF_KTHREAD`).
@@ -1018,7 +1060,8 @@ where
 ///
 /// The item comes back with
 ///
-/// * [`ESRCH`] if the task has exited, or is so far into its exit that it runs no more works;
+/// * [`ESRCH`] if the task has exited, or is being killed or in its exit. Only the task itself may add works then, outside
+///   of callbacks, until it runs no more works;
 /// * [`EINVAL`] if the task is a kernel thread, which would run it only when it ends;
 /// * [`EBUSY`] if the item is pending, is running in another task, or was cancelled and its target
 ///   has not passed it since; and if the caller is the callback of the item, by this field of the
@@ -1125,7 +1168,7 @@ unsafe fn add_failed(node: NonNull<Node>, error: c_int) -> Error {
 }
 
 /// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an errno. With
-/// `ESRCH`, which is the only one of `task_work_add()`, the pin is left to the caller.
+/// `ESRCH` the pin is left to the caller; it is the only error of `task_work_add()`.
 ///
 /// # Safety
 ///
@@ -1143,6 +1186,9 @@ unsafe fn link_node(
     }
     if !pins.pin() {
         return ENODEV.to_errno();
+    }
+    if is_refused_at_end(task) {
+        return ESRCH.to_errno();
     }
     // SAFETY: The task is valid, and so is the node, which is in no list, until it is run; by the function's
     // contract.
@@ -1397,7 +1443,7 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 /// * [`ERESTARTSYS`] if a signal came;
 /// * [`EDEADLK`] if the current task is the one that is to run the item, or is running it, also if
 ///   the item is added to the current task while this waits; in an interrupt, which cannot wait; and in the
-///   exit of a task, which gets no signals, unless the wait is limited to a minute.
+///   exit of a task, and in a worker of a workqueue, which get no signals, unless the wait is limited to a minute.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,

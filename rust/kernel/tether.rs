@@ -194,10 +194,25 @@ pub(crate) fn is_short(time: Jiffies) -> bool {
     time <= msecs_to_jiffies(60_000)
 }
 
-/// Whether the current task is in its exit, in which it gets no signals.
+/// Whether the current task is in its exit, or on its way there, and gets no signals any more.
 pub(crate) fn is_exiting() -> bool {
-    // SAFETY: The current task is valid, and only it changes its flags.
-    unsafe { (*Task::current_raw()).flags & bindings::PF_EXITING != 0 }
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::tether_is_exiting() }
+}
+
+/// The task that is in `open` of a misc device. There is at most one, as the kernel holds `misc_mtx`.
+pub(crate) static OPENING: Atomic<*mut bindings::task_struct> = Atomic::new(ptr::null_mut());
+
+/// Whether the current task is in `open` of a misc device. The opens of all misc devices of the machine wait for it.
+pub(crate) fn is_opening() -> bool {
+    // Only the task itself stores its address.
+    ptr::eq(OPENING.load(Relaxed), Task::current_raw())
+}
+
+/// Whether the current task is a worker of a workqueue.
+pub(crate) fn is_workqueue_worker() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::tether_is_workqueue_worker() }
 }
 
 /// The record of a module that callbacks may belong to.
@@ -463,6 +478,21 @@ impl Owner {
         module.is_null() || unsafe { bindings::tether_module_is_live(module) }
     }
 
+    /// Asks every attachment to end if the exit of the module is running.
+    ///
+    /// For a wait in that exit, which drops the handles one by one: a thread may wait for a worker whose handle is
+    /// dropped later, and whose work is in an interruptible sleep.
+    #[cold]
+    pub(crate) fn request_all_in_exit(&'static self) {
+        let Ok(_entered) = self.enter() else {
+            return;
+        };
+        // SAFETY: The module is null, or there, as it was entered.
+        if unsafe { bindings::tether_module_is_going(self.module.load(Relaxed)) } {
+            self.attached.request_all();
+        }
+    }
+
     /// Announces that something is being made that will call into this module.
     ///
     /// The module's text stays until the guard is dropped. It does not keep the module from going:
@@ -562,6 +592,10 @@ impl Owner {
     fn end(&'static self) {
         self.close();
         for pass in 1u32.. {
+            // A thread may wait for a younger one, or for one that a callback creates only now; and the
+            // destructor of an item that is disarmed below may wait for a thread. So every thread is asked to
+            // stop before the first wait.
+            self.attached.request_all();
             let disarmed = task_work::disarm(self);
             if disarmed != 0 {
                 pr_warn!(
@@ -570,9 +604,6 @@ impl Owner {
                     disarmed
                 );
             }
-            // A thread may wait for a younger one, or for one that a callback creates only now. So
-            // every thread is asked to stop before the first one is waited for.
-            self.attached.request_all();
             let ended = self.attached.end_all(|what| {
                 pr_warn!(
                     "{}: leaked {} ({}): ended now\n",
@@ -584,6 +615,10 @@ impl Owner {
             let pinned = self.pins.pinned();
             if !ended && pinned == 0 && !self.attached.is_entered() {
                 return;
+            }
+            // A callback that is running in another task may be in an interruptible sleep.
+            if pass % 1000 == 1 {
+                task_work::interrupt(self);
             }
             fsleep(Delta::from_millis(1));
             if pass % 10_000 == 0 {

@@ -9,10 +9,12 @@
 use crate::{
     bindings,
     prelude::*,
+    task::Task,
     tether::{
         as_jiffies,
         is_exiting,
-        is_short, //
+        is_short,
+        jiffies, //
     },
     time::{
         Delta,
@@ -48,8 +50,37 @@ impl Limit {
         }
     }
 
+    /// Sleeps for a tick, if the wait that began at `begun`, in jiffies, may go on. For events without a
+    /// [`Completion`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Completion::wait`].
+    pub(super) fn pause(self, begun: Jiffies) -> Result {
+        if self.cannot_be_killed() {
+            return Err(EINTR);
+        }
+        if let Self::After(time) | Self::KilledOrAfter(time) = self {
+            if jiffies().wrapping_sub(begun) >= time {
+                return Err(ETIMEDOUT);
+            }
+        }
+        if matches!(self, Self::None | Self::After(_)) {
+            // SAFETY: The caller may sleep.
+            unsafe { bindings::schedule_timeout_uninterruptible(1) };
+            return Ok(());
+        }
+        // SAFETY: The caller may sleep.
+        unsafe { bindings::schedule_timeout_killable(1) };
+        // SAFETY: The current task is valid.
+        if unsafe { bindings::fatal_signal_pending(Task::current_raw()) } != 0 {
+            return Err(EINTR);
+        }
+        Ok(())
+    }
+
     /// Whether a fatal signal is to end the wait, and cannot: a task in its exit gets no signals.
-    fn cannot_be_killed(self) -> bool {
+    pub(super) fn cannot_be_killed(self) -> bool {
         matches!(self, Self::Killed | Self::KilledOrAfter(_)) && !self.is_timed() && is_exiting()
     }
 }

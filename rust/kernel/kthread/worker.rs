@@ -120,8 +120,10 @@ use crate::{
     },
     task::Task,
     tether::{
+        jiffies,
         list_head,
         may_sleep,
+        read_once,
         Attachment,
         Owner,
         Refused,
@@ -178,8 +180,9 @@ impl WorkContext<'_> {
     #[doc(alias = "kthread_use_mm")]
     pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
         // SAFETY: By the type's invariants we are in a kernel thread, and in no other scope of this:
-        // the context has not got into one.
-        unsafe { with_mm(mm, f) }
+        // the context has not got into one. The thread is interrupted after the queue was closed or asked to
+        // end.
+        unsafe { with_mm(mm, || self.queue.is_asked(), f) }
     }
 }
 
@@ -610,7 +613,14 @@ where
             queue,
             _not_send: NotThreadSafe,
         };
-        T::run(this, &context);
+        if !queue.is_asked() {
+            T::run(this, &context);
+            if queue.is_asked() {
+                queue.end_interrupt();
+            }
+            return;
+        }
+        queue.run_interrupted(|| T::run(this, &context));
     }
 
     /// # Safety
@@ -704,6 +714,8 @@ pub struct Queue {
     ended: Atomic<bool>,
     /// The end of the module has found the worker.
     torn_down: Atomic<bool>,
+    /// Its works are interrupted: it ends, or the module does.
+    asked: Atomic<bool>,
     /// Ends the worker, if it was dropped by a work of its own.
     #[pin]
     reaper: workqueue::Work<Queue>,
@@ -742,7 +754,7 @@ impl Queue {
     const WHAT: &'static What = &What {
         kind: "worker",
         name: || "KthreadWorker",
-        request: None,
+        request: Some(Self::request_end),
         end: Self::end_leaked,
         discard: Some(Self::discard_leaked),
         release: Some(Self::release),
@@ -1158,13 +1170,13 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] if the worker waits for the current thread, or is the current thread, and is running
+    /// As `limit` says; then nothing was done. [`EDEADLK`] if the worker waits for the current thread, or is the current thread, and is running
     /// the node. If it was pending, it still is.
     ///
     /// # Safety
     ///
     /// The node must be valid and bound to this queue, which must have a user.
-    unsafe fn cancel_node(&self, node: NonNull<Node>) -> Result<bool> {
+    unsafe fn cancel_node(&self, node: NonNull<Node>, limit: Limit) -> Result<bool> {
         // SAFETY: The node is valid by the function's contract.
         let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
         let worker = self.worker.get();
@@ -1181,7 +1193,16 @@ impl Queue {
             return Ok(pending);
         }
         // It is running, and nothing has been done.
-        let _waiting = self.waits.wait_for(Limit::None)?;
+        let _waiting = self.waits.wait_for(limit)?;
+        if !matches!(limit, Limit::None) {
+            let begun = jiffies();
+            loop {
+                limit.pause(begun)?;
+                if let (pending, false) = begin(false) {
+                    return Ok(pending);
+                }
+            }
+        }
         let (pending, running) = begin(true);
         if running {
             // SAFETY: `work` is valid, and was found running by `begin`.
@@ -1207,6 +1228,32 @@ impl Queue {
         Arc<T>: KthreadWorkPointer<ID>,
         T: HasKthreadWork<T, ID>,
     {
+        self.flush_work_within(item, Limit::None)
+    }
+
+    /// As [`Queue::flush_work`], and [`EINTR`] if the current task is being killed.
+    pub fn flush_work_killable<T, const ID: u64>(&self, item: &Arc<T>) -> Result
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
+        self.flush_work_within(item, Limit::Killed)
+    }
+
+    /// As [`Queue::flush_work_killable`], and [`ETIMEDOUT`] if the item has not run within `time`.
+    pub fn flush_work_timeout<T, const ID: u64>(&self, item: &Arc<T>, time: Delta) -> Result
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
+        self.flush_work_within(item, Limit::killed_or_after(time))
+    }
+
+    fn flush_work_within<T, const ID: u64>(&self, item: &Arc<T>, limit: Limit) -> Result
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
         if self.is_current() || !may_sleep() {
             return Err(EDEADLK);
         }
@@ -1216,11 +1263,29 @@ impl Queue {
         if !self.has(node) {
             return Ok(());
         }
-        // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
-        if !unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) } {
+        let is_busy = || {
+            // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
+            unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) }
+        };
+        if !is_busy() {
             return Ok(());
         }
-        let _waiting = self.waits.wait_for(Limit::None)?;
+        let _waiting = self.waits.wait_for(limit)?;
+        if !matches!(limit, Limit::None) {
+            // SAFETY: The node is valid.
+            if unsafe { node.as_ref() }.delayed {
+                // SAFETY: The node is valid, its work is a delayed one, and it was given to no other worker but
+                // this one, which is there.
+                unsafe {
+                    bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node))
+                };
+            }
+            let begun = jiffies();
+            while is_busy() {
+                limit.pause(begun)?;
+            }
+            return Ok(());
+        }
         // `kthread_flush_work()` never returns for a work whose delay is not over.
         //
         // SAFETY: The node is valid.
@@ -1257,6 +1322,40 @@ impl Queue {
         Arc<T>: KthreadWorkPointer<ID>,
         T: HasKthreadWork<T, ID>,
     {
+        self.cancel_within(item, Limit::None)
+    }
+
+    /// As [`Queue::cancel`], and [`EINTR`] if the current task is being killed. An item that is pending then stays
+    /// pending.
+    ///
+    /// The item may be enqueued while this waits. An item that enqueues itself may run several times before it is
+    /// cancelled.
+    pub fn cancel_killable<T, const ID: u64>(&self, item: &Arc<T>) -> Result<Option<Arc<T>>>
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
+        self.cancel_within(item, Limit::Killed)
+    }
+
+    /// As [`Queue::cancel_killable`], and [`ETIMEDOUT`] if the item is running for longer than `time`.
+    pub fn cancel_timeout<T, const ID: u64>(
+        &self,
+        item: &Arc<T>,
+        time: Delta,
+    ) -> Result<Option<Arc<T>>>
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
+        self.cancel_within(item, Limit::killed_or_after(time))
+    }
+
+    fn cancel_within<T, const ID: u64>(&self, item: &Arc<T>, limit: Limit) -> Result<Option<Arc<T>>>
+    where
+        Arc<T>: KthreadWorkPointer<ID>,
+        T: HasKthreadWork<T, ID>,
+    {
         // SAFETY: `item` keeps the node valid.
         let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
         let Some(_user) = self.enter() else {
@@ -1270,7 +1369,7 @@ impl Queue {
             return Ok(None);
         }
         // SAFETY: The node is valid and bound to this queue, which has a user.
-        let pending = unsafe { self.cancel_node(node) }?;
+        let pending = unsafe { self.cancel_node(node, limit) }?;
         // SAFETY: If it was pending then a reference was given up for it, and is ours.
         Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
     }
@@ -1285,15 +1384,22 @@ impl Queue {
     /// The caller must have taken the worker off its owner's list, and must not be one of its works.
     unsafe fn end(&self) {
         self.users.fetch_add(CLOSED, Full);
+        self.asked.xchg(true, Full);
         let mut since = Instant::<Monotonic>::now();
+        let mut seconds = 0u32;
         let mut wait = || {
             // Each time: the work may not have begun its sleep, or have begun another one.
             //
             // SAFETY: The worker is there, with its thread.
             unsafe { bindings::tether_kthread_interrupt_work(self.worker.get()) };
             fsleep(Delta::from_millis(1));
-            if since.elapsed().as_millis() >= 10_000 {
-                since = Instant::now();
+            if since.elapsed().as_millis() < 1000 {
+                return;
+            }
+            since = Instant::now();
+            self.attachment.owner().request_all_in_exit();
+            seconds += 1;
+            if seconds % 10 == 0 {
                 pr_warn!("a work of worker {} does not return\n", self.task().pid());
             }
         };
@@ -1352,6 +1458,43 @@ impl Queue {
             // SAFETY: The list's reference is ours now, and the caller has another.
             drop(unsafe { Arc::from_raw(self) });
         }
+    }
+
+    /// Asks the worker to end: its works are interrupted from here on. They are run, as an older thread may wait
+    /// for one of them.
+    ///
+    /// # Safety
+    ///
+    /// As [`What::request`] says.
+    unsafe fn request_end(attachment: *const Attachment) {
+        // SAFETY: The attachment is that of a queue, which is valid for this call.
+        let this = unsafe { Self::from_attachment(attachment) };
+        this.asked.xchg(true, Full);
+        // SAFETY: The worker is valid, and has its thread, as the queue was attached.
+        unsafe { bindings::tether_kthread_interrupt_work(this.worker.get()) };
+    }
+
+    /// Whether the works of the queue are to be interrupted.
+    #[inline]
+    fn is_asked(&self) -> bool {
+        read_once(&self.asked)
+    }
+
+    /// Runs a work whose interruptible sleeps end at once.
+    #[cold]
+    #[inline(never)]
+    fn run_interrupted(&self, run: impl FnOnce()) {
+        // SAFETY: The current task is valid, and a kernel thread.
+        unsafe { bindings::tether_kthread_interrupt(Task::current_raw()) };
+        run();
+        self.end_interrupt();
+    }
+
+    /// Lets the thread sleep again, between two works.
+    #[cold]
+    fn end_interrupt(&self) {
+        // SAFETY: The current task is a worker's thread.
+        unsafe { bindings::tether_kthread_clear_interrupt() };
     }
 
     /// The owner's end has found the worker.
@@ -1544,6 +1687,7 @@ impl Builder<'_, Plain> {
                 waits: Waits::new(),
                 ended: Atomic::new(false),
                 torn_down: Atomic::new(false),
+                asked: Atomic::new(false),
                 reaper <- workqueue::new_work!("tether::kthread::worker::Queue::reaper"),
             }),
             GFP_KERNEL,
@@ -1564,7 +1708,7 @@ impl Builder<'_, Plain> {
             Ok(())
         };
         // SAFETY: A reference is given to the list, with which the queue stays valid.
-        unsafe { queue.attachment.attach(create) }?;
+        unsafe { queue.attachment.attach_and_ask(create) }?;
         Ok(KthreadWorker { queue })
     }
 }

@@ -44,6 +44,7 @@ use crate::{
     task::Task,
     tether::{
         is_exiting,
+        is_opening,
         list_head,
         may_sleep,
         read_once,
@@ -75,6 +76,9 @@ use core::{
 /// How many registrations on one address space may wait for their removal before a new one has to wait.
 const MAX_BURIED: u32 = 64;
 
+/// The limit of a wait in `open` of a misc device.
+const OPENING_LIMIT: Delta = Delta::from_secs(1);
+
 /// The limit of a wait that a signal cannot end, where the caller has given none.
 const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
 
@@ -87,6 +91,7 @@ pub(super) struct Patience {
     limit: Option<Delta>,
     kernel_thread: bool,
     killable: bool,
+    opening: bool,
 }
 
 /// Whether the current task is a kernel thread.
@@ -96,15 +101,23 @@ fn is_kernel_thread() -> bool {
 }
 
 impl Patience {
-    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for ten seconds.
+    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for ten seconds. In
+    /// `open` of a misc device the limit is one second, as the opens of all misc devices wait meanwhile.
     pub(super) fn new(limit: Option<Delta>) -> Self {
         let kernel_thread = is_kernel_thread();
         let killable = !kernel_thread && !is_exiting();
+        let opening = is_opening();
+        let limit = if opening {
+            Some(limit.map_or(OPENING_LIMIT, |limit| limit.min(OPENING_LIMIT)))
+        } else {
+            limit.or((!killable).then_some(DEFAULT_LIMIT))
+        };
         Self {
             begun: Instant::now(),
-            limit: limit.or((!killable).then_some(DEFAULT_LIMIT)),
+            limit,
             kernel_thread,
             killable,
+            opening,
         }
     }
 
@@ -167,7 +180,7 @@ impl<'a> AllLocked<'a> {
         if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
             return Err(EDEADLK);
         }
-        if !patience.killable {
+        if !patience.killable || patience.opening {
             // SAFETY: The address space is valid.
             while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
                 patience.pause()?;
@@ -193,7 +206,9 @@ impl<'a> AllLocked<'a> {
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
             while unsafe { bindings::tether_vma_has_readers(vma) }
-                && (!patience.killable || patience.begun.elapsed().as_millis() < 1000)
+                && (!patience.killable
+                    || patience.opening
+                    || patience.begun.elapsed().as_millis() < 1000)
             {
                 patience.pause()?;
             }

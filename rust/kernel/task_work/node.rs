@@ -51,6 +51,7 @@ use crate::{
     tether::{
         is_exiting,
         is_short,
+        is_workqueue_worker,
         load_acquire,
         may_sleep,
         read_once,
@@ -336,8 +337,9 @@ impl State {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // A task in its exit gets no signal that would end the wait.
-        if is_exiting() && !is_short(time) {
+        // A task in its exit gets no signal that would end the wait, and neither does a worker of a workqueue,
+        // which the whole machine may wait for.
+        if !is_short(time) && (is_exiting() || is_workqueue_worker()) {
             return Err(EDEADLK);
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;

@@ -7,6 +7,7 @@ use super::{
     add_fn_by,
     add_node,
     is_kernel_thread,
+    is_refused_at_end,
     jiffies,
     node::PENDING,
     orphans,
@@ -255,6 +256,10 @@ impl Ordered {
         let is_box = matches!(unsafe { this.vtable() }.kind, Kind::Box { .. });
         if !is_box && orphans::may_be_full(&self.target) && orphans::is_full_on(&self.target) {
             return Err(EAGAIN);
+        }
+        // Also if the queue is linked: its callback may have panicked, and does not return while items are added.
+        if is_refused_at_end(&self.target) {
+            return Err(ESRCH);
         }
         this.state.stamp(jiffies() as u32);
         let owner = this.owner;

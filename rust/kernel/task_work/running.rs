@@ -215,7 +215,7 @@ fn end_slow(slot: &'static Slot) {
 
 /// Whether the current task may have a record.
 #[inline(always)]
-fn may_have_record() -> bool {
+pub(super) fn may_have_record() -> bool {
     read_once(&SLOTS[home(current())].word) != 0
 }
 
@@ -227,6 +227,12 @@ fn own_records() -> impl Iterator<Item = &'static Slot> {
             && !slot.node.load(Relaxed).is_null()
             && slot.started.load(Relaxed) == started
     })
+}
+
+/// Whether the current task is in a callback that was recorded.
+#[cold]
+pub(super) fn is_in_callback() -> bool {
+    own_records().next().is_some()
 }
 
 /// A mark for a node that is being initialised, by which [`is_inside`] tells a fresh object from the

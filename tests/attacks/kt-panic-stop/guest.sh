@@ -4,5 +4,5 @@
 loads panicstop 30 || broken "insmod hangs: $(where $LOADER)"
 [ "$RC" = 0 ] || exit 1
 removes panicstop 15 || broken "rmmod hangs"
-log | grep -aq 'panicstop: .*Died' || broken "$(log | grep -a 'panicstop: ' | tr '\n' ';')"
-held "$(log | grep -a 'panicstop: .*Died' | sed 's/.*panicstop: //')"
+log | grep -aq 'panicstop: stop() .*Died' || broken "$(log | grep -a 'panicstop: ' | tr '\n' ';')"
+held "$(log | grep -a 'panicstop: stop() .*Died' | sed 's/.*panicstop: //')"

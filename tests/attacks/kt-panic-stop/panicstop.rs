@@ -30,17 +30,15 @@ impl kernel::Module for M {
             parked.park_timeout(Delta::from_millis(500))
         );
         pr_info!("panicstop: is_finished: {}\n", first.is_finished());
-        let first = match first.stop_timeout(Delta::from_millis(500)) {
-            Ok(exit) => {
-                pr_info!("panicstop: stop_timeout: {:?}\n", exit);
-                return Err(EINVAL);
-            }
+        match first.stop_timeout(Delta::from_millis(1500)) {
+            Ok(exit) => pr_info!("panicstop: stop_timeout: {:?}\n", exit),
             Err(refused) => {
                 pr_info!("panicstop: stop_timeout: {:?}\n", refused.error);
-                refused.item
+                return Err(EINVAL);
             }
-        };
-        match first.stop() {
+        }
+        let second = kthread::spawn(c"panics4", |_| -> u32 { panic!("panicstop: as intended") })?;
+        match second.stop() {
             Ok(exit) => pr_info!("panicstop: stop() has returned {:?}\n", exit),
             Err(refused) => pr_info!("panicstop: stop() has failed: {:?}\n", refused.error),
         }

@@ -57,7 +57,11 @@ impl MiscDevice for Dev {
                 vma.zap_vma_range(arg, PAGE_SIZE);
             }
         });
-        pr_info!("catchup: {} of {} pages\n", it.shadow().with(|next| *next), PAGES);
+        pr_info!(
+            "catchup: {} of {} pages\n",
+            it.shadow().with(|next| *next),
+            PAGES
+        );
         Ok(0)
     }
 }

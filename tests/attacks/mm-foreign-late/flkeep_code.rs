@@ -106,7 +106,12 @@ fn attack(it: Kept, mm: ARef<MmWithUser>) -> Result {
         fsleep(Delta::from_millis(50));
     }
     it.shadow().with(|n| {
-        pr_info!("flkeep: locked {} {:?}, slow {}\n", *n, it.read(|| Ok(()), |(), _| ()), ZAPPED.load(Relaxed));
+        pr_info!(
+            "flkeep: locked {} {:?}, slow {}\n",
+            *n,
+            it.read(|| Ok(()), |(), _| ()),
+            ZAPPED.load(Relaxed)
+        );
         pr_info!("flkeep: zapped {}\n", zap(&mm, ADDRESS));
         fsleep(Delta::from_secs(25));
         pr_info!("flkeep: closure ends\n");

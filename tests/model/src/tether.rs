@@ -50,6 +50,11 @@ pub fn is_exiting() -> bool {
     false
 }
 
+/// No task of a model is a worker of a workqueue.
+pub fn is_workqueue_worker() -> bool {
+    false
+}
+
 /// No wait of a model has a limit.
 pub fn is_short(_time: crate::time::Jiffies) -> bool {
     false

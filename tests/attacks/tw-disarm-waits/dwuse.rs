@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! An init that fails, with a pending item whose destructor waits for a thread or a worker.
+// what it attacks: all threads are asked to stop before anything is waited for; but the items of pending works are
+// dropped before that, and their destructors may wait: for a thread, which nobody has asked to stop then, or for the
+// works of a worker, which nobody interrupts.
+use kernel::{
+    prelude::*,
+    time::{delay::fsleep, Delta},
+};
+use tether::{
+    kthread::{self, worker::KthreadWorker, Builder, Thread},
+    pid,
+    task_work::{self, Mode},
+};
+module! {
+    type: M, name: "dwuse", authors: ["h"], description: "attack", license: "GPL",
+    params: {
+        stopped: i32 { default: 0, description: "a stopped task", },
+        form: i32 { default: 0, description: "what is waited for", },
+    },
+}
+struct Payload {
+    thread: Option<Thread<()>>,
+    worker: Option<KthreadWorker>,
+}
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            pr_info!(
+                "dwuse: joined: {:?}\n",
+                thread.join().map_err(|refused| refused.error)
+            );
+        }
+        if let Some(worker) = &self.worker {
+            pr_info!("dwuse: flushed: {:?}\n", worker.flush());
+        }
+    }
+}
+struct M;
+impl kernel::Module for M {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let stopped = pid::find_task(module_parameters::stopped.value()).ok_or(ESRCH)?;
+        let mut payload = Payload {
+            thread: None,
+            worker: None,
+        };
+        if module_parameters::form.value() == 0 {
+            let worker = Builder::new(c"dwuse").worker(module)?;
+            let stopped = stopped.clone();
+            worker.try_spawn(GFP_KERNEL, move |_| {
+                pr_info!("dwuse: the work: {:?}\n", dwask::dwask_ask(&stopped));
+            })?;
+            payload.worker = Some(worker);
+        } else {
+            payload.thread = Some(kthread::spawn(c"dwuse", |context| {
+                while !context.sleep().is_stopped() {}
+            })?);
+        }
+        task_work::add_fn(&stopped, move |_| drop(payload), Mode::None, GFP_KERNEL)?;
+        fsleep(Delta::from_millis(300));
+        pr_info!("dwuse: fails\n");
+        Err(EIO)
+    }
+}
