@@ -1657,7 +1657,8 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::park`], and [`EINTR`] if the current task was killed, or is in its exit. The request is withdrawn
+    /// As [`Thread::park`], and [`EINTR`] if the current task was killed, is in its exit, or is a
+    /// thread that is asked to stop. The request is withdrawn
     /// then.
     pub fn park_killable(&self) -> Result {
         self.core().park(Limit::Killed)
@@ -1826,7 +1827,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::stop`], and [`EINTR`] if the current task was killed, or is in its exit. The thread is asked to stop
+    /// As [`Thread::stop`], and [`EINTR`] if the current task was killed, is in its exit, or is a
+    /// thread that is asked to stop. The thread is asked to stop
     /// all the same.
     pub fn stop_killable(self) -> Result<Exit<R>, Refused<Self>> {
         // SAFETY: The handle is ours alone.
@@ -1890,7 +1892,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::join`], and [`EINTR`] if the current task was killed, or is in its exit.
+    /// As [`Thread::join`], and [`EINTR`] if the current task was killed, is in its exit, or is a
+    /// thread that is asked to stop.
     pub fn join_killable(self) -> Result<R, Refused<Self>> {
         self.join_within(Limit::Killed)
     }

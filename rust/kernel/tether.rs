@@ -84,6 +84,8 @@ use core::{
 // The external build needs the path: its root includes this file by a path.
 #[path = "tether/attached.rs"]
 mod attached;
+#[path = "tether/lock_class.rs"]
+pub(crate) mod lock_class;
 #[path = "tether/ordering.rs"]
 mod ordering;
 #[path = "tether/pins.rs"]
@@ -591,7 +593,7 @@ impl Owner {
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
         self.close();
-        for pass in 1u32.. {
+        for pass in 1u64.. {
             // A thread may wait for a younger one, or for one that a callback creates only now; and the
             // destructor of an item that is disarmed below may wait for a thread. So every thread is asked to
             // stop before the first wait.

@@ -23,6 +23,12 @@ use crate::{
     types::Opaque, //
 };
 
+/// Whether the current task is a kernel thread: it cannot be killed. A request to stop interrupts it.
+fn is_kernel_thread() -> bool {
+    // SAFETY: The current task is valid, and only it changes these flags.
+    unsafe { (*Task::current_raw()).flags & bindings::PF_KTHREAD != 0 }
+}
+
 /// What ends a wait besides the event that is waited for.
 #[derive(Clone, Copy)]
 pub(super) enum Limit {
@@ -70,10 +76,19 @@ impl Limit {
             unsafe { bindings::schedule_timeout_uninterruptible(1) };
             return Ok(());
         }
-        // SAFETY: The caller may sleep.
-        unsafe { bindings::schedule_timeout_killable(1) };
-        // SAFETY: The current task is valid.
-        if unsafe { bindings::fatal_signal_pending(Task::current_raw()) } != 0 {
+        let task = Task::current_raw();
+        let ended = if is_kernel_thread() {
+            // SAFETY: The caller may sleep.
+            unsafe { bindings::schedule_timeout_interruptible(1) };
+            // SAFETY: The current task is valid.
+            unsafe { bindings::signal_pending(task) }
+        } else {
+            // SAFETY: The caller may sleep.
+            unsafe { bindings::schedule_timeout_killable(1) };
+            // SAFETY: The current task is valid.
+            unsafe { bindings::fatal_signal_pending(task) }
+        };
+        if ended != 0 {
             return Err(EINTR);
         }
         Ok(())
@@ -140,8 +155,8 @@ impl Completion {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the task was killed or is in its exit, [`ETIMEDOUT`] if the time is over; as `limit`
-    /// says.
+    /// [`EINTR`] if the task was killed or is in its exit, or is a kernel thread and is asked to stop;
+    /// [`ETIMEDOUT`] if the time is over; as `limit` says.
     pub(super) fn wait(&self, limit: Limit) -> Result {
         let inner = self.inner.get();
         if limit.cannot_be_killed() {
@@ -162,15 +177,30 @@ impl Completion {
                     _ => Ok(()),
                 }
             }
-            // SAFETY: By the type's invariants the completion is initialised.
-            Limit::Killed => match unsafe { bindings::wait_for_completion_killable(inner) } {
-                0 => Ok(()),
-                _ => Err(EINTR),
-            },
+            Limit::Killed => {
+                let ret = if is_kernel_thread() {
+                    // SAFETY: By the type's invariants the completion is initialised.
+                    unsafe { bindings::wait_for_completion_interruptible(inner) }
+                } else {
+                    // SAFETY: By the type's invariants the completion is initialised.
+                    unsafe { bindings::wait_for_completion_killable(inner) }
+                };
+                if ret == 0 {
+                    Ok(())
+                } else {
+                    Err(EINTR)
+                }
+            }
             Limit::KilledOrAfter(jiffies) => {
                 let jiffies = jiffies.min(c_long::MAX as Jiffies);
-                // SAFETY: By the type's invariants the completion is initialised.
-                match unsafe { bindings::wait_for_completion_killable_timeout(inner, jiffies) } {
+                let left = if is_kernel_thread() {
+                    // SAFETY: By the type's invariants the completion is initialised.
+                    unsafe { bindings::wait_for_completion_interruptible_timeout(inner, jiffies) }
+                } else {
+                    // SAFETY: By the type's invariants the completion is initialised.
+                    unsafe { bindings::wait_for_completion_killable_timeout(inner, jiffies) }
+                };
+                match left {
                     0 => Err(ETIMEDOUT),
                     left if left < 0 => Err(EINTR),
                     _ => Ok(()),

@@ -1116,7 +1116,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::flush`], [`EINTR`] if the current task was killed, or is in its exit, and [`ENOMEM`].
+    /// As [`Queue::flush`], [`EINTR`] if the current task was killed, is in its exit, or is a
+    /// thread that is asked to stop, and [`ENOMEM`].
     pub fn flush_killable(&self) -> Result {
         self.flush_within(Limit::Killed)
     }
@@ -1231,7 +1232,8 @@ impl Queue {
         self.flush_work_within(item, Limit::None)
     }
 
-    /// As [`Queue::flush_work`], and [`EINTR`] if the current task is being killed.
+    /// As [`Queue::flush_work`], and [`EINTR`] if the current task is being killed, or is a
+    /// thread that is asked to stop.
     pub fn flush_work_killable<T, const ID: u64>(&self, item: &Arc<T>) -> Result
     where
         Arc<T>: KthreadWorkPointer<ID>,
@@ -1325,7 +1327,8 @@ impl Queue {
         self.cancel_within(item, Limit::None)
     }
 
-    /// As [`Queue::cancel`], and [`EINTR`] if the current task is being killed. An item that is pending then stays
+    /// As [`Queue::cancel`], and [`EINTR`] if the current task is being killed, or is a
+    /// thread that is asked to stop. An item that is pending then stays
     /// pending.
     ///
     /// The item may be enqueued while this waits. An item that enqueues itself may run several times before it is

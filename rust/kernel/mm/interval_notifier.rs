@@ -149,6 +149,7 @@ use crate::{
         LockClassKey, //
     },
     tether::{
+        lock_class,
         write_once,
         Owner,
         What, //
@@ -448,6 +449,8 @@ impl<T: IntervalNotifier> Registration<T> {
     ) -> Result<Self> {
         let owner = Owner::of(Self::remove as *const ())?;
         let space = SpaceRef::get(mm)?;
+        // The registration may outlive its module, in the hands of another one.
+        let (name, key) = lock_class::permanent(name, key);
         let inner = KBox::pin_init(
             try_pin_init!(Inner {
                 head <- Head::new(owner, Self::WHAT, Self::KIND, space),

@@ -1,0 +1,14 @@
+# alone
+# seconds: 200
+insmod jfkeep.ko || exit 1
+said=
+for form in 0 1; do
+	loads jfuse 10 form=$form || broken "insmod hangs"
+	sleep 1
+	removes jfuse 12 || said="$said form $form: rmmod hangs: $(where $REMOVER);"
+	[ -z "$said" ] || [ $form = 1 ] || ends $REMOVER 70 || break
+done
+[ -z "$said" ] || broken "$said $(log | grep -a 'ignores' | tail -n 1)"
+# Its work takes a minute.
+must_go jfkeep 90
+held "$(log | grep -a 'jfuse: ' | sed 's/.*jfuse: //' | tr '\n' ';')"

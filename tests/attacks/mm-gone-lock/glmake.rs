@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! Registers a notifier of another module's type, and gives the registration to that module.
+use kernel::prelude::*;
+use tether::mm::interval_notifier::new_interval_notifier;
+module! { type: Make, name: "glmake", authors: ["h"], description: "attack", license: "GPL", }
+struct Make;
+impl kernel::Module for Make {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        glkeep::glkeep_keep(KBox::pin_init(
+            new_interval_notifier!(mm, glkeep::ADDRESS, 4096, glkeep::Watch(7), 5),
+            GFP_KERNEL,
+        )?);
+        Ok(Make)
+    }
+}
