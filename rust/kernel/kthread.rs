@@ -942,7 +942,10 @@ impl Core {
     unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         self.request_stop();
-        self.wait_until_returned(limit)?;
+        // A thread that was not started has no body that returns.
+        if !self.start.never() {
+            self.wait_until_returned(limit)?;
+        }
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
         unsafe { self.finish() }
     }
