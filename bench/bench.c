@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds; or, with "native"
- * as its argument, of one that runs as fast as it can, where what takes long to set up is left out; or, with
- * "together", of one with two CPUs, where some is done on both at once.
+ * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds; or,
+ * with "native" as its argument, of one that runs as fast as it can, where what takes long to set
+ * up is left out; or, with "together", of one with two CPUs, where some is done on both at once.
  *
  * For each operation and device: the time of a call with many items less that of a call with few,
  * by their difference. That leaves out what the call itself costs. The median of several
@@ -88,7 +88,10 @@ static long now(void)
 	return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* In how many calls it is done, each of so many: what takes nanoseconds is not to be measured by microseconds. */
+/*
+ * In how many calls it is done, each of so many: what takes nanoseconds is not to be measured by
+ * microseconds.
+ */
 static int calls = 1;
 
 static int call(int fd, int operation, int count)
@@ -289,8 +292,8 @@ static void run(int number, int together)
 }
 
 /*
- * Instructions or nanoseconds for one item, in tenths: by the medians of what many took, and few. *spread is what
- * the rounds around the median differ by.
+ * Instructions or nanoseconds for one item, in tenths: by the medians of what many took, and few.
+ * *spread is what the rounds around the median differ by.
  */
 static long median(size_t device, int more, long *spread)
 {
@@ -307,8 +310,8 @@ static long median(size_t device, int more, long *spread)
 }
 
 /*
- * What Tether took of what guarded C did, in each round, in ten-thousandths: the median, and the quartiles. What a
- * machine does besides is the same for both then, or nearly.
+ * What Tether took of what guarded C did, in each round, in ten-thousandths: the median, and the
+ * quartiles. What a machine does besides is the same for both then, or nearly.
  */
 static void ratio(long quartiles[3])
 {
@@ -370,8 +373,8 @@ static long invalidate_at(unsigned long place)
 }
 
 /*
- * What one of many interval notifiers costs, by their number: an invalidation that it alone hears of,
- * above one without any; inserting it, removing it. The medians over places in the tree.
+ * What one of many interval notifiers costs, by their number: an invalidation that it alone hears
+ * of, above one without any; inserting it, removing it. The medians over places in the tree.
  */
 static int scale(size_t device, int ranges, char *output, size_t size)
 {
@@ -424,7 +427,10 @@ static const struct {
 
 #define MIRRORED (sizeof(mirrored) / sizeof(*mirrored))
 
-/* What the drivers took: c, c_twin, and tether. Both have the same nodes, so that they come in turn. */
+/*
+ * What the drivers took: c, c_twin, and tether. Both have the same nodes, so that they come in
+ * turn.
+ */
 static long mirror_took[MIRRORED][DEVICES][2];
 
 static int load(const char *name)
@@ -538,7 +544,9 @@ int main(int argc, char **argv)
 	}
 	/* What the boot has left to do gets done. */
 	sleep(5);
-	/* Who is woken does not run before we wait: when he would depends on what all took so far. */
+	/*
+	 * Who is woken does not run before we wait: when he would depends on what all took so far.
+	 */
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 }))
 		printf("bench: no real-time priority\n");
 	for (j = 0; j < DEVICES; j++) {

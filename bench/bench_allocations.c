@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How many allocations an operation of the benchmark's devices makes, and of how many bytes, on a kernel that can let
- * them fail: none fails here, but it counts how many there are until one would. And how large what is part of an
- * item is.
+ * How many allocations an operation of the benchmark's devices makes, and of how many bytes, on a
+ * kernel that can let them fail: none fails here, but it counts how many there are until one would.
+ * And how large what is part of an item is.
  *
  * For each device and operation: ALLOCATIONS|operation|device|allocations|bytes; for each object:
  * SIZE|object|device|bytes.

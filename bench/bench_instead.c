@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The benchmark's work by what a driver might take instead: a workqueue, which runs it soon, but in a thread of the
- * kernel's and not in the task.
+ * The benchmark's work by what a driver might take instead: a workqueue, which runs it soon, but in
+ * a thread of the kernel's and not in the task.
  */
 
 #include <linux/completion.h>

@@ -3,8 +3,8 @@
  * What C needs to give the guarantees that Tether gives. For a task work: text that stays, which
  * calls the work's module and lets go of it afterwards, and accounts of what is pending. For a
  * thread: a reference to its task, a list of its module's, an end that can be asked for and waited
- * for separately, parking that is always answered, a look at who waits for whom. For a worker's works:
- * that they are bound to one, and are not queued when that goes.
+ * for separately, parking that is always answered, a look at who waits for whom. For a worker's
+ * works: that they are bound to one, and are not queued when that goes.
  */
 
 #include <linux/completion.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Maps memory, touches it and unmaps it, in a loop, and says what each takes: to be watched by something; or
- * it sees to that itself:
+ * Maps memory, touches it and unmaps it, in a loop, and says what each takes: to be watched by
+ * something; or it sees to that itself:
  *
  *   userfaultfd   a thread reads an event for each unmapping, as a monitor would
  *   device        mmwatch's device, and nobody reads

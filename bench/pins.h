@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The pins of a module, as rust/kernel/tether/pins.rs has them: the first one takes a reference to the module,
- * and the last one puts it.
+ * The pins of a module, as rust/kernel/tether/pins.rs has them: the first one takes a reference to
+ * the module, and the last one puts it.
  */
 
 #include <linux/atomic.h>

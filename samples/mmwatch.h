@@ -52,7 +52,9 @@ enum mmwatch_kind {
 /* With MMWATCH_RELEASE: the process goes on, it has executed another program. */
 #define MMWATCH_EXECUTED	(1 << 1)
 
-/* Added to the number of a system call of a 32-bit program: such calls have numbers of their own. */
+/*
+ * Added to the number of a system call of a 32-bit program: such calls have numbers of their own.
+ */
 #define MMWATCH_COMPAT_CALL	(1 << 29)
 
 /* Events come in the order of their counts, but for those of one moment on several CPUs. */
@@ -75,18 +77,19 @@ struct mmwatch_event {
 /* In mmwatch_watch.flags: not all of the address space, but what MMWATCH_ADD_RANGE adds. */
 #define MMWATCH_RANGES	(1 << 0)
 /*
- * Each event is followed by so many addresses, a __u64 each, 0 after the last: where the thread that did it
- * was in its program. The first one is where it has entered the kernel; the second one is the word on top of its
- * stack, which is a return address if the function there has no frame; then come the return addresses that frame
- * pointers lead to, which are wrong where a program has none. All are 0 for a thread of another address space, and
- * while another process is watched that its user may not inspect (prctl(PR_SET_DUMPABLE)).
+ * Each event is followed by so many addresses, a __u64 each, 0 after the last: where the thread
+ * that did it was in its program. The first one is where it has entered the kernel; the second one
+ * is the word on top of its stack, which is a return address if the function there has no frame;
+ * then come the return addresses that frame pointers lead to, which are wrong where a program has
+ * none. All are 0 for a thread of another address space, and while another process is watched that
+ * its user may not inspect (prctl(PR_SET_DUMPABLE)).
  */
 #define MMWATCH_STACKS	(1 << 1)
 #define MMWATCH_STACK_DEPTH	16
 /*
- * If the process executes another program, goes on with that, from before its first instruction. Not if
- * its credentials change by that, or if it is not to be looked into. Not with MMWATCH_RANGES, and only
- * for another process.
+ * If the process executes another program, goes on with that, from before its first instruction.
+ * Not if its credentials change by that, or if it is not to be looked into. Not with
+ * MMWATCH_RANGES, and only for another process.
  */
 #define MMWATCH_FOLLOW	(1 << 2)
 
@@ -96,7 +99,8 @@ struct mmwatch_watch {
 	/*
 	 * Only with pid 0: where in the caller's memory to publish the number of invalidations, a
 	 * __u64, or 0. The thread that asked does so itself, before it returns to user space: what
-	 * it has done is counted there when its system call returns, what others do at its next one.
+	 * it has done is counted there when its system call returns, what others do at its next
+	 * one.
 	 */
 	__u64 count_address;
 };
@@ -131,30 +135,33 @@ struct mmwatch_status {
 /* Ends the watch; the file can watch again. EINVAL: nothing is watched. ESTALE. */
 #define MMWATCH_UNWATCH	_IO(0xB8, 3)
 /*
- * One more range, until the watch ends or MMWATCH_REMOVE_RANGE. What is outside of all ranges is not noted,
- * and one of many costs as much as the logarithm of their number.
+ * One more range, until the watch ends or MMWATCH_REMOVE_RANGE. What is outside of all ranges is
+ * not noted, and one of many costs as much as the logarithm of their number.
  *
- * Each has a counter, a __u64 at "index" in what mmap() has given. It moves before anything of the range is
- * unmapped, moved, discarded or protected, and when the range is not watched any more. So while it is
- * "value" the range is what it was when this returned; no event that is dropped, and no system call that is not
- * made, changes that. (What was unmapped just before this may still be read for a moment, on another CPU, by its TLB:
- * see mmwatch_range_add() in tools/libmmwatch/include/mmwatch_ranges.h.)
+ * Each has a counter, a __u64 at "index" in what mmap() has given. It moves before anything of the
+ * range is unmapped, moved, discarded or protected, and when the range is not watched any more. So
+ * while it is "value" the range is what it was when this returned; no event that is dropped, and no
+ * system call that is not made, changes that. (What was unmapped just before this may still be read
+ * for a moment, on another CPU, by its TLB: see mmwatch_range_add() in
+ * tools/libmmwatch/include/mmwatch_ranges.h.)
  *
- * The counters are mapped before the first range is added, shared and read-only, as many
- * as there are to be ranges; a forked child does not have them. The first mapping decides how many there are.
+ * The counters are mapped before the first range is added, shared and read-only, as many as there
+ * are to be ranges; a forked child does not have them. The first mapping decides how many there
+ * are.
  *
- * EINVAL: nothing is watched, not with MMWATCH_RANGES, or "reserved". EOVERFLOW: it is empty, or ends beyond all
- * addresses. ENOSPC: MMWATCH_MAX_RANGES, or as many as there are counters. ESRCH: the address space is
- * gone. ENOMEM: the memory is the caller's. EINTR. ESTALE. EFAULT.
+ * EINVAL: nothing is watched, not with MMWATCH_RANGES, or "reserved". EOVERFLOW: it is empty, or
+ * ends beyond all addresses. ENOSPC: MMWATCH_MAX_RANGES, or as many as there are counters. ESRCH:
+ * the address space is gone. ENOMEM: the memory is the caller's. EINTR. ESTALE. EFAULT.
  *
- * mmap(): EINVAL: nothing is watched, not with MMWATCH_RANGES, an offset, or to be written or executed.
- * EBUSY: there are ranges, and no counters, or fewer than are wanted. ENOSPC: more than
+ * mmap(): EINVAL: nothing is watched, not with MMWATCH_RANGES, an offset, or to be written or
+ * executed. EBUSY: there are ranges, and no counters, or fewer than are wanted. ENOSPC: more than
  * MMWATCH_MAX_RANGES. ENOMEM. ESTALE.
  */
 #define MMWATCH_ADD_RANGE	_IOWR(0xB8, 4, struct mmwatch_range)
 /*
- * Takes one away, by its index, which the next one that is added may get. Waits for whoever is in the middle of
- * changing it. ENOENT: there is none. EINVAL: nothing is watched, or not with MMWATCH_RANGES. ESTALE.
+ * Takes one away, by its index, which the next one that is added may get. Waits for whoever is in
+ * the middle of changing it. ENOENT: there is none. EINVAL: nothing is watched, or not with
+ * MMWATCH_RANGES. ESTALE.
  */
 #define MMWATCH_REMOVE_RANGE	_IO(0xB8, 5)
 

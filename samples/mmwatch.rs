@@ -18,7 +18,8 @@
 //!        watches the program that it has executed
 //! ```
 //!
-//! The notifier neither sleeps nor allocates, and takes no lock but that of the ring, which readers do not.
+//! The notifier neither sleeps nor allocates, and takes no lock but that of the ring, which readers
+//! do not.
 
 use kernel::{
     cpu::{
@@ -291,7 +292,8 @@ impl Events {
         self.dropped += (other.events.len() - count) as u64;
     }
 
-    /// Copies the events to a process, each with its stack if they have one. Returns how many were copied whole.
+    /// Copies the events to a process, each with its stack if they have one. Returns how many were
+    /// copied whole.
     fn copy_to_iter(&self, iov: &mut IovIterDest<'_>) -> usize {
         if self.stacks.is_empty() {
             return iov.copy_to_iter(self.events.as_bytes()) / size_of::<Event>();
@@ -330,8 +332,8 @@ struct Queue {
     next: usize,
     /// Nothing comes after what is here.
     ended: bool,
-    /// A reader copies events to its process, without the lock: a page of that may have to be waited for, and
-    /// another process may decide for how long.
+    /// A reader copies events to its process, without the lock: a page of that may have to be
+    /// waited for, and another process may decide for how long.
     reading: bool,
     /// Another reader waits for this.
     waiting: bool,
@@ -431,8 +433,8 @@ impl Drain {
     }
 }
 
-/// Sorts in place. Unlike `sort_unstable()` it neither calls itself nor has scratch space on the stack: that takes a
-/// kilobyte for each of some ten calls, of which a kernel's stack has not many.
+/// Sorts in place. Unlike `sort_unstable()` it neither calls itself nor has scratch space on the
+/// stack: that takes a kilobyte for each of some ten calls, of which a kernel's stack has not many.
 fn heap_sort<T: Ord>(items: &mut [T]) {
     for root in (0..items.len() / 2).rev() {
         sift_down(items, root);
@@ -489,7 +491,8 @@ struct Watch {
     published: Atomic<u64>,
     pages: Atomic<u64>,
     dropped: Atomic<u64>,
-    /// The address space has ended. What is told of it afterwards, as that its pages go, is no news.
+    /// The address space has ended. What is told of it afterwards, as that its pages go, is no
+    /// news.
     ended: Atomic<bool>,
     /// And there is no other one.
     over: Atomic<bool>,
@@ -520,7 +523,8 @@ impl_has_task_work! {
 impl TaskWorkItem<FOLLOW> for Watch {
     type Pointer = Arc<Watch>;
 
-    /// Watches the program that was executed, in the task that has done so, before its first instruction.
+    /// Watches the program that was executed, in the task that has done so, before its first
+    /// instruction.
     fn run(this: Arc<Watch>, context: &Context<'_>) {
         if let Err(error) = this.watch_next(context) {
             this.note_not_followed(error);
@@ -669,8 +673,8 @@ impl Watch {
             ring.push(event, stack.as_ref());
             ring.events.len()
         };
-        // If the thread was looking into this ring just before, then it had said that it is not awake before
-        // that, and this sees it.
+        // If the thread was looking into this ring just before, then it had said that it is not
+        // awake before that, and this sees it.
         let first = !self.awake.load(Relaxed) && !self.awake.xchg(true, Relaxed);
         if first || length == RING_EVENTS / 2 {
             self.wake();
@@ -903,8 +907,8 @@ impl MmuNotifier for Recorder {
         watch.ended.store(true, Relaxed);
         watch.note(event, mm);
         if watch.permission.is_some() {
-            // Somebody had a hold on the address space for longer than the process: this is not the place
-            // to learn what that does now.
+            // Somebody had a hold on the address space for longer than the process: this is not the
+            // place to learn what that does now.
             let mut result = if own { Ok(()) } else { Err(EBUSY) };
             if executed {
                 result = task_work::add::<_, FOLLOW>(task, watch.clone(), Mode::Resume)
@@ -1121,8 +1125,8 @@ impl Device {
         }
         self.check_idle(&self.active.lock())?;
         if argument.pid == 0 && count_address != 0 {
-            // Checks that the counter can be written. Not under the lock: the page may be one that a user
-            // has to bring in.
+            // Checks that the counter can be written. Not under the lock: the page may be one that
+            // a user has to bring in.
             UserSlice::new(UserPtr::from_addr(count_address), size_of::<u64>())
                 .writer()
                 .write(&0u64)?;
@@ -1214,8 +1218,8 @@ impl Device {
                 new_interval_notifier!(&mm, start, length, recorder, ()),
                 GFP_KERNEL_ACCOUNT,
             )?;
-            // Who was in the middle of changing it when it was added has not told it so, and has to be
-            // through with that.
+            // Who was in the middle of changing it when it was added has not told it so, and has to
+            // be through with that.
             argument.value = range.read(
                 || Ok(()),
                 |(), ()| {

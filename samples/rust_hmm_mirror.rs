@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust mirror driver sample: two devices that read and write the memory of the process that has opened
-//! them, as `/dev/hmm_dmirror0` and `1`.
+//! Rust mirror driver sample: two devices that read and write the memory of the process that has
+//! opened them, as `/dev/hmm_dmirror0` and `1`.
 //!
-//! They speak the ABI of the kernel's own test driver (`lib/test_hmm_uapi.h`), so that its program tests
-//! them: `tools/testing/selftests/mm/hmm-tests.c`. Memory of their own, which pages would migrate to, they
-//! do not have: `ENOTTY`.
+//! They speak the ABI of the kernel's own test driver (`lib/test_hmm_uapi.h`), so that its program
+//! tests them: `tools/testing/selftests/mm/hmm-tests.c`. Memory of their own, which pages would
+//! migrate to, they do not have: `ENOTTY`.
 //!
-//! The device is a loop that copies; a real one would have its own translations, and be told to forget
-//! them in [`MirrorDevice::invalidate`].
+//! The device is a loop that copies; a real one would have its own translations, and be told to
+//! forget them in [`MirrorDevice::invalidate`].
 
 use kernel::{
     fs::File,
@@ -131,7 +131,8 @@ struct Device {
     mirror: Mirror<Copier>,
 }
 
-/// How many pages a command, or a mapping, is for at the most: 256 MiB. What it takes is charged to the caller.
+/// How many pages a command, or a mapping, is for at the most: 256 MiB. What it takes is charged to
+/// the caller.
 const PAGES: usize = 1 << (28 - PAGE_SHIFT);
 
 /// The pages that a command is for: the first one's address, and how many.

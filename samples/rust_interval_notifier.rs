@@ -2,16 +2,17 @@
 
 //! Rust interval notifier sample: a shadow of a range of a process's memory.
 //!
-//! A process writes two native `u64` to `/dev/rust-interval-notifier`, the address and the length of a
-//! range of whole pages. From then on the file has an entry of two `u64` for each page:
+//! A process writes two native `u64` to `/dev/rust-interval-notifier`, the address and the length
+//! of a range of whole pages. From then on the file has an entry of two `u64` for each page:
 //!
 //! * where the page is in physical memory, with bit 0 set, and bit 1 if it may be written; or 0, if
 //!   there is none;
 //! * how often it has gone away, or was changed.
 //!
-//! What is read is what the shadow has; a page that it does not have is looked up, and not brought in. A
-//! driver would fill page tables of its device so. It holds no reference to the pages: it hears when
-//! they go. A second write begins again; a child of the process has to begin with its own memory.
+//! What is read is what the shadow has; a page that it does not have is looked up, and not brought
+//! in. A driver would fill page tables of its device so. It holds no reference to the pages: it
+//! hears when they go. A second write begins again; a child of the process has to begin with its
+//! own memory.
 //!
 //! ```python
 //! import mmap, struct

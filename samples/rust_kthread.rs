@@ -3,8 +3,8 @@
 //! Rust kernel thread sample: a poller.
 //!
 //! A thread wakes up every so often and does its work: here it notes how late it was, which is what
-//! a driver that polls a device wants to know of a machine. It freezes with the system, can be parked
-//! while it is not wanted, and ends with the module:
+//! a driver that polls a device wants to know of a machine. It freezes with the system, can be
+//! parked while it is not wanted, and ends with the module:
 //!
 //! ```sh
 //! insmod rust_kthread.ko

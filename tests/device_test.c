@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Misc devices, and functions that are called in an interrupt. Needs the module tether; loads and unloads
- * test_device, from the folder in TETHER_MODULES.
+ * Misc devices, and functions that are called in an interrupt. Needs the module tether; loads and
+ * unloads test_device, from the folder in TETHER_MODULES.
  */
 
 #define _GNU_SOURCE
@@ -87,7 +87,10 @@ FIXTURE_TEARDOWN(init)
 	unload("filler");
 }
 
-/* While init is running, no file can be opened; if it fails, none is left, even with other text in its place. */
+/*
+ * While init is running, no file can be opened; if it fails, none is left, even with other text in
+ * its place.
+ */
 static void open_during_init(struct __test_metadata *_metadata, const char *parameters, int expected)
 {
 	int status, fd, refused = 0;
@@ -415,7 +418,10 @@ TEST_F(device, open_against_drop)
 	EXPECT_EQ(0, counts[0][2] + counts[1][2]);
 }
 
-/* A file is released after the system call that has closed its descriptor, even if another task drops it. */
+/*
+ * A file is released after the system call that has closed its descriptor, even if another task
+ * drops it.
+ */
 TEST_F(device, file_waits_for_its_task)
 {
 	int fd, before = request(self->fd, DEVICE_TEST_RELEASED, 0);
@@ -439,7 +445,9 @@ TEST_F(device, file_waits_for_its_task)
 	EXPECT_EQ(before + 3, request(self->fd, DEVICE_TEST_RELEASED, 0));
 }
 
-/* A taken file is leaked: that of a pipe, as one of the module's own devices would pin the module. */
+/*
+ * A taken file is leaked: that of a pipe, as one of the module's own devices would pin the module.
+ */
 TEST_F(device, file_is_leaked)
 {
 	int ends[2];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pages of this process, by DMA of QEMU's edu device: test_dma_mirror is loaded here, for memory of ours.
- * Needs tether, and the module in the folder TETHER_MODULES.
+ * Pages of this process, by DMA of QEMU's edu device: test_dma_mirror is loaded here, for memory of
+ * ours. Needs tether, and the module in the folder TETHER_MODULES.
  */
 
 #define _GNU_SOURCE

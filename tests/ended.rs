@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Leaks a mirror of the memory of the process that loads this, and a thread that goes on using the mirror
-//! when the end of the module has removed it. What the thread has seen is in the kernel's log.
+//! Leaks a mirror of the memory of the process that loads this, and a thread that goes on using the
+//! mirror when the end of the module has removed it. What the thread has seen is in the kernel's
+//! log.
 
 use kernel::{
     page::PAGE_SIZE,

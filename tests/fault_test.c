@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each allocation on each public path fails once, in turn: the error comes back, and nothing is left
- * behind. Needs tether, the test modules, mmwatch and rust_hmm_mirror, the folder TETHER_MODULES, and a kernel
- * with fault injection.
+ * Each allocation on each public path fails once, in turn: the error comes back, and nothing is
+ * left behind. Needs tether, the test modules, mmwatch and rust_hmm_mirror, the folder
+ * TETHER_MODULES, and a kernel with fault injection.
  */
 
 #define _GNU_SOURCE
@@ -374,8 +374,8 @@ TEST_F(path, each_allocation)
 }
 
 /*
- * The kernel can let some of its functions fail. None of those that are called here is one of them; should
- * that change, then this is to fail each of them.
+ * The kernel can let some of its functions fail. None of those that are called here is one of them;
+ * should that change, then this is to fail each of them.
  */
 TEST(no_functions_to_fail)
 {

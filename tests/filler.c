@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A module whose text is of no use to anybody: who still calls what was in its place before finds out.
+ * A module whose text is of no use to anybody: who still calls what was in its place before finds
+ * out.
  */
 
 #include <linux/module.h>

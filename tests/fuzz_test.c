@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every sample's device, by several processes of several users at once, at random: known and unknown ioctls with
- * good and bad arguments, reads, polls, mappings, forks, tracing each other, closing, and being killed in the
- * middle of it. The kernel's log has to stay clean, and each process has to come to its end. Needs tether
- * and all samples.
+ * Every sample's device, by several processes of several users at once, at random: known and
+ * unknown ioctls with good and bad arguments, reads, polls, mappings, forks, tracing each other,
+ * closing, and being killed in the middle of it. The kernel's log has to stay clean, and each
+ * process has to come to its end. Needs tether and all samples.
  *
  *   TETHER_SECONDS   how long (8)
  *   TETHER_SEED      what the random numbers begin with

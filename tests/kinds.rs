@@ -869,8 +869,8 @@ fn worker_circle(module: &'static ThisModule, kind: Kind) -> Result {
     Ok(last?)
 }
 
-/// The end of a module finds an unstarted thread first. Its body owns the handle of a running thread,
-/// which waits until the first one has ended.
+/// The end of a module finds an unstarted thread first. Its body owns the handle of a running
+/// thread, which waits until the first one has ended.
 fn thread_ring(kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -885,8 +885,8 @@ fn thread_ring(kind: Kind) -> Result {
     Ok(())
 }
 
-/// The end of a module finds a worker first. A work of it is pending that owns the handle of a running
-/// thread, which waits until the worker has ended.
+/// The end of a module finds a worker first. A work of it is pending that owns the handle of a
+/// running thread, which waits until the worker has ended.
 fn worker_ring(module: &'static ThisModule, kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -1173,9 +1173,9 @@ impl MiscDevice for Device {
     }
 }
 
-// What the API has. A type that owns something is made above, by the kinds that are named, or is a part of
-// what is; that the others own nothing is tested by the compiler. `scripts/check-leaks` looks that each
-// public type is here, so one to a line.
+// What the API has. A type that owns something is made above, by the kinds that are named, or is a
+// part of what is; that the others own nothing is tested by the compiler. `scripts/check-leaks`
+// looks that each public type is here, so one to a line.
 
 macro_rules! types {
     (

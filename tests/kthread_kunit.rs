@@ -669,7 +669,8 @@ mod tests {
     fn who_was_asked_to_stop_is_not_parked_afterwards() {
         let (begun, go) = (gate(), counter());
         let (begun_, go_) = (begun.clone(), go.clone());
-        // It has something to finish, and parks where it can, without looking whether it is to stop.
+        // It has something to finish, and parks where it can, without looking whether it is to
+        // stop.
         let thread = Builder::new(c"tether-busy")
             .parkable()
             .spawn(move |context| {

@@ -262,7 +262,9 @@ TEST_F(kthread, freezer_of_a_worker)
 	freezable(_metadata, self, KTHREAD_TEST_ON_WORKER, KTHREAD_TEST_TICKER);
 }
 
-/* A thread whose sleeps never last, as it always has something to do, freezes there all the same. */
+/*
+ * A thread whose sleeps never last, as it always has something to do, freezes there all the same.
+ */
 TEST_F(kthread, freezer_of_a_busy_thread)
 {
 	freezable(_metadata, self, 0, KTHREAD_TEST_BUSY);

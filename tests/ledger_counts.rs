@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many of each kind were made, dropped, and forgotten for good, by modules that come and go: the
-//! file `tether_ledger/counts` in debugfs. It stays when they are gone, so that nobody is asked for his
-//! own count.
+//! How many of each kind were made, dropped, and forgotten for good, by modules that come and go:
+//! the file `tether_ledger/counts` in debugfs. It stays when they are gone, so that nobody is asked
+//! for his own count.
 
 use kernel::{
     debugfs,

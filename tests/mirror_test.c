@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The mirror driver of samples/, beyond what the kernel's hmm-tests do: what it refuses, and that it
- * never works on memory that its process does not have. Needs tether and rust_hmm_mirror.
+ * The mirror driver of samples/, beyond what the kernel's hmm-tests do: what it refuses, and that
+ * it never works on memory that its process does not have. Needs tether and rust_hmm_mirror.
  */
 
 #define _GNU_SOURCE
@@ -157,7 +157,9 @@ TEST_F(mirror, child)
 	EXPECT_EQ(1, *self->memory);
 }
 
-/* What the device has for itself comes back when it is touched, with what the device has written. */
+/*
+ * What the device has for itself comes back when it is touched, with what the device has written.
+ */
 TEST_F(mirror, exclusive)
 {
 	int fd = self->fd, round, memory;
@@ -268,10 +270,10 @@ TEST_F(mirror, out_of_memory)
 /*
  * The device reads and writes memory to which all kinds of things happen at once.
  *
- * Each page has a value in its first word and its last, which is changed by who has the page's lock: by
- * the owner, after something has happened to the page, or by a thread that has the device write it, or
- * take the page for itself. Others have the device read pages without a lock, and compare with what the
- * value was, if it did not change meanwhile.
+ * Each page has a value in its first word and its last, which is changed by who has the page's
+ * lock: by the owner, after something has happened to the page, or by a thread that has the device
+ * write it, or take the page for itself. Others have the device read pages without a lock, and
+ * compare with what the value was, if it did not change meanwhile.
  */
 #define LAST		(PAGE / sizeof(uint64_t) - 1)
 
@@ -391,7 +393,9 @@ static void *device_writes(void *seed)
 	return NULL;
 }
 
-/* What happens here only: memory that a device must not use, or that only the device has written. */
+/*
+ * What happens here only: memory that a device must not use, or that only the device has written.
+ */
 enum { LAZY_FREE = ACTIONS, SECRET, UNSERVED, MIRROR_ACTIONS };
 
 static const char *action_name(int action)
@@ -503,7 +507,10 @@ static const char *happens(int action, int first, int count, int file)
 		madvise(storm.memory, STORM_PAGES * PAGE, MADV_COLLAPSE);
 		return NULL;
 	case LAZY_FREE:
-		/* Only the device writes: by entries of the page table that are clean, or to a hole that was read. */
+		/*
+		 * Only the device writes: by entries of the page table that are clean, or to a hole
+		 * that was read.
+		 */
 		if (madvise(start, length, MADV_FREE))
 			fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length);
 		for (i = 0; i < count; i++) {

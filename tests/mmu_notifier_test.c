@@ -243,8 +243,8 @@ TEST_F(kinds, munmap)
 }
 
 /*
- * What is delivered when: the rows of the table in Documentation/mmu_notifier.rst. Each test does one
- * thing, and knows of all that the notifier hears.
+ * What is delivered when: the rows of the table in Documentation/mmu_notifier.rst. Each test does
+ * one thing, and knows of all that the notifier hears.
  */
 FIXTURE(delivered)
 {
@@ -271,8 +271,8 @@ FIXTURE_TEARDOWN(delivered)
 }
 
 /*
- * Heard of @event since the setup, and of nothing else but pages that were copied on write, as we were
- * forked; always blockable.
+ * Heard of @event since the setup, and of nothing else but pages that were copied on write, as we
+ * were forked; always blockable.
  */
 #define EXPECT_ONLY(event) do {							\
 	struct mmu_test_counts now = heard(self->fd);				\
@@ -472,7 +472,10 @@ static void *get_and_put(void *rounds)
 	return NULL;
 }
 
-/* Threads that get and put at once: one is there, or none; or one is there all the time, and all is counted. */
+/*
+ * Threads that get and put at once: one is there, or none; or one is there all the time, and all is
+ * counted.
+ */
 TEST_F(kinds, shared_race)
 {
 	struct mmu_test_counts counts;
@@ -553,8 +556,8 @@ TEST_F(kinds, age)
 }
 
 /*
- * A process that has begun to exit, but has its memory still; with notifiers of the file, of these two
- * kinds. It goes when it is continued.
+ * A process that has begun to exit, but has its memory still; with notifiers of the file, of these
+ * two kinds. It goes when it is continued.
  */
 static pid_t exiting(struct __test_metadata *_metadata, int fd, int first, int second)
 {
@@ -579,8 +582,8 @@ static pid_t exiting(struct __test_metadata *_metadata, int fd, int first, int s
 }
 
 /*
- * process_mrelease() does what the OOM reaper does: it must not sleep. One of two notifiers says that it
- * would have to; the other one hears of the end of all that it has heard the start of.
+ * process_mrelease() does what the OOM reaper does: it must not sleep. One of two notifiers says
+ * that it would have to; the other one hears of the end of all that it has heard the start of.
  */
 TEST_F(kinds, reaping)
 {
@@ -607,8 +610,8 @@ TEST_F(kinds, reaping)
 }
 
 /*
- * A notifier of the whole address space refuses, beside an interval notifier. Both can be removed after it:
- * the kernel ends the range for those that it has begun it for.
+ * A notifier of the whole address space refuses, beside an interval notifier. Both can be removed
+ * after it: the kernel ends the range for those that it has begun it for.
  */
 TEST_F(kinds, refusing_beside_an_interval)
 {
@@ -837,8 +840,8 @@ TEST_F(kinds, closed_while_exiting)
 }
 
 /*
- * While the end of the address space has called release, unregistering calls it as well: the kernel does not look
- * whether it was. The notifier hears of it once.
+ * While the end of the address space has called release, unregistering calls it as well: the kernel
+ * does not look whether it was. The notifier hears of it once.
  */
 TEST_F(kinds, released_once)
 {
@@ -1268,14 +1271,14 @@ TEST_F(interval, bad_input)
 }
 
 /*
- * A shadow of memory to which all kinds of things happen at once never shows a page that is gone. Other
- * threads read it all the time, so that it has something to show.
+ * A shadow of memory to which all kinds of things happen at once never shows a page that is gone.
+ * Other threads read it all the time, so that it has something to show.
  *
- * What proves it: an entry is read, then what the kernel has, then the entry again. If both times it was
- * there and nothing had happened to the page in between, then the kernel has the same page.
+ * What proves it: an entry is read, then what the kernel has, then the entry again. If both times
+ * it was there and nothing had happened to the page in between, then the kernel has the same page.
  *
- * munmap() first makes the kernel forget the mapping, then tells of it, then lets go of the pages: in
- * between there is nothing to compare to. When it is over the shadow has heard of it.
+ * munmap() first makes the kernel forget the mapping, then tells of it, then lets go of the pages:
+ * in between there is nothing to compare to. When it is over the shadow has heard of it.
  */
 static struct storm {
 	int fd;
@@ -1285,8 +1288,8 @@ static struct storm {
 	/* How often something has happened. */
 	volatile long happened;
 	/*
-	 * Entries that were the same, that were not there, that changed meanwhile, whose mapping was going;
-	 * that were wrong.
+	 * Entries that were the same, that were not there, that changed meanwhile, whose mapping
+	 * was going; that were wrong.
 	 */
 	long same, absent, changed, unmapped, wrong;
 } storm;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whether ranges have changed, by tools/libmmwatch/include/mmwatch_ranges.h. Needs tether and mmwatch. */
+/*
+ * Whether ranges have changed, by tools/libmmwatch/include/mmwatch_ranges.h. Needs tether and
+ * mmwatch.
+ */
 
 #define _GNU_SOURCE
 #include <poll.h>
@@ -196,7 +199,9 @@ TEST_F(ranges, fork)
 	EXPECT_FALSE(mmwatch_range_changed(&self->ranges, &not_forked));
 }
 
-/* A child has another memory: nothing is valid there, and what it does to it is not its parent's. */
+/*
+ * A child has another memory: nothing is valid there, and what it does to it is not its parent's.
+ */
 TEST_F(ranges, child)
 {
 	struct mmwatch_range shared, not_forked;
@@ -235,7 +240,10 @@ TEST_F(ranges, child)
 	EXPECT_TRUE(mmwatch_range_changed(&self->ranges, &shared));
 }
 
-/* A child that closes what its parent has opened does not unmap what it has where the counters were. */
+/*
+ * A child that closes what its parent has opened does not unmap what it has where the counters
+ * were.
+ */
 TEST_F(ranges, child_closes)
 {
 	pid_t child = fork();
@@ -266,7 +274,10 @@ static int add_some(struct mmwatch_ranges *ranges)
 	return ret;
 }
 
-/* Who has ranges exits, or executes another program, which has the file. There is room for one more only. */
+/*
+ * Who has ranges exits, or executes another program, which has the file. There is room for one more
+ * only.
+ */
 TEST_F(ranges, exit_and_exec)
 {
 	struct mmwatch_ranges others[MMWATCH_MAX_WATCHES - 2], ranges, one_more;
@@ -327,7 +338,9 @@ TEST_F(ranges, overflow)
 	EXPECT_FALSE(CHANGED());
 }
 
-/* The index of one that is removed is used again; who has the old one sees no other in its place. */
+/*
+ * The index of one that is removed is used again; who has the old one sees no other in its place.
+ */
 TEST_F(ranges, index_again)
 {
 	struct mmwatch_range old = self->range, new;
@@ -464,7 +477,10 @@ TEST(mapping)
 	close(fd);
 }
 
-/* After the end of the watch nothing is valid; the counters stay where they are, as long as they are mapped. */
+/*
+ * After the end of the watch nothing is valid; the counters stay where they are, as long as they
+ * are mapped.
+ */
 TEST_F(ranges, unwatch)
 {
 	struct mmwatch_range other;
@@ -632,7 +648,10 @@ static void *registers_and_reads(void *data)
 	return NULL;
 }
 
-/* What is found to be unchanged has what it had when it was registered, whoever remaps it at the same time. */
+/*
+ * What is found to be unchanged has what it had when it was registered, whoever remaps it at the
+ * same time.
+ */
 TEST_F(ranges, race)
 {
 	struct race race = { .ranges = &self->ranges };

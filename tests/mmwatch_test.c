@@ -593,7 +593,10 @@ static int wrong_of_others(int fd)
 	return wrong;
 }
 
-/* A child that uses its parent's file is told so, whoever it is; and so is who executes another program. */
+/*
+ * A child that uses its parent's file is told so, whoever it is; and so is who executes another
+ * program.
+ */
 TEST_F(watch, forked_child)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };

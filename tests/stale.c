@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What no module that uses Tether can do: it goes, and what it has registered stays. It must be seen by
- * what tests the others, see scripts/check-stale.
+ * What no module that uses Tether can do: it goes, and what it has registered stays. It must be
+ * seen by what tests the others, see scripts/check-stale.
  */
 
 #include <linux/mm.h>

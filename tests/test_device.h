@@ -8,15 +8,15 @@
 /* Closes a descriptor; the file is dropped in the ioctl. */
 #define DEVICE_TEST_TAKE		_IO(0xBF, 1)
 /*
- * Closes a descriptor; the file is dropped by a kernel thread while the ioctl still runs. Returns how many
- * files of these devices have been released before the ioctl ends.
+ * Closes a descriptor; the file is dropped by a kernel thread while the ioctl still runs. Returns
+ * how many files of these devices have been released before the ioctl ends.
  */
 #define DEVICE_TEST_TAKE_BY_THREAD	_IO(0xBF, 2)
 /* Closes a descriptor; the file is leaked. */
 #define DEVICE_TEST_TAKE_FORGET		_IO(0xBF, 3)
 /*
- * Calls each function in a timer's interrupt; the argument is 0, or the pid of a tracee. Returns a bit for
- * each call that has done something else than it should.
+ * Calls each function in a timer's interrupt; the argument is 0, or the pid of a tracee. Returns a
+ * bit for each call that has done something else than it should.
  */
 #define DEVICE_TEST_IN_INTERRUPT	_IO(0xBF, 4)
 /* What the next open() of /dev/test-plain does, an enum device_test_open. */

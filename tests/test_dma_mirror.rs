@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of QEMU's `edu` device, which copies pages of a process by DMA: those of the process that has
-//! loaded this module, from `start`, `length` bytes; see `dma_mirror_test.c`.
+//! A driver of QEMU's `edu` device, which copies pages of a process by DMA: those of the process
+//! that has loaded this module, from `start`, `length` bytes; see `dma_mirror_test.c`.
 //!
-//! `/dev/test-dma-mirror` copies a page to another one, by way of the device's buffer, and says where the
-//! device finds a page.
+//! `/dev/test-dma-mirror` copies a page to another one, by way of the device's buffer, and says
+//! where the device finds a page.
 
 use kernel::{
     device::Core,

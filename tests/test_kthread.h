@@ -11,7 +11,10 @@ enum kthread_test_body {
 	KTHREAD_TEST_TICKER,
 	/* Allows SIGUSR1; its result is the signal that ends it, 0 if it is stopped. */
 	KTHREAD_TEST_SIGNAL,
-	/* As KTHREAD_TEST_TICKER, but none of its sleeps lasts: its condition holds, its time is over. */
+	/*
+	 * As KTHREAD_TEST_TICKER, but none of its sleeps lasts: its condition holds, its time is
+	 * over.
+	 */
 	KTHREAD_TEST_BUSY,
 };
 

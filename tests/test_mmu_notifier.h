@@ -64,8 +64,8 @@ struct mmu_test_counts {
 #define MMU_TEST_HOLD		_IO(0xBC, 9)
 
 /*
- * Has an interval notifier of the file note something that it looks up, which takes so many milliseconds the first
- * time.
+ * Has an interval notifier of the file note something that it looks up, which takes so many
+ * milliseconds the first time.
  */
 #define MMU_TEST_READ		_IO(0xBC, 12)
 /* From now on each release of the file's notifiers takes so many milliseconds. */
@@ -85,15 +85,23 @@ struct mmu_test_fault {
 
 /* Drops all registrations of the file, without waiting. */
 #define MMU_TEST_DROP		_IO(0xBC, 13)
-/* Copies eight bytes to an address while the shadow of an interval notifier of the file is locked. */
+/*
+ * Copies eight bytes to an address while the shadow of an interval notifier of the file is locked.
+ */
 #define MMU_TEST_COPY		_IO(0xBC, 14)
 /* Unmaps the page at an address then. */
 #define MMU_TEST_ZAP		_IO(0xBC, 15)
 /* Brings the page at an address in, within 300 ms. */
 #define MMU_TEST_FAULT_WITHIN	_IO(0xBC, 16)
-/* Has a thread bring it in, without a limit, and stops that after 300 ms. Returns how many ms stopping took. */
+/*
+ * Has a thread bring it in, without a limit, and stops that after 300 ms. Returns how many ms
+ * stopping took.
+ */
 #define MMU_TEST_FAULT_STOPPED	_IO(0xBC, 17)
-/* An interval notifier on the page at an address, which is dropped in its own callback: a release when it is gone. */
+/*
+ * An interval notifier on the page at an address, which is dropped in its own callback: a release
+ * when it is gone.
+ */
 #define MMU_TEST_EVICT		_IO(0xBC, 18)
 /* mmap() of the file registers a notifier, with the mmap_lock held for writing. */
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/test-torture`: makes one of everything, uses it, and ends it in all ways; see `test_torture.h`.
+//! `/dev/test-torture`: makes one of everything, uses it, and ends it in all ways; see
+//! `test_torture.h`.
 
 use kernel::{
     fs::File,

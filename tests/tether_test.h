@@ -31,12 +31,15 @@ enum tether_test_kind {
 	TETHER_TEST_KEEP_ARC,
 	/* Likewise a closure. */
 	TETHER_TEST_KEEP_CLOSURE,
-	/* A box, or an Arc, with two fields: the callback adds it by the other one; see requeue_error. */
+	/*
+	 * A box, or an Arc, with two fields: the callback adds it by the other one; see
+	 * requeue_error.
+	 */
 	TETHER_TEST_TWO_FIELDS_BOX,
 	TETHER_TEST_TWO_FIELDS_ARC,
 	/*
-	 * An Arc of the file's, whose callback does not return before TETHER_TEST_OPEN_GATE, and then
-	 * adds itself; see requeue_error.
+	 * An Arc of the file's, whose callback does not return before TETHER_TEST_OPEN_GATE, and
+	 * then adds itself; see requeue_error.
 	 */
 	TETHER_TEST_KEEP_BLOCKED,
 };
@@ -94,15 +97,17 @@ struct tether_test_counts {
 /* Add the kept Arc to this tid. */
 #define TETHER_TEST_ADD_TO	_IO(0xB9, 9)
 /*
- * Adds an Arc to "tid" and to "other" in turn, and waits, while a thread cancels it on "tid". Returns
- * how often it did not run on "other".
+ * Adds an Arc to "tid" and to "other" in turn, and waits, while a thread cancels it on "tid".
+ * Returns how often it did not run on "other".
  */
 #define TETHER_TEST_CANCEL_OTHER	_IOW(0xB9, 10, struct tether_test_race)
 /* Waits for an Arc that runs on this tid and is then added to the waiting task. */
 #define TETHER_TEST_WAIT_RETARGET	_IO(0xB9, 11)
 /* Adds to "tid" and cancels in an interrupt: directly if "other" is 0, by a queue if it is 1. */
 #define TETHER_TEST_INTERRUPTS	_IOW(0xB9, 12, struct tether_test_race)
-/* Adds to "tid" and cancels, "count" times. Returns how often that was done before it was refused. */
+/*
+ * Adds to "tid" and cancels, "count" times. Returns how often that was done before it was refused.
+ */
 #define TETHER_TEST_ADD_CANCEL	_IOW(0xB9, 13, struct tether_test_race)
 
 #endif

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Everything at once: modules come and go while what they make is used, forgotten and ended, on tasks
- * that live and die, in address spaces that change, on CPUs that come and go.
+ * Everything at once: modules come and go while what they make is used, forgotten and ended, on
+ * tasks that live and die, in address spaces that change, on CPUs that come and go.
  *
- * Each actor is a process with random numbers of its own, which begin with the seed. So the same seed
- * gives each of them the same decisions, in the same order; when each one falls, and what it meets, is
- * not repeated. What they do stands in a page that they share, and is told once a second. At the end
- * all must be in balance.
+ * Each actor is a process with random numbers of its own, which begin with the seed. So the same
+ * seed gives each of them the same decisions, in the same order; when each one falls, and what it
+ * meets, is not repeated. What they do stands in a page that they share, and is told once a second.
+ * At the end all must be in balance.
  *
  * Usage: torture_test SECONDS SEED
  * Needs the module tether, and TETHER_MODULES as unload_test does.
@@ -319,7 +319,10 @@ static void *nap(void *unused)
 	return unused;
 }
 
-/* What works are added to: it sleeps, calls, executes, has threads, changes its memory, or just ends. */
+/*
+ * What works are added to: it sleeps, calls, executes, has threads, changes its memory, or just
+ * ends.
+ */
 static void be_a_victim(unsigned int kind, unsigned int random)
 {
 	pthread_t thread;
@@ -375,7 +378,9 @@ static void act_breeder(int self)
 	}
 }
 
-/* stress-ng: what changes memory most. Works are added to its processes, which then have notifiers. */
+/*
+ * stress-ng: what changes memory most. Works are added to its processes, which then have notifiers.
+ */
 static void act_stressor(int self)
 {
 	static const char *const stressors[] = {
@@ -554,8 +559,8 @@ static void make_groups(void)
 	write_group(HUNGRY, "memory.swap.max", "0");
 	write_group(STRESSORS, "memory.max", "300M");
 	/*
-	 * What the kernel does with the least priority it also does inside of RCU's critical sections, which
-	 * all others wait for.
+	 * What the kernel does with the least priority it also does inside of RCU's critical
+	 * sections, which all others wait for.
 	 */
 	system("renice -n 0 -p $(pgrep -x 'khugepaged|ksmd') >/dev/null");
 	/* One report for each kill is enough. */
@@ -642,7 +647,10 @@ int main(int argc, char **argv)
 	make_groups();
 	ret = load("ledger");
 	kinds = read_ledger(counts);
-	/* From this one on there is one at a time, or it needs what is not here: "leak" makes those. */
+	/*
+	 * From this one on there is one at a time, or it needs what is not here: "leak" makes
+	 * those.
+	 */
 	for (drawn_kinds = 0; drawn_kinds < kinds; drawn_kinds++)
 		if (!strcmp(counts[drawn_kinds].kind, "PollDevice"))
 			break;
@@ -681,7 +689,10 @@ int main(int argc, char **argv)
 	for (actor = 0; actor < ACTORS; actor++) {
 		int tries;
 
-		/* Some wait for what they have in a group. What hangs is found by it, slowness is not. */
+		/*
+		 * Some wait for what they have in a group. What hangs is found by it, slowness is
+		 * not.
+		 */
 		for (tries = 0; pids[actor] && tries < 3000; tries++) {
 			if (waitpid(pids[actor], NULL, WNOHANG))
 				pids[actor] = 0;

@@ -151,7 +151,10 @@ TEST_F(unload, failed_init)
 	}
 }
 
-/* The module that leaks; a C one that really leaves its callbacks behind, to show that this is seen. */
+/*
+ * The module that leaks; a C one that really leaves its callbacks behind, to show that this is
+ * seen.
+ */
 static const char *leaky(void)
 {
 	const char *name = getenv("TETHER_LEAK");
@@ -331,8 +334,8 @@ static void empty(void)
 }
 
 /*
- * One of each kind is forgotten, its module goes, and others take its place; then everything happens
- * that would call it.
+ * One of each kind is forgotten, its module goes, and others take its place; then everything
+ * happens that would call it.
  */
 TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 {
@@ -423,8 +426,8 @@ static int said(const char *text)
 }
 
 /*
- * A leaked mirror is ended first, and a leaked thread goes on using it: it has no pages any more, the device was told,
- * and every function says that it has ended.
+ * A leaked mirror is ended first, and a leaked thread goes on using it: it has no pages any more,
+ * the device was told, and every function says that it has ended.
  */
 TEST_F(unload, ended_mirror_has_no_pages)
 {
@@ -473,8 +476,8 @@ static void stay_on(int cpu)
 }
 
 /*
- * A shared notifier is freed later, by a callback on the CPU that has dropped it. Its module goes on
- * another one meanwhile, where waiting for a grace period is not waiting for that.
+ * A shared notifier is freed later, by a callback on the CPU that has dropped it. Its module goes
+ * on another one meanwhile, where waiting for a grace period is not waiting for that.
  */
 TEST_F(unload, shared_notifier_dropped_elsewhere)
 {
@@ -528,8 +531,8 @@ TEST_F(unload, cancelled_closure)
 		EXPECT_EQ(0, unload("tether_test"));
 		work_the_machine();
 		/*
-		 * The node is linked still, and what it says of its module is not true any more: neither
-		 * who looks for another module's works nor who lists them may follow it.
+		 * The node is linked still, and what it says of its module is not true any more:
+		 * neither who looks for another module's works nor who lists them may follow it.
 		 */
 		EXPECT_EQ(-EUCLEAN, load("fail_init"));
 		EXPECT_EQ(0, outstanding("tether_test"));
@@ -596,8 +599,8 @@ static int debugfs_entries(void)
 }
 
 /*
- * A module that comes and goes leaves nothing: no record, no name in debugfs, no memory. A hundred rounds
- * first, so that caches are as large as they get.
+ * A module that comes and goes leaves nothing: no record, no name in debugfs, no memory. A hundred
+ * rounds first, so that caches are as large as they get.
  */
 TEST_F_TIMEOUT(unload, many_loads_leave_nothing, 1800)
 {

@@ -19,8 +19,8 @@ __rust_helper unsigned long rust_helper_page_to_pfn(const struct page *page)
 }
 
 /*
- * What is in a page of a process, which others may be writing to. The page must be valid, and stay so
- * meanwhile.
+ * What is in a page of a process, which others may be writing to. The page must be valid, and stay
+ * so meanwhile.
  */
 __rust_helper void rust_helper_tether_copy_from_pfn(void *to, unsigned long pfn, size_t offset,
 						    size_t length)

@@ -22,7 +22,10 @@ __rust_helper void rust_helper_set_current_state(unsigned int state)
 __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task)
 {
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
-	/* It uses the memory of a process (with_mm()): only a fatal signal ends the wait for a page. */
+	/*
+	 * It uses the memory of a process (with_mm()): only a fatal signal ends the wait for a
+	 * page.
+	 */
 	if (READ_ONCE(task->mm))
 		send_sig(SIGKILL, task, 1);
 	wake_up_process(task);
@@ -145,9 +148,9 @@ static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_
 }
 
 /*
- * Deletes the timer of @dwork, with the worker's lock held, and returns whether it was armed. A timer that is firing is
- * about to move the work, and spins for the lock: in this case the lock is released and taken again, and the result is
- * negative.
+ * Deletes the timer of @dwork, with the worker's lock held, and returns whether it was armed. A
+ * timer that is firing is about to move the work, and spins for the lock: in this case the lock is
+ * released and taken again, and the result is negative.
  */
 static int tether_kthread_delete_timer(struct kthread_worker *worker,
 				       struct kthread_delayed_work *dwork, unsigned long *flags)
@@ -162,7 +165,10 @@ static int tether_kthread_delete_timer(struct kthread_worker *worker,
 	return armed;
 }
 
-/* Takes @work out of the list that it is in, with the worker's lock held. Returns whether it was in one. */
+/*
+ * Takes @work out of the list that it is in, with the worker's lock held. Returns whether it was in
+ * one.
+ */
 static bool tether_kthread_unlink(struct kthread_work *work)
 {
 	bool pending = !list_empty(&work->node);
@@ -172,12 +178,12 @@ static bool tether_kthread_unlink(struct kthread_work *work)
 }
 
 /*
- * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether it was in one, with
- * the worker's lock held.
+ * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether
+ * it was in one, with the worker's lock held.
  *
- * kthread_cancel_delayed_work_sync() and kthread_mod_delayed_work() do not serve here. If the timer fires meanwhile, it
- * drops the work because the work is being cancelled, and these functions return that the work was not pending. The
- * reference that was given to the queue would be leaked.
+ * kthread_cancel_delayed_work_sync() and kthread_mod_delayed_work() do not serve here. If the timer
+ * fires meanwhile, it drops the work because the work is being cancelled, and these functions
+ * return that the work was not pending. The reference that was given to the queue would be leaked.
  */
 static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
 				   bool delayed, unsigned long *flags)
@@ -191,8 +197,9 @@ static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread
 }
 
 /*
- * Queues @dwork, or changes its delay if it is pending, under one hold of the lock: a task that cancels the work or
- * waits for it meanwhile finds it pending. Returns whether it was pending, or why it was not queued.
+ * Queues @dwork, or changes its delay if it is pending, under one hold of the lock: a task that
+ * cancels the work or waits for it meanwhile finds it pending. Returns whether it was pending, or
+ * why it was not queued.
  *
  * kthread_mod_delayed_work() releases the lock in between, and leaks a work if its timer is firing.
  */
@@ -209,7 +216,10 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 		return ret;
 	ret = tether_kthread_dequeue(worker, work, true, &flags);
 	if (work->canceling) {
-		/* It was not pending: the canceller has taken it, and nothing is queued until it returns. */
+		/*
+		 * It was not pending: the canceller has taken it, and nothing is queued until it
+		 * returns.
+		 */
 		ret = -EBUSY;
 	} else {
 		work->worker = worker;
@@ -227,8 +237,9 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 }
 
 /*
- * Takes @work out of the list that it is in. Returns whether it was in one. If it is running, *@running is set; then
- * nothing is done unless @may_wait, and otherwise it cannot be queued until rust_helper_tether_kthread_cancel_end().
+ * Takes @work out of the list that it is in. Returns whether it was in one. If it is running,
+ * *@running is set; then nothing is done unless @may_wait, and otherwise it cannot be queued until
+ * rust_helper_tether_kthread_cancel_end().
  */
 __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker *worker,
 							   struct kthread_work *work, bool delayed,
@@ -252,7 +263,9 @@ unlock:
 	return pending;
 }
 
-/* Interrupts the work that the worker runs, if it runs one: it is woken from interruptible sleeps. */
+/*
+ * Interrupts the work that the worker runs, if it runs one: it is woken from interruptible sleeps.
+ */
 __rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_worker *worker)
 {
 	guard(raw_spinlock_irqsave)(&worker->lock);
@@ -296,8 +309,8 @@ __rust_helper bool rust_helper_tether_kthread_work_busy(struct kthread_worker *w
 }
 
 /*
- * Moves all pending works to @leftover, but those that wait for their delay, and returns whether the
- * worker runs none. The worker must be closed, so that no task flushes it.
+ * Moves all pending works to @leftover, but those that wait for their delay, and returns whether
+ * the worker runs none. The worker must be closed, so that no task flushes it.
  */
 __rust_helper bool rust_helper_tether_kthread_take_pending(struct kthread_worker *worker,
 							   struct list_head *leftover)
@@ -330,7 +343,9 @@ __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct k
 		}
 		if (!work)
 			return NULL;
-		/* The timer may be about to make it pending: it is taken from there in that case. */
+		/*
+		 * The timer may be about to make it pending: it is taken from there in that case.
+		 */
 		if (tether_kthread_dequeue(worker, work, true, &flags)) {
 			raw_spin_unlock_irqrestore(&worker->lock, flags);
 			return work;

@@ -5,8 +5,8 @@
 #include <linux/wait_bit.h>
 
 /*
- * Waits, killably, while *@word is @value, for @timeout ticks at most. Whoever changes it calls wake_up_var()
- * on it. Returns the remaining time, or 1; 0 if the time is over; -ERESTARTSYS.
+ * Waits, killably, while *@word is @value, for @timeout ticks at most. Whoever changes it calls
+ * wake_up_var() on it. Returns the remaining time, or 1; 0 if the time is over; -ERESTARTSYS.
  */
 __rust_helper long rust_helper_tether_wait_while(const unsigned int *word, unsigned int value,
 						 long timeout)

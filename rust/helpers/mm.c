@@ -56,7 +56,10 @@ __rust_helper bool rust_helper_tether_vma_has_readers(struct vm_area_struct *vma
 __rust_helper bool rust_helper_tether_mmap_is_write_locked_by_current(struct mm_struct *mm)
 {
 #ifdef CONFIG_PREEMPT_RT
-	/* RT_MUTEX_HAS_WAITERS is private to kernel/locking. A writer has the mutex until it unlocks. */
+	/*
+	 * RT_MUTEX_HAS_WAITERS is private to kernel/locking. A writer has the mutex until it
+	 * unlocks.
+	 */
 	struct task_struct *owner = READ_ONCE(mm->mmap_lock.rwbase.rtmutex.owner);
 
 	return ((unsigned long)owner & ~1UL) == (unsigned long)current;

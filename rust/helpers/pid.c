@@ -7,8 +7,8 @@
 #include <linux/sched.h>
 
 /*
- * find_get_task_by_vpid(), which modules cannot call; but for a kernel thread. The namespace is that of the
- * current task, which has none after it has passed exit_notify().
+ * find_get_task_by_vpid(), which modules cannot call; but for a kernel thread. The namespace is
+ * that of the current task, which has none after it has passed exit_notify().
  */
 __rust_helper struct task_struct *rust_helper_tether_find_user_task(pid_t number)
 {

@@ -10,8 +10,9 @@ __rust_helper bool rust_helper_tether_in_task(void)
 }
 
 /*
- * Whether the caller may sleep, and take a spinlock that interrupts do not take, as far as the kernel can tell: not in
- * an interrupt, nor with interrupts disabled, as under a spinlock that interrupts take as well.
+ * Whether the caller may sleep, and take a spinlock that interrupts do not take, as far as the
+ * kernel can tell: not in an interrupt, nor with interrupts disabled, as under a spinlock that
+ * interrupts take as well.
  */
 __rust_helper bool rust_helper_tether_may_sleep(void)
 {

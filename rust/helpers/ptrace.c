@@ -27,8 +27,9 @@ __rust_helper bool rust_helper_tether_may_inspect(struct task_struct *task)
 }
 
 /*
- * Whether who could look into the current task when its credentials were @before may still do so, whoever
- * that was: they are the same, or less, and the program is not one that only root may look into.
+ * Whether who could look into the current task when its credentials were @before may still do so,
+ * whoever that was: they are the same, or less, and the program is not one that only root may look
+ * into.
  */
 __rust_helper bool rust_helper_tether_as_permitted_as(const struct cred *before)
 {

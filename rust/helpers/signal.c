@@ -13,8 +13,8 @@ __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 }
 
 /*
- * Whether the current task gets no signals any more: it is in its exit, or on its way there. From the moment that it
- * has taken its fatal signal, a further SIGKILL is dropped.
+ * Whether the current task gets no signals any more: it is in its exit, or on its way there. From
+ * the moment that it has taken its fatal signal, a further SIGKILL is dropped.
  */
 __rust_helper bool rust_helper_tether_is_exiting(void)
 {
@@ -24,8 +24,8 @@ __rust_helper bool rust_helper_tether_is_exiting(void)
 }
 
 /*
- * Lets a SIGKILL that the kernel sends to this kernel thread end its waits for pages of user memory. It does not end
- * the thread.
+ * Lets a SIGKILL that the kernel sends to this kernel thread end its waits for pages of user
+ * memory. It does not end the thread.
  */
 __rust_helper void rust_helper_tether_allow_kill(void)
 {
@@ -43,7 +43,10 @@ __rust_helper void rust_helper_tether_clear_kill(void)
 	spin_unlock_irq(&current->sighand->siglock);
 }
 
-/* Whether the current task is a worker of a workqueue: it gets no signals, and others wait for what is queued to it. */
+/*
+ * Whether the current task is a worker of a workqueue: it gets no signals, and others wait for what
+ * is queued to it.
+ */
 __rust_helper bool rust_helper_tether_is_workqueue_worker(void)
 {
 	return current->flags & PF_WQ_WORKER;

@@ -15,7 +15,9 @@ __rust_helper int rust_helper_tether_current_syscall(void)
 	return syscall_get_nr(current, task_pt_regs(current));
 }
 
-/* Whether the current task is in a system call of a 32-bit program, which has numbers of its own. */
+/*
+ * Whether the current task is in a system call of a 32-bit program, which has numbers of its own.
+ */
 __rust_helper bool rust_helper_tether_in_compat_syscall(void)
 {
 	return in_compat_syscall();

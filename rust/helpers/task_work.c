@@ -47,8 +47,8 @@ __rust_helper void rust_helper_tether_for_each_task_work(
 }
 
 /*
- * The pid of the task at this address, which is only compared; 0 if there is none. @started is its start_boottime, as
- * the memory of a task may be that of another task by now; or 0, for any task.
+ * The pid of the task at this address, which is only compared; 0 if there is none. @started is its
+ * start_boottime, as the memory of a task may be that of another task by now; or 0, for any task.
  */
 __rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started)
 {
@@ -64,8 +64,8 @@ __rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started
 
 /*
  * Waits, interruptibly, until no bit of @busy is set in @word, or until the address of the current
- * task is in it, beside @flags; for @timeout ticks at most. Each change of @word that clears @busy is
- * followed by wake_up_var(). Returns the remaining time, or 1; 0 on timeout; -ERESTARTSYS.
+ * task is in it, beside @flags; for @timeout ticks at most. Each change of @word that clears @busy
+ * is followed by wake_up_var(). Returns the remaining time, or 1; 0 on timeout; -ERESTARTSYS.
  */
 __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsigned long busy,
 						unsigned long flags, long timeout)

@@ -12,8 +12,8 @@ struct tether_user_frame {
 };
 
 /*
- * What arch_stack_walk_user() does, which modules cannot call; but for the second entry. Returns how many
- * there are.
+ * What arch_stack_walk_user() does, which modules cannot call; but for the second entry. Returns
+ * how many there are.
  */
 __rust_helper unsigned int rust_helper_tether_save_user_stack(u64 *entries, unsigned int size)
 {

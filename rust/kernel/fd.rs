@@ -4,14 +4,14 @@
 //!
 //! A system call may use a file through its descriptor without taking a reference (`fdget()`), and
 //! relies on its task not closing that descriptor meanwhile. A driver that closes a descriptor on
-//! behalf of user space, from inside an ioctl, may close the descriptor of that very ioctl. So the file
-//! must not be released before the system call has ended: [`take`] removes the descriptor from the
-//! table, and the last reference to the file is dropped by a task work.
+//! behalf of user space, from inside an ioctl, may close the descriptor of that very ioctl. So the
+//! file must not be released before the system call has ended: [`take`] removes the descriptor from
+//! the table, and the last reference to the file is dropped by a task work.
 //!
 //! A task work or a `release` must not close descriptors in this way. It may run in the middle of a
-//! system call that has borrowed the file, such as `KVM_RUN`, which runs the pending task works before
-//! it enters the guest; a further task work would then release the file at once. So [`take`] demands a
-//! [`SyscallContext`], which only an ioctl handler has.
+//! system call that has borrowed the file, such as `KVM_RUN`, which runs the pending task works
+//! before it enters the guest; a further task work would then release the file at once. So [`take`]
+//! demands a [`SyscallContext`], which only an ioctl handler has.
 //!
 //! C sources: `binder_deferred_fd_close()` in
 //! [`drivers/android/binder.c`](srctree/drivers/android/binder.c),
@@ -38,8 +38,8 @@ use core::ptr;
 
 /// A file whose descriptor was closed by [`take`].
 ///
-/// Dropping it releases the file after the task that has called [`take`] has left that system call, even
-/// if another task drops it.
+/// Dropping it releases the file after the task that has called [`take`] has left that system call,
+/// even if another task drops it.
 ///
 /// # Context
 ///
@@ -94,9 +94,10 @@ impl PinnedDrop for Held {
 /// The number can be reused at once. POSIX locks are released, as by `close()`. The file itself is
 /// released after the [`TakenFile`] was dropped and the task has left its system call.
 ///
-/// `_context` proves that the current task executes a system call, and that the task works that it runs
-/// next are run after that. If the file is borrowed by `fdget()` anywhere, then by this system call: a
-/// later one cannot find the descriptor any more, and a task that shares the table takes references.
+/// `_context` proves that the current task executes a system call, and that the task works that it
+/// runs next are run after that. If the file is borrowed by `fdget()` anywhere, then by this system
+/// call: a later one cannot find the descriptor any more, and a task that shares the table takes
+/// references.
 ///
 /// # Context
 ///
@@ -122,18 +123,19 @@ pub fn take(_context: &SyscallContext<'_>, fd: u32, flags: Flags) -> Result<Take
         }),
         flags,
     )?;
-    // SAFETY: The function uses the table of the current task, which exists, as the task executes a system
-    // call. The reference of the table becomes ours.
+    // SAFETY: The function uses the table of the current task, which exists, as the task executes a
+    // system call. The reference of the table becomes ours.
     let file = unsafe { bindings::file_close_fd(fd) };
     if file.is_null() {
         return Err(EBADF);
     }
-    // SAFETY: The file is valid, as the reference of the table is owned here. The new one is for `held`.
+    // SAFETY: The file is valid, as the reference of the table is owned here. The new one is for
+    // `held`.
     unsafe { bindings::get_file(file) };
     // INVARIANT: The reference was just taken.
     *held.as_mut().project().file = file;
-    // SAFETY: The file is valid, `files` is the table that it was in, and the reference of the table, which
-    // this drops, is owned here. That of `held` is left, so the file is not released.
+    // SAFETY: The file is valid, `files` is the table that it was in, and the reference of the
+    // table, which this drops, is owned here. That of `held` is left, so the file is not released.
     unsafe { bindings::filp_close(file, files.cast()) };
     Ok(TakenFile { held: Some(held) })
 }
@@ -142,8 +144,9 @@ impl Drop for TakenFile {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             let task = held.task.clone();
-            // Only a task that does not accept task works any more refuses this. It uses no borrowed file:
-            // the reference may be dropped here. `fput()` defers the release if this is an interrupt.
+            // Only a task that does not accept task works any more refuses this. It uses no
+            // borrowed file: the reference may be dropped here. `fput()` defers the release if this
+            // is an interrupt.
             let _ = task_work::add_other(&task, held, Mode::Resume);
         }
     }

@@ -3,8 +3,8 @@
 //! Kernel threads.
 //!
 //! [`spawn`] runs a closure in a thread of its own. The [`Thread`] that it returns asks the thread
-//! to stop, waits for its end and takes its result; dropping it stops the thread. A [`Builder`] says
-//! more of the thread before it is made. A thread that runs works from a queue is a
+//! to stop, waits for its end and takes its result; dropping it stops the thread. A [`Builder`]
+//! says more of the thread before it is made. A thread that runs works from a queue is a
 //! [`worker::KthreadWorker`].
 //!
 //! # Vocabulary
@@ -12,8 +12,8 @@
 //! * The *body* is the closure; it gets a [`Context`], which cannot leave the thread.
 //! * To *request* a stop is to ask the body to return ([`Context::should_stop`]), to *join* is to
 //!   wait until the thread is out of the module's text, to *stop* is to do both.
-//! * To *park* a thread is to keep it from running until it is *unparked*. The body decides where it
-//!   may be parked ([`ParkRequest`]).
+//! * To *park* a thread is to keep it from running until it is *unparked*. The body decides where
+//!   it may be parked ([`ParkRequest`]).
 //! * A thread is *attached* as long as it is not *detached* ([`Thread::detach`]).
 //!
 //! # Guarantees
@@ -270,8 +270,8 @@ impl<M: Mode> Context<'_, M> {
 
     /// Freezes the thread if that is asked for, and then says whether it is asked to stop.
     ///
-    /// Sleeping by this context is a place to freeze already: this is for a body that works for long
-    /// without it. Does not freeze a thread that is not [freezable](Builder::freezable).
+    /// Sleeping by this context is a place to freeze already: this is for a body that works for
+    /// long without it. Does not freeze a thread that is not [freezable](Builder::freezable).
     ///
     /// # Context
     ///
@@ -283,8 +283,8 @@ impl<M: Mode> Context<'_, M> {
         self.should_stop()
     }
 
-    /// Lets a signal through to this thread: a sleep ends with [`Wake::Signal`] then. A kernel thread
-    /// ignores all signals otherwise.
+    /// Lets a signal through to this thread: a sleep ends with [`Wake::Signal`] then. A kernel
+    /// thread ignores all signals otherwise.
     ///
     /// # Context
     ///
@@ -331,9 +331,9 @@ impl<M: Mode> Context<'_, M> {
 
     /// Sleeps until `condition` holds, or the thread is asked to stop or to park.
     ///
-    /// The condition is tested first, and then after each wake-up: the task that makes it true calls
-    /// [`Thread::wake`] or [`Waker::wake`] afterwards. The condition may sleep. A request to stop or to
-    /// park is reported first, also if the condition holds.
+    /// The condition is tested first, and then after each wake-up: the task that makes it true
+    /// calls [`Thread::wake`] or [`Waker::wake`] afterwards. The condition may sleep. A request to
+    /// stop or to park is reported first, also if the condition holds.
     ///
     /// # Context
     ///
@@ -343,7 +343,8 @@ impl<M: Mode> Context<'_, M> {
         self.wait_jiffies(Jiffies::MAX, condition)
     }
 
-    /// Like [`Context::wait_until`], but no longer than `time`, which is rounded up to whole jiffies.
+    /// Like [`Context::wait_until`], but no longer than `time`, which is rounded up to whole
+    /// jiffies.
     ///
     /// The condition is tested a last time when the time is over.
     ///
@@ -366,15 +367,16 @@ impl<M: Mode> Context<'_, M> {
     ) -> Wake<M::Request<'_>> {
         let begun = jiffies();
         loop {
-            // A condition that always holds must not hide that the thread is asked to stop, to park or
-            // to freeze.
+            // A condition that always holds must not hide that the thread is asked to stop, to park
+            // or to freeze.
             if let Some(wake) = self.core.requested(M::PARKABLE) {
                 return self.answer(wake);
             }
             if condition() {
                 return Wake::Woken;
             }
-            // The condition takes time as well, and a thread that is woken again and again never sleeps.
+            // The condition takes time as well, and a thread that is woken again and again never
+            // sleeps.
             let mut left = match time {
                 Jiffies::MAX => Jiffies::MAX,
                 time => time.saturating_sub(jiffies().wrapping_sub(begun)),
@@ -399,8 +401,8 @@ impl<M: Mode> Context<'_, M> {
     fn answer(&self, wake: Wake<()>) -> Wake<M::Request<'_>> {
         match wake {
             Wake::Stopped => Wake::Stopped,
-            // SAFETY: The thread was found to be asked. Only a parkable thread is, so that there is a
-            // request.
+            // SAFETY: The thread was found to be asked. Only a parkable thread is, so that there is
+            // a request.
             Wake::Park(()) => unsafe { M::request(self) }.map_or(Wake::Woken, Wake::Park),
             Wake::Woken => Wake::Woken,
             Wake::Signal(signal) => Wake::Signal(signal),
@@ -468,8 +470,8 @@ fn freeze() {
 
 /// Calls `f` in the address space `mm`.
 ///
-/// If the thread is interrupted, waits for pages of `mm` end, and accesses fail with [`EFAULT`]. Another process may
-/// decide that a page never comes, with `userfaultfd()` for instance.
+/// If the thread is interrupted, waits for pages of `mm` end, and accesses fail with [`EFAULT`].
+/// Another process may decide that a page never comes, with `userfaultfd()` for instance.
 ///
 /// # Safety
 ///
@@ -480,8 +482,8 @@ unsafe fn with_mm<T: Send>(
     asked: impl Fn() -> bool,
     f: impl FnOnce() -> T + Send,
 ) -> T {
-    // If `f` panics, the thread exits with this address space, and `exit_mm()` drops a reference to the
-    // users. It is this one, which is not dropped here then.
+    // If `f` panics, the thread exits with this address space, and `exit_mm()` drops a reference to
+    // the users. It is this one, which is not dropped here then.
     let users = ARef::from(mm);
     // SAFETY: This is a kernel thread.
     unsafe { bindings::tether_allow_kill() };
@@ -516,8 +518,8 @@ const ORPHANED: u32 = 2;
 /// thread drops it.
 const RETURNED: u32 = 3;
 
-/// Wakes a thread from where its [`Thread`] is not at hand. It keeps the thread's memory, but neither
-/// the thread nor its result.
+/// Wakes a thread from where its [`Thread`] is not at hand. It keeps the thread's memory, but
+/// neither the thread nor its result.
 #[derive(Clone)]
 pub struct Waker {
     core: CoreRef,
@@ -543,9 +545,9 @@ const RESULT: u32 = 2;
 
 /// The part of a thread that does not depend on the types of its body.
 ///
-/// It is at the beginning of an [`Inner`], in an allocation by `kmalloc`, which is freed with the last
-/// [`CoreRef`]: by Tether, without a call into the body's module, which may be gone. So what is in
-/// there besides is dropped before, by those who know that the module is there.
+/// It is at the beginning of an [`Inner`], in an allocation by `kmalloc`, which is freed with the
+/// last [`CoreRef`]: by Tether, without a call into the body's module, which may be gone. So what
+/// is in there besides is dropped before, by those who know that the module is there.
 ///
 /// # Invariants
 ///
@@ -554,7 +556,8 @@ const RESULT: u32 = 2;
 ///   [`Builder::create`] has the core before.
 /// * `run` and `discard` are those of the [`Inner`] that this is in.
 /// * `payload` says whether there is a body or a result in the [`Inner`]. The task that makes it
-///   [`EMPTY`] owns what was there. Only the thread makes it [`RESULT`], once it has taken the body.
+///   [`EMPTY`] owns what was there. Only the thread makes it [`RESULT`], once it has taken the
+///   body.
 #[pin_data]
 #[repr(C)]
 struct Core {
@@ -579,11 +582,11 @@ struct Core {
     discard: unsafe fn(NonNull<Core>),
 }
 
-// SAFETY: `this`, `run` and `discard` do not change; everything else is atomic, has a lock of its own or
-// is itself `Send`.
+// SAFETY: `this`, `run` and `discard` do not change; everything else is atomic, has a lock of its
+// own or is itself `Send`.
 unsafe impl Send for Core {}
-// SAFETY: `this`, `run` and `discard` do not change; everything else is atomic, has a lock of its own or
-// is itself `Sync`.
+// SAFETY: `this`, `run` and `discard` do not change; everything else is atomic, has a lock of its
+// own or is itself `Sync`.
 unsafe impl Sync for Core {}
 
 /// A reference to a [`Core`].
@@ -639,8 +642,8 @@ impl Core {
             // SAFETY: The reference is ours by the type's invariants.
             unsafe { bindings::put_task_struct(task) };
         }
-        // SAFETY: It was allocated by `kmalloc`, and nobody has it any more. What is in it needs not
-        // be dropped.
+        // SAFETY: It was allocated by `kmalloc`, and nobody has it any more. What is in it needs
+        // not be dropped.
         unsafe { bindings::kfree(this.as_ptr().cast()) };
     }
 
@@ -676,14 +679,14 @@ impl Core {
         }
     }
 
-    /// Sleeps in `state` for at most `*left` jiffies, stores the remainder in `*left`, and freezes if
-    /// that is asked for.
+    /// Sleeps in `state` for at most `*left` jiffies, stores the remainder in `*left`, and freezes
+    /// if that is asked for.
     ///
     /// Must be called by the thread. Not generic, so that it is compiled once.
     fn sleep(&self, state: c_uint, parkable: bool, left: &mut Jiffies) -> Wake<()> {
         let wake = loop {
-            // Before each look, and not only after the sleep: a thread that is woken before each sleep
-            // never sleeps.
+            // Before each look, and not only after the sleep: a thread that is woken before each
+            // sleep never sleeps.
             if self.freezable {
                 freeze();
             }
@@ -717,8 +720,8 @@ impl Core {
                 // SAFETY: We are in a thread of our own, and hold nothing.
                 unsafe { bindings::schedule() };
             } else {
-                // SAFETY: We are in a thread of our own, and hold no lock. `as_jiffies()` has limited the time
-                // to less than `MAX_SCHEDULE_TIMEOUT`.
+                // SAFETY: We are in a thread of our own, and hold no lock. `as_jiffies()` has
+                // limited the time to less than `MAX_SCHEDULE_TIMEOUT`.
                 *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
             }
         };
@@ -765,8 +768,9 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// The caller must have taken the thread off its owner's list, whose text must stay, and call this
-    /// once: the kernel's completion is used up by it. The caller or its owner's list has a reference.
+    /// The caller must have taken the thread off its owner's list, whose text must stay, and call
+    /// this once: the kernel's completion is used up by it. The caller or its owner's list has a
+    /// reference.
     unsafe fn reap(&self) -> bool {
         // SAFETY: The task is a kernel thread that we hold a reference to, and by the function's
         // contract no other task stops it.
@@ -784,8 +788,8 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// The module of the body must be there. The thread must have ended, or this is the thread, after
-    /// its body has returned.
+    /// The module of the body must be there. The thread must have ended, or this is the thread,
+    /// after its body has returned.
     unsafe fn discard_payload(&self) {
         // SAFETY: By the type's invariants the function expects `this`; the rest is the function's
         // contract.
@@ -841,8 +845,8 @@ impl Core {
         unsafe { Core::put((*attachment.cast::<Core>()).this) };
     }
 
-    /// Ends the thread, and drops a body that was not called. The text of the module, in which the result
-    /// is dropped, stays until the returned value is dropped.
+    /// Ends the thread, and drops a body that was not called. The text of the module, in which the
+    /// result is dropped, stays until the returned value is dropped.
     ///
     /// # Errors
     ///
@@ -871,8 +875,8 @@ impl Core {
         self.stage.load(Acquire) == RETURNED || self.returned.is_done()
     }
 
-    /// Enters that the current thread waits for this one; not if its body has returned, as the rest of
-    /// it waits for nothing.
+    /// Enters that the current thread waits for this one; not if its body has returned, as the rest
+    /// of it waits for nothing.
     fn wait_for(&self, limit: Limit) -> Result<Option<waits::Waiting<'_>>> {
         if self.stage.load(Acquire) == RETURNED && may_sleep() {
             return Ok(None);
@@ -968,8 +972,8 @@ impl Core {
         unsafe { self.finish() }
     }
 
-    /// The handle is dropped. If the result, if there is one, is the caller's to drop, a value is returned
-    /// that keeps the text of the module until then.
+    /// The handle is dropped. If the result, if there is one, is the caller's to drop, a value is
+    /// returned that keeps the text of the module until then.
     ///
     /// # Safety
     ///
@@ -1090,8 +1094,8 @@ where
     ///
     /// # Safety
     ///
-    /// `core` must be that of an `Inner<F, R, M>`. The thread must have ended, or this is the thread,
-    /// after its body has returned.
+    /// `core` must be that of an `Inner<F, R, M>`. The thread must have ended, or this is the
+    /// thread, after its body has returned.
     unsafe fn discard(core: NonNull<Core>) {
         // SAFETY: By the function's contract `core` is that of an `Inner<F, R, M>`.
         drop(unsafe { Self::take_body(core) });
@@ -1211,8 +1215,8 @@ struct Settings<'a> {
 impl<'a> Builder<'a> {
     /// A thread of this name.
     ///
-    /// `ps` shows the first 15 bytes, in the thread's `comm`; where the kernel shows more, the first 255. A `%`
-    /// in the name has no meaning.
+    /// `ps` shows the first 15 bytes, in the thread's `comm`; where the kernel shows more, the
+    /// first 255. A `%` in the name has no meaning.
     pub fn new(name: &'a CStr) -> Self {
         Self::named(Name::Borrowed(name))
     }
@@ -1351,8 +1355,8 @@ impl<'a, M: Mode> Builder<'a, M> {
             Err(error) => {
                 // SAFETY: `core` is that of this `Inner`.
                 let body = unsafe { Inner::<F, R, M>::take_body(core) };
-                // SAFETY: The memory was allocated by `kmalloc`. No other task has it: a thread that was
-                // created was not started, and has ended.
+                // SAFETY: The memory was allocated by `kmalloc`. No other task has it: a thread
+                // that was created was not started, and has ended.
                 unsafe { bindings::kfree(core.as_ptr().cast()) };
                 match body {
                     Some(body) => Err(Refused::new(body, error)),
@@ -1365,8 +1369,9 @@ impl<'a, M: Mode> Builder<'a, M> {
 }
 
 impl Settings<'_> {
-    /// Allocates memory of this layout, with a core at its beginning, for whom `run` is called. It has references
-    /// for the handle, the thread and the list, and a payload that is yet to be put there.
+    /// Allocates memory of this layout, with a core at its beginning, for whom `run` is called. It
+    /// has references for the handle, the thread and the list, and a payload that is yet to be put
+    /// there.
     fn new_core(
         &self,
         layout: Layout,
@@ -1377,7 +1382,8 @@ impl Settings<'_> {
         self.check()?;
         // Its address is in the text of the body's module.
         let owner = Owner::of(run as *const ())?;
-        // A result may be larger than any allocation: that is an error, and no fault of the kernel's.
+        // A result may be larger than any allocation: that is an error, and no fault of the
+        // kernel's.
         let memory = Kmalloc::alloc(layout, GFP_KERNEL | __GFP_NOWARN, NumaNode::NO_NODE)?;
         let core = memory.cast::<Core>();
         // INVARIANT: `core` is the address of the core, and comes from the allocation.
@@ -1407,12 +1413,12 @@ impl Settings<'_> {
     ///
     /// # Safety
     ///
-    /// If this succeeds, `core` must stay valid until the references of the thread and of the owner's
-    /// list are dropped.
+    /// If this succeeds, `core` must stay valid until the references of the thread and of the
+    /// owner's list are dropped.
     unsafe fn create_core(&self, core: &Core) -> Result {
         let create = || {
-            // SAFETY: `main` expects a core, which stays valid until the thread has ended: the thread has
-            // a reference, and if this fails it has ended already.
+            // SAFETY: `main` expects a core, which stays valid until the thread has ended: the
+            // thread has a reference, and if this fails it has ended already.
             let task = unsafe { self.create_task(main, core.this.as_ptr().cast()) }?;
             // INVARIANT: The reference is ours.
             core.task.store(task.as_ptr(), Release);
@@ -1467,8 +1473,8 @@ impl Settings<'_> {
                 data,
                 self.node
                     .map_or(bindings::NUMA_NO_NODE, |node| node as c_int),
-                // The kernel keeps a copy of a name that is longer than `comm`, and warns of one that is too
-                // long to be allocated.
+                // The kernel keeps a copy of a name that is longer than `comm`, and warns of one
+                // that is too long to be allocated.
                 c"%.255s".as_char_ptr(),
                 name.as_char_ptr(),
             )
@@ -1516,8 +1522,8 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     let core = unsafe { NonNull::new_unchecked(data.cast::<Core>()) };
     // SAFETY: The core is valid until the thread has dropped its reference or has ended.
     let this = unsafe { core.as_ref() };
-    // SAFETY: This is called once, by the thread of `this`, which is valid until `kthread_stop()` has
-    // returned, or until the thread has dropped its reference.
+    // SAFETY: This is called once, by the thread of `this`, which is valid until `kthread_stop()`
+    // has returned, or until the thread has dropped its reference.
     if !unsafe { this.start.wait() } {
         // The thread was stopped before it has begun. The task that stops it drops the body and the
         // reference of the thread.
@@ -1536,8 +1542,8 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     let stage = this.stage.xchg(RETURNED, Full);
     this.returned.complete_all();
     // No task takes an orphan off its owner's list, so that the thread does it. From then on the
-    // owner's end waits until the returned value is dropped. If the owner's end has found the thread
-    // already, it waits until the thread has ended.
+    // owner's end waits until the returned value is dropped. If the owner's end has found the
+    // thread already, it waits until the thread has ended.
     let _entered = (stage == ORPHANED)
         .then(|| {
             this.attachment.try_detach().inspect(|_| {
@@ -1552,7 +1558,8 @@ unsafe extern "C" fn main(data: *mut c_void) -> c_int {
         unsafe { this.discard_payload() };
     }
     if stage == DETACHED {
-        // SAFETY: `Thread::detach` has made the attachment independent, and leaves this to the thread.
+        // SAFETY: `Thread::detach` has made the attachment independent, and leaves this to the
+        // thread.
         unsafe { this.attachment.remove() };
         // SAFETY: The list's reference is ours now, and the thread has its own.
         unsafe { Core::put(core) };
@@ -1620,8 +1627,8 @@ type Invariant<T> = PhantomData<fn(T) -> T>;
 
 /// A kernel thread that returns `R`.
 ///
-/// Dropping it stops the thread and waits for it, which sleeps. Inside the thread itself, inside a thread
-/// that it waits for, and in an interrupt, the thread is asked to stop and not waited for.
+/// Dropping it stops the thread and waits for it, which sleeps. Inside the thread itself, inside a
+/// thread that it waits for, and in an interrupt, the thread is asked to stop and not waited for.
 ///
 /// # Invariants
 ///
@@ -1667,7 +1674,8 @@ impl<R: Send + 'static> Thread<R, Parkable> {
         self.core().park(Limit::Killed)
     }
 
-    /// Like [`Thread::park_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    /// Like [`Thread::park_killable`], but for at most `time`, which is rounded up to whole
+    /// jiffies.
     ///
     /// # Context
     ///
@@ -1675,8 +1683,8 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::park_killable`], and [`ETIMEDOUT`] if the thread has not parked within `time`. The
-    /// request is withdrawn then.
+    /// As [`Thread::park_killable`], and [`ETIMEDOUT`] if the thread has not parked within `time`.
+    /// The request is withdrawn then.
     pub fn park_timeout(&self, time: Delta) -> Result {
         self.core().park(Limit::killed_or_after(time))
     }
@@ -1768,8 +1776,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
 
     /// Asks the thread to stop, and does not wait. If it is parked it is unparked.
     ///
-    /// The body is called with [`Context::should_stop`] true if it has not begun, unless the handle is
-    /// dropped or [`Thread::stop`] is called before it begins.
+    /// The body is called with [`Context::should_stop`] true if it has not begun, unless the handle
+    /// is dropped or [`Thread::stop`] is called before it begins.
     ///
     /// # Context
     ///
@@ -1839,7 +1847,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.exit(ended)
     }
 
-    /// Like [`Thread::stop_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    /// Like [`Thread::stop_killable`], but for at most `time`, which is rounded up to whole
+    /// jiffies.
     ///
     /// # Context
     ///
@@ -1880,8 +1889,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
     ///   interrupt;
-    /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the body or the
-    ///   result.
+    /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the body or
+    ///   the result.
     pub fn join(self) -> Result<R, Refused<Self>> {
         self.join_within(Limit::None)
     }
@@ -1901,7 +1910,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.join_within(Limit::Killed)
     }
 
-    /// Like [`Thread::join_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    /// Like [`Thread::join_killable`], but for at most `time`, which is rounded up to whole
+    /// jiffies.
     ///
     /// # Context
     ///
@@ -1930,8 +1940,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.join()
     }
 
-    /// Lets the thread go on by itself. It keeps its module loaded until it is out of the text of the
-    /// module. If it is parked it is unparked.
+    /// Lets the thread go on by itself. It keeps its module loaded until it is out of the text of
+    /// the module. If it is parked it is unparked.
     ///
     /// Its result is dropped in the thread. If the init of its module fails, the thread is asked to
     /// stop, and the end of the module waits for it.

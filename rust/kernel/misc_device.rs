@@ -2,16 +2,18 @@
 
 //! Misc devices whose open files pin the module of their driver.
 //!
-//! This is [`miscdevice`] with three differences. [`MiscDevice::poll`] exists. A registration may be
-//! leaked, or dropped in any context. And no `struct file` refers to the driver's module directly: the
-//! `file_operations` of all devices are in Tether's own text, which is never unloaded.
+//! This is [`miscdevice`] with three differences. [`MiscDevice::poll`] exists. A registration may
+//! be leaked, or dropped in any context. And no `struct file` refers to the driver's module
+//! directly: the `file_operations` of all devices are in Tether's own text, which is never
+//! unloaded.
 //!
 //! # Files and modules
 //!
-//! `misc_open()` takes a reference to the owner of the `file_operations` while that module is still in
-//! its init (`MODULE_STATE_COMING`), but a failing init frees the module in spite of that reference. An
-//! open file is then left with operations in freed memory. Refusing such a file in the driver's own
-//! `open` does not help, because the kernel reads the `file_operations` after the refusal.
+//! `misc_open()` takes a reference to the owner of the `file_operations` while that module is still
+//! in its init (`MODULE_STATE_COMING`), but a failing init frees the module in spite of that
+//! reference. An open file is then left with operations in freed memory. Refusing such a file in
+//! the driver's own `open` does not help, because the kernel reads the `file_operations` after the
+//! refusal.
 //!
 //! Here the kernel calls a trampoline in Tether's text:
 //!
@@ -28,11 +30,12 @@
 //!
 //! # Deregistration
 //!
-//! `misc_register()` and `misc_deregister()` take a mutex that the kernel holds while it calls `open`
-//! of any misc device. A driver may nevertheless drop a registration in its own
+//! `misc_register()` and `misc_deregister()` take a mutex that the kernel holds while it calls
+//! `open` of any misc device. A driver may nevertheless drop a registration in its own
 //! [`open`](MiscDevice::open), or in a thread that `open` waits for: dropping a registration only
-//! refuses new files, and leaves `misc_deregister()` to a workqueue. [`MiscDeviceRegistration::register`]
-//! fails instead of waiting for a call of `open` without limit.
+//! refuses new files, and leaves `misc_deregister()` to a workqueue.
+//! [`MiscDeviceRegistration::register`] fails instead of waiting for a call of `open` without
+//! limit.
 //!
 //! # Example
 //!
@@ -171,9 +174,9 @@ impl core::ops::BitOr for Ready {
 
 /// A file that is being opened or released.
 ///
-/// Unlike a [`File`], it cannot be turned into an [`ARef`]: a reference taken in `release` would refer
-/// to freed memory when `release` has returned; with one taken in `open`, a half-opened file could be
-/// installed in a table of descriptors.
+/// Unlike a [`File`], it cannot be turned into an [`ARef`]: a reference taken in `release` would
+/// refer to freed memory when `release` has returned; with one taken in `open`, a half-opened file
+/// could be installed in a table of descriptors.
 ///
 /// # Invariants
 ///
@@ -192,7 +195,8 @@ impl TransientFile {
     unsafe fn from_raw<'a>(file: *mut bindings::file) -> &'a Self {
         // INVARIANT: The caller guarantees that the file is valid, and being opened or released.
         //
-        // SAFETY: The caller guarantees that the pointer is valid for `'a`, and `Self` is transparent.
+        // SAFETY: The caller guarantees that the pointer is valid for `'a`, and `Self` is
+        // transparent.
         unsafe { &*file.cast() }
     }
 
@@ -202,8 +206,8 @@ impl TransientFile {
     ///
     /// Any context.
     pub fn flags(&self) -> u32 {
-        // SAFETY: The file is valid by the type's invariants. `fcntl()` may change the flags at the same
-        // time, so the field is read once, by a volatile access.
+        // SAFETY: The file is valid by the type's invariants. `fcntl()` may change the flags at the
+        // same time, so the field is read once, by a volatile access.
         unsafe { ptr::read_volatile(&raw const (*self.inner.get()).f_flags) }
     }
 
@@ -213,8 +217,8 @@ impl TransientFile {
     ///
     /// Any context.
     pub fn cred(&self) -> &Credential {
-        // SAFETY: The file is valid by the type's invariants, and holds a reference to its credentials,
-        // which are never replaced, until it is freed.
+        // SAFETY: The file is valid by the type's invariants, and holds a reference to its
+        // credentials, which are never replaced, until it is freed.
         unsafe { Credential::from_ptr((*self.inner.get()).f_cred) }
     }
 }
@@ -261,8 +265,8 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
     ///
     /// Any context.
     pub fn ki_pos_mut(&mut self) -> &mut i64 {
-        // SAFETY: The request is valid by the type's invariants, and this is the only `Kiocb` of it, which
-        // is borrowed mutably here.
+        // SAFETY: The request is valid by the type's invariants, and this is the only `Kiocb` of
+        // it, which is borrowed mutably here.
         unsafe { &mut (*self.inner).ki_pos }
     }
 
@@ -272,8 +276,8 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
     ///
     /// Any context.
     pub fn is_nonblocking(&self) -> bool {
-        // SAFETY: The request is valid by the type's invariants, and holds a reference to its file. The
-        // flags of the file may change at the same time, so they are read by a volatile access.
+        // SAFETY: The request is valid by the type's invariants, and holds a reference to its file.
+        // The flags of the file may change at the same time, so they are read by a volatile access.
         let flags = unsafe { ptr::read_volatile(&raw const (*(*self.inner).ki_filp).f_flags) };
         flags & crate::fs::file::flags::O_NONBLOCK != 0
     }
@@ -281,16 +285,16 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
 
 /// The table of a poll: `poll_table`.
 ///
-/// A task that sleeps in `poll()` or `select()` stays queued on the condition variables until the system
-/// call ends. It holds a reference to the file, so the condition variable has to live as long as the file:
-/// dropping a [`PollCondVar`] earlier removes epoll items, but no such task. The kernel crate's `PollTable`
-/// accepts any condition variable; this one accepts those that are borrowed for `'a`, which is the lifetime
-/// of the file's private data in [`MiscDevice::poll`].
+/// A task that sleeps in `poll()` or `select()` stays queued on the condition variables until the
+/// system call ends. It holds a reference to the file, so the condition variable has to live as
+/// long as the file: dropping a [`PollCondVar`] earlier removes epoll items, but no such task. The
+/// kernel crate's `PollTable` accepts any condition variable; this one accepts those that are
+/// borrowed for `'a`, which is the lifetime of the file's private data in [`MiscDevice::poll`].
 ///
 /// # Invariants
 ///
-/// `file` is valid during the call of `poll`, and `table` is null or valid. Values of lifetime `'a` are
-/// valid until the file is released.
+/// `file` is valid during the call of `poll`, and `table` is null or valid. Values of lifetime `'a`
+/// are valid until the file is released.
 pub struct PollTable<'a> {
     table: *mut bindings::poll_table_struct,
     file: *mut bindings::file,
@@ -299,21 +303,22 @@ pub struct PollTable<'a> {
 }
 
 impl<'a> PollTable<'a> {
-    /// Queues the caller of `poll` on `condition`, so that notifying it makes the caller look again.
+    /// Queues the caller of `poll` on `condition`, so that notifying it makes the caller look
+    /// again.
     ///
     /// # Context
     ///
     /// Process context, may sleep.
     #[doc(alias = "poll_wait")]
     pub fn register_wait(&self, condition: &'a PollCondVar) {
-        // The condition variable is valid until the file is released, by the type's invariants. It outlives
-        // all users of the table: tasks that sleep hold a reference to the file, and epoll items are removed
-        // before the file is released.
+        // The condition variable is valid until the file is released, by the type's invariants. It
+        // outlives all users of the table: tasks that sleep hold a reference to the file, and epoll
+        // items are removed before the file is released.
         //
         // SAFETY: The table is null or valid by the type's invariants.
         let table = unsafe { poll::PollTable::from_raw(self.table) };
-        // SAFETY: The file is valid by the type's invariants, its caller holds a reference to it, and there is
-        // no active `fdget_pos()` region on this thread.
+        // SAFETY: The file is valid by the type's invariants, its caller holds a reference to it,
+        // and there is no active `fdget_pos()` region on this thread.
         table.register_wait(unsafe { File::from_raw_file(self.file) }, condition);
     }
 }
@@ -321,14 +326,14 @@ impl<'a> PollTable<'a> {
 /// The private data of an open file of a misc device.
 ///
 /// The methods are those of [`miscdevice::MiscDevice`](crate::miscdevice::MiscDevice), and also
-/// [`poll`](MiscDevice::poll) and [`ioctl_in_syscall`](MiscDevice::ioctl_in_syscall). To port a driver,
-/// change the imports, and the type of the file in `open` and `release`.
+/// [`poll`](MiscDevice::poll) and [`ioctl_in_syscall`](MiscDevice::ioctl_in_syscall). To port a
+/// driver, change the imports, and the type of the file in `open` and `release`.
 ///
-/// The module of the driver is pinned while a method runs. None of Tether's locks is held, so a method
-/// that panics leaves none of them locked, but its file pins the module until the machine is restarted.
-/// A panic in `open` also leaves the kernel's `misc_mtx` locked: every later `open` of a misc device
-/// blocks, registering a device fails with `EBUSY`, and the end of a module that has dropped a
-/// registration waits.
+/// The module of the driver is pinned while a method runs. None of Tether's locks is held, so a
+/// method that panics leaves none of them locked, but its file pins the module until the machine is
+/// restarted. A panic in `open` also leaves the kernel's `misc_mtx` locked: every later `open` of a
+/// misc device blocks, registering a device fails with `EBUSY`, and the end of a module that has
+/// dropped a registration waits.
 #[vtable]
 pub trait MiscDevice: Sized + 'static {
     /// The pointer type that `Self` is wrapped in.
@@ -336,14 +341,15 @@ pub trait MiscDevice: Sized + 'static {
 
     /// Opens the device.
     ///
-    /// The returned pointer becomes the private data of the file. `open` is not called before the init
-    /// of the driver's module has succeeded.
+    /// The returned pointer becomes the private data of the file. `open` is not called before the
+    /// init of the driver's module has succeeded.
     ///
     /// # Context
     ///
-    /// Process context, may sleep. The kernel's `misc_mtx` is held: until `open` returns, no misc device
-    /// can be opened, registered or deregistered. Therefore `open` must not wait for a process; a notifier that
-    /// is registered here is refused with [`EBUSY`] if the locks of the address space are not free for a second.
+    /// Process context, may sleep. The kernel's `misc_mtx` is held: until `open` returns, no misc
+    /// device can be opened, registered or deregistered. Therefore `open` must not wait for a
+    /// process; a notifier that is registered here is refused with [`EBUSY`] if the locks of the
+    /// address space are not free for a second.
     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr>;
 
     /// Releases a file, after its last user has closed it.
@@ -440,8 +446,8 @@ pub trait MiscDevice: Sized + 'static {
     /// Returns the events that the file is ready for.
     ///
     /// The implementation registers with the condition variables that announce a change first
-    /// ([`PollTable::register_wait`]). Without this method, a file is always ready, and cannot be added to
-    /// an epoll instance.
+    /// ([`PollTable::register_wait`]). Without this method, a file is always ready, and cannot be
+    /// added to an epoll instance.
     ///
     /// # Context
     ///
@@ -468,8 +474,8 @@ pub trait MiscDevice: Sized + 'static {
     }
 }
 
-/// The functions of a driver, in its module's text. All but `open` take the private data that `open`
-/// has returned, and a file or request of the same device.
+/// The functions of a driver, in its module's text. All but `open` take the private data that
+/// `open` has returned, and a file or request of the same device.
 struct Table {
     open: unsafe fn(*mut bindings::file, &Arc<Device>) -> Result<*mut c_void>,
     release: unsafe fn(*mut c_void, *mut bindings::file),
@@ -491,11 +497,12 @@ type IterFn =
     unsafe fn(*mut c_void, *mut bindings::kiocb, *mut bindings::iov_iter) -> Result<usize>;
 type IoctlFn = unsafe fn(*mut c_void, *mut bindings::file, u32, usize) -> Result<isize>;
 
-/// The table's functions: they are monomorphised in the driver's module, and called from Tether's text
-/// while that module is pinned.
+/// The table's functions: they are monomorphised in the driver's module, and called from Tether's
+/// text while that module is pinned.
 ///
-/// For all of them: `private` was returned by `open` of the same `T`, and was not passed to `release`;
-/// the other pointers are those that the kernel has passed to the file operation of the same name.
+/// For all of them: `private` was returned by `open` of the same `T`, and was not passed to
+/// `release`; the other pointers are those that the kernel has passed to the file operation of the
+/// same name.
 struct Calls<T>(PhantomData<*mut T>);
 
 impl<T: MiscDevice> Calls<T> {
@@ -545,11 +552,12 @@ impl<T: MiscDevice> Calls<T> {
 
     /// # Safety
     ///
-    /// `file` must be a valid file that is being opened, and `device` registered with the table of `T`.
+    /// `file` must be a valid file that is being opened, and `device` registered with the table of
+    /// `T`.
     unsafe fn open(file: *mut bindings::file, device: &Arc<Device>) -> Result<*mut c_void> {
-        // SAFETY: The caller guarantees that the device was registered with the table of this very `T`,
-        // and `MiscDeviceRegistration` is a transparent wrapper of a reference-counted device. The
-        // reference is borrowed, so that the registration's destructor does not run.
+        // SAFETY: The caller guarantees that the device was registered with the table of this very
+        // `T`, and `MiscDeviceRegistration` is a transparent wrapper of a reference-counted device.
+        // The reference is borrowed, so that the registration's destructor does not run.
         let misc = unsafe { &*ptr::from_ref(device).cast::<MiscDeviceRegistration<T>>() };
         // SAFETY: The caller guarantees that the file is valid and being opened.
         let file = unsafe { TransientFile::from_raw(file) };
@@ -560,8 +568,8 @@ impl<T: MiscDevice> Calls<T> {
     ///
     /// As for all functions of the table; and `private` must not be used afterwards.
     unsafe fn release(private: *mut c_void, file: *mut bindings::file) {
-        // SAFETY: The caller guarantees that `private` was returned by `open`, from `into_foreign`, and that
-        // it is not used afterwards. No other method runs, as the file has no more users.
+        // SAFETY: The caller guarantees that `private` was returned by `open`, from `into_foreign`,
+        // and that it is not used afterwards. No other method runs, as the file has no more users.
         let device = unsafe { T::Ptr::from_foreign(private) };
         // SAFETY: The caller guarantees that the file is valid and being released.
         T::release(device, unsafe { TransientFile::from_raw(file) });
@@ -575,8 +583,8 @@ impl<T: MiscDevice> Calls<T> {
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
     ) -> Result {
-        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
-        // back before this returns.
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns.
         let device = unsafe { T::Ptr::borrow(private) };
         // SAFETY: The caller guarantees that the VMA is undergoing initial setup.
         let vma = unsafe { VmaNew::from_raw(vma) };
@@ -591,8 +599,8 @@ impl<T: MiscDevice> Calls<T> {
     ///
     /// As for all functions of the table; and both must be valid for the duration of `'a`.
     unsafe fn request<'a>(private: *mut c_void, kiocb: *mut bindings::kiocb) -> Kiocb<'a, T::Ptr> {
-        // INVARIANT: The caller guarantees that `private` was returned by `into_foreign` of `T::Ptr`, and
-        // that both are valid for `'a`.
+        // INVARIANT: The caller guarantees that `private` was returned by `into_foreign` of
+        // `T::Ptr`, and that both are valid for `'a`.
         Kiocb {
             inner: kiocb,
             private,
@@ -608,7 +616,8 @@ impl<T: MiscDevice> Calls<T> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> Result<usize> {
-        // SAFETY: The caller guarantees that both belong to one file, and are valid during this call.
+        // SAFETY: The caller guarantees that both belong to one file, and are valid during this
+        // call.
         let kiocb = unsafe { Self::request(private, kiocb) };
         // SAFETY: The caller guarantees that this is a valid `struct iov_iter` for writing to.
         T::read_iter(kiocb, unsafe { IovIterDest::from_raw(iter) })
@@ -622,7 +631,8 @@ impl<T: MiscDevice> Calls<T> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> Result<usize> {
-        // SAFETY: The caller guarantees that both belong to one file, and are valid during this call.
+        // SAFETY: The caller guarantees that both belong to one file, and are valid during this
+        // call.
         let kiocb = unsafe { Self::request(private, kiocb) };
         // SAFETY: The caller guarantees that this is a valid `struct iov_iter` for reading from.
         T::write_iter(kiocb, unsafe { IovIterSource::from_raw(iter) })
@@ -637,8 +647,8 @@ impl<T: MiscDevice> Calls<T> {
         cmd: u32,
         arg: usize,
     ) -> Result<isize> {
-        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
-        // back before this returns.
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns.
         let device = unsafe { T::Ptr::borrow(private) };
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
@@ -654,8 +664,8 @@ impl<T: MiscDevice> Calls<T> {
         cmd: u32,
         arg: usize,
     ) -> Result<isize> {
-        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
-        // back before this returns.
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns.
         let device = unsafe { T::Ptr::borrow(private) };
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
@@ -676,8 +686,8 @@ impl<T: MiscDevice> Calls<T> {
         cmd: u32,
         arg: usize,
     ) -> Result<isize> {
-        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
-        // back before this returns.
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns.
         let device = unsafe { T::Ptr::borrow(private) };
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
@@ -692,15 +702,16 @@ impl<T: MiscDevice> Calls<T> {
         raw_file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> Ready {
-        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
-        // back before this returns.
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns.
         let device = unsafe { T::Ptr::borrow(private) };
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
         let file = unsafe { File::from_raw_file(raw_file) };
-        // INVARIANT: The caller guarantees that the table is null or valid during this call. `T::poll` is
-        // written for any `'a`, so that it can borrow from the private data, which is valid until the file is
-        // released, or from statics. Those of its module stay, too, as the file pins it.
+        // INVARIANT: The caller guarantees that the table is null or valid during this call.
+        // `T::poll` is written for any `'a`, so that it can borrow from the private data, which is
+        // valid until the file is released, or from statics. Those of its module stay, too, as the
+        // file pins it.
         let table = PollTable {
             table,
             file: raw_file,
@@ -717,10 +728,11 @@ impl<T: MiscDevice> Calls<T> {
         m: *mut bindings::seq_file,
         file: *mut bindings::file,
     ) {
-        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not taken
-        // back before this returns.
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns.
         let device = unsafe { T::Ptr::borrow(private) };
-        // SAFETY: The caller guarantees that this is a valid `struct seq_file`, which only this call uses.
+        // SAFETY: The caller guarantees that this is a valid `struct seq_file`, which only this
+        // call uses.
         let m = unsafe { SeqFile::from_raw(m) };
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
@@ -747,8 +759,8 @@ const DEAD: u32 = 3;
 /// * While `phase` is `REQUESTED` or `LIVE`, `table` is valid: the end of the owner waits for the
 ///   requester, or finds `attachment` and ends it.
 /// * While `attachment` is in its owner's list, the list owns a reference to the device.
-/// * `misc` is registered from its registration by the device's work until the attachment was taken off
-///   the list, or, if the requester has given up, until the end of that work.
+/// * `misc` is registered from its registration by the device's work until the attachment was taken
+///   off the list, or, if the requester has given up, until the end of that work.
 #[pin_data]
 struct Device {
     #[pin]
@@ -769,13 +781,14 @@ struct Device {
     /// Keeps the end of the owner waiting until the device is deregistered.
     #[pin]
     entered: SpinLock<Option<Entered>>,
-    /// Keeps the device in sysfs, `misc.this_device`, until this is freed. Set by the first run of the work.
+    /// Keeps the device in sysfs, `misc.this_device`, until this is freed. Set by the first run of
+    /// the work.
     device: SetOnce<ARef<device::Device>>,
 }
 
 // SAFETY: `misc` is only changed by the kernel, under its own mutex, by functions that register or
-// deregister it, which are never concurrent by the type's invariants. `table` refers to constants. The
-// other fields are `Send` themselves.
+// deregister it, which are never concurrent by the type's invariants. `table` refers to constants.
+// The other fields are `Send` themselves.
 unsafe impl Send for Device {}
 // SAFETY: No field is changed through a shared reference but `misc`, as above, and fields that are
 // `Sync` themselves.
@@ -846,16 +859,16 @@ impl Device {
         // `release_attached` have been called, or until it was detached in `run`.
         let attached = unsafe { this.attachment.attach(|| this.wait_until_registered()) };
         if attached.is_err() {
-            // SAFETY: The pointer was returned by `Arc::into_raw`, and the attachment is in no list, so
-            // that this reference is dropped once.
+            // SAFETY: The pointer was returned by `Arc::into_raw`, and the attachment is in no
+            // list, so that this reference is dropped once.
             drop(unsafe { Arc::from_raw(listed) });
         }
         attached?;
         Ok(this)
     }
 
-    /// Has the device registered by a workqueue, and waits for that, but not without limit: the task
-    /// that is in `open` of a misc device may wait for the caller.
+    /// Has the device registered by a workqueue, and waits for that, but not without limit: the
+    /// task that is in `open` of a misc device may wait for the caller.
     fn wait_until_registered(self: &Arc<Self>) -> Result {
         let mut left = as_jiffies(LIMIT) as c_long;
         // A device that was dropped before may have the same name.
@@ -883,8 +896,8 @@ impl Device {
         if self.phase.load(Acquire) != REQUESTED {
             return;
         }
-        // SAFETY: `misc` is initialised, its name and operations stay valid until it is deregistered, and
-        // it is registered once: this is the first run of the work.
+        // SAFETY: `misc` is initialised, its name and operations stay valid until it is
+        // deregistered, and it is registered once: this is the first run of the work.
         let error = unsafe { bindings::misc_register(self.misc.get()) };
         let phase = if error == 0 {
             // SAFETY: `misc` was just registered, so that `this_device` is valid.
@@ -899,8 +912,8 @@ impl Device {
         // SAFETY: The function uses the address only.
         unsafe { bindings::wake_up_var(self.phase.as_ptr().cast()) };
         if given_up && error == 0 {
-            // SAFETY: `misc` was registered above, and only this work knows about it, as the requester has
-            // got an error.
+            // SAFETY: `misc` was registered above, and only this work knows about it, as the
+            // requester has got an error.
             unsafe { bindings::misc_deregister(self.misc.get()) };
         }
     }
@@ -909,8 +922,8 @@ impl Device {
     fn run_deregistration(&self) {
         let entered = self.entered.lock().take();
         if let Some(_entered) = entered.or_else(|| self.attachment.try_detach()) {
-            // SAFETY: By the type's invariants, `misc` is registered: the attachment was taken off its
-            // owner's list just now, or when `entered` was set.
+            // SAFETY: By the type's invariants, `misc` is registered: the attachment was taken off
+            // its owner's list just now, or when `entered` was set.
             unsafe { bindings::misc_deregister(self.misc.get()) };
             // SAFETY: The reference of the list is ours, as the attachment was taken off by us.
             unsafe { Self::release_attached(&self.attachment) };
@@ -925,14 +938,14 @@ impl Device {
     fn drop_registration(self: Arc<Self>) {
         self.phase.store(DEAD, Release);
         if may_sleep() {
-            // If this is called by the exit of the module, the end of the module would otherwise find the
-            // device in its list, and report a leak.
+            // If this is called by the exit of the module, the end of the module would otherwise
+            // find the device in its list, and report a leak.
             let entered = self.attachment.try_detach();
             *self.entered.lock() = entered;
         }
         DEREGISTERING.fetch_add(1u32, Full);
-        // The work that registers the device has been taken off its queue before the registration was
-        // returned, so this cannot fail.
+        // The work that registers the device has been taken off its queue before the registration
+        // was returned, so this cannot fail.
         let _ = workqueue::system_long().enqueue(self);
     }
 
@@ -940,12 +953,12 @@ impl Device {
     ///
     /// As [`What::end`] says.
     unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: The caller guarantees that the attachment is valid; it is in a device, which the list's
-        // reference keeps valid.
+        // SAFETY: The caller guarantees that the attachment is valid; it is in a device, which the
+        // list's reference keeps valid.
         let this = unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) };
         this.phase.store(DEAD, Release);
-        // SAFETY: By the type's invariants, `misc` is registered: the owner's end has taken the attachment
-        // off its list just now.
+        // SAFETY: By the type's invariants, `misc` is registered: the owner's end has taken the
+        // attachment off its list just now.
         unsafe { bindings::misc_deregister(this.misc.get()) };
     }
 
@@ -953,20 +966,21 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// The caller must have taken the attachment off its owner's list, and must not use it afterwards.
+    /// The caller must have taken the attachment off its owner's list, and must not use it
+    /// afterwards.
     unsafe fn release_attached(attachment: *const Attachment) {
         // SAFETY: The caller guarantees that the attachment is valid, and it is in a device.
         let this = unsafe { container_of!(attachment.cast_mut(), Self, attachment) };
-        // SAFETY: `register()` has called `Arc::into_raw` for the list, and the caller guarantees that
-        // the list does not have that reference any more.
+        // SAFETY: `register()` has called `Arc::into_raw` for the list, and the caller guarantees
+        // that the list does not have that reference any more.
         drop(unsafe { Arc::from_raw(this.cast_const()) });
     }
 
     /// Pins the driver's module for a file, unless the device cannot be opened.
     fn pin_owner(&self) -> Result {
-        // The owner is a record that may have been reused by another module, but not if `phase` is not
-        // `DEAD`: the end of the device's own module waits for this, or has seen to it that this is
-        // refused.
+        // The owner is a record that may have been reused by another module, but not if `phase` is
+        // not `DEAD`: the end of the device's own module waits for this, or has seen to it that
+        // this is refused.
         let _entered = self.owner.enter()?;
         // The phase is read after it was seen that the owner is open.
         smp_mb(Read);
@@ -981,8 +995,8 @@ impl workqueue::WorkItem for Device {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        // `phase` is `LIVE` or `DEAD` when the work is queued again, by the drop of the registration,
-        // which exists only if the device was registered.
+        // `phase` is `LIVE` or `DEAD` when the work is queued again, by the drop of the
+        // registration, which exists only if the device was registered.
         if this.device.as_ref().is_none() {
             this.run_registration();
         } else {
@@ -991,8 +1005,8 @@ impl workqueue::WorkItem for Device {
     }
 }
 
-/// Waits until the value of `word` is not `value`, for `left` jiffies at most, and returns how many are
-/// left.
+/// Waits until the value of `word` is not `value`, for `left` jiffies at most, and returns how many
+/// are left.
 ///
 /// # Errors
 ///
@@ -1009,9 +1023,10 @@ fn wait_while(word: &Atomic<u32>, value: u32, left: c_long) -> Result<c_long> {
 
 /// A registration of a misc device.
 ///
-/// The device is deregistered some time after the registration was dropped; from then on new files are
-/// refused with `ENODEV`, but a call of `open` that has begun before may still run. A registration that was
-/// leaked is ended together with its module. Open files are not affected by either: they pin the module.
+/// The device is deregistered some time after the registration was dropped; from then on new files
+/// are refused with `ENODEV`, but a call of `open` that has begun before may still run. A
+/// registration that was leaked is ended together with its module. Open files are not affected by
+/// either: they pin the module.
 ///
 /// `T` is invariant, as it selects the functions that are called.
 ///
@@ -1024,8 +1039,8 @@ pub struct MiscDeviceRegistration<T> {
     _t: PhantomData<*mut T>,
 }
 
-// SAFETY: There is no `T` in a registration, and a device may be deregistered by another task than the one
-// that has registered it.
+// SAFETY: There is no `T` in a registration, and a device may be deregistered by another task than
+// the one that has registered it.
 unsafe impl<T> Send for MiscDeviceRegistration<T> {}
 // SAFETY: There is no `T` in a registration, and the only method on a shared reference returns a
 // reference to a device, which is `Sync`.
@@ -1034,8 +1049,8 @@ unsafe impl<T> Sync for MiscDeviceRegistration<T> {}
 impl<T: MiscDevice> MiscDeviceRegistration<T> {
     /// Registers a misc device.
     ///
-    /// Files cannot be opened before the init of the driver's module has succeeded: a program that is
-    /// started by the uevent of the device may get `ENODEV` until then.
+    /// Files cannot be opened before the init of the driver's module has succeeded: a program that
+    /// is started by the uevent of the device may get `ENODEV` until then.
     ///
     /// # Context
     ///
@@ -1045,10 +1060,12 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     ///
     /// * those of `misc_register()`;
     /// * [`EDEADLK`] if the current task is in [`MiscDevice::open`];
-    /// * [`EBUSY`] if the device could not be registered in ten seconds, because a task is in `open` of a
-    ///   misc device, which may wait for the caller, or because devices are being deregistered;
+    /// * [`EBUSY`] if the device could not be registered in ten seconds, because a task is in
+    ///   `open` of a misc device, which may wait for the caller, or because devices are being
+    ///   deregistered;
     /// * [`EINTR`] if the current task was killed;
-    /// * [`ENODEV`] if the module of `T` is being unloaded, [`EINVAL`] if it is not known to Tether;
+    /// * [`ENODEV`] if the module of `T` is being unloaded, [`EINVAL`] if it is not known to
+    ///   Tether;
     /// * [`EINVAL`] in an interrupt, or if the name is empty or longer than 255 bytes.
     #[doc(alias = "misc_register")]
     pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
@@ -1071,9 +1088,10 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     ///
     /// Any context.
     pub fn device(&self) -> &device::Device {
-        // SAFETY: `misc_register()` has set the field, which is not changed afterwards. The device in sysfs is
-        // referenced by `misc_register()` during a call of `open`, which `misc_deregister()` waits for; and
-        // by the device here, which this registration refers to, if `register()` has returned it.
+        // SAFETY: `misc_register()` has set the field, which is not changed afterwards. The device
+        // in sysfs is referenced by `misc_register()` during a call of `open`, which
+        // `misc_deregister()` waits for; and by the device here, which this registration refers to,
+        // if `register()` has returned it.
         unsafe { device::Device::from_raw((*self.device.misc.get()).this_device) }
     }
 }
@@ -1106,8 +1124,8 @@ impl OpenFile {
     ///
     /// `file` must be an open file of a misc device of this file, valid for `'a`.
     unsafe fn from_raw<'a>(file: *mut bindings::file) -> &'a Self {
-        // SAFETY: The caller guarantees that `open()` has succeeded, which has stored a box of this type, and
-        // that `release()` does not run during `'a`, which frees the box.
+        // SAFETY: The caller guarantees that `open()` has succeeded, which has stored a box of this
+        // type, and that `release()` does not run during `'a`, which frees the box.
         unsafe { &*(*file).private_data.cast() }
     }
 
@@ -1166,9 +1184,9 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
             misc
         )
     };
-    // SAFETY: The device is in an `Arc`, and cannot be deregistered while `misc_open()` holds its mutex; a
-    // registered device is referenced by its owner's list, by the work that deregisters it, or by the end of
-    // its owner.
+    // SAFETY: The device is in an `Arc`, and cannot be deregistered while `misc_open()` holds its
+    // mutex; a registered device is referenced by its owner's list, by the work that deregisters
+    // it, or by the end of its owner.
     let device: Arc<Device> = unsafe { ArcBorrow::from_raw(device.cast_const()) }.into();
     // SAFETY: The file is being opened, and its device is registered.
     match unsafe { open_device(&device, file) } {
@@ -1186,14 +1204,14 @@ unsafe fn open_device(device: &Arc<Device>, file: *mut bindings::file) -> Result
     let uninit = KBox::<OpenFile>::new_uninit(GFP_KERNEL)?;
     device.pin_owner()?;
     OPENING.store(Task::current_raw(), Relaxed);
-    // SAFETY: The table is valid, as the owner was pinned while the device was not `DEAD`, and it is the
-    // device's. The caller guarantees that the file is being opened.
+    // SAFETY: The table is valid, as the owner was pinned while the device was not `DEAD`, and it
+    // is the device's. The caller guarantees that the file is being opened.
     let private = unsafe { ((*device.table).open)(file, device) };
     OPENING.store(ptr::null_mut(), Relaxed);
     match private {
         Ok(private) => {
-            // INVARIANT: The pin that was taken above is the file's, and `private` was returned by the table's
-            // `open`.
+            // INVARIANT: The pin that was taken above is the file's, and `private` was returned by
+            // the table's `open`.
             let open = uninit.write(OpenFile {
                 table: device.table,
                 owner: device.owner,
@@ -1218,13 +1236,13 @@ unsafe fn open_device(device: &Arc<Device>, file: *mut bindings::file) -> Result
 unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     // SAFETY: `open()` has stored a box there, and nothing uses the file's private data any more.
     let open: KBox<OpenFile> = unsafe { KBox::from_raw((*file).private_data.cast()) };
-    // SAFETY: By the type's invariants, `private` was returned by the `open` of the same table. It is not used
-    // afterwards, as the box is freed here.
+    // SAFETY: By the type's invariants, `private` was returned by the `open` of the same table. It
+    // is not used afterwards, as the box is freed here.
     unsafe { (open.table().release)(open.private, file) };
     let owner = open.owner;
     drop(open);
-    // SAFETY: The pin was that of the open file, by the type's invariants, and this is Tether's own text. The
-    // driver's function has returned.
+    // SAFETY: The pin was that of the open file, by the type's invariants, and this is Tether's own
+    // text. The driver's function has returned.
     unsafe { owner.unpin() };
     0
 }
@@ -1239,8 +1257,8 @@ unsafe extern "C" fn mmap(file: *mut bindings::file, vma: *mut bindings::vm_area
     let Some(mmap) = open.table().mmap else {
         return ENODEV.to_errno();
     };
-    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-    // pointers are the kernel's.
+    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The
+    // other pointers are the kernel's.
     match unsafe { mmap(open.private, file, vma) } {
         Ok(()) => 0,
         Err(error) => error.to_errno(),
@@ -1257,8 +1275,8 @@ fn returned(result: Result<isize>) -> isize {
 
 /// Returns the result of a read or a write as the kernel expects it.
 ///
-/// Callers in the kernel trust the number of bytes, and an `EIOCBQUEUED` promises that the request is
-/// completed later, which no driver can do here.
+/// Callers in the kernel trust the number of bytes, and an `EIOCBQUEUED` promises that the request
+/// is completed later, which no driver can do here.
 fn transferred(
     iter: *mut bindings::iov_iter,
     call: impl FnOnce(*mut bindings::iov_iter) -> Result<usize>,
@@ -1289,8 +1307,8 @@ unsafe extern "C" fn read_iter(
         return EINVAL.to_errno() as isize;
     };
     transferred(iter, |iter| {
-        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-        // pointers are the kernel's.
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released.
+        // The other pointers are the kernel's.
         unsafe { read_iter(open.private, kiocb, iter) }
     })
 }
@@ -1309,8 +1327,8 @@ unsafe extern "C" fn write_iter(
         return EINVAL.to_errno() as isize;
     };
     transferred(iter, |iter| {
-        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-        // pointers are the kernel's.
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released.
+        // The other pointers are the kernel's.
         unsafe { write_iter(open.private, kiocb, iter) }
     })
 }
@@ -1325,8 +1343,8 @@ unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong)
     let Some(ioctl) = open.table().ioctl else {
         return ENOTTY.to_errno() as c_long;
     };
-    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The file is
-    // the kernel's.
+    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The
+    // file is the kernel's.
     returned(unsafe { ioctl(open.private, file, cmd, arg) }) as c_long
 }
 
@@ -1339,8 +1357,8 @@ unsafe extern "C" fn compat_ioctl(file: *mut bindings::file, cmd: c_uint, arg: c
     // SAFETY: The kernel holds a reference to the open file during the call.
     let open = unsafe { OpenFile::from_raw(file) };
     match (open.table().compat_ioctl, bindings::compat_ptr_ioctl) {
-        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The file is
-        // the kernel's.
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released.
+        // The file is the kernel's.
         (Some(ioctl), _) => returned(unsafe { ioctl(open.private, file, cmd, arg) }) as c_long,
         // SAFETY: The kernel's own function calls `ioctl()` above, with the same file.
         (None, Some(compat_ptr_ioctl)) => unsafe { compat_ptr_ioctl(file, cmd, arg) },
@@ -1359,8 +1377,8 @@ unsafe extern "C" fn poll(
     // SAFETY: The kernel holds a reference to the open file during the call.
     let open = unsafe { OpenFile::from_raw(file) };
     match open.table().poll {
-        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-        // pointers are the kernel's.
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released.
+        // The other pointers are the kernel's.
         Some(poll) => unsafe { poll(open.private, file, table) }.0,
         None => Ready::ERROR.0,
     }
@@ -1374,8 +1392,8 @@ unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings
     // SAFETY: The kernel holds a reference to the open file during the call.
     let open = unsafe { OpenFile::from_raw(file) };
     if let Some(show_fdinfo) = open.table().show_fdinfo {
-        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The other
-        // pointers are the kernel's.
+        // SAFETY: By the type's invariants, `private` belongs to the table, and was not released.
+        // The other pointers are the kernel's.
         unsafe { show_fdinfo(open.private, m, file) };
     }
 }

@@ -20,13 +20,13 @@ use core::ptr::NonNull;
 ///
 /// When this returns, the thread may have exited, and its number may belong to another one.
 ///
-/// Kernel threads are not found. [`Task::wake_up`] can be called on any task, and a kernel thread that
-/// has not been started takes any wake-up as the first one.
+/// Kernel threads are not found. [`Task::wake_up`] can be called on any task, and a kernel thread
+/// that has not been started takes any wake-up as the first one.
 ///
 /// # Context
 ///
-/// Any context, but always [`None`] outside of process context: the number would be looked up in the
-/// namespace of the interrupted task, which may have none any more.
+/// Any context, but always [`None`] outside of process context: the number would be looked up in
+/// the namespace of the interrupted task, which may have none any more.
 ///
 /// # Examples
 ///
@@ -77,7 +77,8 @@ impl Numbering {
 
     /// The numbers of a thread and of its process; 0 if it is not in the namespace.
     ///
-    /// In the initial namespace, a task that has exited keeps its numbers. In the others, they are 0 then.
+    /// In the initial namespace, a task that has exited keeps its numbers. In the others, they are
+    /// 0 then.
     ///
     /// # Context
     ///

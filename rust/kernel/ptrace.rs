@@ -2,9 +2,9 @@
 
 //! Access to a process that the current task traces.
 //!
-//! A module cannot ask the kernel whether a process may inspect another one: `ptrace_may_access()` and
-//! `mm_access()` are not exported. A tracer may inspect its tracee: attaching was permitted, and changes
-//! since then are tested here.
+//! A module cannot ask the kernel whether a process may inspect another one: `ptrace_may_access()`
+//! and `mm_access()` are not exported. A tracer may inspect its tracee: attaching was permitted,
+//! and changes since then are tested here.
 //!
 //! C header: [`include/linux/ptrace.h`](srctree/include/linux/ptrace.h)
 
@@ -38,15 +38,16 @@ pub struct Tracee {
 }
 
 impl Tracee {
-    /// Returns the permission to inspect the process, to be tested again after it has executed another
-    /// program.
+    /// Returns the permission to inspect the process, to be tested again after it has executed
+    /// another program.
     ///
     /// # Context
     ///
     /// Any context.
     pub fn permission(&self) -> Permission {
-        // SAFETY: The task is valid, as it is referenced here. `get_task_cred()` never returns null, and has
-        // taken a reference, which is passed on. `Credential` is a transparent wrapper of `struct cred`.
+        // SAFETY: The task is valid, as it is referenced here. `get_task_cred()` never returns
+        // null, and has taken a reference, which is passed on. `Credential` is a transparent
+        // wrapper of `struct cred`.
         Permission(unsafe {
             ARef::from_raw(NonNull::new_unchecked(
                 bindings::get_task_cred(self.task.as_ptr())
@@ -60,17 +61,17 @@ impl Tracee {
 /// The permission to inspect a process, as long as its credentials are those recorded here.
 ///
 /// A tracer may inspect its tracee until that executes a program with other credentials. The kernel
-/// tests this for tracers; a driver that is called in the context of the inspected process has to do so
-/// itself.
+/// tests this for tracers; a driver that is called in the context of the inspected process has to
+/// do so itself.
 pub struct Permission(ARef<Credential>);
 
 impl Permission {
-    /// Whether the permission still holds for the current task: since then it has executed no program
-    /// that has other credentials, another security label or more capabilities, or that only root may
-    /// inspect.
+    /// Whether the permission still holds for the current task: since then it has executed no
+    /// program that has other credentials, another security label or more capabilities, or that
+    /// only root may inspect.
     ///
-    /// This is stricter than `ptrace_may_access()`. A task that has dropped capabilities passes, but a task
-    /// that has changed its user does not, be the tracer privileged or not.
+    /// This is stricter than `ptrace_may_access()`. A task that has dropped capabilities passes,
+    /// but a task that has changed its user does not, be the tracer privileged or not.
     ///
     /// # Context
     ///
@@ -81,8 +82,8 @@ impl Permission {
     }
 }
 
-/// Whether the user of the current task may inspect its program (`ptrace(2)` calls this dumpable). A program
-/// changes this with `prctl(PR_SET_DUMPABLE)` at any time.
+/// Whether the user of the current task may inspect its program (`ptrace(2)` calls this dumpable).
+/// A program changes this with `prctl(PR_SET_DUMPABLE)` at any time.
 ///
 /// # Context
 ///
@@ -92,8 +93,8 @@ pub fn is_dumpable(_task: &CurrentTask) -> bool {
     unsafe { bindings::tether_current_is_dumpable() }
 }
 
-/// Finds the process `pid`, in the pid namespace of the current task, if the current task traces it and
-/// has it stopped.
+/// Finds the process `pid`, in the pid namespace of the current task, if the current task traces it
+/// and has it stopped.
 ///
 /// # Context
 ///
@@ -113,8 +114,9 @@ pub fn tracee(pid: Pid) -> Result<Tracee> {
     if !unsafe { bindings::tether_stopped_tracee(task.as_ptr()) } {
         return Err(EPERM);
     }
-    // The tracee is stopped until the current task, its tracer, lets it continue, so it cannot execute
-    // another program between these tests. If it is killed meanwhile, its address space is still valid.
+    // The tracee is stopped until the current task, its tracer, lets it continue, so it cannot
+    // execute another program between these tests. If it is killed meanwhile, its address space is
+    // still valid.
     //
     // SAFETY: The task is valid, as it is referenced here.
     if !unsafe { bindings::tether_may_inspect(task.as_ptr()) } {
@@ -122,8 +124,8 @@ pub fn tracee(pid: Pid) -> Result<Tracee> {
     }
     // SAFETY: The task is valid, as it is referenced here.
     let mm = NonNull::new(unsafe { bindings::get_task_mm(task.as_ptr()) }).ok_or(EINVAL)?;
-    // SAFETY: `get_task_mm()` has taken a reference to the users of the address space, which is passed on.
-    // `MmWithUser` is a transparent wrapper of `struct mm_struct`.
+    // SAFETY: `get_task_mm()` has taken a reference to the users of the address space, which is
+    // passed on. `MmWithUser` is a transparent wrapper of `struct mm_struct`.
     let mm = unsafe { ARef::from_raw(mm.cast()) };
     Ok(Tracee { task, mm })
 }

@@ -34,8 +34,8 @@ impl SyscallContext<'_> {
     ///
     /// # Safety
     ///
-    /// The current task must execute a system call, and must not call `task_work_run()` as long as the
-    /// context exists.
+    /// The current task must execute a system call, and must not call `task_work_run()` as long as
+    /// the context exists.
     pub(crate) unsafe fn new() -> Self {
         // INVARIANT: The caller guarantees both.
         Self {
@@ -44,8 +44,8 @@ impl SyscallContext<'_> {
     }
 }
 
-/// Returns the number of the system call that the current task executes, as its architecture numbers
-/// them.
+/// Returns the number of the system call that the current task executes, as its architecture
+/// numbers them.
 ///
 /// [`None`] for a task that is in an exception, or was interrupted in user mode, and for a kernel
 /// thread.
@@ -61,8 +61,8 @@ pub fn current_number() -> Option<u32> {
     u32::try_from(unsafe { bindings::tether_current_syscall() }).ok()
 }
 
-/// Whether the system call that the current task executes is one of a 32-bit program on a 64-bit kernel.
-/// Such calls have numbers of their own.
+/// Whether the system call that the current task executes is one of a 32-bit program on a 64-bit
+/// kernel. Such calls have numbers of their own.
 ///
 /// # Context
 ///

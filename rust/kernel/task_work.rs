@@ -28,8 +28,9 @@
 //!
 //! # What holds
 //!
-//! * An item that was added runs once, in the target's context, unless it is cancelled. If it cannot
-//!   be added, because the target has exited or is a kernel thread, it comes back in the error.
+//! * An item that was added runs once, in the target's context, unless it is cancelled. If it
+//!   cannot be added, because the target has exited or is a kernel thread, it comes back in the
+//!   error.
 //! * While it is pending it pins the module that has its callback: `rmmod` fails with `EAGAIN`. A
 //!   target that never returns to user space, because it is stopped or blocked, may so keep a
 //!   module loaded for as long as its user likes; `tether/outstanding` in debugfs names it.
@@ -39,11 +40,11 @@
 //! * Items also run in the middle of a system call, not only at its end: before a task stops for
 //!   its tracer, in signal delivery, while it waits in io_uring.
 //! * An `Arc` may be added while its callback runs, to the same task, by another task or by an
-//!   interrupt handler: the callback is called once more after it has returned. A request that comes
-//!   while the callback looks for work is therefore not lost.
+//!   interrupt handler: the callback is called once more after it has returned. A request that
+//!   comes while the callback looks for work is therefore not lost.
 //! * An item is not added from inside its own callback ([`EBUSY`]), by any field of the object: the
-//!   target would never return to user space. A callback that adds fresh items, one after the other,
-//!   is not detected, and neither are two items that add each other.
+//!   target would never return to user space. A callback that adds fresh items, one after the
+//!   other, is not detected, and neither are two items that add each other.
 //!
 //! # What can be cancelled
 //!
@@ -57,23 +58,24 @@
 //! tree an `Arc` is unlinked, if the target has not begun to run its works.)
 //!
 //! Cancelled works that stay linked use memory. If there are several thousand on one target, which
-//! is stopped for instance, adding closures and `Arc`s to that target fails with [`EAGAIN`] until the
-//! target has run.
+//! is stopped for instance, adding closures and `Arc`s to that target fails with [`EAGAIN`] until
+//! the target has run.
 //!
 //! # Calling context
 //!
-//! Works are added and cancelled in any context but NMI, also in hard interrupts and under spinlocks.
-//! Each function states its context. A callback runs in process context, in its target, and may sleep.
+//! Works are added and cancelled in any context but NMI, also in hard interrupts and under
+//! spinlocks. Each function states its context. A callback runs in process context, in its target,
+//! and may sleep.
 //!
 //! # Panics in a callback
 //!
-//! A panic in a callback, by an index out of bounds for instance, is a `BUG()`: the target exits, or
-//! the kernel panics, depending on its configuration. No lock of Tether is held during a callback, so
-//! that other tasks are not blocked, and the target runs its other works in its exit, but for those
-//! that were behind the callback in the same batch: they are never run, and their modules stay pinned.
-//! The item of the callback is leaked and counts as running: [`wait()`] and [`Pending::wait`] do not
-//! return before a signal or the end of their time, [`add`] fails with [`EBUSY`], and the module of the
-//! callback stays pinned.
+//! A panic in a callback, by an index out of bounds for instance, is a `BUG()`: the target exits,
+//! or the kernel panics, depending on its configuration. No lock of Tether is held during a
+//! callback, so that other tasks are not blocked, and the target runs its other works in its exit,
+//! but for those that were behind the callback in the same batch: they are never run, and their
+//! modules stay pinned. The item of the callback is leaked and counts as running: [`wait()`] and
+//! [`Pending::wait`] do not return before a signal or the end of their time, [`add`] fails with
+//! [`EBUSY`], and the module of the callback stays pinned.
 //!
 //! # Examples
 //!
@@ -321,8 +323,9 @@ fn task_flags(task: &Task) -> u32 {
 
 /// Whether an add to `task` is refused because the task is being killed, or exits.
 ///
-/// `task_work_run()` does not return while works are added. If a callback adds one, or another task adds them faster
-/// than they run, a task that was killed would not end. A task in a system call adds to itself until it exits.
+/// `task_work_run()` does not return while works are added. If a callback adds one, or another task
+/// adds them faster than they run, a task that was killed would not end. A task in a system call
+/// adds to itself until it exits.
 #[inline(always)]
 fn is_refused_at_end(task: &Task) -> bool {
     let own = ptr::eq(task.as_ptr(), Task::current_raw());
@@ -338,7 +341,8 @@ fn is_refused_if_ending(task: &Task, own: bool) -> bool {
 
 /// Ends interruptible sleeps of callbacks of `owner` that are running, for as long as they run.
 ///
-/// Notifies the task of a further work, which does nothing: `set_notify_signal()` is not available to modules.
+/// Notifies the task of a further work, which does nothing: `set_notify_signal()` is not available
+/// to modules.
 pub(crate) fn interrupt(owner: &'static Owner) {
     let mut tasks: [Option<ARef<Task>>; 16] = [const { None }; 16];
     let mut free = tasks.iter_mut();
@@ -348,8 +352,8 @@ pub(crate) fn interrupt(owner: &'static Owner) {
         if Owner::of(run as *const ()).is_ok_and(|other| ptr::eq(other, owner)) {
             if let Some(slot) = free.next() {
                 let task = running.task as *const Task;
-                // SAFETY: The task is valid, as its callback is kept from returning. `Task` is a transparent
-                // wrapper.
+                // SAFETY: The task is valid, as its callback is kept from returning. `Task` is a
+                // transparent wrapper.
                 *slot = Some(unsafe { &*task }.into());
             }
         }
@@ -372,14 +376,14 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 
     /// Does the work, in the task that the item was added to.
     ///
-    /// Adding the item again from inside its own callback is refused with [`EBUSY`], by any field of
-    /// the object. An `Arc` that is added by another task, or in an interrupt, while this runs is run
-    /// once more afterwards.
+    /// Adding the item again from inside its own callback is refused with [`EBUSY`], by any field
+    /// of the object. An `Arc` that is added by another task, or in an interrupt, while this runs
+    /// is run once more afterwards.
     ///
     /// # Context
     ///
-    /// Process context, in the target, possibly in the middle of a system call. May sleep. No lock of
-    /// Tether is held.
+    /// Process context, in the target, possibly in the middle of a system call. May sleep. No lock
+    /// of Tether is held.
     fn run(this: Self::Pointer, context: &Context<'_>);
 }
 
@@ -387,11 +391,11 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 ///
 /// # Invariants
 ///
-/// * While the node is queued or is about to be, `vtable`, `run`, `pins` and `owner` are those of the
-///   pointer by which it was added, in the text of the module that has added it. At other times they
-///   may be those of a module that has made the item and is gone: they are only compared.
-/// * While `state` is [`node::PENDING`] or [`node::QUEUED`] the node is queued, or is about to be by
-///   the thread that set that state; it holds a pin of its owner, and the item's pointer.
+/// * While the node is queued or is about to be, `vtable`, `run`, `pins` and `owner` are those of
+///   the pointer by which it was added, in the text of the module that has added it. At other times
+///   they may be those of a module that has made the item and is gone: they are only compared.
+/// * While `state` is [`node::PENDING`] or [`node::QUEUED`] the node is queued, or is about to be
+///   by the thread that set that state; it holds a pin of its owner, and the item's pointer.
 #[doc(hidden)]
 #[repr(C)]
 pub struct Node {
@@ -448,8 +452,8 @@ impl Node {
     ///
     /// # Safety
     ///
-    /// `slot` must be valid for writes, and `run` of the vtable must be a function of the module that
-    /// has the vtable.
+    /// `slot` must be valid for writes, and `run` of the vtable must be a function of the module
+    /// that has the vtable.
     #[inline(never)]
     unsafe fn init(slot: *mut Self, vtable: &'static Vtable, state: usize, target: usize) {
         // The vtable's address would not do: constants of two modules may be one.
@@ -479,14 +483,14 @@ impl Node {
 
     /// Makes a node that is not linked that of the module that adds it.
     ///
-    /// Another module may have made the item, or have added it before, and be gone. An equal address of
-    /// the vtable proves nothing: a module that is loaded at the place of another one has the same
-    /// addresses, and another record.
+    /// Another module may have made the item, or have added it before, and be gone. An equal
+    /// address of the vtable proves nothing: a module that is loaded at the place of another one
+    /// has the same addresses, and another record.
     ///
     /// # Safety
     ///
-    /// `this` must be valid, not linked, and the caller's. `vtable` must be that of the pointer that the
-    /// node comes from.
+    /// `this` must be valid, not linked, and the caller's. `vtable` must be that of the pointer
+    /// that the node comes from.
     #[inline(always)]
     unsafe fn adopt(this: NonNull<Self>, vtable: &'static Vtable) {
         let owner = match Owner::of_cached(vtable.run as *const ()) {
@@ -518,8 +522,8 @@ impl Node {
     ///
     /// The node must be linked with a pin, or be about to be run, or its owner be kept otherwise.
     unsafe fn vtable(&self) -> &'static Vtable {
-        // SAFETY: By the type's invariants the vtable is in the text of the owner, which is there by the
-        // function's contract.
+        // SAFETY: By the type's invariants the vtable is in the text of the owner, which is there
+        // by the function's contract.
         unsafe { &*self.vtable }
     }
 
@@ -551,8 +555,8 @@ impl Node {
 /// Limits how many cancelled works stay linked on one target.
 ///
 /// A cancelled closure is memory that stays until the target passes the node, and a cancelled `Arc`
-/// stays alive for as long. A target may be stopped for as long as its user likes, so that adding and
-/// cancelling in a loop would use up memory.
+/// stays alive for as long. A target may be stopped for as long as its user likes, so that adding
+/// and cancelling in a loop would use up memory.
 mod orphans {
     use super::{
         node,
@@ -627,8 +631,8 @@ mod orphans {
         }
 
         let mut found = 0i32;
-        // SAFETY: The task is valid, `count` is given the count that it expects, and works with this
-        // function are nodes.
+        // SAFETY: The task is valid, `count` is given the count that it expects, and works with
+        // this function are nodes.
         unsafe {
             bindings::tether_for_each_work_of(
                 task.as_ptr(),
@@ -682,14 +686,15 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
         // INVARIANT: `VTABLE` is that of the pointer, as `TaskWorkPointer` requires.
         pin_init!(Self {
             node <- Opaque::ffi_init(move |node: *mut Node| {
-                // The owner of a box may queue the box at any time, so that its node is always ready.
-                // A box has no target: its place holds the callback in which the box was created.
+                // The owner of a box may queue the box at any time, so that its node is always
+                // ready. A box has no target: its place holds the callback in which the box was
+                // created.
                 let (state, target) = match vtable.kind {
                     Kind::Box { .. } => (node::PENDING, running::birth().wrapping_mul(State::UNIT)),
                     _ => (node::IDLE, 0),
                 };
-                // SAFETY: `node` is valid for writes, and the vtable is a constant of the module that
-                // has its functions.
+                // SAFETY: `node` is valid for writes, and the vtable is a constant of the module
+                // that has its functions.
                 unsafe { Node::init(node, vtable, state, target) };
             }),
             _item: PhantomData,
@@ -762,8 +767,8 @@ macro_rules! impl_has_task_work {
        for $self:ty
        { self.$field:ident }
     )*) => {$(
-        // The generics are spliced into an `unsafe impl` below. Here they have to parse as generics:
-        // no token that may follow the generics of a trait may follow those of an `impl`.
+        // The generics are spliced into an `unsafe impl` below. Here they have to parse as
+        // generics: no token that may follow the generics of a trait may follow those of an `impl`.
         $(const _: () = {
             #[allow(dead_code, private_bounds)]
             trait Parameters<$($generics)*> {}
@@ -975,9 +980,9 @@ where
     }
 }
 
-// SAFETY: The node is in the object that the `Arc` refers to, which is always pinned, and a reference
-// is owned by the node until it is taken back. Of all threads that share the object, only the one
-// that has made the node queued gets it.
+// SAFETY: The node is in the object that the `Arc` refers to, which is always pinned, and a
+// reference is owned by the node until it is taken back. Of all threads that share the object, only
+// the one that has made the node queued gets it.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Arc<T>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + Sync + 'static,
@@ -1020,8 +1025,8 @@ fn is_current(task: &Task) -> bool {
     ptr::eq(task.as_ptr(), Task::current_raw())
 }
 
-/// Adds a box to `task` also inside of the callback of an object that was at its address. The callback
-/// of `T` must not add its own item again.
+/// Adds a box to `task` also inside of the callback of an object that was at its address. The
+/// callback of `T` must not add its own item again.
 pub(crate) fn add_other<T>(
     task: &Task,
     item: Pin<KBox<T>>,
@@ -1047,28 +1052,28 @@ where
 ///
 /// An `Arc` whose callback is running may be added again, to the same task: the callback is called
 /// once more after it has returned. So no request is lost that comes while the callback looks for
-/// work.
-/// If the item is pending already, its callback sees what the caller has stored before this returned
-/// [`EBUSY`].
+/// work. If the item is pending already, its callback sees what the caller has stored before this
+/// returned [`EBUSY`].
 ///
 /// # Context
 ///
-/// Any context but NMI. Does not sleep, and allocates nothing. The caller must not hold the `pi_lock`
-/// of a task.
+/// Any context but NMI. Does not sleep, and allocates nothing. The caller must not hold the
+/// `pi_lock` of a task.
 ///
 /// # Errors
 ///
 /// The item comes back with
 ///
-/// * [`ESRCH`] if the task has exited, or is being killed or in its exit. Only the task itself may add works then, outside
-///   of callbacks, until it runs no more works;
+/// * [`ESRCH`] if the task has exited, or is being killed or in its exit. Only the task itself may
+///   add works then, outside of callbacks, until it runs no more works;
 /// * [`EINVAL`] if the task is a kernel thread, which would run it only when it ends;
 /// * [`EBUSY`] if the item is pending, is running in another task, or was cancelled and its target
 ///   has not passed it since; and if the caller is the callback of the item, by this field of the
 ///   object or by another one: the target would never return to user space;
-/// * [`EAGAIN`] if the item is an `Arc`, and several thousand cancelled works are still linked on the
-///   task, because the task has not run since;
-/// * [`ENODEV`] if the module of its callback is being removed, or is one that Tether does not know.
+/// * [`EAGAIN`] if the item is an `Arc`, and several thousand cancelled works are still linked on
+///   the task, because the task has not run since;
+/// * [`ENODEV`] if the module of its callback is being removed, or is one that Tether does not
+///   know.
 ///
 /// C: `task_work_add()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
 #[doc(alias = "task_work_add")]
@@ -1112,8 +1117,8 @@ where
     add(task, item, Mode::Signal)
 }
 
-/// Gives `item` up for its node, and passes the node to `queue`, which queues it to `task`; takes the
-/// item back if `queue` fails.
+/// Gives `item` up for its node, and passes the node to `queue`, which queues it to `task`; takes
+/// the item back if `queue` fails.
 #[inline]
 fn add_by<P, const ID: u64>(
     task: &Task,
@@ -1167,8 +1172,8 @@ unsafe fn add_failed(node: NonNull<Node>, error: c_int) -> Error {
     Error::from_errno(error)
 }
 
-/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an errno. With
-/// `ESRCH` the pin is left to the caller; it is the only error of `task_work_add()`.
+/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an
+/// errno. With `ESRCH` the pin is left to the caller; it is the only error of `task_work_add()`.
 ///
 /// # Safety
 ///
@@ -1190,20 +1195,20 @@ unsafe fn link_node(
     if is_refused_at_end(task) {
         return ESRCH.to_errno();
     }
-    // SAFETY: The task is valid, and so is the node, which is in no list, until it is run; by the function's
-    // contract.
+    // SAFETY: The task is valid, and so is the node, which is in no list, until it is run; by the
+    // function's contract.
     unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode) }
 }
 
-// What the kernel calls is in text that never goes away, and must never be copied into a consumer's,
-// by inlining or as a generic: the owner may be gone when it returns.
+// What the kernel calls is in text that never goes away, and must never be copied into a
+// consumer's, by inlining or as a generic: the owner may be gone when it returns.
 
 /// Runs a box.
 ///
 /// # Safety
 ///
-/// `head` must be that of a [`Node`] which was queued, to the current task or to an [`Ordered`] that
-/// runs in it; that of a box.
+/// `head` must be that of a [`Node`] which was queued, to the current task or to an [`Ordered`]
+/// that runs in it; that of a box.
 #[inline(never)]
 unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
     // SAFETY: The head is valid, by the function's contract.
@@ -1224,8 +1229,8 @@ struct Callback {
 }
 
 impl Callback {
-    /// Reads the parts of a node that is not claimed yet: once it is, another module may add the item
-    /// again, and write its own.
+    /// Reads the parts of a node that is not claimed yet: once it is, another module may add the
+    /// item again, and write its own.
     ///
     /// # Safety
     ///
@@ -1237,7 +1242,8 @@ impl Callback {
         Self {
             run: this.run,
             pins: this.pins,
-            // SAFETY: The reference is used only if the node is claimed, and then its owner is pinned.
+            // SAFETY: The reference is used only if the node is claimed, and then its owner is
+            // pinned.
             vtable: unsafe { this.vtable() },
         }
     }
@@ -1247,8 +1253,8 @@ impl Callback {
 ///
 /// # Safety
 ///
-/// The node must have been unlinked by the current task, which owns it and runs its works; this must
-/// be permanent text.
+/// The node must have been unlinked by the current task, which owns it and runs its works; this
+/// must be permanent text.
 #[inline(always)]
 unsafe fn run_node(node: NonNull<Node>, callback: Callback, next: *mut bindings::callback_head) {
     let record = running::begin(node, next, callback.vtable);
@@ -1316,8 +1322,8 @@ unsafe fn pass_by(node: NonNull<Node>) {
                 };
                 orphans::remove(word.target());
                 this.state.release();
-                // SAFETY: The thread that has cancelled the node has left the node's reference and pin
-                // to us; the owner's text is mapped because the owner is pinned.
+                // SAFETY: The thread that has cancelled the node has left the node's reference and
+                // pin to us; the owner's text is mapped because the owner is pinned.
                 unsafe { release(node) };
                 // SAFETY: The pin of the node is ours, as above, and is dropped once.
                 unsafe { owner.unpin() };
@@ -1330,8 +1336,8 @@ unsafe fn pass_by(node: NonNull<Node>) {
             }
             node::DISARMED if this.state.hand_over(node::DISARMED, node::SPENT) => return,
             node::DISARMED => {}
-            // SAFETY: `link` is the beginning of the box's memory, as `discard` has returned it. The
-            // memory was allocated by `kmalloc`, and the teardown has left it to us.
+            // SAFETY: `link` is the beginning of the box's memory, as `discard` has returned it.
+            // The memory was allocated by `kmalloc`, and the teardown has left it to us.
             node::FREEABLE => return unsafe { bindings::kfree(this.link.load(Relaxed)) },
             _ => return,
         }
@@ -1370,8 +1376,8 @@ impl<T> Cancel<T> {
 /// item is added there at the same time.
 ///
 /// The item stays alive, its module pinned, and it cannot be added again, until the target passes
-/// the place where it was linked. In a kernel tree that has this file, the item is unlinked instead,
-/// unless the target is about to run it.
+/// the place where it was linked. In a kernel tree that has this file, the item is unlinked
+/// instead, unless the target is about to run it.
 ///
 /// # Context
 ///
@@ -1404,9 +1410,9 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
     let this = unsafe { node.as_ref() };
     let target = task.as_ptr() as usize;
     let word = this.state.load();
-    // A node that was unlinked belongs to the thread that has unlinked it, as it belongs to the target
-    // which takes it off the list. So the node is unlinked first, and claimed then: the state alone
-    // does not say whether the node is linked, or by which add.
+    // A node that was unlinked belongs to the thread that has unlinked it, as it belongs to the
+    // target which takes it off the list. So the node is unlinked first, and claimed then: the
+    // state alone does not say whether the node is linked, or by which add.
     if word.target() == target && word.state() == node::QUEUED && unlink(task, this) {
         // Before the node is idle: then another module may add it.
         //
@@ -1442,8 +1448,9 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 ///
 /// * [`ERESTARTSYS`] if a signal came;
 /// * [`EDEADLK`] if the current task is the one that is to run the item, or is running it, also if
-///   the item is added to the current task while this waits; in an interrupt, which cannot wait; and in the
-///   exit of a task, and in a worker of a workqueue, which get no signals, unless the wait is limited to a minute.
+///   the item is added to the current task while this waits; in an interrupt, which cannot wait;
+///   and in the exit of a task, and in a worker of a workqueue, which get no signals, unless the
+///   wait is limited to a minute.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
@@ -1516,8 +1523,8 @@ unsafe fn for_each_in_batch(
     }
 }
 
-/// Calls `seen` for each node that is pending on a task, with the address of that task: those in the
-/// lists of tasks, in batches behind a running callback, and in queues.
+/// Calls `seen` for each node that is pending on a task, with the address of that task: those in
+/// the lists of tasks, in batches behind a running callback, and in queues.
 ///
 /// `seen` is called in atomic context, possibly with a task's `pi_lock` held.
 fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
@@ -1536,8 +1543,8 @@ fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
     }
 
     for function in [run_box, run_work] {
-        // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call, and works
-        // with these functions are nodes.
+        // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call, and
+        // works with these functions are nodes.
         unsafe {
             bindings::tether_for_each_task_work(
                 Some(function),
@@ -1556,9 +1563,9 @@ fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
 /// Disarms the pending works of a module that is removed although it is pinned, and returns their
 /// number.
 ///
-/// The items are dropped, but the nodes stay linked until their targets pass them; so the memory that
-/// they are in stays until then. An item that is shared is leaked: references to it may be dropped
-/// later, and would free it.
+/// The items are dropped, but the nodes stay linked until their targets pass them; so the memory
+/// that they are in stays until then. An item that is shared is leaked: references to it may be
+/// dropped later, and would free it.
 pub(crate) fn disarm(owner: &'static Owner) -> usize {
     let mut count = 0;
     // The disarmed nodes, chained through `link`.
@@ -1582,8 +1589,8 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
                 node::ORPHAN
             }
         };
-        // If this fails, the thread that has claimed the node, to run it or to cancel it, has all that
-        // it needs.
+        // If this fails, the thread that has claimed the node, to run it or to cancel it, has all
+        // that it needs.
         if let Some(old) = node.state.disarm(new) {
             count += 1;
             if old.state() == node::CANCELLED {
@@ -1592,16 +1599,16 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
             if new == node::ORPHAN {
                 orphans::add(old.target());
             }
-            // The target reads this only after the lock that is held here was released, or after the
-            // callback that is held here has returned.
+            // The target reads this only after the lock that is held here was released, or after
+            // the callback that is held here has returned.
             //
             // SAFETY: The node is valid, and linked.
             unsafe {
                 let head = (&raw const node.head).cast_mut();
                 (&raw mut (*head).func).write_volatile(Some(run_disarmed));
             }
-            // SAFETY: The pin of the node is ours, because `disarm` succeeds once for each queueing,
-            // and then neither the target nor a canceller drops it.
+            // SAFETY: The pin of the node is ours, because `disarm` succeeds once for each
+            // queueing, and then neither the target nor a canceller drops it.
             unsafe { owner.unpin_disarmed() };
             node.link.store(disarmed.cast(), Relaxed);
             disarmed = ptr::from_ref(node).cast_mut();
@@ -1625,7 +1632,8 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
                 let memory = unsafe { discard(node) };
                 this.link.store(memory, Relaxed);
                 if !this.state.hand_over(node::DISARMED, node::FREEABLE) {
-                    // SAFETY: The target has passed the node before, and left the box's memory to us.
+                    // SAFETY: The target has passed the node before, and left the box's memory to
+                    // us.
                     unsafe { bindings::kfree(memory) };
                 }
             }
@@ -1656,8 +1664,8 @@ struct Line {
 
 /// Collects the lines of `tether/outstanding`.
 ///
-/// Works are looked at in atomic context, where nothing can be allocated and formatting would take too
-/// long: the space is allocated before, and works of one type on one task share a line.
+/// Works are looked at in atomic context, where nothing can be allocated and formatting would take
+/// too long: the space is allocated before, and works of one type on one task share a line.
 struct Lines {
     lines: KVec<Line>,
     /// Where the lines of the task begin that is being looked at.
@@ -1839,8 +1847,8 @@ impl ClosureHead {
 ///
 /// # Invariants
 ///
-/// `func` is initialised until the state of the node is no longer [`node::QUEUED`]; then it belongs to
-/// the thread that has changed the state.
+/// `func` is initialised until the state of the node is no longer [`node::QUEUED`]; then it belongs
+/// to the thread that has changed the state.
 #[repr(C)]
 struct Closure<F> {
     head: ClosureHead,
@@ -1885,8 +1893,8 @@ where
 
     /// # Safety
     ///
-    /// The node must be that of a `Closure<F>` which the caller has claimed; the list's reference is
-    /// used.
+    /// The node must be that of a `Closure<F>` which the caller has claimed; the list's reference
+    /// is used.
     unsafe fn run(node: NonNull<Node>) {
         // SAFETY: By the function's contract; the node is at the beginning.
         let this = unsafe { node.cast::<Self>().as_ref() };
@@ -1909,8 +1917,8 @@ where
 
 /// A closure that was added to a task.
 ///
-/// The closure runs even if this handle is dropped or leaked: the handle serves to cancel it or to wait
-/// for it. It may be dropped in any context but NMI.
+/// The closure runs even if this handle is dropped or leaked: the handle serves to cancel it or to
+/// wait for it. It may be dropped in any context but NMI.
 ///
 /// `F` selected the callback when the closure was added, so that the type is invariant in `F`.
 pub struct Pending<F> {
@@ -1918,8 +1926,8 @@ pub struct Pending<F> {
     _closure: PhantomData<*mut F>,
 }
 
-// SAFETY: A shared reference gives nothing of the closure, and who has the `Pending` may take it out
-// anywhere.
+// SAFETY: A shared reference gives nothing of the closure, and who has the `Pending` may take it
+// out anywhere.
 unsafe impl<F: Send> Send for Pending<F> {}
 // SAFETY: As above.
 unsafe impl<F: Send> Sync for Pending<F> {}
@@ -1930,7 +1938,8 @@ impl<F> Pending<F> {
         unsafe { &self.closure.as_ref().head.node }
     }
 
-    /// Returns whether the closure has run and has returned, or was dropped by the teardown of its module.
+    /// Returns whether the closure has run and has returned, or was dropped by the teardown of its
+    /// module.
     ///
     /// # Context
     ///
@@ -1943,14 +1952,15 @@ impl<F> Pending<F> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
+    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not
+    /// wait.
     ///
     /// # Errors
     ///
     /// * [`ERESTARTSYS`] if a signal came;
-    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it; in an
-    ///   interrupt, which cannot wait; and in the exit of a task, which gets no signals, unless the wait is
-    ///   limited to a minute.
+    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it;
+    ///   in an interrupt, which cannot wait; and in the exit of a task, which gets no signals,
+    ///   unless the wait is limited to a minute.
     pub fn wait(&self) -> Result {
         self.node().state.wait(Jiffies::MAX)
     }
@@ -1959,7 +1969,8 @@ impl<F> Pending<F> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
+    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not
+    /// wait.
     ///
     /// # Errors
     ///
@@ -2020,8 +2031,8 @@ impl<F> Drop for Pending<F> {
 /// The closure comes back with
 ///
 /// * [`ENOMEM`] if it could not be boxed;
-/// * [`EAGAIN`] if several thousand cancelled works are still linked on the task, because the task has
-///   not run since;
+/// * [`EAGAIN`] if several thousand cancelled works are still linked on the task, because the task
+///   has not run since;
 /// * [`ESRCH`], [`EINVAL`] or [`ENODEV`] as for [`add`].
 pub fn add_fn<F>(task: &Task, func: F, mode: Mode, flags: Flags) -> Result<Pending<F>, Refused<F>>
 where

@@ -2,10 +2,10 @@
 
 //! Ownership of the code that the kernel calls back into.
 //!
-//! A callback is a function pointer and an object. A driver hands both to the kernel, which calls the
-//! function at a later time. The types of [`task_work`], [`kthread`] and [`mmu_notifier`] keep the
-//! object alive; this file keeps the *code* mapped. Safe code may leak a handle, so nothing here
-//! depends on a destructor having run.
+//! A callback is a function pointer and an object. A driver hands both to the kernel, which calls
+//! the function at a later time. The types of [`task_work`], [`kthread`] and [`mmu_notifier`] keep
+//! the object alive; this file keeps the *code* mapped. Safe code may leak a handle, so nothing
+//! here depends on a destructor having run.
 //!
 //! # Vocabulary
 //!
@@ -20,8 +20,8 @@
 //!   to its owner ([`Attachment`]). It does not pin the owner: the module ends it in its exit. An
 //!   attachment that remains after the exit was leaked, and is ended before the module's text is
 //!   freed.
-//! * An owner is *open* until the removal of its module begins, and *closed* from then on: no further
-//!   callback into the module can be created, and the existing ones are ended.
+//! * An owner is *open* until the removal of its module begins, and *closed* from then on: no
+//!   further callback into the module can be created, and the existing ones are ended.
 //!
 //! # A module's end
 //!
@@ -32,15 +32,15 @@
 //! 1. the owner is closed;
 //! 2. task works of its that wait on some task are disarmed: their trampoline will touch nothing
 //!    (only after a failed init; else there are none);
-//! 3. attachments are asked to end, and then ended one by one: threads are stopped and joined, notifiers
-//!    unregistered;
+//! 3. attachments are asked to end, and then ended one by one: threads are stopped and joined,
+//!    notifiers unregistered;
 //! 4. callbacks that are running, and creations that are half done, are waited for.
 //!
 //! A thread that ignores the request to stop makes the removal of its module wait, and is named in
 //! the log every ten seconds.
 //!
-//! Drivers use only [`Refused`] of this file. Leaked objects are reported in the log, and outstanding
-//! callbacks are listed in `tether/outstanding` in debugfs.
+//! Drivers use only [`Refused`] of this file. Leaked objects are reported in the log, and
+//! outstanding callbacks are listed in `tether/outstanding` in debugfs.
 //!
 //! C headers: [`include/linux/module.h`](srctree/include/linux/module.h).
 //!
@@ -156,8 +156,8 @@ pub(crate) fn in_task() -> bool {
     unsafe { bindings::tether_in_task() }
 }
 
-/// Whether the current context may sleep, as far as the kernel can tell: not in an interrupt, nor with
-/// interrupts disabled, as under a spinlock that interrupts take as well.
+/// Whether the current context may sleep, as far as the kernel can tell: not in an interrupt, nor
+/// with interrupts disabled, as under a spinlock that interrupts take as well.
 pub(crate) fn may_sleep() -> bool {
     // SAFETY: The function has no requirements.
     unsafe { bindings::tether_may_sleep() }
@@ -202,10 +202,12 @@ pub(crate) fn is_exiting() -> bool {
     unsafe { bindings::tether_is_exiting() }
 }
 
-/// The task that is in `open` of a misc device. There is at most one, as the kernel holds `misc_mtx`.
+/// The task that is in `open` of a misc device. There is at most one, as the kernel holds
+/// `misc_mtx`.
 pub(crate) static OPENING: Atomic<*mut bindings::task_struct> = Atomic::new(ptr::null_mut());
 
-/// Whether the current task is in `open` of a misc device. The opens of all misc devices of the machine wait for it.
+/// Whether the current task is in `open` of a misc device. The opens of all misc devices of the
+/// machine wait for it.
 pub(crate) fn is_opening() -> bool {
     // Only the task itself stores its address.
     ptr::eq(OPENING.load(Relaxed), Task::current_raw())
@@ -268,9 +270,9 @@ static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::ne
 ///
 /// # Invariants
 ///
-/// If `function` is not zero, it is in the text of `owner`. `function` is zero before `owner` is set,
-/// and before `owner` is cleared. A slot is cleared after the end of its module, when no code of the
-/// module runs any more.
+/// If `function` is not zero, it is in the text of `owner`. `function` is zero before `owner` is
+/// set, and before `owner` is cleared. A slot is cleared after the end of its module, when no code
+/// of the module runs any more.
 struct Found {
     function: Atomic<usize>,
     owner: Atomic<*const Owner>,
@@ -351,8 +353,8 @@ impl Owner {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if no module that was loaded after Tether contains the function: the lifetime of its
-    /// text is not known.
+    /// [`EINVAL`] if no module that was loaded after Tether contains the function: the lifetime of
+    /// its text is not known.
     #[inline]
     pub(crate) fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
@@ -363,7 +365,8 @@ impl Owner {
         Self::find_and_keep(address, found).ok_or(EINVAL)
     }
 
-    /// Returns the owner of `function` if the cache has it. Otherwise the caller calls [`Owner::of`].
+    /// Returns the owner of `function` if the cache has it. Otherwise the caller calls
+    /// [`Owner::of`].
     #[inline(always)]
     pub(crate) fn of_cached(function: *const ()) -> Option<&'static Owner> {
         let address = function as usize;
@@ -374,8 +377,9 @@ impl Owner {
             return None;
         }
         smp_rmb();
-        // SAFETY: The invariants of the slot: `function` was read first, and the slot is not cleared as long
-        // as the caller, which is in the module of the function, runs. Records are never freed.
+        // SAFETY: The invariants of the slot: `function` was read first, and the slot is not
+        // cleared as long as the caller, which is in the module of the function, runs. Records are
+        // never freed.
         Some(unsafe { &*read_once(&found.owner) })
     }
 
@@ -384,8 +388,8 @@ impl Owner {
     fn find_and_keep(address: usize, found: &Found) -> Option<&'static Owner> {
         let owner = Self::find(address)?;
         if found.owner.cmpxchg(ptr::null(), owner, Relaxed).is_ok() {
-            // INVARIANT: The owner is set before the function. The slot is not cleared while the caller, which
-            // is in the module of the function, runs.
+            // INVARIANT: The owner is set before the function. The slot is not cleared while the
+            // caller, which is in the module of the function, runs.
             found.function.store(address, Release);
         }
         Some(owner)
@@ -395,8 +399,8 @@ impl Owner {
     fn forget(&self) {
         for found in &FOUND {
             if ptr::eq(found.owner.load(Relaxed), self) {
-                // INVARIANT: `function` is cleared before `owner`, so that no reader pairs the address of a
-                // function with a null owner.
+                // INVARIANT: `function` is cleared before `owner`, so that no reader pairs the
+                // address of a function with a null owner.
                 found.function.store(0, Relaxed);
                 found.owner.store(ptr::null(), Release);
             }
@@ -431,8 +435,8 @@ impl Owner {
         }
     }
 
-    /// Returns the record of a module. If a driver passes another module than its own, the object is torn
-    /// down when that module is unloaded.
+    /// Returns the record of a module. If a driver passes another module than its own, the object
+    /// is torn down when that module is unloaded.
     ///
     /// # Errors
     ///
@@ -447,8 +451,8 @@ impl Owner {
             .ok_or(EINVAL)
     }
 
-    /// Returns the record for functions that [`Owner::of`] does not find. It is closed, so that no callback
-    /// can be created for it.
+    /// Returns the record for functions that [`Owner::of`] does not find. It is closed, so that no
+    /// callback can be created for it.
     pub(crate) fn unknown() -> &'static Owner {
         match UNKNOWN.as_ref() {
             Some(owner) => owner,
@@ -459,8 +463,8 @@ impl Owner {
 
     /// The module's name, for messages.
     ///
-    /// The caller must keep the module from being removed: by an [`Entered`], by a pin, or because it is
-    /// the task that removes the module.
+    /// The caller must keep the module from being removed: by an [`Entered`], by a pin, or because
+    /// it is the task that removes the module.
     pub(crate) fn name(&self) -> &CStr {
         let module = self.module.load(Relaxed);
         if module.is_null() {
@@ -482,8 +486,8 @@ impl Owner {
 
     /// Asks every attachment to end if the exit of the module is running.
     ///
-    /// For a wait in that exit, which drops the handles one by one: a thread may wait for a worker whose handle is
-    /// dropped later, and whose work is in an interruptible sleep.
+    /// For a wait in that exit, which drops the handles one by one: a thread may wait for a worker
+    /// whose handle is dropped later, and whose work is in an interruptible sleep.
     #[cold]
     pub(crate) fn request_all_in_exit(&'static self) {
         let Ok(_entered) = self.enter() else {
@@ -579,8 +583,8 @@ impl Owner {
         unsafe { self.pins.unpin_disarmed() };
     }
 
-    /// Looks through what is attached, oldest first, until `f` returns something. `f` is called under a
-    /// spinlock.
+    /// Looks through what is attached, oldest first, until `f` returns something. `f` is called
+    /// under a spinlock.
     pub(crate) fn find_attached<R>(
         &'static self,
         mut f: impl FnMut(&What) -> Option<R>,
@@ -594,9 +598,9 @@ impl Owner {
     fn end(&'static self) {
         self.close();
         for pass in 1u64.. {
-            // A thread may wait for a younger one, or for one that a callback creates only now; and the
-            // destructor of an item that is disarmed below may wait for a thread. So every thread is asked to
-            // stop before the first wait.
+            // A thread may wait for a younger one, or for one that a callback creates only now; and
+            // the destructor of an item that is disarmed below may wait for a thread. So every
+            // thread is asked to stop before the first wait.
             self.attached.request_all();
             let disarmed = task_work::disarm(self);
             if disarmed != 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In how many passes a notifier invalidates is not for a driver to say: the trait that it implements
-//! says it.
+//! In how many passes a notifier invalidates is not for a driver to say: the trait that it
+//! implements says it.
 
 use tether::mm::{
     interval_notifier::{

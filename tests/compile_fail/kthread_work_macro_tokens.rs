@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The generics of the macro are generics. Tokens that close them would write an `unsafe impl` of any
-//! trait.
+//! The generics of the macro are generics. Tokens that close them would write an `unsafe impl` of
+//! any trait.
 
 #![allow(dead_code)]
 #![allow(unused_imports)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No reference can be taken to a file that is being opened or released: it may be freed afterwards.
+//! No reference can be taken to a file that is being opened or released: it may be freed
+//! afterwards.
 
 use kernel::{
     fs::File,

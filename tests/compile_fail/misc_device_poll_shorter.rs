@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A task may sleep in `poll()` as long as the file is open: it cannot be queued on a condition variable
-//! that may be freed before.
+//! A task may sleep in `poll()` as long as the file is open: it cannot be queued on a condition
+//! variable that may be freed before.
 
 use kernel::{
     prelude::*,

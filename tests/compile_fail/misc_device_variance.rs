@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The type of a device selects the functions that are called: a registration is not that of another
-//! type, be it a supertype.
+//! The type of a device selects the functions that are called: a registration is not that of
+//! another type, be it a supertype.
 
 use tether::misc_device::MiscDeviceRegistration;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A notifier is registered on an address space that has users: the kernel has a BUG for one without.
+//! A notifier is registered on an address space that has users: the kernel has a BUG for one
+//! without.
 
 use kernel::prelude::*;
 use tether::mm::{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The methods of a pointer are for this crate. An item would stay pending if a driver took its node
-//! without queueing it.
+//! The methods of a pointer are for this crate. An item would stay pending if a driver took its
+//! node without queueing it.
 
 include!("common/item.rs");
 

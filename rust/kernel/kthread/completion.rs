@@ -23,7 +23,8 @@ use crate::{
     types::Opaque, //
 };
 
-/// Whether the current task is a kernel thread: it cannot be killed. A request to stop interrupts it.
+/// Whether the current task is a kernel thread: it cannot be killed. A request to stop interrupts
+/// it.
 fn is_kernel_thread() -> bool {
     // SAFETY: The current task is valid, and only it changes these flags.
     unsafe { (*Task::current_raw()).flags & bindings::PF_KTHREAD != 0 }
@@ -48,7 +49,8 @@ impl Limit {
         Self::KilledOrAfter(as_jiffies(time))
     }
 
-    /// Whether the wait ends by itself within a minute. A longer one is treated as one without a limit.
+    /// Whether the wait ends by itself within a minute. A longer one is treated as one without a
+    /// limit.
     pub(super) fn is_timed(self) -> bool {
         match self {
             Self::After(time) | Self::KilledOrAfter(time) => is_short(time),
@@ -56,8 +58,8 @@ impl Limit {
         }
     }
 
-    /// Sleeps for a tick, if the wait that began at `begun`, in jiffies, may go on. For events without a
-    /// [`Completion`].
+    /// Sleeps for a tick, if the wait that began at `begun`, in jiffies, may go on. For events
+    /// without a [`Completion`].
     ///
     /// # Errors
     ///
@@ -141,7 +143,8 @@ impl Completion {
         unsafe { bindings::complete_all(self.inner.get()) };
     }
 
-    /// Whether [`Completion::complete_all`] was called, or a [`Completion::complete`] has met no waiter.
+    /// Whether [`Completion::complete_all`] was called, or a [`Completion::complete`] has met no
+    /// waiter.
     pub(super) fn is_done(&self) -> bool {
         // SAFETY: By the type's invariants the completion is initialised.
         unsafe { bindings::completion_done(self.inner.get()) }
@@ -155,8 +158,8 @@ impl Completion {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the task was killed or is in its exit, or is a kernel thread and is asked to stop;
-    /// [`ETIMEDOUT`] if the time is over; as `limit` says.
+    /// [`EINTR`] if the task was killed or is in its exit, or is a kernel thread and is asked to
+    /// stop; [`ETIMEDOUT`] if the time is over; as `limit` says.
     pub(super) fn wait(&self, limit: Limit) -> Result {
         let inner = self.inner.get();
         if limit.cannot_be_killed() {

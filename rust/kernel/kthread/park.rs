@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parking: a request is answered in any case, and the task that waits for the answer can be killed.
+//! Parking: a request is answered in any case, and the task that waits for the answer can be
+//! killed.
 //!
 //! `kthread_park()` cannot be interrupted, and never returns if the thread does not call
-//! `kthread_parkme()`, if it exits, or if it is unparked meanwhile; and it must not be called twice.
-//! So the request is made in [`Parking::state`] first. A thread that accepts it waits at the *gate*,
-//! which is a loop in [`Parking::pass`], and only then `kthread_park()` is called: it returns at once.
-//! The thread leaves the gate when the state has been `RUNNING` again.
+//! `kthread_parkme()`, if it exits, or if it is unparked meanwhile; and it must not be called
+//! twice. So the request is made in [`Parking::state`] first. A thread that accepts it waits at the
+//! *gate*, which is a loop in [`Parking::pass`], and only then `kthread_park()` is called: it
+//! returns at once. The thread leaves the gate when the state has been `RUNNING` again.
 //!
 //! ```text
 //!            park()            the thread           park()
@@ -57,7 +58,8 @@ const LEAVE: u32 = 4;
 const PARKED: u32 = 5;
 /// A task is in `kthread_unpark()`.
 const UNPARKING: u32 = 6;
-/// The thread has answered a request without parking, and the task that has asked does not know yet.
+/// The thread has answered a request without parking, and the task that has asked does not know
+/// yet.
 const PASSED: u32 = 7;
 /// The body has returned.
 const OVER: u32 = 8;
@@ -126,8 +128,8 @@ impl Mode for Parkable {
 
 /// A request to park the current thread, which parks when this is dropped.
 ///
-/// So a body cannot overlook a request. A body that has to put something away first does so before it
-/// calls [`ParkRequest::park`]. If this is forgotten, the next sleep returns the request again.
+/// So a body cannot overlook a request. A body that has to put something away first does so before
+/// it calls [`ParkRequest::park`]. If this is forgotten, the next sleep returns the request again.
 pub struct ParkRequest<'a> {
     core: &'a Core,
     _not_send: NotThreadSafe,
@@ -179,8 +181,8 @@ impl Drop for ParkRequest<'_> {
 ///   `kthread_park()`, in the state [`GATE`] or [`LEAVE`], in which the thread is at the gate.
 /// * `kthread_unpark()` is called by that task in the state [`LEAVE`], or by the task that has made
 ///   `state` [`UNPARKING`] from [`PARKED`].
-/// * Once the thread is at the gate, only the two tasks named above make `state` [`RUNNING`] again, and
-///   the thread goes on only when that has happened.
+/// * Once the thread is at the gate, only the two tasks named above make `state` [`RUNNING`] again,
+///   and the thread goes on only when that has happened.
 /// * `answered` is completed once for each time that the thread takes `state` out of [`ASKED`] or
 ///   [`ASKED_UNPARK`], and waited for as often.
 #[pin_data]
@@ -231,11 +233,13 @@ impl Parking {
             return;
         }
         loop {
-            // Before the state is read: the task that makes it `RUNNING` wakes this thread afterwards.
+            // Before the state is read: the task that makes it `RUNNING` wakes this thread
+            // afterwards.
             //
             // SAFETY: The state is set back below, before anything else that may sleep.
             unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
-            // The state may be `ASKED` again already: the next request is answered in the next sleep.
+            // The state may be `ASKED` again already: the next request is answered in the next
+            // sleep.
             if !matches!(self.state.load(Acquire), GATE | LEAVE | PARKED | UNPARKING) {
                 break;
             }
@@ -277,8 +281,8 @@ impl Core {
             Err(OVER) => return Err(ESRCH),
             Err(_) => return Err(EBUSY),
         }
-        // Both are fully ordered: either we see that the thread is asked to stop, or the task that asks
-        // it sees the request and withdraws it in `unpark()`.
+        // Both are fully ordered: either we see that the thread is asked to stop, or the task that
+        // asks it sees the request and withdraws it in `unpark()`.
         let answered = if self.should_stop() {
             Err(ESRCH)
         } else {
@@ -299,14 +303,14 @@ impl Core {
             // unpark the thread then.
             if !self.should_stop() {
                 // SAFETY: The task is valid, and is a kernel thread that does not exit: by the
-                // invariants of `Parking` it is at the gate, where it calls `kthread_parkme()`, and no
-                // other task parks it.
+                // invariants of `Parking` it is at the gate, where it calls `kthread_parkme()`, and
+                // no other task parks it.
                 unsafe { bindings::kthread_park(task.as_ptr()) };
                 if state.cmpxchg(GATE, PARKED, Full).is_ok() {
                     return Ok(());
                 }
-                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is ours
-                // to unpark in the state `LEAVE`.
+                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is
+                // ours to unpark in the state `LEAVE`.
                 unsafe { bindings::kthread_unpark(task.as_ptr()) };
             }
             self.leave_gate();
@@ -342,8 +346,8 @@ impl Core {
                 continue;
             }
             if to == UNPARKING {
-                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is ours
-                // to unpark.
+                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is
+                // ours to unpark.
                 unsafe { bindings::kthread_unpark(self.task().as_ptr()) };
                 self.leave_gate();
             }

@@ -2,10 +2,10 @@
 
 //! When the body of a new thread may run.
 //!
-//! `kthread_create()` leaves a thread that calls its function at the first wake-up, and any task may wake
-//! it: [`Task::wake_up`](crate::task::Task::wake_up) is safe, and so is finding the task by its pid. So a
-//! wake-up does not start a body. The thread waits in its function until it was started by its
-//! creator or is stopped by `kthread_stop()`, and touches nothing else before.
+//! `kthread_create()` leaves a thread that calls its function at the first wake-up, and any task
+//! may wake it: [`Task::wake_up`](crate::task::Task::wake_up) is safe, and so is finding the task
+//! by its pid. So a wake-up does not start a body. The thread waits in its function until it was
+//! started by its creator or is stopped by `kthread_stop()`, and touches nothing else before.
 //!
 //! ```text
 //!          start()            the thread's wait()
@@ -81,8 +81,8 @@ impl Start {
     ///
     /// # Safety
     ///
-    /// Must be called once, by the kernel thread that `self` belongs to. `self` must stay valid until
-    /// `kthread_stop()` has returned for this thread, or until this has returned true.
+    /// Must be called once, by the kernel thread that `self` belongs to. `self` must stay valid
+    /// until `kthread_stop()` has returned for this thread, or until this has returned true.
     pub(super) unsafe fn wait(&self) -> bool {
         let begun = loop {
             // Before the state is read: a wake-up that follows a change of the state finds this

@@ -3,8 +3,8 @@
 //! Threads that run works from a queue.
 //!
 //! A [`KthreadWorker`] is a thread of one's own that runs *works* one after the other, in the order
-//! in which they were queued: what [`kernel::workqueue`](crate::workqueue) does with threads that are
-//! shared. It reads the same: an item has a [`KthreadWork`] field and a
+//! in which they were queued: what [`kernel::workqueue`](crate::workqueue) does with threads that
+//! are shared. It reads the same: an item has a [`KthreadWork`] field and a
 //! [`run`](KthreadWorkItem::run), and is [enqueued](Queue::enqueue).
 //!
 //! # Vocabulary
@@ -20,10 +20,10 @@
 //!   then it is dropped. What is not enqueued comes back in the error.
 //! * Nothing runs after its worker was dropped, which waits for what is running. A worker does not
 //!   keep its module loaded; if it was leaked, it is ended when the module goes.
-//! * Two workers do not get the same item: an item that is bound to another one, which is still there,
-//!   is refused ([`EXDEV`]).
-//! * A worker runs works of its own module only ([`EINVAL`]), as it is that module's end that waits for
-//!   it.
+//! * Two workers do not get the same item: an item that is bound to another one, which is still
+//!   there, is refused ([`EXDEV`]).
+//! * A worker runs works of its own module only ([`EINVAL`]), as it is that module's end that waits
+//!   for it.
 //! * A call that would wait for itself, directly or through other threads and workers, is refused
 //!   ([`EDEADLK`]); a worker that is dropped there is ended as soon as its work has returned.
 //!
@@ -179,9 +179,9 @@ impl WorkContext<'_> {
     /// Process context; may sleep, as `f` may.
     #[doc(alias = "kthread_use_mm")]
     pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
-        // SAFETY: By the type's invariants we are in a kernel thread, and in no other scope of this:
-        // the context has not got into one. The thread is interrupted after the queue was closed or asked to
-        // end.
+        // SAFETY: By the type's invariants we are in a kernel thread, and in no other scope of
+        // this: the context has not got into one. The thread is interrupted after the queue was
+        // closed or asked to end.
         unsafe { with_mm(mm, || self.queue.is_asked(), f) }
     }
 }
@@ -208,9 +208,9 @@ pub struct Vtable {
 ///
 /// # Invariants
 ///
-/// * While the node is bound, `vtable` and the function of `work` are those of the pointer by which it was
-///   bound, in the text of the module of that queue, or in text that stays. While it is not bound,
-///   they may be in text that is gone, and are not used.
+/// * While the node is bound, `vtable` and the function of `work` are those of the pointer by which
+///   it was bound, in the text of the module of that queue, or in text that stays. While it is not
+///   bound, they may be in text that is gone, and are not used.
 /// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
 ///   changes under [`Lock`], or when nobody else has the node.
 /// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
@@ -319,8 +319,8 @@ impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
             node <- Opaque::ffi_init(|slot: *mut Node| {
                 // SAFETY: `slot` is valid for writes.
                 unsafe { init_node(slot, false) };
-                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node is
-                // bound, and not called before.
+                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node
+                // is bound, and not called before.
                 unsafe { bindings::kthread_init_work(&raw mut (*slot).work, None) };
             }),
             _item: PhantomData,
@@ -363,8 +363,8 @@ impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
             node <- Opaque::ffi_init(|slot: *mut DelayedNode| {
                 // SAFETY: `slot` is valid for writes, and begins as a `Node` does.
                 unsafe { init_node(slot.cast(), true) };
-                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node is
-                // bound, and not called before.
+                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node
+                // is bound, and not called before.
                 unsafe { bindings::kthread_init_delayed_work(&raw mut (*slot).work, None) };
             }),
             _item: PhantomData,
@@ -443,8 +443,8 @@ macro_rules! impl_has_kthread_work {
         );
     )*};
     (@impl $kind:ident [$($generics:tt)*] [$work_type:ty $(, $id:tt)?] [$self:ty] $field:ident) => {
-        // The generics are spliced into an `unsafe impl` below. Here they have to parse as generics: no token
-        // that may follow the generics of a trait may follow those of an `impl`.
+        // The generics are spliced into an `unsafe impl` below. Here they have to parse as
+        // generics: no token that may follow the generics of a trait may follow those of an `impl`.
         const _: () = {
             #[allow(dead_code, private_bounds)]
             trait Parameters<$($generics)*> {}
@@ -656,7 +656,8 @@ where
     }
 }
 
-// SAFETY: The field of a `HasKthreadDelayedWork` is a `KthreadDelayedWork`, which is a `DelayedNode`.
+// SAFETY: The field of a `HasKthreadDelayedWork` is a `KthreadDelayedWork`, which is a
+// `DelayedNode`.
 unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Pin<KBox<T>> where
     T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadDelayedWork<T, ID> + Send + 'static
 {
@@ -683,7 +684,8 @@ where
     }
 }
 
-// SAFETY: The field of a `HasKthreadDelayedWork` is a `KthreadDelayedWork`, which is a `DelayedNode`.
+// SAFETY: The field of a `HasKthreadDelayedWork` is a `KthreadDelayedWork`, which is a
+// `DelayedNode`.
 unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Arc<T> where
     T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadDelayedWork<T, ID> + Send + Sync + 'static
 {
@@ -693,12 +695,13 @@ unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Arc<T> where
 ///
 /// # Invariants
 ///
-/// * `users` counts the tasks that use `worker`, each from before it has looked whether the queue is
-///   closed until it does not touch it any more; it is negative once that is closed.
+/// * `users` counts the tasks that use `worker`, each from before it has looked whether the queue
+///   is closed until it does not touch it any more; it is negative once that is closed.
 /// * `task` is the worker's thread, to which a reference is held, or null if it could not be made.
-/// * `leftover` is the head of a list of works that were pending when the worker ended. Only the task
-///   that ends the worker uses it.
-/// * When `ended` is set no task uses `worker` any more, and there is nothing in it nor in `leftover`.
+/// * `leftover` is the head of a list of works that were pending when the worker ended. Only the
+///   task that ends the worker uses it.
+/// * When `ended` is set no task uses `worker` any more, and there is nothing in it nor in
+///   `leftover`.
 #[pin_data(PinnedDrop)]
 pub struct Queue {
     #[pin]
@@ -792,8 +795,8 @@ impl Queue {
     }
 
     fn task(&self) -> &Task {
-        // SAFETY: By the type's invariants it is valid: nobody else has a queue without one. `Task` is
-        // transparent.
+        // SAFETY: By the type's invariants it is valid: nobody else has a queue without one. `Task`
+        // is transparent.
         unsafe { &*self.task.load(Relaxed).cast() }
     }
 
@@ -822,8 +825,8 @@ impl Queue {
         (self.users.fetch_add(1, Full) >= 0).then_some(user)
     }
 
-    /// Gives `item` up for its node, and gives that to `queue`; or takes it back. Returns what `queue`
-    /// does, if that is no error.
+    /// Gives `item` up for its node, and gives that to `queue`; or takes it back. Returns what
+    /// `queue` does, if that is no error.
     #[inline]
     fn enqueue_by<P, const ID: u64>(
         &self,
@@ -874,12 +877,12 @@ impl Queue {
 
     /// Lets the node be queued here.
     ///
-    /// `vtable` is that of the pointer that the caller has: its text is there, whichever module has made
-    /// the item.
+    /// `vtable` is that of the pointer that the caller has: its text is there, whichever module has
+    /// made the item.
     #[cold]
     fn bind(&self, node: &Node, vtable: &'static Vtable) -> Result {
-        // The vtable's address would not do: constants of two modules may be one. Functions of Tether's
-        // own stay.
+        // The vtable's address would not do: constants of two modules may be one. Functions of
+        // Tether's own stay.
         match Owner::of(vtable.run as *const ()) {
             Ok(owner) if owner.is_permanent() || ptr::eq(owner, self.attachment.owner()) => {}
             _ => return Err(EINVAL),
@@ -896,8 +899,8 @@ impl Queue {
                 return Err(EXDEV);
             }
             node.vtable.set(vtable);
-            // SAFETY: The queue that it was bound to has ended, or there was none: it is not pending, and no
-            // other task uses it while the lock is held.
+            // SAFETY: The queue that it was bound to has ended, or there was none: it is not
+            // pending, and no other task uses it while the lock is held.
             unsafe {
                 bindings::tether_kthread_work_unbind(work_of(NonNull::from(node)), Some(vtable.run))
             };
@@ -991,8 +994,8 @@ impl Queue {
     /// `node` must be that of a [`DelayedNode`] which was given up; if this succeeds with 0, it is
     /// given away.
     unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies) -> c_int {
-        // SAFETY: The node is valid, and stays so until it is run or released. It is queued only if it
-        // is bound to this queue.
+        // SAFETY: The node is valid, and stays so until it is run or released. It is queued only if
+        // it is bound to this queue.
         unsafe {
             bindings::tether_kthread_queue_delayed_work(
                 self.worker.get(),
@@ -1005,9 +1008,9 @@ impl Queue {
         }
     }
 
-    /// Enqueues an item after a delay, in jiffies, or changes the delay of one that is pending; then
-    /// `item`, which is not needed, is returned. If another task cancels the item at the same time, it
-    /// may be returned as well. Nothing is allocated.
+    /// Enqueues an item after a delay, in jiffies, or changes the delay of one that is pending;
+    /// then `item`, which is not needed, is returned. If another task cancels the item at the same
+    /// time, it may be returned as well. Nothing is allocated.
     ///
     /// # Context
     ///
@@ -1028,8 +1031,9 @@ impl Queue {
         let given = Cell::new(None);
         let queued = self.enqueue_by(item, |this, node| {
             given.set(Some(node));
-            // SAFETY: The node is that of a delayed work and valid, and the item was given up for it: it
-            // stays so until it is run or released. It is queued only if it is bound to this queue.
+            // SAFETY: The node is that of a delayed work and valid, and the item was given up for
+            // it: it stays so until it is run or released. It is queued only if it is bound to this
+            // queue.
             unsafe {
                 bindings::tether_kthread_mod_delayed_work(
                     this.worker.get(),
@@ -1095,8 +1099,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * [`EDEADLK`] if this is called by a work of this worker, by a thread that the worker waits for,
-    ///   or in an interrupt;
+    /// * [`EDEADLK`] if this is called by a work of this worker, by a thread that the worker waits
+    ///   for, or in an interrupt;
     /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
@@ -1122,7 +1126,8 @@ impl Queue {
         self.flush_within(Limit::Killed)
     }
 
-    /// Like [`Queue::flush_killable`], but for at most `time`, which is rounded up to whole jiffies.
+    /// Like [`Queue::flush_killable`], but for at most `time`, which is rounded up to whole
+    /// jiffies.
     ///
     /// # Context
     ///
@@ -1140,8 +1145,8 @@ impl Queue {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // Before the wait is entered: an allocation may reclaim, which calls notifiers of drivers, and these
-        // may wait for other threads.
+        // Before the wait is entered: an allocation may reclaim, which calls notifiers of drivers,
+        // and these may wait for other threads.
         let flush = Arc::pin_init(
             pin_init!(Flush {
                 done <- Completion::new(),
@@ -1156,8 +1161,8 @@ impl Queue {
         let waited = flush.done.wait(limit);
         drop(waiting);
         if waited.is_err() {
-            // A worker that is stuck would have one for each call that gives up. If this fails, it is running,
-            // or the end of the worker drops it.
+            // A worker that is stuck would have one for each call that gives up. If this fails, it
+            // is running, or the end of the worker drops it.
             let _ = self.cancel(&flush);
             if flush.done.is_done() {
                 return Ok(());
@@ -1166,13 +1171,13 @@ impl Queue {
         waited
     }
 
-    /// Takes a node out of the queue, if it is pending, and waits until it is not running. Returns whether
-    /// it was pending.
+    /// Takes a node out of the queue, if it is pending, and waits until it is not running. Returns
+    /// whether it was pending.
     ///
     /// # Errors
     ///
-    /// As `limit` says; then nothing was done. [`EDEADLK`] if the worker waits for the current thread, or is the current thread, and is running
-    /// the node. If it was pending, it still is.
+    /// As `limit` says; then nothing was done. [`EDEADLK`] if the worker waits for the current
+    /// thread, or is the current thread, and is running the node. If it was pending, it still is.
     ///
     /// # Safety
     ///
@@ -1183,8 +1188,8 @@ impl Queue {
         let worker = self.worker.get();
         let begin = |may_wait| {
             let mut running = false;
-            // SAFETY: By the function's contract the node is valid, and was given to no other worker but
-            // this one, which is there.
+            // SAFETY: By the function's contract the node is valid, and was given to no other
+            // worker but this one, which is there.
             let pending = unsafe {
                 bindings::tether_kthread_cancel_begin(worker, work, delayed, may_wait, &mut running)
             };
@@ -1266,7 +1271,8 @@ impl Queue {
             return Ok(());
         }
         let is_busy = || {
-            // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
+            // SAFETY: The node is valid, and was given to no other worker but this one, which is
+            // there.
             unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) }
         };
         if !is_busy() {
@@ -1276,8 +1282,8 @@ impl Queue {
         if !matches!(limit, Limit::None) {
             // SAFETY: The node is valid.
             if unsafe { node.as_ref() }.delayed {
-                // SAFETY: The node is valid, its work is a delayed one, and it was given to no other worker but
-                // this one, which is there.
+                // SAFETY: The node is valid, its work is a delayed one, and it was given to no
+                // other worker but this one, which is there.
                 unsafe {
                     bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node))
                 };
@@ -1292,12 +1298,13 @@ impl Queue {
         //
         // SAFETY: The node is valid.
         if !unsafe { node.as_ref() }.delayed {
-            // SAFETY: The node is valid, and was given to no other worker but this one, which is there.
+            // SAFETY: The node is valid, and was given to no other worker but this one, which is
+            // there.
             unsafe { bindings::kthread_flush_work(work_of(node)) };
             return Ok(());
         }
-        // SAFETY: The node is valid, its work is a delayed one, and it was given to no other worker but this
-        // one, which is there.
+        // SAFETY: The node is valid, its work is a delayed one, and it was given to no other worker
+        // but this one, which is there.
         unsafe { bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node)) };
         // SAFETY: The worker is there, with its thread, as it is not closed.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
@@ -1314,8 +1321,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * [`EDEADLK`] if the item is running, and this is called by its own callback, by a thread that the
-    ///   worker waits for, or in an interrupt. An item that is pending as well stays pending;
+    /// * [`EDEADLK`] if the item is running, and this is called by its own callback, by a thread
+    ///   that the worker waits for, or in an interrupt. An item that is pending as well stays
+    ///   pending;
     /// * [`ENODEV`] if the module of the worker is going.
     #[doc(alias = "kthread_cancel_work_sync")]
     #[doc(alias = "kthread_cancel_delayed_work_sync")]
@@ -1331,8 +1339,8 @@ impl Queue {
     /// thread that is asked to stop. An item that is pending then stays
     /// pending.
     ///
-    /// The item may be enqueued while this waits. An item that enqueues itself may run several times before it is
-    /// cancelled.
+    /// The item may be enqueued while this waits. An item that enqueues itself may run several
+    /// times before it is cancelled.
     pub fn cancel_killable<T, const ID: u64>(&self, item: &Arc<T>) -> Result<Option<Arc<T>>>
     where
         Arc<T>: KthreadWorkPointer<ID>,
@@ -1341,7 +1349,8 @@ impl Queue {
         self.cancel_within(item, Limit::Killed)
     }
 
-    /// As [`Queue::cancel_killable`], and [`ETIMEDOUT`] if the item is running for longer than `time`.
+    /// As [`Queue::cancel_killable`], and [`ETIMEDOUT`] if the item is running for longer than
+    /// `time`.
     pub fn cancel_timeout<T, const ID: u64>(
         &self,
         item: &Arc<T>,
@@ -1379,12 +1388,13 @@ impl Queue {
 
     /// Stops the thread, and keeps what is pending for [`Queue::drop_leftover`]. Sleeps.
     ///
-    /// The work that is running is interrupted: it is woken from interruptible sleeps. The log names the
-    /// worker every ten seconds until that work returns.
+    /// The work that is running is interrupted: it is woken from interruptible sleeps. The log
+    /// names the worker every ten seconds until that work returns.
     ///
     /// # Safety
     ///
-    /// The caller must have taken the worker off its owner's list, and must not be one of its works.
+    /// The caller must have taken the worker off its owner's list, and must not be one of its
+    /// works.
     unsafe fn end(&self) {
         self.users.fetch_add(CLOSED, Full);
         self.asked.xchg(true, Full);
@@ -1409,8 +1419,8 @@ impl Queue {
         while self.users.load(Acquire) != CLOSED {
             wait();
         }
-        // Pending works do not run any more. Dropping them calls destructors of the module, while other
-        // tasks may wait until the worker has ended; so they are dropped later.
+        // Pending works do not run any more. Dropping them calls destructors of the module, while
+        // other tasks may wait until the worker has ended; so they are dropped later.
         //
         // `kthread_stop()` would wait for the work that is running, but in silence.
         //
@@ -1429,7 +1439,8 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// [`Queue::end`] must have returned, and this is called once. The text of the module must be there.
+    /// [`Queue::end`] must have returned, and this is called once. The text of the module must be
+    /// there.
     unsafe fn drop_leftover(&self) {
         loop {
             // SAFETY: The worker is valid and closed, its thread has ended, and `leftover` is ours.
@@ -1439,7 +1450,8 @@ impl Queue {
             if work.is_null() {
                 break;
             }
-            // SAFETY: The queue has no users, so that no task is in a flush: each work is that of a node.
+            // SAFETY: The queue has no users, so that no task is in a flush: each work is that of a
+            // node.
             let node = unsafe { Node::from_work(work) };
             // SAFETY: The node was pending, and was just taken out of its list.
             unsafe { ((*node.as_ref().vtable.get()).release)(node) };
@@ -1453,8 +1465,8 @@ impl Queue {
     /// Must not be called by one of its works.
     fn end_attached(&self) {
         if let Some(_entered) = self.attachment.detach() {
-            // SAFETY: It was just taken off the list, and by the function's contract we are not in one
-            // of its works.
+            // SAFETY: It was just taken off the list, and by the function's contract we are not in
+            // one of its works.
             unsafe { self.end() };
             // SAFETY: It has just ended, and `_entered` keeps the text of the module.
             unsafe { self.drop_leftover() };
@@ -1463,8 +1475,8 @@ impl Queue {
         }
     }
 
-    /// Asks the worker to end: its works are interrupted from here on. They are run, as an older thread may wait
-    /// for one of them.
+    /// Asks the worker to end: its works are interrupted from here on. They are run, as an older
+    /// thread may wait for one of them.
     ///
     /// # Safety
     ///
@@ -1596,7 +1608,8 @@ impl KthreadWorkItem for Flush {
 ///
 /// # Safety
 ///
-/// Called once for a thread, in it, with its [`Queue`], which stays valid until the thread has ended.
+/// Called once for a thread, in it, with its [`Queue`], which stays valid until the thread has
+/// ended.
 #[inline(never)]
 pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: By the function's contract.
@@ -1611,9 +1624,9 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
 
 /// A thread that runs works, which are enqueued on its [`Queue`].
 ///
-/// Dropping it waits for the work that is running, and drops those that are pending: that may sleep.
-/// ([`Queue::flush`] lets them run first.) If it is dropped by one of its own works, by a thread that the
-/// worker waits for, or in an interrupt, the worker is ended later, by a workqueue.
+/// Dropping it waits for the work that is running, and drops those that are pending: that may
+/// sleep. ([`Queue::flush`] lets them run first.) If it is dropped by one of its own works, by a
+/// thread that the worker waits for, or in an interrupt, the worker is ended later, by a workqueue.
 pub struct KthreadWorker {
     queue: Arc<Queue>,
 }
@@ -1642,7 +1655,8 @@ impl Drop for KthreadWorker {
         match self.queue.waits.wait_for(Limit::None) {
             Ok(_waiting) => self.queue.end_attached(),
             Err(_) => {
-                // This thread would wait for itself. The queue is enqueued once: there is one worker.
+                // This thread would wait for itself. The queue is enqueued once: there is one
+                // worker.
                 let _ = workqueue::system_unbound().enqueue(self.queue.clone());
             }
         }
@@ -1650,8 +1664,8 @@ impl Drop for KthreadWorker {
 }
 
 impl Builder<'_, Plain> {
-    /// Starts a worker, for works whose callbacks are in `module`. When that goes, the worker is ended
-    /// if it was leaked.
+    /// Starts a worker, for works whose callbacks are in `module`. When that goes, the worker is
+    /// ended if it was leaked.
     ///
     /// # Context
     ///

@@ -2,23 +2,24 @@
 
 //! Pages of a process, for a device that accesses memory by itself.
 //!
-//! As [`mirror`](super::mirror), but what the table has of a page is the address that the device knows it
-//! by: pages that are looked up ([`DmaMirror::fault`]) are mapped for it, and unmapped when the process
-//! loses them, after the device was told ([`MirrorDevice::invalidate`]) to stop using them.
+//! As [`mirror`](super::mirror), but what the table has of a page is the address that the device
+//! knows it by: pages that are looked up ([`DmaMirror::fault`]) are mapped for it, and unmapped
+//! when the process loses them, after the device was told ([`MirrorDevice::invalidate`]) to stop
+//! using them.
 //!
-//! The process may use its pages meanwhile: there is no moment at which one of both owns them, as there
-//! is with other mappings. So the device must be coherent, and reach all memory; else there is no
-//! [`DmaMirror`] of it ([`EOPNOTSUPP`]).
+//! The process may use its pages meanwhile: there is no moment at which one of both owns them, as
+//! there is with other mappings. So the device must be coherent, and reach all memory; else there
+//! is no [`DmaMirror`] of it ([`EOPNOTSUPP`]).
 //!
 //! # What holds
 //!
 //! * A page is mapped for as long as it is in the table, and what is in the table is the process's.
-//! * What the device does with an address is its driver's to see to, as with any DMA: one that goes on
-//!   after [`MirrorDevice::invalidate`] has returned writes to memory that is somebody else's. An IOMMU
-//!   stops it, from when the page is unmapped.
-//! * The device is kept (`get_device()`). When it is unbound from its driver all pages are unmapped,
-//!   and nothing can be mapped any more ([`ENODEV`]), also if the mirror was leaked, or dropped but
-//!   not freed yet.
+//! * What the device does with an address is its driver's to see to, as with any DMA: one that goes
+//!   on after [`MirrorDevice::invalidate`] has returned writes to memory that is somebody else's.
+//!   An IOMMU stops it, from when the page is unmapped.
+//! * The device is kept (`get_device()`). When it is unbound from its driver all pages are
+//!   unmapped, and nothing can be mapped any more ([`ENODEV`]), also if the mirror was leaked, or
+//!   dropped but not freed yet.
 //! * A page that the device may write is marked as dirty when it is unmapped.
 //!
 //! # Examples
@@ -220,8 +221,8 @@ impl Entries {
 #[pin_data]
 struct Mappings {
     dev: ARef<Device>,
-    /// Held while a driver uses addresses: the end of the device's binding waits for that. Taken before
-    /// `entries`.
+    /// Held while a driver uses addresses: the end of the device's binding waits for that. Taken
+    /// before `entries`.
     #[pin]
     in_use: Mutex<()>,
     #[pin]
@@ -238,8 +239,8 @@ impl Drop for Binding {
         if let Some(mut entries) = guard.take() {
             let pages = entries.addresses.len();
             entries.unmap(&self.0.dev, 0, pages);
-            // SAFETY: It was allocated for the device, which is still bound, or about to be unbound;
-            // nothing is mapped.
+            // SAFETY: It was allocated for the device, which is still bound, or about to be
+            // unbound; nothing is mapped.
             unsafe { bindings::hmm_dma_map_free(raw(&self.0.dev), &mut entries.map) };
         }
     }
@@ -302,8 +303,8 @@ impl Table {
     fn map(&mut self, page: usize, pfn: Pfn) -> Result {
         let mut guard = self.mappings.entries.lock();
         let entries = (*guard).as_mut().ok_or(ENODEV)?;
-        // INVARIANT: The page was found, and the caller has the table locked, which its invalidation
-        // waits for.
+        // INVARIANT: The page was found, and the caller has the table locked, which its
+        // invalidation waits for.
         entries.map(&self.mappings.dev, page - self.first, pfn)
     }
 
@@ -330,8 +331,8 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     type Shadow = Table;
     type Passes = OnePass;
 
-    /// The driver unmaps pages itself while it uses addresses. They are unmapped from the device while the
-    /// process still has them: afterwards they may be those of another one.
+    /// The driver unmaps pages itself while it uses addresses. They are unmapped from the device
+    /// while the process still has them: afterwards they may be those of another one.
     fn invalidate_while_locked(&self, range: &Range<'_>) {
         self.device.invalidate(range);
         self.mappings.unmap_range(self.first, range);
@@ -397,12 +398,12 @@ impl Mapped {
 
 /// Addresses of a device's for a range of an address space.
 ///
-/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device is
-/// told that all pages go away, and they are unmapped. It keeps the `mm_struct` (`mmgrab()`), but not
-/// the address space.
+/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device
+/// is told that all pages go away, and they are unmapped. It keeps the `mm_struct` (`mmgrab()`),
+/// but not the address space.
 ///
-/// If it was leaked, the end of its module tells the device, and unmaps all pages. Nothing can be looked
-/// up any more then.
+/// If it was leaked, the end of its module tells the device, and unmaps all pages. Nothing can be
+/// looked up any more then.
 pub struct DmaMirror<T: MirrorDevice> {
     registration: Registration<Notifier<T>>,
 }
@@ -495,13 +496,13 @@ impl<T: MirrorDevice> DmaMirror<T> {
 
     /// Looks `count` pages up from `start`, for `request`, and maps those that are there.
     ///
-    /// They may be invalidated again at any time, also before this returns: look into the table, and
-    /// begin again if need be. `timeout` is for each 32 pages.
+    /// They may be invalidated again at any time, also before this returns: look into the table,
+    /// and begin again if need be. `timeout` is for each 32 pages.
     ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`EIO`] if a page cannot be mapped; [`ENODEV`] if the device
-    /// was unbound from its driver.
+    /// Those of [`Registration::fault`]; [`EIO`] if a page cannot be mapped; [`ENODEV`] if the
+    /// device was unbound from its driver.
     ///
     /// C: `hmm_dma_map_pfn()` in [`mm/hmm.c`](srctree/mm/hmm.c).
     #[doc(alias = "hmm_dma_map_pfn")]

@@ -2,28 +2,29 @@
 
 //! Looking up which pages a process has, for page tables of one's own.
 //!
-//! A device that works on a process's memory asks for a page when it needs it. [`Registration::fault`]
-//! finds the pages of a range, brings them in if that is wanted, and gives them to a function that
-//! notes them in the shadow of an [`interval_notifier`](super::interval_notifier), if they are still
-//! there.
+//! A device that works on a process's memory asks for a page when it needs it.
+//! [`Registration::fault`] finds the pages of a range, brings them in if that is wanted, and gives
+//! them to a function that notes them in the shadow of an
+//! [`interval_notifier`](super::interval_notifier), if they are still there.
 //!
-//! * A *request* says what a page is wanted for: [`Request::Snapshot`] takes it as it is, also if it is
-//!   not there; [`Request::Read`] and [`Request::Write`] bring it in.
-//! * A [`Pfn`] says what was found: whether there is a page (*valid*), which one, whether the device may
-//!   write to it; or that there cannot be one (*error*).
+//! * A *request* says what a page is wanted for: [`Request::Snapshot`] takes it as it is, also if
+//!   it is not there; [`Request::Read`] and [`Request::Write`] bring it in.
+//! * A [`Pfn`] says what was found: whether there is a page (*valid*), which one, whether the
+//!   device may write to it; or that there cannot be one (*error*).
 //!
 //! # What holds
 //!
-//! * What is found is noted under the lock of the shadow, and only if nothing in the registered range
-//!   was invalidated since it was looked up. It is looked up again until this is so, or time is up.
-//! * Requests are the same each time that it is looked up. In C they are in the array that results are
-//!   written to, so that a second look takes what the first one has found for what is wanted; here they
-//!   are apart.
-//! * No reference to a page is held: it may be used under the lock of the shadow only. A [`Pfn`] is a
-//!   number, and nothing can be done to the page by it.
-//! * Pages that a device must not use are refused: those of `memfd_secret()`, which the kernel itself
-//!   cannot reach, and those of shadow stacks, which only returns of the CPU may write. A table in
-//!   Documentation/hmm.rst has all cases.
+//! * What is found is noted under the lock of the shadow, and only if nothing in the registered
+//!   range was invalidated since it was looked up. It is looked up again until this is so, or time
+//!   is up.
+//! * Requests are the same each time that it is looked up. In C they are in the array that results
+//!   are written to, so that a second look takes what the first one has found for what is wanted;
+//!   here they are apart.
+//! * No reference to a page is held: it may be used under the lock of the shadow only. A [`Pfn`] is
+//!   a number, and nothing can be done to the page by it.
+//! * Pages that a device must not use are refused: those of `memfd_secret()`, which the kernel
+//!   itself cannot reach, and those of shadow stacks, which only returns of the CPU may write. A
+//!   table in Documentation/hmm.rst has all cases.
 //!
 //! # Examples
 //!
@@ -181,15 +182,15 @@ impl Pfn {
         self.0 & (VALID | WRITE) == VALID | WRITE
     }
 
-    /// Whether there cannot be a page that a device may use: no mapping, a special one, broken memory
-    /// (`HMM_PFN_ERROR`).
+    /// Whether there cannot be a page that a device may use: no mapping, a special one, broken
+    /// memory (`HMM_PFN_ERROR`).
     #[inline]
     pub fn is_error(self) -> bool {
         self.0 & ERROR != 0
     }
 
-    /// The number of the page's frame, if there is one. It is that page's only under the lock of the
-    /// shadow, until it is invalidated.
+    /// The number of the page's frame, if there is one. It is that page's only under the lock of
+    /// the shadow, until it is invalidated.
     #[inline]
     pub fn number(self) -> Option<usize> {
         self.is_valid().then_some(self.0 & NUMBER)
@@ -202,8 +203,8 @@ impl Pfn {
             .is_some_and(|number| unsafe { bindings::is_zero_pfn(number) })
     }
 
-    /// The page is a part of `1 << order` pages that the process has mapped as one, and that begin at
-    /// a multiple of their size (`hmm_pfn_to_map_order()`). They may go beyond the range.
+    /// The page is a part of `1 << order` pages that the process has mapped as one, and that begin
+    /// at a multiple of their size (`hmm_pfn_to_map_order()`). They may go beyond the range.
     #[inline]
     pub fn order(self) -> u32 {
         (self.0 >> ORDER_SHIFT) as u32 & 0x1f
@@ -274,11 +275,11 @@ impl<'a> HmmRange<'a> {
         self
     }
 
-    /// For how long to try: if the range is invalidated again and again, if a lock is not free, or if
-    /// a page is not brought in, as one that a `userfaultfd` does not serve.
+    /// For how long to try: if the range is invalidated again and again, if a lock is not free, or
+    /// if a page is not brought in, as one that a `userfaultfd` does not serve.
     ///
-    /// Without this, a kernel thread and a task in its exit, which cannot be killed, have a limit of ten
-    /// seconds.
+    /// Without this, a kernel thread and a task in its exit, which cannot be killed, have a limit
+    /// of ten seconds.
     pub fn timeout(mut self, timeout: Delta) -> Self {
         self.timeout = Some(timeout);
         self
@@ -329,8 +330,8 @@ impl<'a> HmmRange<'a> {
 impl<T: IntervalNotifier> Registration<T> {
     /// Looks the pages of `range` up, and notes them in the shadow, if they are still there.
     ///
-    /// `commit` gets what was found, and the shadow, which is locked: nothing in the registered range
-    /// is invalidated until it returns.
+    /// `commit` gets what was found, and the shadow, which is locked: nothing in the registered
+    /// range is invalidated until it returns.
     ///
     /// In `commit`, page faults are disabled and allocations do not reclaim; see
     /// [`interval_notifier`](super::interval_notifier#what-holds).
@@ -342,9 +343,9 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// # Errors
     ///
-    /// * [`EINVAL`] if `mm` is not the address space that is registered on, if the range is empty, not
-    ///   aligned to pages, not in the registered one, or ends with the last page of all, which no
-    ///   process has; or if there are not as many requests as pages;
+    /// * [`EINVAL`] if `mm` is not the address space that is registered on, if the range is empty,
+    ///   not aligned to pages, not in the registered one, or ends with the last page of all, which
+    ///   no process has; or if there are not as many requests as pages;
     /// * [`ENODEV`] if the end of its module has removed the registration;
     /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
     /// * [`EFAULT`] if a page that is wanted cannot be there, or is one that a device must not use;
@@ -405,8 +406,8 @@ impl<T: IntervalNotifier> Registration<T> {
 }
 
 impl<T: IntervalNotifier> Registration<T> {
-    /// Looks `count` pages up from `start`, so many at a time, and notes each one that is there, under the
-    /// lock of the shadow: `note` gets the page's address, by pages.
+    /// Looks `count` pages up from `start`, so many at a time, and notes each one that is there,
+    /// under the lock of the shadow: `note` gets the page's address, by pages.
     ///
     /// # Errors
     ///
@@ -424,8 +425,8 @@ impl<T: IntervalNotifier> Registration<T> {
         let (mut done, mut made_room) = (0, 0);
         // All of it is checked first: the addresses below do not overflow.
         self.check_range(mm, start, count)?;
-        // The time-out is that of each batch. Between them only a signal or a request to stop ends this,
-        // and the limit of kernel threads if there is no time-out.
+        // The time-out is that of each batch. Between them only a signal or a request to stop ends
+        // this, and the limit of kernel threads if there is no time-out.
         let patience = Patience::new(timeout.map(|_| Delta::from_nanos(i64::MAX)));
         while done < count {
             patience.check()?;
@@ -467,9 +468,9 @@ const CHECK_EACH: usize = 64;
 /// How many pages are looked up by one call of the kernel's function.
 const PAGES_A_CALL: usize = 4096;
 
-/// Looks all of a range up, once, and brings pages in that are wanted. Returns the sequence since which
-/// nothing must have been invalidated; or `None`, if something was meanwhile, or if pages have to be
-/// looked up again.
+/// Looks all of a range up, once, and brings pages in that are wanted. Returns the sequence since
+/// which nothing must have been invalidated; or `None`, if something was meanwhile, or if pages
+/// have to be looked up again.
 ///
 /// # Errors
 ///
@@ -559,8 +560,8 @@ unsafe fn look_up_killably(
             Err(error) if error == EBUSY => return Ok(None),
             other => other?,
         }
-        // Bringing pages in may invalidate others of the range. The rest is brought in before it is looked up
-        // again.
+        // Bringing pages in may invalidate others of the range. The rest is brought in before it is
+        // looked up again.
         quiet &= *since.get_or_insert(raw.notifier_seq) == raw.notifier_seq;
         index += count;
     }
@@ -569,10 +570,10 @@ unsafe fn look_up_killably(
 
 /// As [`look_up`], for a task that has a limit, or cannot be killed.
 ///
-/// `hmm_range_fault_unlocked_timeout()` begins its limit anew whenever a page was waited for, and its
-/// waits for pages end by fatal signals only. Here, pages are brought in one by one, and the fault does not
-/// wait. The exception is a page of a `userfaultfd`, whose monitor gets a message only if the fault waits;
-/// a timer ends that wait by waking the task.
+/// `hmm_range_fault_unlocked_timeout()` begins its limit anew whenever a page was waited for, and
+/// its waits for pages end by fatal signals only. Here, pages are brought in one by one, and the
+/// fault does not wait. The exception is a page of a `userfaultfd`, whose monitor gets a message
+/// only if the fault waits; a timer ends that wait by waking the task.
 ///
 /// # Safety
 ///
@@ -753,8 +754,8 @@ impl Waker {
 #[pinned_drop]
 impl PinnedDrop for Waker {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The timer is set up. It is not armed any more afterwards, not even by its function,
-        // which does not run.
+        // SAFETY: The timer is set up. It is not armed any more afterwards, not even by its
+        // function, which does not run.
         unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
     }
 }
@@ -762,9 +763,10 @@ impl PinnedDrop for Waker {
 /// Refuses pages that a device must not use, as `check_vma_flags()` in `mm/gup.c` does, and
 /// `hmm_range_fault()` does not.
 ///
-/// A VMA that is replaced is invalidated before the new one is inserted. Therefore the VMAs found here are those
-/// of the pages if the sequence has not changed when the pages are recorded. `munmap()` removes a VMA before it
-/// invalidates the range: pages without a VMA are refused as well.
+/// A VMA that is replaced is invalidated before the new one is inserted. Therefore the VMAs found
+/// here are those of the pages if the sequence has not changed when the pages are recorded.
+/// `munmap()` removes a VMA before it invalidates the range: pages without a VMA are refused as
+/// well.
 ///
 /// # Errors
 ///

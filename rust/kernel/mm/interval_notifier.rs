@@ -8,8 +8,8 @@
 //! *shadow*, what the driver has noted about the range, under a lock.
 //!
 //! * *Invalidating*: the kernel tells that pages in the range go away. The shadow is locked and
-//!   [`Invalidate::invalidate`] takes them out of it. When it has returned they are not used any more.
-//!   Where telling a device takes long, this may be done in *two passes*
+//!   [`Invalidate::invalidate`] takes them out of it. When it has returned they are not used any
+//!   more. Where telling a device takes long, this may be done in *two passes*
 //!   ([`InvalidateInTwoPasses`]): all devices that have the range are told first, and waited for
 //!   then.
 //! * *Reading*: [`Registration::read`] waits for invalidations to be over, calls a function that
@@ -32,7 +32,8 @@
 //!
 //! * Dropping a registration does not wait, and is allowed in any callback, its own included: it is
 //!   removed and freed later, by a work item. Callbacks may run until then; the notifier is dropped
-//!   after the last one. [`Registration::unregister`] waits for this, for callers in process context.
+//!   after the last one. [`Registration::unregister`] waits for this, for callers in process
+//!   context.
 //! * Before it is removed, it is invalidated as a whole ([`Event::Release`]).
 //! * Where the kernel cannot wait (the OOM killer), the shadow's lock is only tried, and
 //!   [`IntervalNotifier::try_invalidate`] is called, which may refuse. If the lock is held, or it
@@ -40,18 +41,20 @@
 //! * After the address space has ended there may be one more call, for all of it
 //!   ([`Event::Release`]).
 //! * A registration does not keep its module loaded. If it was leaked it is invalidated as a whole
-//!   and removed when the module goes, before its text is freed. Its methods return [`ENODEV`] then.
+//!   and removed when the module goes, before its text is freed. Its methods return [`ENODEV`]
+//!   then.
 //! * While the shadow is locked, page faults are disabled, and allocations do not reclaim memory:
-//!   both could invalidate the range, which needs the lock. A copy to or from user memory that would
-//!   fault fails with [`EFAULT`], and an allocation that would reclaim takes from the reserves of the
-//!   kernel (`PF_MEMALLOC`): allocate outside.
+//!   both could invalidate the range, which needs the lock. A copy to or from user memory that
+//!   would fault fails with [`EFAULT`], and an allocation that would reclaim takes from the
+//!   reserves of the kernel (`PF_MEMALLOC`): allocate outside.
 //! * Unmapping pages of the range in a closure that has the shadow locked, as by
 //!   `VmaRef::zap_vma_range()`, calls [`IntervalNotifier::invalidate_while_locked`] at once, and
 //!   invalidates the shadow when the closure returns. A kernel with `PROVE_LOCKING` reports it as a
-//!   possible deadlock, because lockdep cannot see that Tether does not take the lock a second time.
-//! * Waiting in such a closure for the `mmap_lock`, or for a thread that locks the shadow or changes
-//!   the address space, can deadlock as with any lock; a kernel with `PROVE_LOCKING` reports the
-//!   former.
+//!   possible deadlock, because lockdep cannot see that Tether does not take the lock a second
+//!   time.
+//! * Waiting in such a closure for the `mmap_lock`, or for a thread that locks the shadow or
+//!   changes the address space, can deadlock as with any lock; a kernel with `PROVE_LOCKING`
+//!   reports the former.
 //!
 //! # Examples
 //!
@@ -207,8 +210,8 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     /// [`OnePass`], of an [`Invalidate`], or [`TwoPasses`], of an [`InvalidateInTwoPasses`].
     type Passes: Passes<Self>;
 
-    /// Whether `range` is the notifier's own doing, by its [`Range::owner`], and what the shadow has of
-    /// it still holds. It does not hear of it then, and who reads does not read again.
+    /// Whether `range` is the notifier's own doing, by its [`Range::owner`], and what the shadow
+    /// has of it still holds. It does not hear of it then, and who reads does not read again.
     ///
     /// Called without the lock. Must not sleep.
     fn is_own(&self, _range: &Range<'_>) -> bool {
@@ -228,8 +231,8 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`WouldSleep`]: the caller in the kernel does without this range for now. The shadow must be as it
-    /// was.
+    /// [`WouldSleep`]: the caller in the kernel does without this range for now. The shadow must be
+    /// as it was.
     fn try_invalidate(
         &self,
         range: &Range<'_>,
@@ -243,13 +246,13 @@ pub trait Invalidate: IntervalNotifier {
     /// returning.
     ///
     /// `range` is blockable, and may be larger than the range that is registered. Called with the
-    /// shadow's lock held, by any task that changes the address space. May sleep, but must not wait for
-    /// memory.
+    /// shadow's lock held, by any task that changes the address space. May sleep, but must not wait
+    /// for memory.
     fn invalidate(&self, range: &Range<'_>, shadow: &mut Self::Shadow);
 }
 
-/// Invalidates in two passes: what is waited for in the second one was begun for all notifiers in the
-/// first, so that they wait at the same time.
+/// Invalidates in two passes: what is waited for in the second one was begun for all notifiers in
+/// the first, so that they wait at the same time.
 pub trait InvalidateInTwoPasses: IntervalNotifier {
     /// What was begun, and is to be waited for.
     type Begun: Send;
@@ -262,15 +265,15 @@ pub trait InvalidateInTwoPasses: IntervalNotifier {
 
     /// Waits for what was begun. Afterwards the pages are not used any more.
     ///
-    /// Called once for each [`InvalidateInTwoPasses::begin`] that has returned something, by the same
-    /// task; other invalidations of the range may be between them. If there are such, it may be called
-    /// just after it. The shadow is not locked, and can be.
+    /// Called once for each [`InvalidateInTwoPasses::begin`] that has returned something, by the
+    /// same task; other invalidations of the range may be between them. If there are such, it may
+    /// be called just after it. The shadow is not locked, and can be.
     ///
     /// # Context
     ///
-    /// Process context. May sleep, but must not wait for memory, and must not look anything up on the same
-    /// address space ([`Registration::read`], [`Registration::fault`]): the invalidation that waits for this
-    /// is still in progress, so that the look-up would wait for it.
+    /// Process context. May sleep, but must not wait for memory, and must not look anything up on
+    /// the same address space ([`Registration::read`], [`Registration::fault`]): the invalidation
+    /// that waits for this is still in progress, so that the look-up would wait for it.
     fn finish(&self, begun: Self::Begun, shadow: &Shadow<Self::Shadow>);
 }
 
@@ -359,8 +362,10 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Sealed<T> for TwoPasses {
 ///
 /// # Invariants
 ///
-/// * `subscription` is inserted from when it is attached until it is removed, with callbacks of `T`.
-/// * Its sequence is only written under the lock of `shadow`, and `head` is marked as ended under that.
+/// * `subscription` is inserted from when it is attached until it is removed, with callbacks of
+///   `T`.
+/// * Its sequence is only written under the lock of `shadow`, and `head` is marked as ended under
+///   that.
 /// * Its `mm` is valid while the head is: its space keeps it.
 #[pin_data]
 #[repr(C)]
@@ -413,9 +418,9 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps. For the first registration on `mm` this takes the `mmap_lock` of `mm`
-    /// for writing, and the lock of each of its VMAs. The caller must hold none of them, and must not
-    /// be in a callback of a notifier.
+    /// Process context; sleeps. For the first registration on `mm` this takes the `mmap_lock` of
+    /// `mm` for writing, and the lock of each of its VMAs. The caller must hold none of them, and
+    /// must not be in a callback of a notifier.
     ///
     /// # Errors
     ///
@@ -530,7 +535,8 @@ impl<T: IntervalNotifier> Registration<T> {
     /// * [`ENODEV`] if the end of its module has removed the registration;
     /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
     /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop, while it begins
-    ///   again; [`EBUSY`] if a kernel thread, or a task in its exit, has begun again for ten seconds.
+    ///   again; [`EBUSY`] if a kernel thread, or a task in its exit, has begun again for ten
+    ///   seconds.
     ///
     /// C: `mmu_interval_read_begin()` and `mmu_interval_read_retry()`.
     #[doc(alias = "mmu_interval_read_begin")]
@@ -566,7 +572,8 @@ impl<T: IntervalNotifier> Registration<T> {
         let mut patience = None;
         // SAFETY: The function has no requirements.
         let task = unsafe { bindings::tether_current_if_may_sleep() };
-        // In a callback that has the shadow locked, the kernel's function below would wait for that callback.
+        // In a callback that has the shadow locked, the kernel's function below would wait for that
+        // callback.
         if task.is_null() || self.inner().shadow.is_locked_by(task) {
             return Err(EDEADLK);
         }
@@ -624,8 +631,8 @@ impl<T: IntervalNotifier> Registration<T> {
     /// Whether `length` bytes from `start`, and not none, are in the range that is registered.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn contains(&self, start: usize, length: usize) -> bool {
-        // SAFETY: The subscription was inserted, by the type's invariants. Its range does not change,
-        // not even when it is removed.
+        // SAFETY: The subscription was inserted, by the type's invariants. Its range does not
+        // change, not even when it is removed.
         let node = unsafe { &(*self.inner().subscription.get()).interval_tree };
         length != 0
             && start >= node.start
@@ -644,9 +651,11 @@ impl<T: IntervalNotifier> Registration<T> {
     /// # Errors
     ///
     /// * [`ENODEV`] if the end of the module has removed it;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
-    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later;
-    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped later.
+    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it
+    ///   was not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped
+    ///   later;
+    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped
+    ///   later.
     ///
     /// C: `mmu_interval_notifier_remove()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_interval_notifier_remove")]
@@ -666,9 +675,9 @@ impl<T: IntervalNotifier> Registration<T> {
         inner.end();
         // SAFETY: By the function's contract it is inserted, and this is no callback.
         unsafe { bindings::mmu_interval_notifier_remove(inner.subscription.get()) };
-        // Until it was removed, a task of another module may have taken the lock and invalidated the range, and
-        // calls `catch_up()` of this module when it releases the lock. Neither this task nor a work item has
-        // the lock.
+        // Until it was removed, a task of another module may have taken the lock and invalidated
+        // the range, and calls `catch_up()` of this module when it releases the lock. Neither this
+        // task nor a work item has the lock.
         drop(inner.shadow.lock());
     }
 
@@ -676,8 +685,8 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// As [`Kind::free`] says, for the head of an `Inner<T>`.
     unsafe fn free(head: NonNull<Head>) {
-        // SAFETY: By the function's contract nothing uses it any more; `insert()` has leaked it from
-        // a box.
+        // SAFETY: By the function's contract nothing uses it any more; `insert()` has leaked it
+        // from a box.
         drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
 }
@@ -692,7 +701,8 @@ impl<T: IntervalNotifier> Drop for Registration<T> {
 }
 
 impl<T: IntervalNotifier> Inner<T> {
-    /// Marks it as ended, and invalidates all of it, as the kernel does when the address space ends.
+    /// Marks it as ended, and invalidates all of it, as the kernel does when the address space
+    /// ends.
     fn end(&self) {
         // By a work item, or by the task that removes the module: neither has it locked.
         let Some(shadow) = self.shadow.lock() else {
@@ -726,8 +736,8 @@ impl<T: IntervalNotifier> Inner<T> {
         };
         let mut first_begun = None;
         let mut more_begun = KVec::new();
-        // A notifier that invalidates a range itself, in its callback, misses that range. A call of this function
-        // for each of them would need a stack without a limit.
+        // A notifier that invalidates a range itself, in its callback, misses that range. A call of
+        // this function for each of them would need a stack without a limit.
         loop {
             let begun = {
                 // SAFETY: The range is valid, as it is on the stack, and so is its address space.
@@ -777,8 +787,8 @@ impl<T: IntervalNotifier> Inner<T> {
         );
     }
 
-    /// The task that has the shadow locked invalidates a part of the range, in a closure that uses the
-    /// shadow. It cannot be waited for, nor can the kernel be told to do without.
+    /// The task that has the shadow locked invalidates a part of the range, in a closure that uses
+    /// the shadow. It cannot be waited for, nor can the kernel be told to do without.
     #[cold]
     #[inline(never)]
     fn invalidate_while_locked(&self, range: &Range<'_>, sequence: usize) -> bool {
@@ -822,8 +832,8 @@ impl<T: IntervalNotifier> Inner<T> {
     /// The sequence of the subscription. It is written under the lock of the shadow.
     #[inline(always)]
     fn sequence(&self) -> &Atomic<usize> {
-        // SAFETY: The subscription is valid for as long as `self`. The kernel accesses this word by `READ_ONCE()`
-        // and `WRITE_ONCE()` from when the subscription is inserted.
+        // SAFETY: The subscription is valid for as long as `self`. The kernel accesses this word by
+        // `READ_ONCE()` and `WRITE_ONCE()` from when the subscription is inserted.
         unsafe { Atomic::from_ptr(&raw mut (*self.subscription.get()).invalidate_seq) }
     }
 
@@ -891,8 +901,8 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
             return true;
         };
         match this.slot.put(begun) {
-            // SAFETY: By the function's contract. The kernel calls the other pass before this invalidation
-            // ends, and the removal of the registration waits for that.
+            // SAFETY: By the function's contract. The kernel calls the other pass before this
+            // invalidation ends, and the removal of the registration waits for that.
             Ok(linked) => unsafe { *finish = linked },
             Err(begun) => this.notifier.finish(begun, &this.shadow),
         }
@@ -901,8 +911,8 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
 
     /// # Safety
     ///
-    /// `finish` must be that of the slot of an `Inner<T>`, which [`Self::invalidate_start_callback`]
-    /// has given; it is given back.
+    /// `finish` must be that of the slot of an `Inner<T>`, which
+    /// [`Self::invalidate_start_callback`] has given; it is given back.
     unsafe extern "C" fn invalidate_finish_callback(
         finish: *mut bindings::mmu_interval_notifier_finish,
     ) {

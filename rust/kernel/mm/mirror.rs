@@ -5,21 +5,23 @@
 //! A [`Mirror`] of a range of an address space has a table: which page is at an address. Pages are
 //! looked up in the process ([`Mirror::fault`]), noted in the table, and used by way of it
 //! ([`Mirror::with_pages`]). When the process loses a page the device is told
-//! ([`MirrorDevice::invalidate`]), and it is taken out of the table, before the kernel can use it for
-//! something else. For a device that accesses memory by itself see [`dma_mirror`](super::dma_mirror).
+//! ([`MirrorDevice::invalidate`]), and it is taken out of the table, before the kernel can use it
+//! for something else. For a device that accesses memory by itself see
+//! [`dma_mirror`](super::dma_mirror).
 //!
-//! It is an interval notifier whose shadow is the table, with [`hmm`](super::hmm) to look pages up. The
-//! table is the wrapper's, so that a page that is in there *is* the process's: what a driver forgets to
-//! do about an invalidation cannot make it use a page that is gone.
+//! It is an interval notifier whose shadow is the table, with [`hmm`](super::hmm) to look pages up.
+//! The table is the wrapper's, so that a page that is in there *is* the process's: what a driver
+//! forgets to do about an invalidation cannot make it use a page that is gone.
 //!
 //! # What holds
 //!
-//! * A [`Frame`] can be read and written, and cannot leave the function that it was given to. While this
-//!   runs, nothing is invalidated: it should be short. Nothing in it may wait for memory, or look pages up.
+//! * A [`Frame`] can be read and written, and cannot leave the function that it was given to. While
+//!   this runs, nothing is invalidated: it should be short. Nothing in it may wait for memory, or
+//!   look pages up.
 //! * No reference to a page is held: a page can be reclaimed or moved.
 //! * A frame is written only if the process may write to the page. One that is *exclusive*
-//!   ([`Mirror::make_exclusive`]) is not accessible to the CPU until the process touches it; then it is
-//!   taken out of the table.
+//!   ([`Mirror::make_exclusive`]) is not accessible to the CPU until the process touches it; then
+//!   it is taken out of the table.
 //! * After the end of the address space the table is empty, and nothing can be looked up.
 //!
 //! # Examples
@@ -152,11 +154,12 @@ pub use crate::new_mirror;
 
 /// A device that has a [`Mirror`].
 pub trait MirrorDevice: Send + Sync + 'static {
-    /// Pages in `range` go away: makes the device stop using them, before this returns. They are taken
-    /// out of the table next.
+    /// Pages in `range` go away: makes the device stop using them, before this returns. They are
+    /// taken out of the table next.
     ///
-    /// `range` is blockable, and may be larger than what is mirrored. Called with the lock of the table
-    /// held, by any task that changes the address space. May sleep, but must not wait for memory.
+    /// `range` is blockable, and may be larger than what is mirrored. Called with the lock of the
+    /// table held, by any task that changes the address space. May sleep, but must not wait for
+    /// memory.
     fn invalidate(&self, range: &Range<'_>);
 
     /// Likewise, but must not sleep: `range` is not blockable.
@@ -197,8 +200,8 @@ impl Entry {
 ///
 /// # Invariants
 ///
-/// The XArray is initialised, and only touched by who has the table. Its entries are those of [`Entry`],
-/// by page.
+/// The XArray is initialised, and only touched by who has the table. Its entries are those of
+/// [`Entry`], by page.
 struct Table(Pin<KBox<Opaque<bindings::xarray>>>);
 
 // SAFETY: There is nothing in it that belongs to a task.
@@ -222,8 +225,8 @@ impl Table {
     /// The memory is charged to the cgroup of the current task.
     fn store(&mut self, index: usize, entry: Entry) -> Result {
         let task = Task::current_raw();
-        // Under the lock, the task may take from the reserves, and exceed the limit of its cgroup. A
-        // table must not: it is as large as its user likes, and `GFP_NOWAIT` does not reclaim.
+        // Under the lock, the task may take from the reserves, and exceed the limit of its cgroup.
+        // A table must not: it is as large as its user likes, and `GFP_NOWAIT` does not reclaim.
         //
         // SAFETY: The task is the current one, and only itself writes its `flags`.
         let flags = unsafe {
@@ -278,8 +281,8 @@ impl Drop for Table {
 struct Notifier<T> {
     device: T,
     owner: DeviceOwner,
-    /// A page was invalidated by the task that uses the table: it must not use frames any more. Only
-    /// touched by the task that has the table locked.
+    /// A page was invalidated by the task that uses the table: it must not use frames any more.
+    /// Only touched by the task that has the table locked.
     revoked: Atomic<bool>,
 }
 
@@ -346,7 +349,8 @@ impl Pages<'_> {
 ///
 /// # Invariants
 ///
-/// It is in the table, whose lock is held for `'a`: unless it is `revoked`, the page is the process's.
+/// It is in the table, whose lock is held for `'a`: unless it is `revoked`, the page is the
+/// process's.
 pub struct Frame<'a> {
     entry: Entry,
     revoked: &'a Atomic<bool>,
@@ -426,8 +430,8 @@ impl Frame<'_> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it goes beyond the page, [`EPERM`] if that may not be written; [`EFAULT`] if the
-    /// closure has invalidated a page.
+    /// [`EINVAL`] if it goes beyond the page, [`EPERM`] if that may not be written; [`EFAULT`] if
+    /// the closure has invalidated a page.
     ///
     /// C: `memcpy_to_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
     #[doc(alias = "memcpy_to_page")]
@@ -449,8 +453,9 @@ impl Frame<'_> {
 
 /// A device's page table for a range of an address space.
 ///
-/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device is
-/// told that all pages go away. It keeps the `mm_struct` (`mmgrab()`), but not the address space.
+/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device
+/// is told that all pages go away. It keeps the `mm_struct` (`mmgrab()`), but not the address
+/// space.
 ///
 /// If it was leaked, the end of its module tells the device, and empties the table. Nothing can be
 /// looked up any more then.
@@ -509,8 +514,8 @@ impl<T: MirrorDevice> Mirror<T> {
         &self.registration.notifier().device
     }
 
-    /// Whether `mm` is the address space that is mirrored. A child of its process, and a program that
-    /// this executes, have others.
+    /// Whether `mm` is the address space that is mirrored. A child of its process, and a program
+    /// that this executes, have others.
     pub fn is_on(&self, mm: &Mm) -> bool {
         self.registration.is_on(mm)
     }
@@ -539,7 +544,8 @@ impl<T: MirrorDevice> Mirror<T> {
         })
     }
 
-    /// Looks `count` pages up from `start`, for `request`, and notes those that are there in the table.
+    /// Looks `count` pages up from `start`, for `request`, and notes those that are there in the
+    /// table.
     ///
     /// What was noted may be invalidated again at any time, also before this returns: look into the
     /// table, and begin again if need be. `timeout` is for each 32 pages.
@@ -616,8 +622,8 @@ impl<T: MirrorDevice> Mirror<T> {
         let patience = Patience::new(None);
         loop {
             patience.check()?;
-            // First it is brought in for writing: `make_device_exclusive()` would have to undo what it
-            // has done before, and invalidate for that, each time.
+            // First it is brought in for writing: `make_device_exclusive()` would have to undo what
+            // it has done before, and invalidate for that, each time.
             let mut pfns = [Pfn::default()];
             let mut range = HmmRange::new(address, &mut pfns).request(Request::Write);
             // SAFETY: The subscription was inserted, and the range was checked.

@@ -40,11 +40,11 @@
 //! # What holds
 //!
 //! * Dropping a registration does not wait, and is allowed in any callback: the notifier is removed
-//!   and freed later, by a work item. Callbacks may run until then; the notifier is dropped after the
-//!   last one. [`Registration::unregister`] waits for this, for callers in process context.
+//!   and freed later, by a work item. Callbacks may run until then; the notifier is dropped after
+//!   the last one. [`Registration::unregister`] waits for this, for callers in process context.
 //! * A registration does not keep its module loaded. The module waits, when it is removed, until
-//!   the notifiers that were dropped are freed. A registration that was leaked is removed before the
-//!   text of the module is freed.
+//!   the notifiers that were dropped are freed. A registration that was leaked is removed before
+//!   the text of the module is freed.
 //! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
 //! # Examples
@@ -222,9 +222,9 @@ impl<'a> Range<'a> {
         Event::from_raw(self.raw().event)
     }
 
-    /// Who invalidates, for those who want to know their own doing
-    /// ([`Event::Migrate`], [`Event::Exclusive`]): what was passed to the kernel as the owner, or null.
-    /// It is only to be compared.
+    /// Who invalidates, for those who want to know their own doing ([`Event::Migrate`],
+    /// [`Event::Exclusive`]): what was passed to the kernel as the owner, or null. It is only to be
+    /// compared.
     #[inline]
     pub fn owner(&self) -> *const c_void {
         self.raw().owner
@@ -289,11 +289,11 @@ pub struct Refusal {
 
 /// The subscription of a notifier that may refuse.
 ///
-/// The kernel asks interval notifiers first. If one of them refuses, the kernel ends the invalidation for all
-/// of them. If a notifier of the whole address space refuses, the kernel does not
-/// (`__mmu_notifier_invalidate_range_start()` of 7.3), and removing an interval notifier of this address space,
-/// of any driver, does not return after that. Hence a notifier that may refuse is asked as an interval notifier
-/// of all addresses.
+/// The kernel asks interval notifiers first. If one of them refuses, the kernel ends the
+/// invalidation for all of them. If a notifier of the whole address space refuses, the kernel does
+/// not (`__mmu_notifier_invalidate_range_start()` of 7.3), and removing an interval notifier of
+/// this address space, of any driver, does not return after that. Hence a notifier that may refuse
+/// is asked as an interval notifier of all addresses.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<*mut T>);
@@ -370,10 +370,10 @@ pub struct WithAge<C>(PhantomData<C>);
 /// # Context
 ///
 /// Both are called with locks of the memory management held, by any task that changes the address
-/// space, and several times at once. They must not sleep: the range may not be blockable, as when the
-/// OOM killer reaps a process. (A kernel with `DEBUG_ATOMIC_SLEEP` says so if they do.) Nor may they
-/// wait for memory, also where a lock that they take is held elsewhere: `GFP_KERNEL` is reported by
-/// lockdep.
+/// space, and several times at once. They must not sleep: the range may not be blockable, as when
+/// the OOM killer reaps a process. (A kernel with `DEBUG_ATOMIC_SLEEP` says so if they do.) Nor may
+/// they wait for memory, also where a lock that they take is held elsewhere: `GFP_KERNEL` is
+/// reported by lockdep.
 #[vtable]
 pub trait InvalidateRanges {
     /// Pages in `range` are about to change. Must not sleep.
@@ -423,8 +423,8 @@ pub trait InvalidateSecondaryTlbs {
 ///
 /// Called under spinlocks of the page tables. None of these may sleep.
 pub trait Age {
-    /// Whether a page from `start` to `end` was used since this was last asked; it is not used by way
-    /// of old translations from then on. They are forgotten.
+    /// Whether a page from `start` to `end` was used since this was last asked; it is not used by
+    /// way of old translations from then on. They are forgotten.
     fn clear_flush_young(&self, mm: &Mm, start: usize, end: usize) -> bool;
 
     /// As [`Age::clear_flush_young`], but old translations may go on being used.
@@ -544,11 +544,12 @@ impl<T: MmuNotifier> Subscribed<T> {
     ///
     /// # Safety
     ///
-    /// It must not be registered, and must stay pinned and valid, as the head must, until it was removed.
+    /// It must not be registered, and must stay pinned and valid, as the head must, until it was
+    /// removed.
     #[inline]
     pub(super) unsafe fn register(&self, head: &Head, mm: &MmWithUser) -> Result {
-        // SAFETY: Both subscriptions have their functions, as `new()` has made them. The rest is the
-        // function's contract.
+        // SAFETY: Both subscriptions have their functions, as `new()` has made them. The rest is
+        // the function's contract.
         unsafe { register(head, self.subscription.get(), self.refuses.refusal(), mm) }
     }
 
@@ -556,8 +557,8 @@ impl<T: MmuNotifier> Subscribed<T> {
     ///
     /// # Safety
     ///
-    /// It must be registered, with `head`, and not be unregistered by others. Not inside a callback, which
-    /// would wait for itself.
+    /// It must be registered, with `head`, and not be unregistered by others. Not inside a
+    /// callback, which would wait for itself.
     pub(super) unsafe fn unregister(&self, head: &Head) {
         // SAFETY: The requirements are those of this function.
         unsafe { unregister(head, self.subscription.get(), self.refuses.refusal()) };
@@ -574,8 +575,8 @@ impl<T: MmuNotifier> Subscribed<T> {
         unsafe { &*container_of!(subscription, Self, subscription) }
     }
 
-    /// What a callback is for: the kernel calls it for a subscription that is registered, so that it is
-    /// valid, and with an address space that is.
+    /// What a callback is for: the kernel calls it for a subscription that is registered, so that
+    /// it is valid, and with an address space that is.
     ///
     /// # Safety
     ///
@@ -644,8 +645,9 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Invariants
 ///
-/// `inner` is valid, and one of the references to its head is the registration's. It was registered,
-/// with callbacks of `T`, and is removed by the end of its module or after this was dropped.
+/// `inner` is valid, and one of the references to its head is the registration's. It was
+/// registered, with callbacks of `T`, and is removed by the end of its module or after this was
+/// dropped.
 pub struct Registration<T: MmuNotifier> {
     inner: NonNull<Inner<T>>,
     /// Invariant in `T`: the callbacks were chosen by it.
@@ -679,9 +681,10 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
-    /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an interrupt;
-    /// * [`EBUSY`] if this is a kernel thread or a task in its exit, and the `mmap_lock` or the lock of a VMA
-    ///   was not free for ten seconds;
+    /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an
+    ///   interrupt;
+    /// * [`EBUSY`] if this is a kernel thread or a task in its exit, and the `mmap_lock` or the
+    ///   lock of a VMA was not free for ten seconds;
     /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
     ///   Tether.
     ///
@@ -705,13 +708,13 @@ impl<T: MmuNotifier> Registration<T> {
                 }? Error),
                 GFP_KERNEL_ACCOUNT,
             )?;
-            // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was removed, as
-            // the head is freed after that.
+            // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was
+            // removed, as the head is freed after that.
             unsafe { inner.subscribed.register(&inner.head, mm) }?;
             // SAFETY: It stays pinned: it is only moved out of by being freed.
             let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
-            // INVARIANT: It was registered just now, with callbacks of `T`; the handle's reference is
-            // counted from the beginning.
+            // INVARIANT: It was registered just now, with callbacks of `T`; the handle's reference
+            // is counted from the beginning.
             Ok(Self {
                 inner: NonNull::from(inner),
                 _type: PhantomData,
@@ -740,22 +743,24 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps, for some milliseconds at least. Must not be called in a callback of a
-    /// notifier, nor with locks held that a callback takes.
+    /// Process context; sleeps, for some milliseconds at least. Must not be called in a callback of
+    /// a notifier, nor with locks held that a callback takes.
     ///
     /// # Errors
     ///
     /// * [`ENODEV`] if the end of the module has removed it;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it was
-    ///   not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped later;
-    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped later.
+    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it
+    ///   was not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped
+    ///   later;
+    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped
+    ///   later.
     ///
     /// C: `mmu_notifier_unregister()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_unregister")]
     pub fn unregister(self) -> Result {
         let this = ManuallyDrop::new(self);
-        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not used
-        // again, as the drop is left out.
+        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not
+        // used again, as the drop is left out.
         unsafe { this.inner().head.unregister(Self::KIND) }
     }
 
@@ -763,7 +768,8 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<Head>) {
-        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is valid.
+        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is
+        // valid.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
         // SAFETY: By the function's contract it is registered, and this is no callback.
         unsafe { inner.subscribed.unregister(&inner.head) };
@@ -781,14 +787,14 @@ impl<T: MmuNotifier> Registration<T> {
 
 impl<T: MmuNotifier> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not used
-        // again.
+        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not
+        // used again.
         unsafe { self.inner().head.drop_handle(Self::KIND) };
     }
 }
 
-/// Creates an initialiser that calls `make`, which may sleep, and writes its result: all registrations are
-/// created by it.
+/// Creates an initialiser that calls `make`, which may sleep, and writes its result: all
+/// registrations are created by it.
 ///
 /// # Errors
 ///
@@ -803,8 +809,8 @@ pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Erro
         unsafe { slot.write(made) };
         Ok(())
     };
-    // SAFETY: `slot` is initialised if the closure succeeds, and not touched if it fails. A value that
-    // `make` returns may be moved.
+    // SAFETY: `slot` is initialised if the closure succeeds, and not touched if it fails. A value
+    // that `make` returns may be moved.
     unsafe { pin_init::init_from_closure(write) }
 }
 
@@ -876,8 +882,8 @@ impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
     }
 }
 
-/// Calls what must not sleep. The core checks that where the range is not blockable; where it is, only
-/// kernels that look for such things do.
+/// Calls what must not sleep. The core checks that where the range is not blockable; where it is,
+/// only kernels that look for such things do.
 #[inline(always)]
 fn checked(f: impl FnOnce()) {
     if cfg!(CONFIG_DEBUG_ATOMIC_SLEEP) {
@@ -901,11 +907,11 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
             this.notifier.invalidate_range(&range);
             return 0;
         }
-        // It was asked by `may_refuse_callback()`, unless the kernel has put its insertion off because of an
-        // invalidation that does not end.
+        // It was asked by `may_refuse_callback()`, unless the kernel has put its insertion off
+        // because of an invalidation that does not end.
         let asked = this.refuses.refusal().is_none_or(|refusal| {
-            // SAFETY: The subscription was inserted before this one was registered. `RB_EMPTY_NODE()` is true
-            // of a node that is not in the tree.
+            // SAFETY: The subscription was inserted before this one was registered.
+            // `RB_EMPTY_NODE()` is true of a node that is not in the tree.
             unsafe {
                 let node = &raw const (*refusal.subscription).interval_tree.rb;
                 ptr::read_volatile(&raw const (*node).__rb_parent_color) != node as c_ulong
@@ -928,7 +934,8 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
     ///
     /// # Safety
     ///
-    /// `subscription` must be that of the `refuses` of a `Subscribed<T>`, inserted, and `range` valid.
+    /// `subscription` must be that of the `refuses` of a `Subscribed<T>`, inserted, and `range`
+    /// valid.
     unsafe extern "C" fn may_refuse_callback(
         subscription: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,
@@ -940,8 +947,8 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
             return true;
         }
         let field = subscription.cast::<<T::Callbacks as Sealed<T>>::Refuses>();
-        // SAFETY: By the function's contract. `MayRefuse` is transparent, so that the subscription is where
-        // the field is.
+        // SAFETY: By the function's contract. `MayRefuse` is transparent, so that the subscription
+        // is where the field is.
         let this = unsafe { &*container_of!(field, Self, refuses) };
         without_blocking(|| this.notifier.try_invalidate_range(&range)).is_ok()
     }

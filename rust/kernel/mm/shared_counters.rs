@@ -2,8 +2,8 @@
 
 //! Counters that user space reads without a system call.
 //!
-//! A driver that knows when something changes counts it; a process that wants to know whether it has
-//! changed maps the counters, read-only, and looks.
+//! A driver that knows when something changes counts it; a process that wants to know whether it
+//! has changed maps the counters, read-only, and looks.
 //!
 //! ```
 //! use kernel::{
@@ -46,8 +46,8 @@ const ON_A_PAGE: usize = PAGE_SIZE / size_of::<Atomic<u64>>();
 ///
 /// # Invariants
 ///
-/// `counters` is where the page is in the kernel's own map, for as long as it is there; nothing but atomic
-/// operations touches it.
+/// `counters` is where the page is in the kernel's own map, for as long as it is there; nothing but
+/// atomic operations touches it.
 struct CounterPage {
     page: Page,
     counters: NonNull<[Atomic<u64>; ON_A_PAGE]>,
@@ -116,12 +116,13 @@ impl SharedCounters {
 
     /// Maps the first ones, as many as `area` has place for. For a driver's `mmap()`.
     ///
-    /// They are mapped read-only, for good; a forked child does not have them, and they are not in a core dump.
+    /// They are mapped read-only, for good; a forked child does not have them, and they are not in
+    /// a core dump.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if `area` is larger than they are, does not begin at their first one (`vm_pgoff`), or is to be
-    /// written or executed; [`ENOMEM`].
+    /// [`EINVAL`] if `area` is larger than they are, does not begin at their first one
+    /// (`vm_pgoff`), or is to be written or executed; [`ENOMEM`].
     #[doc(alias = "vm_insert_page")]
     pub fn map(&self, area: &VmaNew) -> Result {
         // SAFETY: The area is valid, and not in use yet.

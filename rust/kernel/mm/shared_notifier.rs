@@ -2,11 +2,11 @@
 
 //! One notifier for an address space, shared by all who want it, that goes away by itself.
 //!
-//! A driver that is opened many times by a process needs one notifier for its address space, not one
-//! for each file. [`Shared::get`] returns the one that is there, or makes it. When the last [`Shared`]
-//! of it is dropped, it is unregistered and freed *later*: the drop does not wait, so that it may be
-//! anywhere, also in the notifier's own [`release`](MmuNotifier::release). An object whose life is that
-//! of an address space lets go of itself so.
+//! A driver that is opened many times by a process needs one notifier for its address space, not
+//! one for each file. [`Shared::get`] returns the one that is there, or makes it. When the last
+//! [`Shared`] of it is dropped, it is unregistered and freed *later*: the drop does not wait, so
+//! that it may be anywhere, also in the notifier's own [`release`](MmuNotifier::release). An object
+//! whose life is that of an address space lets go of itself so.
 //!
 //! ```text
 //!   Shared::get(mm) --> there is one of this type on mm? --no--> SharedNotifier::new, register
@@ -20,12 +20,12 @@
 //!
 //! # What holds
 //!
-//! * While there is a [`Shared`] the notifier is registered. Callbacks may still be running for a while
-//!   after the last one was dropped; the notifier is dropped after the last of them.
+//! * While there is a [`Shared`] the notifier is registered. Callbacks may still be running for a
+//!   while after the last one was dropped; the notifier is dropped after the last of them.
 //! * `release` is called when the address space ends, and not because the last [`Shared`] was
 //!   dropped: what is to be done then belongs into `drop`.
-//! * The end of the module waits until notifiers that were dropped are freed. A notifier with a leaked
-//!   [`Shared`] is unregistered then, and dropped with the last [`Shared`].
+//! * The end of the module waits until notifiers that were dropped are freed. A notifier with a
+//!   leaked [`Shared`] is unregistered then, and dropped with the last [`Shared`].
 //! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
 //! # Examples
@@ -149,8 +149,8 @@ pub(crate) fn init() -> Result {
 /// * It is at the beginning of an [`Inner`], and `base` is the head of that object.
 /// * `refs`, `ended` and `links` change under the lock of `bucket`. `refs` is not zero as long as
 ///   `links` are in its list, which they are not if it was `ended`.
-/// * All [`Shared`] have the handle's reference to `base` together. It is dropped when `refs` becomes
-///   zero.
+/// * All [`Shared`] have the handle's reference to `base` together. It is dropped when `refs`
+///   becomes zero.
 #[pin_data]
 #[repr(C)]
 struct Head {
@@ -192,8 +192,8 @@ impl Head {
     /// As [`Head::find`], in the bucket of the key.
     fn find_locked(bucket: &Locked<'_>, key: &Key) -> Option<NonNull<Self>> {
         let found = bucket.find(|links| {
-            // SAFETY: The entries of this table are the links of `Head`s, which are valid while they
-            // are in the list.
+            // SAFETY: The entries of this table are the links of `Head`s, which are valid while
+            // they are in the list.
             let head = unsafe { &*container_of!(links, Head, links) };
             (head.key == *key).then_some(head)
         })?;
@@ -202,8 +202,8 @@ impl Head {
         Some(NonNull::from(found))
     }
 
-    /// Lets others find it; but if there is one with its key already, then takes a reference to that,
-    /// and returns it.
+    /// Lets others find it; but if there is one with its key already, then takes a reference to
+    /// that, and returns it.
     fn publish(&self) -> Option<NonNull<Self>> {
         let bucket = self.bucket.lock();
         if let Some(other) = Self::find_locked(&bucket, &self.key) {
@@ -273,9 +273,9 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Context
 ///
-/// Dropping it does not wait. It may be dropped in any context, and inside any callback. In an interrupt, and
-/// with interrupts disabled, the reference is leaked: the notifier is removed at the end of its module, and its
-/// memory is not freed.
+/// Dropping it does not wait. It may be dropped in any context, and inside any callback. In an
+/// interrupt, and with interrupts disabled, the reference is leaked: the notifier is removed at the
+/// end of its module, and its memory is not freed.
 ///
 /// # Invariants
 ///
@@ -286,8 +286,8 @@ pub struct Shared<T: SharedNotifier> {
     _type: PhantomData<*mut T>,
 }
 
-// SAFETY: A reference gives the notifier, which is `Sync`, and may be dropped anywhere, with the notifier,
-// which is `Send`.
+// SAFETY: A reference gives the notifier, which is `Sync`, and may be dropped anywhere, with the
+// notifier, which is `Send`.
 unsafe impl<T: SharedNotifier> Send for Shared<T> {}
 // SAFETY: As above.
 unsafe impl<T: SharedNotifier> Sync for Shared<T> {}
@@ -343,8 +343,8 @@ impl<T: SharedNotifier> Shared<T> {
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )?;
-        // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was removed, as the
-        // head is freed after that.
+        // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was removed,
+        // as the head is freed after that.
         unsafe { made.subscribed.register(&made.head.base, mm) }?;
         // SAFETY: It stays pinned, behind the pointer.
         let inner = NonNull::from(KBox::leak(unsafe { Pin::into_inner_unchecked(made) }));
@@ -386,7 +386,8 @@ impl<T: SharedNotifier> Shared<T> {
     ///
     /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<space::Head>) {
-        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is valid.
+        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is
+        // valid.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
         if !inner.head.set_ended() {
             // `release` is not called because the last reference was dropped.
@@ -400,8 +401,8 @@ impl<T: SharedNotifier> Shared<T> {
     ///
     /// As [`Kind::free`] says, for the head of an `Inner<T>`.
     unsafe fn free(head: NonNull<space::Head>) {
-        // SAFETY: By the function's contract nothing uses it any more; `make()` has leaked it from a
-        // box.
+        // SAFETY: By the function's contract nothing uses it any more; `make()` has leaked it from
+        // a box.
         drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
 }

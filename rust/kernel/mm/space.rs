@@ -73,7 +73,8 @@ use core::{
     }, //
 };
 
-/// How many registrations on one address space may wait for their removal before a new one has to wait.
+/// How many registrations on one address space may wait for their removal before a new one has to
+/// wait.
 const MAX_BURIED: u32 = 64;
 
 /// The limit of a wait in `open` of a misc device.
@@ -84,8 +85,8 @@ const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
 
 /// A wait that can be killed, stopped, or limited.
 ///
-/// A fatal signal ends the wait of a user's task. A kernel thread, and a task in its exit, get no signals: the
-/// limit ends their wait, and for a kernel thread a request to stop as well.
+/// A fatal signal ends the wait of a user's task. A kernel thread, and a task in its exit, get no
+/// signals: the limit ends their wait, and for a kernel thread a request to stop as well.
 pub(super) struct Patience {
     begun: Instant<Monotonic>,
     limit: Option<Delta>,
@@ -101,8 +102,9 @@ fn is_kernel_thread() -> bool {
 }
 
 impl Patience {
-    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for ten seconds. In
-    /// `open` of a misc device the limit is one second, as the opens of all misc devices wait meanwhile.
+    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for
+    /// ten seconds. In `open` of a misc device the limit is one second, as the opens of all misc
+    /// devices wait meanwhile.
     pub(super) fn new(limit: Option<Delta>) -> Self {
         let kernel_thread = is_kernel_thread();
         let killable = !kernel_thread && !is_exiting();
@@ -201,8 +203,8 @@ impl<'a> AllLocked<'a> {
             if vma.is_null() {
                 return Ok(locked);
             }
-            // A task that can be killed waits in the kernel's function. If it has the lock itself, it has to
-            // be killed; so that it looks for readers for a second first.
+            // A task that can be killed waits in the kernel's function. If it has the lock itself,
+            // it has to be killed; so that it looks for readers for a second first.
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
             while unsafe { bindings::tether_vma_has_readers(vma) }
@@ -293,8 +295,8 @@ pub(crate) fn init() -> Result {
 ///
 /// # Invariants
 ///
-/// * `refs` counts the [`SpaceRef`]s, and only changes with the lock of `bucket` held. `links` are in
-///   the list of `bucket` while it is not zero.
+/// * `refs` counts the [`SpaceRef`]s, and only changes with the lock of `bucket` held. `links` are
+///   in the list of `bucket` while it is not zero.
 /// * `dead` is a list of heads, linked by `next`, whose handles were dropped. Each holds a
 ///   [`SpaceRef`]. Whenever it becomes non-empty `work` is queued, and each run of the work item
 ///   empties it once.
@@ -319,8 +321,8 @@ impl Space {
     #[inline]
     fn find(bucket: &Locked<'_>, mm: *const bindings::mm_struct) -> Option<SpaceRef> {
         bucket.find(|links| {
-            // SAFETY: The entries of this table are the links of `Space`s, which are valid while they
-            // are in the list.
+            // SAFETY: The entries of this table are the links of `Space`s, which are valid while
+            // they are in the list.
             let space = unsafe { &*container_of!(links, Space, links) };
             ptr::eq(space.mm.as_raw(), mm).then(|| {
                 space.refs.set(space.refs.get() + 1);
@@ -377,8 +379,8 @@ impl SpaceRef {
         if let Some(other) = Space::find(&bucket, mm.as_raw()) {
             return Ok(other);
         }
-        // SAFETY: The links are initialised and in no list. The space is freed by the drop of the last
-        // reference, which takes them off the list.
+        // SAFETY: The links are initialised and in no list. The space is freed by the drop of the
+        // last reference, which takes them off the list.
         unsafe { bucket.add(&space.links) };
         // INVARIANT: `refs` was initialised to one, for this reference.
         //
@@ -400,8 +402,8 @@ impl SpaceRef {
         unsafe { self.0.as_ref() }
     }
 
-    /// Registers `subscription` on the address space, which `mm` is; and, if it may refuse, inserts the
-    /// subscription by which it does, for all addresses.
+    /// Registers `subscription` on the address space, which `mm` is; and, if it may refuse, inserts
+    /// the subscription by which it does, for all addresses.
     ///
     /// # Errors
     ///
@@ -412,8 +414,8 @@ impl SpaceRef {
     ///
     /// # Safety
     ///
-    /// The subscriptions must have their functions, not be registered, and stay valid until they were
-    /// removed.
+    /// The subscriptions must have their functions, not be registered, and stay valid until they
+    /// were removed.
     #[inline(never)]
     pub(super) unsafe fn register(
         &self,
@@ -424,8 +426,8 @@ impl SpaceRef {
         self.wait_for_removals()?;
         let locked = AllLocked::take(mm)?;
         if let Some(refusal) = &refusal {
-            // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long as the
-            // borrow, and by the function's contract the subscription may be inserted.
+            // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long
+            // as the borrow, and by the function's contract the subscription may be inserted.
             to_result(unsafe {
                 bindings::mmu_interval_notifier_insert_locked(
                     refusal.subscription,
@@ -451,8 +453,9 @@ impl SpaceRef {
 
     /// Waits while many registrations on the address space were dropped and are not removed yet.
     ///
-    /// A removal may take as long as a grace period of SRCU. Without a limit, a process that registers and drops
-    /// in a loop keeps the module from being removed for a long time afterwards.
+    /// A removal may take as long as a grace period of SRCU. Without a limit, a process that
+    /// registers and drops in a loop keeps the module from being removed for a long time
+    /// afterwards.
     ///
     /// # Errors
     ///
@@ -481,13 +484,13 @@ impl SpaceRef {
     ///
     /// # Errors
     ///
-    /// Those of [`SpaceRef::register`]; [`EOVERFLOW`] if the range is empty, or goes beyond the last
-    /// address.
+    /// Those of [`SpaceRef::register`]; [`EOVERFLOW`] if the range is empty, or goes beyond the
+    /// last address.
     ///
     /// # Safety
     ///
-    /// The subscription must be valid for writes and not be inserted; it, and `ops`, must stay valid
-    /// until the subscription was removed.
+    /// The subscription must be valid for writes and not be inserted; it, and `ops`, must stay
+    /// valid until the subscription was removed.
     #[inline]
     pub(super) unsafe fn insert(
         &self,
@@ -569,8 +572,8 @@ impl Drop for SpaceRef {
             // SAFETY: The entry is in the list, as there was a reference, and the lock is held.
             unsafe { bindings::tether_list_del_init(space.links.get()) };
         }
-        // SAFETY: `create()` has leaked it from a box. The last reference was dropped, and it is not
-        // found any more. Its work item is not queued: the heads on its list hold references.
+        // SAFETY: `create()` has leaked it from a box. The last reference was dropped, and it is
+        // not found any more. Its work item is not queued: the heads on its list hold references.
         drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
     }
 }
@@ -638,10 +641,11 @@ impl Removal {
 /// # Invariants
 ///
 /// * It is at the beginning of what `kind` is for, in memory of its own that `kind.free` frees.
-/// * `refs` counts the handle, and the list of its owner while the registration is attached. The task
-///   that drops the last reference, or takes the attachment off the list of its owner, frees the head.
-/// * `next`, `deferred`, `entered` and `removal` are written by the task that drops the handle, before the
-///   head is on the list of its space, and read by the work item of that space.
+/// * `refs` counts the handle, and the list of its owner while the registration is attached. The
+///   task that drops the last reference, or takes the attachment off the list of its owner, frees
+///   the head.
+/// * `next`, `deferred`, `entered` and `removal` are written by the task that drops the handle,
+///   before the head is on the list of its space, and read by the work item of that space.
 /// * If `deferred` is set, the handle's reference is not dropped yet, and belongs to the work item.
 /// * `space` is set until the memory is freed.
 #[pin_data]
@@ -649,15 +653,15 @@ impl Removal {
 pub(super) struct Head {
     #[pin]
     attachment: Attachment,
-    /// A constant of the module that has made the registration or, if it has ended, of the module that has
-    /// dropped the last handle.
+    /// A constant of the module that has made the registration or, if it has ended, of the module
+    /// that has dropped the last handle.
     kind: UnsafeCell<&'static Kind>,
     space: UnsafeCell<Option<SpaceRef>>,
     refs: Atomic<u32>,
     ended: Atomic<bool>,
     next: UnsafeCell<*const Head>,
-    /// The kind as the dropping module has it, if the handle was dropped where the lock of the owner's list
-    /// could not be taken.
+    /// The kind as the dropping module has it, if the handle was dropped where the lock of the
+    /// owner's list could not be taken.
     deferred: UnsafeCell<Option<&'static Kind>>,
     entered: UnsafeCell<Option<Entered>>,
     removal: UnsafeCell<Option<Arc<Removal>>>,
@@ -730,8 +734,8 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// The registration must have been attached. The caller owns the handle's reference, and must not
-    /// use the head again.
+    /// The registration must have been attached. The caller owns the handle's reference, and must
+    /// not use the head again.
     #[inline]
     pub(super) unsafe fn drop_handle(&self, kind: &'static Kind) {
         // SAFETY: The requirements are those of this function.
@@ -745,7 +749,8 @@ impl Head {
     /// * [`ENODEV`] if the end of its module has removed it;
     /// * [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] after ten seconds;
     ///   [`ENOMEM`]. The registration is then removed and freed later;
-    /// * [`EDEADLK`] where the caller may not sleep. The registration is then removed and freed later.
+    /// * [`EDEADLK`] where the caller may not sleep. The registration is then removed and freed
+    ///   later.
     ///
     /// # Safety
     ///
@@ -782,9 +787,10 @@ impl Head {
         if !may_sleep() {
             // The interrupted task may hold the lock of the owner's list: the work item takes it.
             //
-            // SAFETY: The handle is dropped, and the head is not on the list of its space yet, so that only
-            // this task touches the field. The handle's reference is given to the work item. The code that
-            // drops the handle is the module's of `kind`, and the end of that module waits for this code.
+            // SAFETY: The handle is dropped, and the head is not on the list of its space yet, so
+            // that only this task touches the field. The handle's reference is given to the work
+            // item. The code that drops the handle is the module's of `kind`, and the end of that
+            // module waits for this code.
             unsafe {
                 *self.deferred.get() = Some(kind);
                 self.bury(Self::enter_for(kind), removal);
@@ -800,13 +806,13 @@ impl Head {
                     // The end of the module has the other reference, and frees it.
                     return false;
                 }
-                // The module that has made it may be gone. The caller's module has the same functions, in
-                // its own text.
+                // The module that has made it may be gone. The caller's module has the same
+                // functions, in its own text.
                 //
                 // SAFETY: There is no other reference, so that only this task uses the field.
                 unsafe { *self.kind.get() = kind };
-                // SAFETY: The code that drops the handle is that module's, and its end waits for this
-                // code.
+                // SAFETY: The code that drops the handle is that module's, and its end waits for
+                // this code.
                 unsafe { Self::enter_for(kind) }
             }
         };
@@ -839,8 +845,8 @@ impl Head {
             *self.removal.get() = removal;
         }
         let space = self.space().0;
-        // SAFETY: The head holds a reference to its space, and is not freed before the work item has
-        // run, which is not queued for it before the exchange below.
+        // SAFETY: The head holds a reference to its space, and is not freed before the work item
+        // has run, which is not queued for it before the exchange below.
         let (dead, buried) = unsafe { (&(*space.as_ptr()).dead, &(*space.as_ptr()).buried) };
         buried.fetch_add(1u32, Relaxed);
         let mut first = dead.load(Relaxed);
@@ -863,12 +869,13 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// Called by the work item of its space, which must have taken it off the list, and not use it again.
+    /// Called by the work item of its space, which must have taken it off the list, and not use it
+    /// again.
     unsafe fn finish_dropped(this: NonNull<Self>) {
         let mut detached = None;
         {
-            // SAFETY: The head is valid: the handle's reference, or by the function's contract all of it, is
-            // the work item's.
+            // SAFETY: The head is valid: the handle's reference, or by the function's contract all
+            // of it, is the work item's.
             let head = unsafe { this.as_ref() };
             // SAFETY: By the type's invariants the work item has these since it was on the list.
             let (deferred, entered) =
@@ -878,8 +885,8 @@ impl Head {
                 detached = head.attachment.try_detach();
                 if detached.is_none() {
                     if head.refs.fetch_sub(1u32, Full) != 1 {
-                        // The end of the module has the other reference, and frees it. The dropping module
-                        // may go when `kept` is dropped.
+                        // The end of the module has the other reference, and frees it. The dropping
+                        // module may go when `kept` is dropped.
                         return;
                     }
                     // As in `drop_handle_with()`.
@@ -890,7 +897,8 @@ impl Head {
                 *entered = kept;
             }
         }
-        // SAFETY: The head was detached by a task whose part this is, or there is no other reference.
+        // SAFETY: The head was detached by a task whose part this is, or there is no other
+        // reference.
         unsafe { Self::finish(this) };
         // The module of the registration may go from here on.
         drop(detached);
@@ -997,8 +1005,8 @@ unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
         // SAFETY: The head is valid, and holds a reference to its space.
         let buried = unsafe { &head.as_ref().space().space().buried };
         buried.fetch_sub(1u32, Relaxed);
-        // SAFETY: It was on the list, which was taken by this. With the last one the space may be freed, which
-        // is not used any more.
+        // SAFETY: It was on the list, which was taken by this. With the last one the space may be
+        // freed, which is not used any more.
         unsafe { Head::finish_dropped(head) };
     }
 }

@@ -92,11 +92,11 @@ impl Locked<'_> {
     ///
     /// # Safety
     ///
-    /// The links must be initialised and in no list. They must stay valid until they are taken off the
-    /// list, with the lock held.
+    /// The links must be initialised and in no list. They must stay valid until they are taken off
+    /// the list, with the lock held.
     pub(super) unsafe fn add(&self, links: &Opaque<bindings::list_head>) {
-        // SAFETY: Both are initialised, by the type's invariants and the function's contract, and the
-        // lock is held.
+        // SAFETY: Both are initialised, by the type's invariants and the function's contract, and
+        // the lock is held.
         unsafe { bindings::list_add_tail(links.get(), self.bucket.list.get()) };
     }
 

@@ -198,7 +198,8 @@ impl State {
     /// If its callback is running, this succeeds for the same target only: the target runs the
     /// callback once more after it has returned.
     ///
-    /// If this fails because the item is pending, the callback sees the stores that the caller made before.
+    /// If this fails because the item is pending, the callback sees the stores that the caller made
+    /// before.
     #[inline]
     pub(super) fn try_queue(&self, target: usize) -> bool {
         let queue = || {
@@ -209,15 +210,15 @@ impl State {
             .is_ok()
         };
         queue() || {
-            // The caller's stores come before the load of a word that is still pending; the callback's loads
-            // come after `claim()`, which is fully ordered.
+            // The caller's stores come before the load of a word that is still pending; the
+            // callback's loads come after `claim()`, which is fully ordered.
             smp_mb(Full);
             queue()
         }
     }
 
-    /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the word from before:
-    /// the item may have been cancelled meanwhile.
+    /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the word from
+    /// before: the item may have been cancelled meanwhile.
     pub(super) fn withdraw(&self) -> Word {
         let old = self.change(|word| Some(word.without_add()));
         self.wake();
@@ -272,8 +273,8 @@ impl State {
         orphaned
     }
 
-    /// Takes back a node that was unlinked before its target has taken it. If this fails, the node was
-    /// cancelled or disarmed by another thread.
+    /// Takes back a node that was unlinked before its target has taken it. If this fails, the node
+    /// was cancelled or disarmed by another thread.
     pub(super) fn reclaim(&self) -> bool {
         let reclaimed = self
             .change(|word| (word.state() == QUEUED).then_some(word.without_add()))
@@ -290,8 +291,9 @@ impl State {
         self.wake();
     }
 
-    /// Makes a linked node `new`, if it holds a pin and is not running. Returns the word from before.
-    /// The caller wakes the waiters, by [`State::wake`], once it may take the lock of a wait queue.
+    /// Makes a linked node `new`, if it holds a pin and is not running. Returns the word from
+    /// before. The caller wakes the waiters, by [`State::wake`], once it may take the lock of a
+    /// wait queue.
     pub(super) fn disarm(&self, new: usize) -> Option<Word> {
         self.change(|word| {
             matches!(word.state(), PENDING | QUEUED | CANCELLED).then_some(word.with_state(new))
@@ -337,8 +339,8 @@ impl State {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // A task in its exit gets no signal that would end the wait, and neither does a worker of a workqueue,
-        // which the whole machine may wait for.
+        // A task in its exit gets no signal that would end the wait, and neither does a worker of a
+        // workqueue, which the whole machine may wait for.
         if !is_short(time) && (is_exiting() || is_workqueue_worker()) {
             return Err(EDEADLK);
         }

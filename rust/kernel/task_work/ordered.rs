@@ -44,9 +44,9 @@ use core::ptr::{
 
 /// A queue of works to one task, which run in the order in which they were added.
 ///
-/// The kernel's own list of a task is last in, first out. This is one entry in it, and a list of its
-/// own; adding to it takes the same time however long it is. An item that is added while others run
-/// comes after all that were added before it, and so does one that is added again.
+/// The kernel's own list of a task is last in, first out. This is one entry in it, and a list of
+/// its own; adding to it takes the same time however long it is. An item that is added while others
+/// run comes after all that were added before it, and so does one that is added again.
 ///
 /// Items are those that [`add`](super::add) takes. While they are pending they pin their modules,
 /// can be cancelled and waited for, just as if they were in the task's list. They run one after the
@@ -54,9 +54,9 @@ use core::ptr::{
 ///
 /// # Context
 ///
-/// A queue may be dropped in any context but NMI. Its lock is a raw spinlock, under which interrupts
-/// are disabled; it is not held while an item runs, so that a panic in a callback does not block tasks
-/// that add to the queue. Items behind that callback are never run then.
+/// A queue may be dropped in any context but NMI. Its lock is a raw spinlock, under which
+/// interrupts are disabled; it is not held while an item runs, so that a panic in a callback does
+/// not block tasks that add to the queue. Items behind that callback are never run then.
 ///
 /// # Examples
 ///
@@ -142,8 +142,8 @@ impl Fifo {
     fn nodes(&self) -> impl Iterator<Item = &Node> {
         let mut next = self.first;
         core::iter::from_fn(move || {
-            // SAFETY: A node in the list is valid until it is run or passed, which the target begins
-            // by taking the list, under the lock that is held while `self` is borrowed.
+            // SAFETY: A node in the list is valid until it is run or passed, which the target
+            // begins by taking the list, under the lock that is held while `self` is borrowed.
             let node = unsafe { next.cast::<Node>().as_ref() }?;
             next = node.head.next;
             Some(node)
@@ -207,8 +207,8 @@ impl Ordered {
 
     /// Adds an item behind those that are pending.
     ///
-    /// An `Arc` whose callback is running may be added again, as by [`add`](super::add): the callback
-    /// is called once more, after the works that were added before.
+    /// An `Arc` whose callback is running may be added again, as by [`add`](super::add): the
+    /// callback is called once more, after the works that were added before.
     ///
     /// # Context
     ///
@@ -257,7 +257,8 @@ impl Ordered {
         if !is_box && orphans::may_be_full(&self.target) && orphans::is_full_on(&self.target) {
             return Err(EAGAIN);
         }
-        // Also if the queue is linked: its callback may have panicked, and does not return while items are added.
+        // Also if the queue is linked: its callback may have panicked, and does not return while
+        // items are added.
         if is_refused_at_end(&self.target) {
             return Err(ESRCH);
         }
@@ -341,8 +342,8 @@ impl PinnedDrop for Ordered {
     }
 }
 
-/// Calls `seen` for each node that is pending in a queue, with the address of its task; only in queues to
-/// `target`, if there is one. `seen` is called with interrupts disabled.
+/// Calls `seen` for each node that is pending in a queue, with the address of its task; only in
+/// queues to `target`, if there is one. `seen` is called with interrupts disabled.
 pub(super) fn for_each_pending(target: Option<&Task>, seen: &mut impl FnMut(usize, &Node)) {
     let Some(queues) = QUEUES.as_ref() else {
         return;

@@ -2,15 +2,15 @@
 
 //! The callbacks that are running, and the works behind them.
 //!
-//! `task_work_run()` takes the whole list of a task before it calls the first work. From then on the
-//! rest of this *batch* is reachable only through the work that is running. Each running callback is
-//! therefore recorded here, with the next work of its batch, for two purposes: `tether/outstanding`
-//! and the teardown of a module find the batch, and an item is not added again from inside its own
-//! callback.
+//! `task_work_run()` takes the whole list of a task before it calls the first work. From then on
+//! the rest of this *batch* is reachable only through the work that is running. Each running
+//! callback is therefore recorded here, with the next work of its batch, for two purposes:
+//! `tether/outstanding` and the teardown of a module find the batch, and an item is not added again
+//! from inside its own callback.
 //!
 //! A record is found by its task, in a table with open addressing. Recording a callback takes one
-//! `cmpxchg` and removing the record another one, unless several callbacks share a slot. Records are
-//! static, because a callback that panics never returns and its stack is freed.
+//! `cmpxchg` and removing the record another one, unless several callbacks share a slot. Records
+//! are static, because a callback that panics never returns and its stack is freed.
 
 use super::{
     Node,
@@ -52,8 +52,8 @@ const TASK: usize = !(HELD | DISPLACED_MASK);
 ///
 /// * While the task in `word` is not zero, only that task changes the other fields, and it does not
 ///   return from the callback while [`HELD`] is set.
-/// * If `node` is not null then `vtable` is that of the node, whose owner is pinned, and `next` is the
-///   rest of the batch that the node was in.
+/// * If `node` is not null then `vtable` is that of the node, whose owner is pinned, and `next` is
+///   the rest of the batch that the node was in.
 #[repr(align(64))]
 struct Slot {
     word: Atomic<usize>,
@@ -63,8 +63,8 @@ struct Slot {
     vtable: Atomic<*const Vtable>,
     /// Marks the nodes that were initialised by this callback; 0 before there is one.
     serial: Atomic<usize>,
-    /// When the task was started (`start_boottime`). The record of a callback that has panicked stays, and the
-    /// memory of its task may be that of another task later.
+    /// When the task was started (`start_boottime`). The record of a callback that has panicked
+    /// stays, and the memory of its task may be that of another task later.
     started: Atomic<u64>,
 }
 
@@ -235,8 +235,9 @@ pub(super) fn is_in_callback() -> bool {
     own_records().next().is_some()
 }
 
-/// A mark for a node that is being initialised, by which [`is_inside`] tells a fresh object from the
-/// one whose callback is running, which may have been at the same address. 0 outside of callbacks.
+/// A mark for a node that is being initialised, by which [`is_inside`] tells a fresh object from
+/// the one whose callback is running, which may have been at the same address. 0 outside of
+/// callbacks.
 #[inline(always)]
 pub(super) fn birth() -> usize {
     if may_have_record() {
@@ -262,8 +263,9 @@ fn birth_slow() -> usize {
 /// Whether this is called inside the callback of a node in these `size` bytes at `object`, by the
 /// task that runs it.
 ///
-/// An object that was initialised in that callback, as `born` says, is another one, and so is an `Arc` where a
-/// box was (`boxed`): an `Arc` is not freed while its callback runs. An interrupt handler is another context.
+/// An object that was initialised in that callback, as `born` says, is another one, and so is an
+/// `Arc` where a box was (`boxed`): an `Arc` is not freed while its callback runs. An interrupt
+/// handler is another context.
 #[inline(always)]
 pub(super) fn is_inside(
     object: usize,
@@ -279,7 +281,8 @@ pub(super) fn is_inside(
 fn is_inside_slow(object: usize, size: usize, boxed: bool, born: usize) -> bool {
     let inside = own_records().any(|slot| {
         let node = slot.node.load(Relaxed) as usize;
-        // SAFETY: The vtable of a callback of the current task, whose owner is pinned until that returns.
+        // SAFETY: The vtable of a callback of the current task, whose owner is pinned until that
+        // returns.
         let same_kind = unsafe { (*slot.vtable.load(Relaxed)).is_of_box() } == boxed;
         same_kind
             && node.wrapping_sub(object) < size
@@ -317,9 +320,9 @@ pub(super) fn for_each(mut f: impl FnMut(Running)) {
             }
             match slot.word.cmpxchg(old, old | HELD, Full) {
                 Ok(_) => {
-                    // The record of a callback that has panicked stays. Works behind it may be in the memory
-                    // of its task, as those of the scheduler are, which is freed when the task is reaped; not
-                    // while interrupts are disabled, as this waits for RCU.
+                    // The record of a callback that has panicked stays. Works behind it may be in
+                    // the memory of its task, as those of the scheduler are, which is freed when
+                    // the task is reaped; not while interrupts are disabled, as this waits for RCU.
                     //
                     // SAFETY: The address is only compared.
                     let lives =

@@ -2,8 +2,8 @@
 
 //! The callbacks of a module that can be waited for: they are ended with the module.
 //!
-//! An [`Attachment`] is in the list of its owner while the kernel may call it. Whoever takes it off the list
-//! ends it. This is either its user, or the end of the module, and never both.
+//! An [`Attachment`] is in the list of its owner while the kernel may call it. Whoever takes it off
+//! the list ends it. This is either its user, or the end of the module, and never both.
 //!
 //! The models of this file are in `tests/model/tests/attached.rs`.
 
@@ -40,10 +40,10 @@ use core::ptr;
 ///
 /// # Invariants
 ///
-/// * `list` is a list of the `links` of [`Attachment`]s. Each of them is valid and pinned for as long as it is
-///   in the list, which is only touched under `lock`.
-/// * Who has entered is counted in `entered`, from before the look at `closed` until after the last access to
-///   the module.
+/// * `list` is a list of the `links` of [`Attachment`]s. Each of them is valid and pinned for as
+///   long as it is in the list, which is only touched under `lock`.
+/// * Who has entered is counted in `entered`, from before the look at `closed` until after the last
+///   access to the module.
 #[pin_data]
 pub(crate) struct Attached {
     #[pin]
@@ -93,8 +93,8 @@ impl Attached {
         read_once(&self.closed)
     }
 
-    /// Makes the end of the module wait until [`Attached::leave`], unless it has begun. Returns whether it has
-    /// not.
+    /// Makes the end of the module wait until [`Attached::leave`], unless it has begun. Returns
+    /// whether it has not.
     #[inline]
     pub(super) fn enter(&self) -> bool {
         self.entered.fetch_add(1, Full);
@@ -110,10 +110,12 @@ impl Attached {
         self.entered.fetch_add(1, Relaxed);
     }
 
-    /// Ends what [`Attached::enter`] has begun: the end of the module does not wait for this caller any more.
+    /// Ends what [`Attached::enter`] has begun: the end of the module does not wait for this caller
+    /// any more.
     #[inline]
     pub(super) fn leave(&self) {
-        // Pairs with `is_entered()`: the end of the module comes after each access that the caller has made.
+        // Pairs with `is_entered()`: the end of the module comes after each access that the caller
+        // has made.
         self.entered.fetch_sub(1, Release);
     }
 
@@ -122,8 +124,8 @@ impl Attached {
         load_acquire(&self.entered) != 0
     }
 
-    /// Looks through the attachments, oldest first, until `f` returns something. `f` is called under a
-    /// spinlock.
+    /// Looks through the attachments, oldest first, until `f` returns something. `f` is called
+    /// under a spinlock.
     pub(super) fn find<R>(&self, mut f: impl FnMut(&Attachment) -> Option<R>) -> Option<R> {
         let _guard = self.lock.lock();
         self.find_locked(&mut f)
@@ -135,8 +137,8 @@ impl Attached {
         // SAFETY: The head is initialised, and the lock is held.
         let mut links = unsafe { (*head).next };
         while !ptr::eq(links, head) {
-            // SAFETY: By the type's invariants this is the `links` of an attachment, which is valid while the
-            // lock is held.
+            // SAFETY: By the type's invariants this is the `links` of an attachment, which is valid
+            // while the lock is held.
             if let Some(found) = f(unsafe { &*Attachment::from_links(links) }) {
                 return Some(found);
             }
@@ -159,13 +161,13 @@ impl Attached {
         });
     }
 
-    /// Ends the attachments, oldest first. `leaked` is called for each of them before. Returns whether there
-    /// was any, also one that is still being made.
+    /// Ends the attachments, oldest first. `leaked` is called for each of them before. Returns
+    /// whether there was any, also one that is still being made.
     pub(super) fn end_all(&self, leaked: impl Fn(&What)) -> bool {
         let mut any = false;
         while let Some(attachment) = self.take_first(&mut any) {
-            // SAFETY: The attachment was in the list until now, and the module is still there. It is not freed
-            // before its state says that it was ended: `detach()` waits for that.
+            // SAFETY: The attachment was in the list until now, and the module is still there. It
+            // is not freed before its state says that it was ended: `detach()` waits for that.
             let what = unsafe { &*(*attachment).what };
             leaked(what);
             // SAFETY: The state says that the attachment is ours to end.
@@ -189,8 +191,8 @@ impl Attached {
         any
     }
 
-    /// Takes the oldest attachment off the list that is not being made, for the caller to end. Sets `any` if
-    /// there is an attachment at all.
+    /// Takes the oldest attachment off the list that is not being made, for the caller to end. Sets
+    /// `any` if there is an attachment at all.
     fn take_first(&self, any: &mut bool) -> Option<*const Attachment> {
         let _guard = self.lock.lock();
         let first = self.find_locked(|attachment| {
@@ -228,21 +230,23 @@ impl Drop for Entered {
     }
 }
 
-/// The kind of an attachment, and how it is ended when it was leaked: a constant of the type that is attached.
+/// The kind of an attachment, and how it is ended when it was leaked: a constant of the type that
+/// is attached.
 pub(crate) struct What {
     /// A word or two for messages: "thread", "mmu notifier".
     pub(crate) kind: &'static str,
     /// The type that is called back, or another name that its author will know.
     pub(crate) name: fn() -> &'static str,
-    /// Asks the attachment to end, without waiting. Called in atomic context for every attachment of
-    /// the module before the first [`What::end`], and possibly again.
+    /// Asks the attachment to end, without waiting. Called in atomic context for every attachment
+    /// of the module before the first [`What::end`], and possibly again.
     pub(crate) request: Option<unsafe fn(*const Attachment)>,
     /// Ends it: called once, in process context, where it may sleep. After it has returned the
-    /// kernel does not call the module through this attachment. If it waits for the attachment, it asks it to
-    /// end by itself: one that was published a moment ago may be taken before it was asked.
+    /// kernel does not call the module through this attachment. If it waits for the attachment, it
+    /// asks it to end by itself: one that was published a moment ago may be taken before it was
+    /// asked.
     ///
-    /// Must not run destructors of the module: others may wait until the attachment has ended, and a
-    /// destructor may wait for them.
+    /// Must not run destructors of the module: others may wait until the attachment has ended, and
+    /// a destructor may wait for them.
     pub(crate) end: unsafe fn(*const Attachment),
     /// Drops the payload of an attachment that has ended and whose end was published. Called once,
     /// after `end`, in process context. Requires `release`: without the list's reference the object
@@ -262,17 +266,17 @@ const ATTACHED: u32 = 2;
 const ENDING: u32 = 3;
 /// Ended by it.
 const ENDED: u32 = 4;
-/// In the list, but ends by itself and pins its owner until then. [`Attached::request_all`] asks it to end if
-/// an init fails, and the owner's end waits for its pin.
+/// In the list, but ends by itself and pins its owner until then. [`Attached::request_all`] asks it
+/// to end if an init fails, and the owner's end waits for its pin.
 const INDEPENDENT: u32 = 5;
 
 /// Something of a module's that the kernel calls, and that can be waited for.
 ///
 /// # Invariants
 ///
-/// * `state` and `links` only change under the lock of the owner's [`Attached`], except that the task that
-///   creates the attachment changes `state` from `MAKING` to `ATTACHED`. The attachment is in the list in these
-///   two states and in `INDEPENDENT`; `links` are initialised while it is.
+/// * `state` and `links` only change under the lock of the owner's [`Attached`], except that the
+///   task that creates the attachment changes `state` from `MAKING` to `ATTACHED`. The attachment
+///   is in the list in these two states and in `INDEPENDENT`; `links` are initialised while it is.
 /// * `what` is valid while it is in the list. After that the module may be gone, and it with it.
 #[pin_data]
 pub(crate) struct Attachment {
@@ -336,8 +340,8 @@ impl Attachment {
         self.owner
     }
 
-    /// Calls `make`, which registers the callback with the kernel, and attaches it to its owner. The end of the
-    /// owner ends it if it was not detached before, and waits while `make` runs.
+    /// Calls `make`, which registers the callback with the kernel, and attaches it to its owner.
+    /// The end of the owner ends it if it was not detached before, and waits while `make` runs.
     ///
     /// # Errors
     ///
@@ -345,9 +349,9 @@ impl Attachment {
     ///
     /// # Safety
     ///
-    /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`] or
-    /// [`Attachment::try_detach`] has returned something, or `detach` nothing, or until it was released as
-    /// [`What::release`] says.
+    /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`]
+    /// or [`Attachment::try_detach`] has returned something, or `detach` nothing, or until it was
+    /// released as [`What::release`] says.
     #[inline]
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
         self.begin()?;
@@ -357,8 +361,8 @@ impl Attachment {
         Ok(())
     }
 
-    /// As [`Attachment::attach`], for an attachment that can be asked to end. If the end of the module has
-    /// begun meanwhile, it is asked here.
+    /// As [`Attachment::attach`], for an attachment that can be asked to end. If the end of the
+    /// module has begun meanwhile, it is asked here.
     ///
     /// # Errors
     ///
@@ -390,8 +394,8 @@ impl Attachment {
 
     /// Publishes an attachment that can be asked to end, and asks it if the module ends.
     ///
-    /// [`Attached::request_all`] skips an attachment that is not published yet. Both sides are fully
-    /// ordered: either it finds the attachment published, or the owner is seen closed here.
+    /// [`Attached::request_all`] skips an attachment that is not published yet. Both sides are
+    /// fully ordered: either it finds the attachment published, or the owner is seen closed here.
     #[inline(never)]
     fn publish_and_ask(&self) {
         self.state.xchg(ATTACHED, Full);
@@ -419,8 +423,8 @@ impl Attachment {
         }
     }
 
-    /// Leaves the attachment in the list, but lets it end by itself: the owner's end asks it to end if
-    /// an init fails, and nothing else. Returns whether it was attached.
+    /// Leaves the attachment in the list, but lets it end by itself: the owner's end asks it to end
+    /// if an init fails, and nothing else. Returns whether it was attached.
     ///
     /// The caller must own a pin, which stays until after [`Attachment::remove`].
     pub(crate) fn make_independent(&self) -> bool {
@@ -457,8 +461,8 @@ impl Attachment {
         self.state.store(FREE, Relaxed);
     }
 
-    /// Takes it off its owner's list, so that the caller ends it. The owner's text stays until the returned
-    /// value is dropped, also if the caller is another module.
+    /// Takes it off its owner's list, so that the caller ends it. The owner's text stays until the
+    /// returned value is dropped, also if the caller is another module.
     ///
     /// If it is not the caller's to end, then its owner's end has ended it, and this has waited for
     /// that.

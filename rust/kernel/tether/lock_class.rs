@@ -2,9 +2,10 @@
 
 //! Lock classes for locks that outlive the module that has created them.
 //!
-//! A lock class, and its name, are static variables of the module in which the macro that creates the lock stands. An
-//! object that another module holds may outlive that module. `lockdep` then reads memory that was freed. Therefore such
-//! locks get a class of this crate, one for each class of a module.
+//! A lock class, and its name, are static variables of the module in which the macro that creates
+//! the lock stands. An object that another module holds may outlive that module. `lockdep` then
+//! reads memory that was freed. Therefore such locks get a class of this crate, one for each class
+//! of a module.
 //!
 //! C source: [`kernel/locking/lockdep.c`](srctree/kernel/locking/lockdep.c).
 
@@ -38,10 +39,11 @@ static CLASSES: [Class; COUNT] = [const {
     }
 }; COUNT];
 
-/// Returns the name and the class that a lock gets in place of `name` and `key`, which may be in the memory of a module.
+/// Returns the name and the class that a lock gets in place of `name` and `key`, which may be in
+/// the memory of a module.
 ///
-/// If there are more than 64 classes, the last ones share one. A class is found again when a module is loaded at the
-/// place of another one.
+/// If there are more than 64 classes, the last ones share one. A class is found again when a module
+/// is loaded at the place of another one.
 pub(crate) fn permanent(
     name: &'static CStr,
     key: Pin<&'static LockClassKey>,

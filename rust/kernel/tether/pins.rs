@@ -2,8 +2,9 @@
 
 //! Pins: references to a module for callbacks that nothing can wait for.
 //!
-//! The first pin takes a reference to the module, and the last one gives it back, under a lock. The pins
-//! between them are one atomic operation each: a task work is pinned each time that it is queued.
+//! The first pin takes a reference to the module, and the last one gives it back, under a lock. The
+//! pins between them are one atomic operation each: a task work is pinned each time that it is
+//! queued.
 //!
 //! The models of this file are in `tests/model/tests/pins.rs`.
 
@@ -33,8 +34,8 @@ const CLOSED: isize = isize::MIN / 2;
 ///
 /// # Invariants
 ///
-/// * `count` is [`NONE`] and the number of pins, and [`CLOSED`] if the module goes. Hence it is negative if
-///   there is no pin, or if there can be no more.
+/// * `count` is [`NONE`] and the number of pins, and [`CLOSED`] if the module goes. Hence it is
+///   negative if there is no pin, or if there can be no more.
 /// * `count` becomes positive or zero under the lock only, after `held` was set.
 /// * While `held` is set, a reference to the module is held, unless the module's init has failed.
 #[pin_data]
@@ -81,8 +82,8 @@ impl Pins {
         self.count.fetch_add(CLOSED, Relaxed);
     }
 
-    /// Adds a pin, which the caller drops by [`Pins::unpin`], unless the module goes. Returns whether it was
-    /// added.
+    /// Adds a pin, which the caller drops by [`Pins::unpin`], unless the module goes. Returns
+    /// whether it was added.
     ///
     /// # Context
     ///
@@ -113,8 +114,8 @@ impl Pins {
     ///
     /// # Safety
     ///
-    /// One of the pins must be the caller's. If the caller is in text of the module, something else must keep
-    /// that text.
+    /// One of the pins must be the caller's. If the caller is in text of the module, something else
+    /// must keep that text.
     #[inline]
     pub(crate) unsafe fn unpin(&self) {
         // That was the last one, or the module goes.
@@ -136,8 +137,8 @@ impl Pins {
         }
     }
 
-    /// Drops a pin whose callback was disarmed after a failed init. The reference count of the module does not
-    /// matter any more.
+    /// Drops a pin whose callback was disarmed after a failed init. The reference count of the
+    /// module does not matter any more.
     ///
     /// # Safety
     ///
@@ -148,12 +149,12 @@ impl Pins {
         reference.held = false;
     }
 
-    /// How many pins there are, once they are closed. If there are none, no task that has dropped one touches
-    /// the module after this has returned.
+    /// How many pins there are, once they are closed. If there are none, no task that has dropped
+    /// one touches the module after this has returned.
     pub(super) fn pinned(&self) -> isize {
         let reference = self.reference.lock();
-        // Pairs with `unpin()`. If `held` was cleared by `unpin_disarmed()`, a task that drops another pin does
-        // so without the lock.
+        // Pairs with `unpin()`. If `held` was cleared by `unpin_disarmed()`, a task that drops
+        // another pin does so without the lock.
         let mut count = self.count.load(Acquire);
         if count < NONE {
             count -= CLOSED;

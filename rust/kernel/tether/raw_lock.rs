@@ -2,8 +2,8 @@
 
 //! A spinlock that may be taken in any context but NMI.
 //!
-//! Interrupts are disabled while it is held. On a kernel with `PREEMPT_RT`, where other spinlocks sleep, this
-//! one does not. The kernel crate has no such lock.
+//! Interrupts are disabled while it is held. On a kernel with `PREEMPT_RT`, where other spinlocks
+//! sleep, this one does not. The kernel crate has no such lock.
 //!
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
@@ -41,7 +41,8 @@ unsafe impl<T: Send> Send for RawLock<T> {}
 unsafe impl<T: Send> Sync for RawLock<T> {}
 
 impl<T> RawLock<T> {
-    /// Creates a lock around `data`, which `init` initialises. Each `init` has a lock class of its own.
+    /// Creates a lock around `data`, which `init` initialises. Each `init` has a lock class of its
+    /// own.
     ///
     /// # Safety
     ///

@@ -189,7 +189,8 @@ impl module {
         if self.references.fetch_sub(1usize, Full) == 1 {
             return true;
         }
-        // atomic_add_unless(&mod->refcnt, MODULE_REF_BASE, 0): if it was dropped meanwhile, it can go after all.
+        // atomic_add_unless(&mod->refcnt, MODULE_REF_BASE, 0): if it was dropped meanwhile, it can
+        // go after all.
         !self.add_unless_zero()
     }
 

@@ -129,8 +129,8 @@ impl Core {
         self.task.exit();
     }
 
-    /// A body that parks whenever it is asked to, and returns when it is asked to stop; then the end of
-    /// `main()`. The loop is that of `Core::sleep()`.
+    /// A body that parks whenever it is asked to, and returns when it is asked to stop; then the
+    /// end of `main()`. The loop is that of `Core::sleep()`.
     pub fn run(&self) {
         loop {
             crate::task::set_current_state(crate::task::IDLE);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Models of the parts of Tether that work without locks: every interleaving of them is explored, on the
-//! code itself.
+//! Models of the parts of Tether that work without locks: every interleaving of them is explored,
+//! on the code itself.
 //!
-//! The files of `rust/kernel/` are included here by their paths. What they call `crate::` is a stand-in:
-//! atomic operations and fences are those of `loom`, sleeping and waking are a mutex and a condition
-//! variable of `loom`. A wake-up that is lost is a deadlock, which `loom` reports.
+//! The files of `rust/kernel/` are included here by their paths. What they call `crate::` is a
+//! stand-in: atomic operations and fences are those of `loom`, sleeping and waking are a mutex and
+//! a condition variable of `loom`. A wake-up that is lost is a deadlock, which `loom` reports.
 //!
 //! # Orderings
 //!
@@ -51,8 +51,8 @@ pub mod task_work;
 pub mod tether;
 pub mod types;
 
-/// Explores every interleaving of `f`, with no more than `bound` preemptions if there is a bound, and says how many
-/// executions that took.
+/// Explores every interleaving of `f`, with no more than `bound` preemptions if there is a bound,
+/// and says how many executions that took.
 pub fn explore(bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     use std::sync::{
         atomic::{

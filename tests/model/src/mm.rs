@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/mm/`: an address space of one page with a mirror, and `mm/mmu_notifier.c`.
+//! A stand-in for `rust/kernel/mm/`: an address space of one page with a mirror, and
+//! `mm/mmu_notifier.c`.
 
 use crate::{
     prelude::*,
@@ -34,7 +35,8 @@ use shadow::{
 };
 use slot::Slot;
 
-/// Memory that a device accesses. An access that is not ordered before the memory is freed is a data race.
+/// Memory that a device accesses. An access that is not ordered before the memory is freed is a
+/// data race.
 pub struct Frame {
     memory: UnsafeCell<()>,
     freed: Atomic<bool>,

@@ -85,7 +85,8 @@ impl Task {
 }
 
 impl TaskStruct {
-    /// `try_to_wake_up()`: a full barrier before the state is read; the state changes under `pi_lock`.
+    /// `try_to_wake_up()`: a full barrier before the state is read; the state changes under
+    /// `pi_lock`.
     fn wake_up(&self, from: u32) {
         fence(Ordering::SeqCst);
         let mut inner = self.inner.lock().unwrap();

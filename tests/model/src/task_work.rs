@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/task_work.rs`: items with the modelled state, and the steps of that file.
+//! A stand-in for `rust/kernel/task_work.rs`: items with the modelled state, and the steps of that
+//! file.
 //!
-//! The model counts the pin and the reference that a node has while it is linked. Each of them must be dropped
-//! exactly once.
+//! The model counts the pin and the reference that a node has while it is linked. Each of them must
+//! be dropped exactly once.
 
 use crate::{
     prelude::*,
@@ -254,8 +255,8 @@ impl Item {
         }
     }
 
-    /// `cancel()` where the kernel does not export `task_work_cancel()`. Returns whether it was pending
-    /// on `target`; in this case the callback is not called for that add.
+    /// `cancel()` where the kernel does not export `task_work_cancel()`. Returns whether it was
+    /// pending on `target`; in this case the callback is not called for that add.
     pub fn cancel(&self, target: &Target) -> Option<bool> {
         Self::said(self.state.cancel(target.address()))
     }

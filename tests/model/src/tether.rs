@@ -101,8 +101,8 @@ pub fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     })
 }
 
-/// The text of a module, or what is freed with it. Running it while it is freed is a data race, which `loom`
-/// reports.
+/// The text of a module, or what is freed with it. Running it while it is freed is a data race,
+/// which `loom` reports.
 #[derive(Clone)]
 pub struct Text(Arc<(UnsafeCell<()>, AtomicBool)>);
 
@@ -199,8 +199,8 @@ impl Owner {
         self.module.stop() && self.end()
     }
 
-    /// `MODULE_STATE_GOING`: as `Owner::end()` and `free_module()`. Where that sleeps for a millisecond and looks
-    /// again this gives up, and returns false; see [`Owner::end_again`].
+    /// `MODULE_STATE_GOING`: as `Owner::end()` and `free_module()`. Where that sleeps for a
+    /// millisecond and looks again this gives up, and returns false; see [`Owner::end_again`].
     pub fn end(&'static self) -> bool {
         self.pins.close();
         self.attached.close();

@@ -12,8 +12,8 @@ use model::{
     }, //
 };
 
-/// A registration is dropped by another module while its owner's end runs: one of the two ends it, and the text
-/// is there until then.
+/// A registration is dropped by another module while its owner's end runs: one of the two ends it,
+/// and the text is there until then.
 #[test]
 fn drop_against_end() {
     explore(None, || {
@@ -66,8 +66,8 @@ fn failed_make_against_end() {
     });
 }
 
-/// A thread is made while its owner's end runs. The end may be waiting for an older one by then, which waits for this
-/// one: it is asked in any case.
+/// A thread is made while its owner's end runs. The end may be waiting for an older one by then,
+/// which waits for this one: it is asked in any case.
 #[test]
 fn ask_against_make() {
     explore(None, || {
@@ -144,7 +144,8 @@ fn payload_waits_for_waiter() {
     });
 }
 
-/// A thread is detached while the init of its module fails: it is asked to stop in any case, and not ended.
+/// A thread is detached while the init of its module fails: it is asked to stop in any case, and
+/// not ended.
 #[test]
 fn independent_against_end() {
     explore(None, || {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A range of an address space and its mirror: the device does not access a page that the process has lost.
+//! A range of an address space and its mirror: the device does not access a page that the process
+//! has lost.
 
 use loom::thread;
 use model::{
@@ -38,7 +39,8 @@ fn read_against_unmap() {
     });
 }
 
-/// The page is looked up while it is unmapped and mapped again: if it is recorded, it is the new one.
+/// The page is looked up while it is unmapped and mapped again: if it is recorded, it is the new
+/// one.
 #[test]
 fn read_against_remap() {
     explore(Some(4), || {
@@ -69,7 +71,8 @@ fn read_against_two_unmaps() {
     });
 }
 
-/// A task unmaps the page while it has the shadow locked, and the device of another one accesses it.
+/// A task unmaps the page while it has the shadow locked, and the device of another one accesses
+/// it.
 #[test]
 fn unmap_while_locked() {
     explore(Some(5), || {

@@ -8,7 +8,8 @@ use model::{
     tether::Owner, //
 };
 
-/// Pins the module, runs its text, and drops the pin, as a task work does. Returns whether it was pinned.
+/// Pins the module, runs its text, and drops the pin, as a task work does. Returns whether it was
+/// pinned.
 fn pin_and_run(owner: &'static Owner) -> bool {
     if !owner.pin() {
         return false;
@@ -33,7 +34,8 @@ fn pin_against_pin() {
     });
 }
 
-/// Two tasks pin a module, one of them twice, so that the first pin of the other one meets the last one.
+/// Two tasks pin a module, one of them twice, so that the first pin of the other one meets the last
+/// one.
 #[test]
 fn pin_twice_against_pin() {
     explore(Some(3), || {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The first wake-up: the body of a thread is called at most once, and only if the thread was started.
+//! The first wake-up: the body of a thread is called at most once, and only if the thread was
+//! started.
 
 use loom::{
     sync::Arc,

@@ -34,8 +34,8 @@ fn waiter(item: &Arc<Item>) -> thread::JoinHandle<Result> {
     })
 }
 
-/// The item is added by two tasks to one, which runs: at most one of them is refused, and each add that is
-/// not has a call.
+/// The item is added by two tasks to one, which runs: at most one of them is refused, and each add
+/// that is not has a call.
 #[test]
 fn add_against_add() {
     explore(Some(3), || {
@@ -59,8 +59,8 @@ fn add_against_add() {
     });
 }
 
-/// A kick is not lost: if an add succeeds, or is refused because the item is pending, a later call sees the
-/// request that was stored before the add.
+/// A kick is not lost: if an add succeeds, or is refused because the item is pending, a later call
+/// sees the request that was stored before the add.
 #[test]
 fn kick() {
     explore(Some(5), || {
@@ -100,7 +100,8 @@ fn cancel_against_another_target() {
     });
 }
 
-/// The item is added to a second task while the first one runs it: its callback is not called by both at once.
+/// The item is added to a second task while the first one runs it: its callback is not called by
+/// both at once.
 #[test]
 fn one_callback_at_a_time() {
     explore(Some(5), || {
@@ -119,8 +120,8 @@ fn one_callback_at_a_time() {
     });
 }
 
-/// Cancelled in a kernel tree, where the node is unlinked, while the target passes it and the item is added
-/// again: the new add is not unlinked.
+/// Cancelled in a kernel tree, where the node is unlinked, while the target passes it and the item
+/// is added again: the new add is not unlinked.
 #[test]
 fn cancel_in_tree_against_a_newer_add() {
     explore(Some(3), || {
@@ -181,7 +182,8 @@ fn disarm_against_cancel() {
     });
 }
 
-/// The target exits while the item is added, and cancelled: it is run, comes back, or was cancelled.
+/// The target exits while the item is added, and cancelled: it is run, comes back, or was
+/// cancelled.
 #[test]
 fn add_against_exit() {
     explore(Some(3), || {

@@ -12,7 +12,8 @@ use model::{
     prelude::*, //
 };
 
-/// Each of `count` threads waits for the next one, and the last one for the first. Returns how many were refused.
+/// Each of `count` threads waits for the next one, and the last one for the first. Returns how many
+/// were refused.
 fn circle<const N: usize>() -> usize {
     graph::init();
     let nodes = [(); N].map(|()| Node::new());
@@ -58,7 +59,8 @@ fn itself() {
     });
 }
 
-/// A wait that is over is none: a worker whose queue was flushed may wait for the task that has flushed it.
+/// A wait that is over is none: a worker whose queue was flushed may wait for the task that has
+/// flushed it.
 #[test]
 fn wait_is_over() {
     explore(None, || {
@@ -87,8 +89,8 @@ fn no_circle() {
     });
 }
 
-/// A destructor that runs while a thread waits for the end of another one waits for a third one, which waits for the
-/// first. What the first one has waited for before is known again afterwards.
+/// A destructor that runs while a thread waits for the end of another one waits for a third one,
+/// which waits for the first. What the first one has waited for before is known again afterwards.
 #[test]
 fn destructor_in_a_circle() {
     explore(Some(3), || {

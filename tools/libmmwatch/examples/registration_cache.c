@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A registration cache, as programs have one that let a device read their memory (RDMA, say): a buffer that
- * was registered is used again as it is, unless its memory has changed; then it is registered anew.
+ * A registration cache, as programs have one that let a device read their memory (RDMA, say): a
+ * buffer that was registered is used again as it is, unless its memory has changed; then it is
+ * registered anew.
  *
- * To register means here: to look up which pages are behind the buffer. Needs /dev/mmwatch; as root, or all
- * pages have the number 0. Checks what it says: its exit code is 0 if all was as it is to be.
+ * To register means here: to look up which pages are behind the buffer. Needs /dev/mmwatch; as
+ * root, or all pages have the number 0. Checks what it says: its exit code is 0 if all was as it is
+ * to be.
  */
 #define _GNU_SOURCE
 #include <stdio.h>

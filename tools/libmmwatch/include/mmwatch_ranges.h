@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * Whether ranges of one's own memory have changed: unmapped, moved, discarded or protected, by whomever.
- * That is told without a system call. Needs samples/mmwatch.h and /dev/mmwatch.
+ * Whether ranges of one's own memory have changed: unmapped, moved, discarded or protected, by
+ * whomever. That is told without a system call. Needs samples/mmwatch.h and /dev/mmwatch.
  *
  *	struct mmwatch_ranges ranges;
  *	struct mmwatch_range range;
@@ -13,7 +13,8 @@
  *		...
  *
  * Functions return 0 or -errno. Any thread may call them, but who opens and closes does so alone.
- * In a forked child all ranges are changed, and none can be added; it may close what its parent has opened.
+ * In a forked child all ranges are changed, and none can be added; it may close what its parent has
+ * opened.
  */
 #ifndef _MMWATCH_RANGES_H
 #define _MMWATCH_RANGES_H
@@ -86,8 +87,8 @@ close:
 }
 
 /*
- * Watches a range from now on. What it is used for is to be looked up after this, not before. Events of it have
- * the cookie.
+ * Watches a range from now on. What it is used for is to be looked up after this, not before.
+ * Events of it have the cookie.
  */
 static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *address, size_t length,
 				    uint64_t cookie, struct mmwatch_range *range)
@@ -101,16 +102,17 @@ static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *a
 	if (ioctl(ranges->fd, MMWATCH_ADD_RANGE, range))
 		return -errno;
 	/*
-	 * What somebody was unmapping just before may still be read by CPUs that have not been told yet (their
-	 * TLBs). They are told before this returns, which is of memory that has nothing.
+	 * What somebody was unmapping just before may still be read by CPUs that have not been told
+	 * yet (their TLBs). They are told before this returns, which is of memory that has nothing.
 	 */
 	madvise((char *)ranges->owner + ranges->owner_size / 2, ranges->owner_size / 2, MADV_DONTNEED);
 	return 0;
 }
 
 /*
- * Whether it has changed since it was added. Once it has, or was removed, it stays so. If it has not, then
- * what was read of it since it was added, and before this call, is of the memory that was there then.
+ * Whether it has changed since it was added. Once it has, or was removed, it stays so. If it has
+ * not, then what was read of it since it was added, and before this call, is of the memory that was
+ * there then.
  */
 static inline int mmwatch_range_changed(const struct mmwatch_ranges *ranges,
 					const struct mmwatch_range *range)

@@ -18,7 +18,8 @@ use std::sync::atomic::fence;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-/// A mapping of them. A forked child does not have it, which is why it is looked first whether this is one.
+/// A mapping of them. A forked child does not have it, which is why it is looked first whether this
+/// is one.
 pub struct Counters {
     first: NonNull<AtomicU64>,
     count: usize,
@@ -63,16 +64,19 @@ impl Counters {
 
     /// What one is. None where it cannot be told: in a forked child.
     ///
-    /// What was read of the range before this is from before it, what is read later is from after it.
+    /// What was read of the range before this is from before it, what is read later is from after
+    /// it.
     pub fn value(&self, index: u32) -> Option<u64> {
         let index = index as usize;
         if !self.owner.is_caller() || index >= self.count {
             return None;
         }
-        // SAFETY: There are so many in the mapping, and this process has that as long as `self` is there.
+        // SAFETY: There are so many in the mapping, and this process has that as long as `self` is
+        // there.
         let counter = unsafe { self.first.add(index).as_ref() };
         fence(Ordering::Acquire);
-        // Relaxed, and a fence: of atomic loads, only relaxed ones are allowed on memory that is read-only.
+        // Relaxed, and a fence: of atomic loads, only relaxed ones are allowed on memory that is
+        // read-only.
         let value = counter.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         Some(value)
@@ -84,7 +88,8 @@ impl Drop for Counters {
         // A child may have something else there.
         if self.owner.is_caller() {
             let length = self.count * size_of::<AtomicU64>();
-            // SAFETY: The mapping is of this, and nobody has a reference into it any more. A failure leaks it.
+            // SAFETY: The mapping is of this, and nobody has a reference into it any more. A
+            // failure leaks it.
             let _ = unsafe { munmap(self.first.cast(), length) };
         }
     }

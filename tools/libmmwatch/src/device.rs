@@ -168,7 +168,8 @@ impl Device {
             index: 0,
             reserved: 0,
         };
-        // SAFETY: The argument is what this request reads and fills, and the kernel keeps no pointer to it.
+        // SAFETY: The argument is what this request reads and fills, and the kernel keeps no
+        // pointer to it.
         unsafe { add_range(self.file.as_raw_fd(), &mut argument) }.map_err(|errno| {
             let what = format!(
                 "the range {:#x}-{:#x} cannot be watched",

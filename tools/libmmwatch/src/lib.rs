@@ -2,9 +2,9 @@
 
 //! What `/dev/mmwatch` offers, without `unsafe`.
 //!
-//! [`Ranges`] answers a program's question about its own memory: is this range what it was? It does so
-//! without a system call. [`Device`] gives the events of an address space, as `samples/mmwatch.h`
-//! describes them.
+//! [`Ranges`] answers a program's question about its own memory: is this range what it was? It does
+//! so without a system call. [`Device`] gives the events of an address space, as
+//! `samples/mmwatch.h` describes them.
 
 mod counters;
 mod device;

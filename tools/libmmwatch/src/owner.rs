@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering;
 
 const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
-/// A word that is 1 for who has made this, and 0 for a forked child: it is in a page that a fork wipes. Beside it
-/// is a page in which nothing is.
+/// A word that is 1 for who has made this, and 0 for a forked child: it is in a page that a fork
+/// wipes. Beside it is a page in which nothing is.
 pub struct Owner {
     word: NonNull<AtomicU32>,
     page: NonZeroUsize,
@@ -46,14 +46,16 @@ impl Owner {
     }
 
     fn word(&self) -> &AtomicU32 {
-        // SAFETY: It is aligned, as a page is, and mapped as long as `self` is there, in a child as well.
+        // SAFETY: It is aligned, as a page is, and mapped as long as `self` is there, in a child as
+        // well.
         unsafe { self.word.as_ref() }
     }
 
-    /// Waits until no CPU finds by its TLB any more what somebody has unmapped before, or is unmapping and has
-    /// told of already: the kernel takes care of that where it discards anything.
+    /// Waits until no CPU finds by its TLB any more what somebody has unmapped before, or is
+    /// unmapping and has told of already: the kernel takes care of that where it discards anything.
     pub fn settle(&self) {
-        // SAFETY: It is the second page of the mapping, in which nothing is, and of which there is no reference.
+        // SAFETY: It is the second page of the mapping, in which nothing is, and of which there is
+        // no reference.
         let _ = unsafe {
             madvise(
                 self.word.byte_add(self.page.get()).cast(),
@@ -71,7 +73,8 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: The mapping is of this, and nobody has a reference into it any more. A failure leaks it.
+        // SAFETY: The mapping is of this, and nobody has a reference into it any more. A failure
+        // leaks it.
         let _ = unsafe { munmap(self.word.cast(), TWO.get() * self.page.get()) };
     }
 }

@@ -33,8 +33,8 @@ use std::time::Duration;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Any thread may use it. In a forked child nothing can be added, and all ranges are changed: the memory is
-/// another one.
+/// Any thread may use it. In a forked child nothing can be added, and all ranges are changed: the
+/// memory is another one.
 pub struct Ranges {
     shared: Arc<Shared>,
 }
@@ -60,8 +60,8 @@ impl Ranges {
 
     /// Watches a range, from now on. Events of it have the cookie.
     ///
-    /// What the range is used for is to be looked up after this, not before: what has changed until then is
-    /// not told.
+    /// What the range is used for is to be looked up after this, not before: what has changed until
+    /// then is not told.
     pub fn add(&self, address: usize, length: usize, cookie: u64) -> io::Result<Range> {
         let Some(end) = address.checked_add(length) else {
             let what = format!("{length} bytes at {address:#x} cannot be watched");
@@ -122,11 +122,11 @@ impl Range {
         self.length
     }
 
-    /// Whether anything of it was unmapped, moved, discarded or protected since it was added; without a
-    /// system call. Once that was so it stays so.
+    /// Whether anything of it was unmapped, moved, discarded or protected since it was added;
+    /// without a system call. Once that was so it stays so.
     ///
-    /// If it was not, then what was read of the range since it was added, and before this call, is of the
-    /// memory that was there when it was added.
+    /// If it was not, then what was read of the range since it was added, and before this call, is
+    /// of the memory that was there when it was added.
     pub fn changed(&self) -> bool {
         self.shared.counters.value(self.index) != Some(self.value)
     }

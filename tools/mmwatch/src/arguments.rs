@@ -10,10 +10,10 @@ use std::path::PathBuf;
 
 /// Shows how a program's memory changes: what is unmapped, moved, protected, when, by whom.
 ///
-/// What the program forks and executes is followed, each address space by itself. On a terminal there is a
-/// live view, which ends in a summary; else the summary only. It goes to standard error, so that the
-/// program's own output stays what it is. The exit code is the program's; 125 if mmwatch itself has
-/// failed, 126 and 127 if the program could not be run.
+/// What the program forks and executes is followed, each address space by itself. On a terminal
+/// there is a live view, which ends in a summary; else the summary only. It goes to standard error,
+/// so that the program's own output stays what it is. The exit code is the program's; 125 if
+/// mmwatch itself has failed, 126 and 127 if the program could not be run.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -38,8 +38,8 @@ pub enum Action {
 
 #[derive(Args)]
 pub struct Watch {
-    /// Show rates, the hottest ranges and where in memory it is, four times a second (the default on a
-    /// terminal).
+    /// Show rates, the hottest ranges and where in memory it is, four times a second (the default
+    /// on a terminal).
     #[arg(long, conflicts_with_all = ["events", "summary", "json"])]
     pub live: bool,
 
@@ -47,12 +47,13 @@ pub struct Watch {
     #[arg(long, conflicts_with_all = ["summary", "json"])]
     pub events: bool,
 
-    /// Tell where in the program it was: the functions, as far as there are symbols and frame pointers.
+    /// Tell where in the program it was: the functions, as far as there are symbols and frame
+    /// pointers.
     #[arg(long)]
     pub stacks: bool,
 
-    /// Do not trace: job control and debuggers work as ever, but only what the process itself executes is
-    /// followed, not what it forks.
+    /// Do not trace: job control and debuggers work as ever, but only what the process itself
+    /// executes is followed, not what it forks.
     #[arg(long, conflicts_with_all = ["range", "map"])]
     pub untraced: bool,
 

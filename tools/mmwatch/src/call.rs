@@ -5,8 +5,8 @@
 /// The longest call that is known here, in bytes.
 pub const LONGEST: usize = 7;
 
-/// Whether x86-64 code ends with a call instruction: by a relative address, or by what a register or a place
-/// in memory has.
+/// Whether x86-64 code ends with a call instruction: by a relative address, or by what a register
+/// or a place in memory has.
 pub fn ends_with_call(code: &[u8]) -> bool {
     let at_end = |length: usize| {
         code.len()

@@ -71,7 +71,8 @@ impl Event {
         [KIND_RELEASE, KIND_DROPPED, KIND_EXEC, KIND_NOT_FOLLOWED].contains(&self.kind)
     }
 
-    /// The same has happened, at the same place, by the same: it differs in when, and in how long it took.
+    /// The same has happened, at the same place, by the same: it differs in when, and in how long
+    /// it took.
     pub fn is_like(&self, other: &Self) -> bool {
         self.start == other.start
             && self.end == other.end

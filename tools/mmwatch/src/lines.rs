@@ -13,7 +13,8 @@ use libmmwatch::KIND_RELEASE;
 use std::io;
 use std::io::Write;
 
-/// Prints an event; after its process, if there are several, and before its stack, if that is known.
+/// Prints an event; after its process, if there are several, and before its stack, if that is
+/// known.
 pub fn print(
     out: &mut impl Write,
     space: Option<&Space>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The live view: what happens now, at the bottom of the terminal. What the program writes is above it.
+//! The live view: what happens now, at the bottom of the terminal. What the program writes is above
+//! it.
 
 mod activity;
 mod bar;
@@ -44,7 +45,8 @@ impl Live {
         self.activity.add(space, event);
     }
 
-    /// What the program has written. Whole lines are shown at once, others as soon as they are whole.
+    /// What the program has written. Whole lines are shown at once, others as soon as they are
+    /// whole.
     pub fn write(&mut self, stream: usize, bytes: &[u8]) -> io::Result<()> {
         let lines = self.text.add(stream, bytes);
         self.screen.print(&lines)

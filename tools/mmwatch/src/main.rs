@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shows how a program's address space changes: from its exec on, with all that it starts and executes.
+//! Shows how a program's address space changes: from its exec on, with all that it starts and
+//! executes.
 
 #![forbid(unsafe_code)]
 
@@ -48,8 +49,8 @@ use std::thread;
 use trace::How;
 use trace::Tracer;
 
-/// Interruptions end a watch of a process that ran already; what is typed at a program that was started is
-/// for that.
+/// Interruptions end a watch of a process that ran already; what is typed at a program that was
+/// started is for that.
 fn end_when_interrupted(inputs: mpsc::SyncSender<Input>) -> io::Result<()> {
     let mut signals = interruptions();
     signals.add(Signal::SIGTERM);

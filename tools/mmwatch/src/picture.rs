@@ -2,8 +2,8 @@
 
 //! A picture of what happened: addresses against time, a colour for each kind.
 //!
-//! An address space is mostly empty. Shown are the parts in which something happened, each as a band with
-//! the names of what is mapped there; its height grows with the logarithm of its size.
+//! An address space is mostly empty. Shown are the parts in which something happened, each as a
+//! band with the names of what is mapped there; its height grows with the logarithm of its size.
 
 use crate::event::kind_name;
 use crate::report::Report;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program writes to the terminal that a live view is on: it goes through pipes, to be shown above.
+//! What a program writes to the terminal that a live view is on: it goes through pipes, to be shown
+//! above.
 
 use crate::collector::Input;
 use std::fs::File;

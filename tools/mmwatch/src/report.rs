@@ -42,7 +42,8 @@ impl Count {
 #[derive(Serialize)]
 pub struct SpaceReport {
     pub space: Space,
-    /// What the kernel has counted, also of events that were dropped; as long as it goes on, what was seen.
+    /// What the kernel has counted, also of events that were dropped; as long as it goes on, what
+    /// was seen.
     pub count: u64,
     pub pages: u64,
     pub dropped: u64,

@@ -77,7 +77,8 @@ impl Told {
 const MAPPINGS: Duration = Duration::from_millis(50);
 /// The same, if there is code of which it is not known whose it is.
 const MAPPINGS_OF_CODE: Duration = Duration::from_millis(2);
-/// Both, where the device follows what is executed: it cannot, if that happens just while somebody looks.
+/// Both, where the device follows what is executed: it cannot, if that happens just while somebody
+/// looks.
 const MAPPINGS_SELDOM: Duration = Duration::from_secs(1);
 const MAPPINGS_OF_CODE_SELDOM: Duration = Duration::from_millis(50);
 
@@ -135,7 +136,8 @@ impl SpaceReader {
             if looked.elapsed() > often {
                 let new = self.look();
                 looked = Instant::now();
-                // Looking takes the longer the more there are. Where mappings are wanted, none is to wait.
+                // Looking takes the longer the more there are. Where mappings are wanted, none is
+                // to wait.
                 often = match new || !self.parts.mappings.is_empty() {
                     true => first,
                     false => (2 * often).min(MAPPINGS_SELDOM).max(first),
@@ -233,7 +235,8 @@ impl SpaceReader {
         self.look();
     }
 
-    /// Tells of mappings that are new, and watches those that are wanted. Returns whether there were any.
+    /// Tells of mappings that are new, and watches those that are wanted. Returns whether there
+    /// were any.
     pub fn look(&self) -> bool {
         let new = self.told.look(&self.space, &self.out);
         for mapping in &new {

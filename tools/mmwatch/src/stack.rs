@@ -39,7 +39,8 @@ pub fn frames(
         if position == 1 && after_call.is_none() {
             continue;
         }
-        // A return address may be the first one of the next function; so may what follows a system call.
+        // A return address may be the first one of the next function; so may what follows a system
+        // call.
         let just_before = position > 0 || in_system_call;
         frames.push(Frame {
             address,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is at an address of a program: the function, by the symbols of the file that is mapped there.
+//! What is at an address of a program: the function, by the symbols of the file that is mapped
+//! there.
 
 use crate::call::ends_with_call;
 use crate::call::LONGEST;

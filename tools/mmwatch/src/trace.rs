@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Starts a program, or finds one that runs, and follows it: what it forks, vforks, clones and executes.
-//! Each address space is watched by itself.
+//! Starts a program, or finds one that runs, and follows it: what it forks, vforks, clones and
+//! executes. Each address space is watched by itself.
 //!
-//! A new process or program is stopped by ptrace before its first instruction, so that nothing is missed.
-//! If mmwatch is killed, then what it follows runs on.
+//! A new process or program is stopped by ptrace before its first instruction, so that nothing is
+//! missed. If mmwatch is killed, then what it follows runs on.
 
 use crate::message::Message;
 use crate::message::Space;
@@ -76,7 +76,8 @@ enum Born {
 pub struct How {
     /// Events tell where the thread was.
     pub stacks: bool,
-    /// Not by tracing: the device itself follows what is executed, and what is forked is not followed.
+    /// Not by tracing: the device itself follows what is executed, and what is forked is not
+    /// followed.
     pub untraced: bool,
 }
 
@@ -104,7 +105,8 @@ pub struct Tracer {
     root: Option<Pid>,
     code: u8,
     known: HashSet<Pid>,
-    /// Children of which their parents have told, and which were not seen yet; and the other way round.
+    /// Children of which their parents have told, and which were not seen yet; and the other way
+    /// round.
     expected: HashMap<Pid, Born>,
     stopped: HashSet<Pid>,
     /// How many address spaces there are.

@@ -2,9 +2,10 @@
 
 //! The lock of an interval notifier, and the value under it.
 //!
-//! A page may be used while the lock is held if the sequence of the notifier's subscription has not changed since
-//! before the page was looked up. Invalidation changes the sequence and the value under the lock. If the task that
-//! has the lock invalidates the range itself, the value is changed when the lock is released.
+//! A page may be used while the lock is held if the sequence of the notifier's subscription has not
+//! changed since before the page was looked up. Invalidation changes the sequence and the value
+//! under the lock. If the task that has the lock invalidates the range itself, the value is changed
+//! when the lock is released.
 //!
 //! The models of this file are in `tests/model/tests/interval.rs`.
 
@@ -53,7 +54,8 @@ pub struct Shadow<S> {
     missed: UnsafeCell<Option<Missed>>,
     /// Invalidates what was missed, and unlocks. In the text of `owner`.
     catch_up: unsafe fn(*const c_void, Missed, Scope),
-    /// The module of the notifier, which may be another one than that of the task which has it locked.
+    /// The module of the notifier, which may be another one than that of the task which has it
+    /// locked.
     owner: &'static Owner,
     value: UnsafeCell<S>,
 }
@@ -62,8 +64,8 @@ pub struct Shadow<S> {
 unsafe impl<S: Send> Sync for Shadow<S> {}
 
 /// The scope in which the current task has a shadow locked: page faults are disabled
-/// (`pagefault_disable()`), and allocations do not reclaim (`memalloc_noreclaim_save()`), as both may
-/// invalidate the range, and wait for the lock.
+/// (`pagefault_disable()`), and allocations do not reclaim (`memalloc_noreclaim_save()`), as both
+/// may invalidate the range, and wait for the lock.
 ///
 /// # Invariants
 ///
@@ -98,8 +100,8 @@ impl Scope {
     }
 }
 
-/// Calls `function`, which is in the text of `owner`, and keeps that text until it has returned. So this
-/// must be in text that stays.
+/// Calls `function`, which is in the text of `owner`, and keeps that text until it has returned. So
+/// this must be in text that stays.
 ///
 /// # Safety
 ///
@@ -161,13 +163,13 @@ impl<S> Shadow<S> {
     #[cold]
     #[inline(never)]
     fn locked_twice(&self) -> ! {
-        // The lock stays locked, as after every panic in a closure: the value may be in the middle of a
-        // change, and have pages that the closure has invalidated.
+        // The lock stays locked, as after every panic in a closure: the value may be in the middle
+        // of a change, and have pages that the closure has invalidated.
         panic!("the shadow of an interval notifier is locked by this task already");
     }
 
-    /// The kernel's mutex: locked directly, as the kernel crate's guard calls a function to assert that
-    /// the lock is held each time that it is used.
+    /// The kernel's mutex: locked directly, as the kernel crate's guard calls a function to assert
+    /// that the lock is held each time that it is used.
     #[inline]
     fn mutex(&self) -> *mut bindings::mutex {
         // A `Mutex<()>` is laid out as what it wraps: `Lock::from_raw` is about that.
@@ -222,7 +224,8 @@ impl<S> Shadow<S> {
         }
     }
 
-    /// Notes that a range was invalidated: it is invalidated in the table when the lock is released.
+    /// Notes that a range was invalidated: it is invalidated in the table when the lock is
+    /// released.
     ///
     /// # Safety
     ///
@@ -278,8 +281,9 @@ impl<'a, S> Guard<'a, S> {
         unsafe { (*self.shadow.missed.get()).take() }
     }
 
-    /// Records that an invalidation has begun: `mmu_interval_set_seq()`, which is inline. `subscription` is the
-    /// sequence of the subscription that the shadow is of. Others read it without the lock.
+    /// Records that an invalidation has begun: `mmu_interval_set_seq()`, which is inline.
+    /// `subscription` is the sequence of the subscription that the shadow is of. Others read it
+    /// without the lock.
     #[inline(always)]
     pub(super) fn set_sequence(&self, subscription: &Atomic<usize>, sequence: usize) {
         write_once(subscription, sequence);
@@ -316,13 +320,14 @@ impl<S> Drop for Guard<'_, S> {
     fn drop(&mut self) {
         let shadow = self.shadow;
         let Some(missed) = self.take_missed() else {
-            // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not
-            // used any more.
+            // SAFETY: By the type's invariants this task has locked it with this scope, and the
+            // guard is not used any more.
             return unsafe { shadow.unlock(self.scope) };
         };
-        // SAFETY: By the type's invariants this task has locked it with this scope, and the guard is not used
-        // any more. Only the shadow of an `Inner` misses a range. The notifier was called since the lock was
-        // taken, and its removal waits for the lock afterwards, so that the end of the owner waits for this.
+        // SAFETY: By the type's invariants this task has locked it with this scope, and the guard
+        // is not used any more. Only the shadow of an `Inner` misses a range. The notifier was
+        // called since the lock was taken, and its removal waits for the lock afterwards, so that
+        // the end of the owner waits for this.
         unsafe {
             catch_up(
                 shadow.owner,

@@ -57,7 +57,8 @@ impl Node {
         result
     }
 
-    /// `Thread::join()`: waits for the end of `self`, and then calls `payload`, a destructor, as `stop()` does.
+    /// `Thread::join()`: waits for the end of `self`, and then calls `payload`, a destructor, as
+    /// `stop()` does.
     pub fn join_and(&self, payload: impl FnOnce()) -> Result {
         let _waiting = self.waits.wait_for(Limit::None)?;
         let mut ended = self.ended.lock().unwrap();

@@ -118,9 +118,10 @@ orders! {
 
 /// As in the kernel crate.
 ///
-/// `loom` looks only at the last access to an object to find what may be done in another order, and takes a
-/// load for no reason to try one: after a load and a `cmpxchg` by one thread, an earlier load by another thread
-/// is not seen any more. Hence each access is announced by a store to a second object, which is never read.
+/// `loom` looks only at the last access to an object to find what may be done in another order, and
+/// takes a load for no reason to try one: after a load and a `cmpxchg` by one thread, an earlier
+/// load by another thread is not seen any more. Hence each access is announced by a store to a
+/// second object, which is never read.
 pub struct Atomic<T>(AtomicUsize, AtomicUsize, PhantomData<T>);
 
 impl<T: Value> Atomic<T> {

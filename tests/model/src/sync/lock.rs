@@ -143,8 +143,8 @@ impl<T> SetOnce<T> {
         core::ptr::from_ref(self) as usize
     }
 
-    /// As in the kernel crate. The value of the execution before is leaked: what `loom` has made is not valid in
-    /// this one.
+    /// As in the kernel crate. The value of the execution before is leaked: what `loom` has made is
+    /// not valid in this one.
     pub fn populate(&self, value: T) -> bool {
         let value: *const T = Box::into_raw(Box::new(value));
         VALUES.with(|values| values.borrow_mut().insert(self.address(), value.cast()));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The wait queue of `wake_up_var()`, which is found by the hash of an address: here there is one for all.
+//! The wait queue of `wake_up_var()`, which is found by the hash of an address: here there is one
+//! for all.
 
 use crate::{
     sync::atomic::{
@@ -20,8 +21,8 @@ use loom::sync::{
 
 #[derive(Default)]
 struct Queue {
-    /// The number of wake-ups. A waiter compares it, so that a wake-up between the test of the condition and the
-    /// sleep is not lost.
+    /// The number of wake-ups. A waiter compares it, so that a wake-up between the test of the
+    /// condition and the sleep is not lost.
     woken: Mutex<usize>,
     changed: Condvar,
 }
@@ -30,8 +31,9 @@ loom::lazy_static! {
     static ref QUEUE: Queue = Queue::default();
 }
 
-/// `wake_up_var()`: `__wake_up_bit()` takes the lock of the queue if it has a waiter (`waitqueue_active()`). The
-/// model takes the lock in any case, as the caller has tested `waiters`.
+/// `wake_up_var()`: `__wake_up_bit()` takes the lock of the queue if it has a waiter
+/// (`waitqueue_active()`). The model takes the lock in any case, as the caller has tested
+/// `waiters`.
 pub fn wake_up_var() {
     *QUEUE.woken.lock().unwrap() += 1;
     QUEUE.changed.notify_all();

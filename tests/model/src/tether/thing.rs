@@ -58,7 +58,8 @@ fn ask(attachment: *const Attachment) {
     thing.changed.notify_all();
 }
 
-/// Asks it to end, and waits until it was asked, as for a thread. A supervisor waits for its thread first.
+/// Asks it to end, and waits until it was asked, as for a thread. A supervisor waits for its thread
+/// first.
 fn end(attachment: *const Attachment) {
     // SAFETY: The attachment is that of a thing.
     let thing = unsafe { thing(attachment) };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parts of an address space in which something happened, side by side, with how much happens there.
+//! The parts of an address space in which something happened, side by side, with how much happens
+//! there.
 
 use super::activity::Activity;
 use super::activity::Heat;

@@ -33,8 +33,8 @@ const SIZE: Size = Size {
     height: 24,
 };
 
-/// A terminal that is not asked for anything by writing to it: the answer would come as if it was typed, and
-/// what is typed is for the program.
+/// A terminal that is not asked for anything by writing to it: the answer would come as if it was
+/// typed, and what is typed is for the program.
 struct Bottom {
     inner: CrosstermBackend<BufWriter<Stderr>>,
 }
@@ -50,8 +50,8 @@ impl Backend for Bottom {
         })
     }
 
-    /// It is taken to be in the last line. So it is, after as many ends of lines as the view is high; or there
-    /// is some room between what was there before and the view.
+    /// It is taken to be in the last line. So it is, after as many ends of lines as the view is
+    /// high; or there is some room between what was there before and the view.
     fn get_cursor_position(&mut self) -> io::Result<Position> {
         let last = self.size()?.height.saturating_sub(1);
         Ok(Position { x: 0, y: last })
