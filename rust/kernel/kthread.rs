@@ -218,7 +218,7 @@ impl<R> Exit<R> {
 
 /// Why a sleep has ended.
 ///
-/// What of it there is at the same time is told in this order.
+/// If several apply, the first in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake<P = Infallible> {
     /// The thread is asked to stop.
@@ -241,7 +241,7 @@ impl<P> Wake<P> {
     }
 }
 
-/// What a thread's body is given: what it may ask and do as a kernel thread.
+/// The context of a thread's body: the functions that only the thread itself may call.
 ///
 /// It cannot leave the thread.
 ///
@@ -540,7 +540,7 @@ impl Waker {
 const EMPTY: u32 = 0;
 /// The body, which was not called yet.
 const BODY: u32 = 1;
-/// What it has returned.
+/// The result of the body.
 const RESULT: u32 = 2;
 
 /// The part of a thread that does not depend on the types of its body.
@@ -596,7 +596,7 @@ unsafe impl Sync for Core {}
 /// It is counted in `refs`.
 struct CoreRef(NonNull<Core>);
 
-// SAFETY: It is used through shared references, and freed by whoever is the last.
+// SAFETY: It is used through shared references, and freed with the last reference.
 unsafe impl Send for CoreRef {}
 // SAFETY: As above.
 unsafe impl Sync for CoreRef {}
@@ -1173,7 +1173,7 @@ enum Affinity<'a> {
     Preferred(&'a Cpumask),
 }
 
-/// What is to be said of a thread before it is made.
+/// The properties of a thread that is to be created.
 ///
 /// # Examples
 ///
@@ -1203,7 +1203,7 @@ pub struct Builder<'a, M = Plain> {
     _mode: PhantomData<M>,
 }
 
-/// The same, whatever the thread is to do: what is done with it is not compiled for each body.
+/// The non-generic part of [`Builder`], so that it is not monomorphised for each body.
 struct Settings<'a> {
     name: Name<'a>,
     node: Option<u32>,
@@ -1262,8 +1262,8 @@ impl<'a, M: Mode> Builder<'a, M> {
         self
     }
 
-    /// Binds the thread to a CPU: nobody can change that. If the CPU goes offline the thread runs
-    /// somewhere else.
+    /// Binds the thread to a CPU. User space cannot change this. If the CPU goes offline the thread
+    /// runs somewhere else.
     #[doc(alias = "kthread_bind")]
     pub fn bind(mut self, cpu: CpuId) -> Self {
         self.settings.affinity = Affinity::Bound(cpu);
@@ -1343,7 +1343,7 @@ impl<'a, M: Mode> Builder<'a, M> {
             Ok(core) => core,
             Err(error) => return Err(Refused::new(body, error)),
         };
-        // SAFETY: The memory was allocated for it, and nobody else has it.
+        // SAFETY: The memory was allocated for it just now, and is not shared yet.
         unsafe { Inner::<F, R, M>::put_body(core, body) };
         // SAFETY: It is valid; if this succeeds, the list and the thread have a reference each.
         match unsafe { self.settings.create_core(core.as_ref()) } {
@@ -1714,7 +1714,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
     fn core(&self) -> &CoreRef {
         match &self.core {
             Some(core) => core,
-            // It is only taken by those who consume the handle.
+            // It is only taken by methods that consume the handle.
             None => unreachable!(),
         }
     }

@@ -8,12 +8,12 @@
 //!
 //! # Vocabulary
 //!
-//! * An *item* is what is queued: a `Pin<KBox<T>>` or an [`Arc<T>`] whose `T` has a [`TaskWork`]
+//! * An *item* is queued: it is a `Pin<KBox<T>>` or an [`Arc<T>`] whose `T` has a [`TaskWork`]
 //!   field, by which it is linked, so that nothing is allocated; or a closure, which is boxed.
 //! * To *add* an item is to give it to a task, its *target*. It is *pending* until the target takes
 //!   it, and then *running* until its callback has returned.
 //! * To *cancel* an item is to take it back while it is pending.
-//! * The *mode* says how the target is told: see [`Mode`].
+//! * The *mode* selects how the target is notified: see [`Mode`].
 //!
 //! ```text
 //!             add                    the target takes it             run returns
@@ -222,7 +222,7 @@ use node::{
 pub(crate) use ordered::init;
 pub use ordered::Ordered;
 
-/// How a target is told that there is work for it.
+/// How a target is notified of a new work.
 ///
 /// C header: `enum task_work_notify_mode` in
 /// [`include/linux/task_work.h`](srctree/include/linux/task_work.h). `TWA_NMI_CURRENT` is not
@@ -411,7 +411,7 @@ pub struct Node {
     link: Atomic<*mut c_void>,
 }
 
-/// What is done with a node by its type; functions in its owner's text.
+/// The functions for the type of a node, in the text of its owner.
 #[doc(hidden)]
 pub struct Vtable {
     name: fn() -> &'static str,
@@ -427,7 +427,7 @@ impl Vtable {
     }
 }
 
-/// What a node is in, and what is done with it there besides being run.
+/// The kind of memory that a node is in, with the functions that depend on it.
 #[derive(Clone, Copy)]
 enum Kind {
     Box {
@@ -652,7 +652,7 @@ mod orphans {
 
 /// The field by which an object is linked into a task's works.
 ///
-/// Several fields of one struct are told apart by their `ID`.
+/// Several fields of one struct have different `ID`s.
 ///
 /// `T` selects the callback when the field is created. The type is therefore invariant in `T`: a
 /// field that was created for one type is never used for a subtype with another [`TaskWorkItem`].
@@ -857,7 +857,7 @@ where
     unsafe { T::task_work_container_of(node.as_ptr().cast()) }
 }
 
-/// What is done with the nodes of boxes.
+/// The functions for nodes in boxes.
 struct BoxWork<T, const ID: u64>(PhantomData<T>);
 
 impl<T, const ID: u64> BoxWork<T, ID>
@@ -933,7 +933,7 @@ where
     }
 }
 
-/// What is done with the nodes of `Arc`s.
+/// The functions for nodes in `Arc`s.
 struct ArcWork<T, const ID: u64>(PhantomData<T>);
 
 impl<T, const ID: u64> ArcWork<T, ID>
@@ -1344,7 +1344,7 @@ unsafe fn pass_by(node: NonNull<Node>) {
     }
 }
 
-/// What has become of an item that was to be cancelled.
+/// The result of a cancellation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel<T> {
     /// It will not run; here it is.
@@ -1804,8 +1804,8 @@ impl ClosureHead {
         this.refs.fetch_add(1u32, Relaxed);
     }
 
-    /// Whether the caller's reference is the only one. It is not copied then by others: that takes
-    /// another reference, or a linked node, whose reference is the list's.
+    /// Whether the caller's reference is the only one. Then no other task can copy one: that needs
+    /// a reference, or a linked node, which has one.
     #[inline(always)]
     fn is_last(&self) -> bool {
         load_acquire(&self.refs) == 1
@@ -1885,7 +1885,7 @@ where
     ///
     /// # Safety
     ///
-    /// It must be the caller's, who has changed the node's state for that.
+    /// The caller must own the closure, because it has changed the state of the node accordingly.
     unsafe fn take(&self) -> F {
         // SAFETY: It is there, and ours, by the function's contract and the type's invariants.
         unsafe { (*self.func.get()).assume_init_read() }
@@ -1926,8 +1926,7 @@ pub struct Pending<F> {
     _closure: PhantomData<*mut F>,
 }
 
-// SAFETY: A shared reference gives nothing of the closure, and who has the `Pending` may take it
-// out anywhere.
+// SAFETY: The closure is `Send`, so that the owner of the `Pending` may take it out in any task.
 unsafe impl<F: Send> Send for Pending<F> {}
 // SAFETY: As above.
 unsafe impl<F: Send> Sync for Pending<F> {}
@@ -2084,10 +2083,10 @@ where
             _closure: PhantomData,
         }),
         Err(error) => {
-            // SAFETY: It was just a box, and was given to nobody.
+            // SAFETY: The memory was leaked from a box above, and the node was not queued.
             let closure = unsafe { KBox::from_raw(closure.as_ptr()) };
-            // SAFETY: The closure was not run, and nobody else can have it. What is dropped then
-            // has no drop of its own.
+            // SAFETY: The closure was not run, and the node was not queued, so that it is ours. The
+            // rest of the box has no destructor.
             Err(Refused::new(unsafe { closure.take() }, error))
         }
     }

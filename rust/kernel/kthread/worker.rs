@@ -152,7 +152,7 @@ use core::{
     }, //
 };
 
-/// What a work's callback is given. It cannot leave it.
+/// The context of a work's callback. It cannot leave the callback.
 ///
 /// # Invariants
 ///
@@ -195,7 +195,7 @@ pub trait KthreadWorkItem<const ID: u64 = 0>: Sized {
     fn run(this: Self::Pointer, context: &WorkContext<'_>);
 }
 
-/// What is done with a node by its type; functions in the text of its item's module.
+/// The functions for the type of a node, in the text of its item's module.
 #[doc(hidden)]
 pub struct Vtable {
     /// Runs the item.
@@ -533,7 +533,7 @@ pub use crate::impl_has_kthread_delayed_work;
 /// * A node that `into_node` returns stays valid, and pinned, until `from_node` is called with it.
 /// * `VTABLE` must take such a node back to the pointer that it comes from.
 pub unsafe trait KthreadWorkPointer<const ID: u64>: Sized + Send + 'static {
-    /// What is done with such a node.
+    /// The functions for such a node.
     #[doc(hidden)]
     const VTABLE: &'static Vtable;
 
@@ -585,7 +585,7 @@ where
     unsafe { T::kthread_work_container_of(node.as_ptr().cast()) }
 }
 
-/// What is done with the nodes of the pointer `P` to a `T`.
+/// The functions for nodes of the pointer `P` to a `T`.
 struct Callbacks<T, P, const ID: u64>(PhantomData<(T, P)>);
 
 impl<T, P, const ID: u64> Callbacks<T, P, ID>
@@ -724,7 +724,7 @@ pub struct Queue {
     reaper: workqueue::Work<Queue>,
 }
 
-// SAFETY: What is inside is atomic, or under the lock of `worker`.
+// SAFETY: The fields are atomic, or protected by the lock of `worker`.
 unsafe impl Send for Queue {}
 // SAFETY: As above.
 unsafe impl Sync for Queue {}

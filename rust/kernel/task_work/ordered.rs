@@ -98,7 +98,7 @@ pub struct Ordered {
     links: Opaque<bindings::list_head>,
 }
 
-/// What is pending, linked by the nodes' heads.
+/// The pending nodes, linked by their heads.
 ///
 /// # Invariants
 ///
@@ -109,10 +109,11 @@ struct Fifo {
     linked: bool,
 }
 
-// SAFETY: What is in the list is owned by it, and may be run anywhere.
+// SAFETY: The list owns its nodes, whose items are `Send`.
 unsafe impl Send for Fifo {}
 
-// SAFETY: What changes is under a lock; a node belongs to who has queued it.
+// SAFETY: The fields that change are protected by the lock; the node belongs to the task that runs
+// it.
 unsafe impl Send for Ordered {}
 // SAFETY: As above.
 unsafe impl Sync for Ordered {}
@@ -252,7 +253,7 @@ impl Ordered {
     unsafe fn push(self: &Arc<Self>, node: NonNull<Node>) -> Result {
         // SAFETY: The node is valid and ours, by the function's contract.
         let this = unsafe { node.as_ref() };
-        // SAFETY: The node was given up by the caller, whose module has the vtable.
+        // SAFETY: The caller has given up the node, and its module contains the vtable.
         let is_box = matches!(unsafe { this.vtable() }.kind, Kind::Box { .. });
         if !is_box && orphans::may_be_full(&self.target) && orphans::is_full_on(&self.target) {
             return Err(EAGAIN);
@@ -275,14 +276,15 @@ impl Ordered {
             let own = NonNull::from(&self.node).cast::<Node>();
             // The reference for the node.
             let _ = Arc::into_raw(self.clone());
-            // The target takes the lock before it looks for what is in the list.
+            // The target takes the lock before it reads the list.
             //
-            // SAFETY: As above; it stays valid until it is run, by that reference.
+            // SAFETY: The node is in no list, as `linked` is not set. The reference above keeps it
+            // valid until it is run.
             if let Err(error) = unsafe { add_node(&self.target, own, self.mode) } {
                 drop(fifo);
                 // SAFETY: The reference was not given away.
                 drop(unsafe { Arc::from_raw(Arc::as_ptr(self)) });
-                // SAFETY: The pin is ours, and nobody was told of it.
+                // SAFETY: The pin was taken above, and the node was not queued.
                 unsafe { owner.unpin() };
                 return Err(error);
             }
@@ -319,9 +321,11 @@ impl Ordered {
             };
             while !next.is_null() {
                 let head = next;
-                // SAFETY: What was in the list is valid until it is run, and is ours now.
+                // SAFETY: A node of the list is valid until it is run, and this task has taken the
+                // list.
                 next = unsafe { (*head).next };
-                // SAFETY: As above; we are in the target, and this is what it would call.
+                // SAFETY: The node is valid until it is run. This is the target, which would call
+                // this function.
                 if let Some(func) = unsafe { (*head).func } {
                     // SAFETY: As above.
                     unsafe { func(head) };
@@ -354,8 +358,8 @@ pub(super) fn for_each_pending(target: Option<&Task>, seen: &mut impl FnMut(usiz
     let mut links = unsafe { (*head).next };
     while !ptr::eq(links, head) {
         let field = Opaque::cast_from(links.cast_const()).cast_mut();
-        // SAFETY: What is in the list are the `links` of queues, which take themselves off it
-        // before they go.
+        // SAFETY: The entries of the list are the `links` of queues. A queue removes itself in its
+        // destructor, under the lock.
         let queue = unsafe { &*container_of!(field, Ordered, links) };
         if target.is_none_or(|target| ptr::eq(target.as_ptr(), queue.target.as_ptr())) {
             for node in queue.fifo.lock().nodes() {

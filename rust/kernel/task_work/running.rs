@@ -57,7 +57,7 @@ const TASK: usize = !(HELD | DISPLACED_MASK);
 #[repr(align(64))]
 struct Slot {
     word: Atomic<usize>,
-    /// The node whose callback is running. The callback may have freed it.
+    /// The node of the running callback, which may have freed it.
     node: Atomic<*mut Node>,
     next: Atomic<*mut bindings::callback_head>,
     vtable: Atomic<*const Vtable>,
@@ -142,7 +142,7 @@ pub(super) fn begin(
     record
 }
 
-/// Finds a slot for a task whose own one is taken.
+/// Finds another slot for a task if its own one is taken.
 ///
 /// Without a free slot the callback is not recorded. This takes as many running callbacks as there
 /// are slots, or 31 that share one.
