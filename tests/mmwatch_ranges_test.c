@@ -310,6 +310,20 @@ TEST_F(ranges, exit_and_exec)
 #define MILLION		1000000
 #define AT_ONCE		250
 
+/* Whether the kernel invalidates pages by itself, to find out which node uses them. */
+static int numa_balancing(void)
+{
+	FILE *file = fopen("/proc/sys/kernel/numa_balancing", "r");
+	int on = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%d", &on) != 1)
+		on = 0;
+	fclose(file);
+	return on;
+}
+
 /* Nobody reads: most events are dropped, no count is lost, and counters move. */
 TEST_F(ranges, overflow)
 {
@@ -332,10 +346,16 @@ TEST_F(ranges, overflow)
 	for (i = 0; i < AT_ONCE; i++)
 		EXPECT_LT(before[i], __atomic_load_n(&self->ranges.counters[range[i].index], __ATOMIC_ACQUIRE));
 	status = status_of(self->ranges.fd);
-	EXPECT_EQ(MILLION, status.count);
-	EXPECT_EQ(MILLION, status.pages);
+	/* NUMA balancing invalidates pages as well, also in ranges that the process does not touch. */
+	if (numa_balancing()) {
+		EXPECT_LE(MILLION, status.count);
+		EXPECT_LE(MILLION, status.pages);
+	} else {
+		EXPECT_EQ(MILLION, status.count);
+		EXPECT_EQ(MILLION, status.pages);
+		EXPECT_FALSE(CHANGED());
+	}
 	EXPECT_LE(MILLION - 10 * MMWATCH_MAX_EVENTS, status.dropped);
-	EXPECT_FALSE(CHANGED());
 }
 
 /*
