@@ -2,7 +2,7 @@
 
 //! Threads that run works from a queue.
 //!
-//! A [`KthreadWorker`] is a thread of one's own that runs *works* one after the other, in the order
+//! A [`KthreadWorker`] is a dedicated thread that runs *works* one after the other, in the order
 //! in which they were queued: what [`kernel::workqueue`](crate::workqueue) does with threads that
 //! are shared. It reads the same: an item has a [`KthreadWork`] field and a
 //! [`run`](KthreadWorkItem::run), and is [enqueued](Queue::enqueue).
@@ -17,7 +17,7 @@
 //! # What holds
 //!
 //! * An item that was enqueued runs once, unless it is cancelled, or its worker is dropped before:
-//!   then it is dropped. What is not enqueued comes back in the error.
+//!   then it is dropped. An item that is not enqueued comes back in the error.
 //! * Nothing runs after its worker was dropped, which waits for what is running. A worker does not
 //!   keep its module loaded; if it was leaked, it is ended when the module goes.
 //! * Two workers do not get the same item: an item that is bound to another one, which is still
@@ -212,7 +212,7 @@ pub struct Vtable {
 ///   it was bound, in the text of the module of that queue, or in text that stays. While it is not
 ///   bound, they may be in text that is gone, and are not used.
 /// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
-///   changes under [`Lock`], or when nobody else has the node.
+///   changes under [`waits::lock`], or when no other task has the node.
 /// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
 #[doc(hidden)]
 #[repr(C)]
@@ -419,7 +419,7 @@ pub unsafe trait HasKthreadWork<T, const ID: u64 = 0> {
     unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self;
 }
 
-/// An object whose work has a delay: its field is a [`KthreadDelayedWork`].
+/// An object with a delayed work: its field is a [`KthreadDelayedWork`].
 pub trait HasKthreadDelayedWork<T, const ID: u64 = 0>:
     HasKthreadWork<T, ID, Field = KthreadDelayedWork<T, ID>>
 {
@@ -907,7 +907,8 @@ impl Queue {
             // SAFETY: A queue is always in an `Arc`. The reference is the node's.
             let this = unsafe { Arc::from_raw(self) };
             let _ = Arc::into_raw(this.clone());
-            // Pairs with the acquire of who finds it bound, and must see what was done above.
+            // Pairs with the acquire operation of a task that finds the node bound, and that relies
+            // on the steps above.
             node.bound.store(Arc::into_raw(this), Release);
             before
         };

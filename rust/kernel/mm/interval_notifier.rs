@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page tables of one's own for a range of an address space.
+//! Interval notifiers: secondary page tables for a range of an address space.
 //!
 //! A driver that works on a process's memory through page tables of its own (a GPU, an RDMA
 //! adapter) looks pages up, which takes time and may sleep, and then uses them. Meanwhile they may
@@ -202,7 +202,7 @@ macro_rules! new_interval_notifier {
 }
 pub use crate::new_interval_notifier;
 
-/// What hears of invalidations in a range.
+/// A notifier of a range of an address space: it is called for invalidations in the range.
 pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     /// What is noted about the range.
     type Shadow: Send + Unpin;
@@ -254,7 +254,7 @@ pub trait Invalidate: IntervalNotifier {
 /// Invalidates in two passes: what is waited for in the second one was begun for all notifiers in
 /// the first, so that they wait at the same time.
 pub trait InvalidateInTwoPasses: IntervalNotifier {
-    /// What was begun, and is to be waited for.
+    /// The operation that the first pass has begun.
     type Begun: Send;
 
     /// Pages in `range` go away: take them out of `shadow`, and begin to make the device stop using
@@ -263,7 +263,8 @@ pub trait InvalidateInTwoPasses: IntervalNotifier {
     /// Context: as [`Invalidate::invalidate`].
     fn begin(&self, range: &Range<'_>, shadow: &mut Self::Shadow) -> Option<Self::Begun>;
 
-    /// Waits for what was begun. Afterwards the pages are not used any more.
+    /// Waits for the operation that [`InvalidateInTwoPasses::begin`] has begun. The pages are not
+    /// used any more when this returns.
     ///
     /// Called once for each [`InvalidateInTwoPasses::begin`] that has returned something, by the
     /// same task; other invalidations of the range may be between them. If there are such, it may
@@ -844,7 +845,8 @@ impl<T: IntervalNotifier> Inner<T> {
         let Some(mut shadow) = self.shadow.try_lock() else {
             return false;
         };
-        // Also if it is refused: who reads reads once more, and that is all.
+        // The sequence is updated also if the invalidation is refused: a concurrent reader merely
+        // retries.
         shadow.set_sequence(self.sequence(), sequence);
         // The core checks this for notifiers of a whole address space only.
         without_blocking(|| self.notifier.try_invalidate(&range, &mut shadow)).is_ok()

@@ -277,7 +277,7 @@ impl Drop for Table {
     }
 }
 
-/// What hears of invalidations, for a mirror.
+/// The interval notifier of a mirror.
 struct Notifier<T> {
     device: T,
     owner: DeviceOwner,
@@ -345,7 +345,7 @@ impl Pages<'_> {
 
 /// A page of a process.
 ///
-/// Others may be writing to it: what is read is what was there at some time.
+/// Other tasks may write to the page meanwhile: each byte that is read was there at some time.
 ///
 /// # Invariants
 ///

@@ -230,7 +230,7 @@ impl<'a> Range<'a> {
         self.raw().owner
     }
 
-    /// Whether the one who invalidates lets the callback sleep (`mmu_notifier_range_blockable()`).
+    /// Whether the callback may sleep (`mmu_notifier_range_blockable()`).
     #[inline]
     pub fn is_blockable(&self) -> bool {
         self.raw().flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0
@@ -259,9 +259,9 @@ pub(super) fn without_blocking<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What hears of what happens to an address space.
+/// A notifier of an address space: it is called for its invalidations and for its end.
 pub trait MmuNotifier: Sized + Send + Sync + 'static {
-    /// What it hears of, besides the end of the address space.
+    /// The callbacks that it has, besides that for the end of the address space.
     type Callbacks: Callbacks<Self>;
 
     /// The address space ends, or the registration is being removed. Called once. May sleep.
@@ -419,7 +419,7 @@ pub trait InvalidateSecondaryTlbs {
     fn invalidate_secondary_tlbs(&self, mm: &Mm, start: usize, end: usize);
 }
 
-/// Says, and forgets, which pages were used by way of page tables of one's own.
+/// Reports and clears the accessed bits of secondary page tables.
 ///
 /// Called under spinlocks of the page tables. None of these may sleep.
 pub trait Age {

@@ -116,8 +116,8 @@ impl SharedCounters {
 
     /// Maps the first ones, as many as `area` has place for. For a driver's `mmap()`.
     ///
-    /// They are mapped read-only, for good; a forked child does not have them, and they are not in
-    /// a core dump.
+    /// They are mapped read-only, which cannot be changed. A forked child does not have them, and
+    /// they are not in a core dump.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One notifier for an address space, shared by all who want it, that goes away by itself.
+//! One notifier for an address space, which is shared by its users and freed with the last one.
 //!
 //! A driver that is opened many times by a process needs one notifier for its address space, not
 //! one for each file. [`Shared::get`] returns the one that is there, or makes it. When the last
@@ -331,7 +331,7 @@ impl<T: SharedNotifier> Shared<T> {
         }
     }
 
-    /// Makes one, unless somebody else is quicker.
+    /// Creates a notifier, unless another task has created one meanwhile.
     #[cold]
     fn make(mm: &MmWithUser, owner: &'static Owner, key: Key) -> Result<Self> {
         let space = SpaceRef::get(mm)?;
