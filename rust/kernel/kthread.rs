@@ -946,8 +946,10 @@ impl Core {
     unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         self.request_stop();
-        // A thread that was not started has no body that returns.
-        if !self.start.never() {
+        // In the exit of the module the thread may wait for a worker whose handle is dropped later.
+        // Otherwise `kthread_stop()` is enough. A thread that was not started has no body that returns.
+        let plain = matches!(limit, Limit::None) && !self.attachment.owner().is_in_exit();
+        if !plain && !self.start.never() {
             self.wait_until_returned(limit)?;
         }
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.

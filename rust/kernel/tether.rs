@@ -490,13 +490,18 @@ impl Owner {
     /// whose handle is dropped later, and whose work is in an interruptible sleep.
     #[cold]
     pub(crate) fn request_all_in_exit(&'static self) {
-        let Ok(_entered) = self.enter() else {
-            return;
-        };
-        // SAFETY: The module is null, or there, as it was entered.
-        if unsafe { bindings::tether_module_is_going(self.module.load(Relaxed)) } {
+        if self.is_in_exit() {
             self.attached.request_all();
         }
+    }
+
+    /// Whether the exit of the module is running, or its removal is about to call it.
+    pub(crate) fn is_in_exit(&'static self) -> bool {
+        let Ok(_entered) = self.enter() else {
+            return false;
+        };
+        // SAFETY: The module is null, or there, as it was entered.
+        unsafe { bindings::tether_module_is_going(self.module.load(Relaxed)) }
     }
 
     /// Announces that something is being made that will call into this module.

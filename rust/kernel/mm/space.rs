@@ -77,6 +77,9 @@ use core::{
 /// wait.
 const MAX_BURIED: u32 = 64;
 
+/// The same for an interval notifier, whose removal does not wait for a grace period.
+const MAX_BURIED_RANGES: u32 = 16384;
+
 /// The limit of a wait in `open` of a misc device.
 const OPENING_LIMIT: Delta = Delta::from_secs(1);
 
@@ -423,7 +426,7 @@ impl SpaceRef {
         subscription: *mut bindings::mmu_notifier,
         refusal: Option<Refusal>,
     ) -> Result {
-        self.wait_for_removals()?;
+        self.wait_for_removals(MAX_BURIED)?;
         let locked = AllLocked::take(mm)?;
         if let Some(refusal) = &refusal {
             // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long
@@ -461,18 +464,18 @@ impl SpaceRef {
     ///
     /// Those of [`Patience::check`].
     #[inline]
-    fn wait_for_removals(&self) -> Result {
-        if read_once(&self.space().buried) < MAX_BURIED {
+    fn wait_for_removals(&self, limit: u32) -> Result {
+        if read_once(&self.space().buried) < limit {
             return Ok(());
         }
-        self.wait_for_many_removals()
+        self.wait_for_many_removals(limit)
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_for_many_removals(&self) -> Result {
+    fn wait_for_many_removals(&self, limit: u32) -> Result {
         let patience = Patience::new(Some(DEFAULT_LIMIT));
-        while read_once(&self.space().buried) >= MAX_BURIED {
+        while read_once(&self.space().buried) >= limit {
             patience.pause()?;
         }
         Ok(())
@@ -500,7 +503,7 @@ impl SpaceRef {
         length: usize,
         ops: *const bindings::mmu_interval_notifier_ops,
     ) -> Result {
-        self.wait_for_removals()?;
+        self.wait_for_removals(MAX_BURIED_RANGES)?;
         let ret = if read_once(&self.space().has_tree) {
             // SAFETY: By the function's contract the subscription and its functions are valid. The
             // address space has users for as long as the borrow.
