@@ -38,6 +38,7 @@ impl kernel::Module for M {
             }
         }
         let second = kthread::spawn(c"panics4", |_| -> u32 { panic!("panicstop: as intended") })?;
+        fsleep(Delta::from_secs(1));
         match second.stop() {
             Ok(exit) => pr_info!("panicstop: stop() has returned {:?}\n", exit),
             Err(refused) => pr_info!("panicstop: stop() has failed: {:?}\n", refused.error),
