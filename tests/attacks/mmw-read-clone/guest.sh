@@ -1,6 +1,6 @@
 # alone
 # seconds: 90
-gcc -o /tmp/rc user.c || exit 1
+gcc -I../../../../samples -o /tmp/rc user.c || exit 1
 insmod $LIB/samples/mmwatch.ko || exit 1
 /tmp/rc >/tmp/rc.out 2>&1 & p=$!
 sleep 8; cat /tmp/rc.out
