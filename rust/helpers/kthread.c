@@ -16,18 +16,24 @@ __rust_helper void rust_helper_set_current_state(unsigned int state)
 }
 
 /*
+ * If @task, a kernel thread, uses the memory of a process (with_mm()), only a fatal signal ends its
+ * wait for a page. On PREEMPT_RT the lock of signals sleeps, so that a caller in atomic context
+ * sends none; the task that waits for the end of the thread calls this again.
+ */
+static void tether_kthread_kill(struct task_struct *task)
+{
+	if (READ_ONCE(task->mm) && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
+		send_sig(SIGKILL, task, 1);
+}
+
+/*
  * What kthread_stop() does to make a thread look up, without KTHREAD_SHOULD_STOP, which is
  * private to kernel/kthread.c, and without waiting.
  */
 __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task)
 {
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
-	/*
-	 * It uses the memory of a process (with_mm()): only a fatal signal ends the wait for a
-	 * page.
-	 */
-	if (READ_ONCE(task->mm))
-		send_sig(SIGKILL, task, 1);
+	tether_kthread_kill(task);
 	wake_up_process(task);
 }
 
@@ -268,9 +274,17 @@ unlock:
  */
 __rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_worker *worker)
 {
-	guard(raw_spinlock_irqsave)(&worker->lock);
-	if (worker->current_work)
-		rust_helper_tether_kthread_interrupt(worker->task);
+	bool running;
+
+	scoped_guard(raw_spinlock_irqsave, &worker->lock) {
+		running = worker->current_work;
+		if (running) {
+			set_tsk_thread_flag(worker->task, TIF_NOTIFY_SIGNAL);
+			wake_up_process(worker->task);
+		}
+	}
+	if (running)
+		tether_kthread_kill(worker->task);
 }
 
 /* Waits until @work is not running. */

@@ -139,6 +139,7 @@ use crate::{
         jiffies,
         may_sleep,
         read_once,
+        task_flags,
         write_once,
         Attachment,
         Entered,
@@ -813,6 +814,7 @@ impl Core {
                 .wait(Limit::After(msecs_to_jiffies(10_000)))
                 .is_err()
             {
+                core.interrupt_again();
                 // SAFETY: The owner's end has just found it: the module is still there.
                 let name = unsafe { core.attachment.name() };
                 pr_warn!(
@@ -915,6 +917,7 @@ impl Core {
                 // The body has panicked.
                 return Ok(());
             }
+            self.interrupt_again();
             self.attachment.owner().request_all_in_exit();
             if let Some(left) = &mut left {
                 *left -= step;
@@ -927,9 +930,16 @@ impl Core {
 
     /// Whether the thread is in its exit.
     fn is_exiting(&self) -> bool {
-        // SAFETY: The task is valid. The flags are only read.
-        let flags = unsafe { ptr::read_volatile(&raw const (*self.task().as_ptr()).flags) };
-        flags & bindings::PF_EXITING != 0
+        task_flags(self.task()) & bindings::PF_EXITING != 0
+    }
+
+    /// Interrupts the thread once more if it is asked to stop: where the first request was made, a
+    /// signal may not have been possible.
+    fn interrupt_again(&self) {
+        if self.should_stop() {
+            // SAFETY: The task is valid, and a kernel thread.
+            unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
+        }
     }
 
     /// Stops the thread, and waits until it has ended.
@@ -946,7 +956,7 @@ impl Core {
     unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         self.request_stop();
-        // In the exit of the module the thread may wait for a worker whose handle is dropped later.
+        // In the exit of the module the thread may wait for a worker that is dropped later.
         // Otherwise `kthread_stop()` is enough. A thread that was not started has no body that returns.
         let plain = matches!(limit, Limit::None) && !self.attachment.owner().is_in_exit();
         if !plain && !self.start.never() {

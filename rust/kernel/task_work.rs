@@ -182,6 +182,7 @@ use crate::{
     tether::{
         as_jiffies,
         is_exiting,
+        is_kernel_thread,
         jiffies,
         load_acquire,
         read_once,
@@ -315,12 +316,6 @@ impl Context<'_> {
     }
 }
 
-/// The flags of a task (`PF_*`), which may change at any time unless it is the current one.
-fn task_flags(task: &Task) -> u32 {
-    // SAFETY: `task` is a valid task; C reads its flags in the same way.
-    unsafe { ptr::read_volatile(&raw const (*task.as_ptr()).flags) }
-}
-
 /// Whether an add to `task` is refused because the task is being killed, or exits.
 ///
 /// `task_work_run()` does not return while works are added. If a callback adds one, or another task
@@ -362,11 +357,6 @@ pub(crate) fn interrupt(owner: &'static Owner) {
         // If there is no memory, the next call does it.
         let _ = add_fn(task, |_: &Context<'_>| (), Mode::Signal, GFP_KERNEL);
     }
-}
-
-/// Whether a task is a kernel thread (`PF_KTHREAD`).
-pub(crate) fn is_kernel_thread(task: &Task) -> bool {
-    task_flags(task) & bindings::PF_KTHREAD != 0
 }
 
 /// An object that can be added to a task, by the [`TaskWork`] field with this `ID`.

@@ -196,6 +196,18 @@ pub(crate) fn is_short(time: Jiffies) -> bool {
     time <= msecs_to_jiffies(60_000)
 }
 
+/// Returns the flags of a task (`PF_*`), which may change at any time unless the task is the current
+/// one.
+pub(crate) fn task_flags(task: &Task) -> u32 {
+    // SAFETY: `task` is a valid task; C reads its flags in the same way.
+    unsafe { ptr::read_volatile(&raw const (*task.as_ptr()).flags) }
+}
+
+/// Whether a task is a kernel thread (`PF_KTHREAD`), which cannot be killed.
+pub(crate) fn is_kernel_thread(task: &Task) -> bool {
+    task_flags(task) & bindings::PF_KTHREAD != 0
+}
+
 /// Whether the current task is in its exit, or on its way there, and gets no signals any more.
 pub(crate) fn is_exiting() -> bool {
     // SAFETY: The function has no requirements.

@@ -8,11 +8,13 @@
 
 use crate::{
     bindings,
+    current,
     prelude::*,
     task::Task,
     tether::{
         as_jiffies,
         is_exiting,
+        is_kernel_thread,
         is_short,
         jiffies, //
     },
@@ -22,13 +24,6 @@ use crate::{
     },
     types::Opaque, //
 };
-
-/// Whether the current task is a kernel thread: it cannot be killed. A request to stop interrupts
-/// it.
-fn is_kernel_thread() -> bool {
-    // SAFETY: The current task is valid, and only it changes these flags.
-    unsafe { (*Task::current_raw()).flags & bindings::PF_KTHREAD != 0 }
-}
 
 /// What ends a wait besides the event that is waited for.
 #[derive(Clone, Copy)]
@@ -58,7 +53,7 @@ impl Limit {
         }
     }
 
-    /// Sleeps for a tick, if the wait that began at `begun`, in jiffies, may go on. For events
+    /// Sleeps killably for a tick, if the wait that began at `begun`, in jiffies, may go on. For events
     /// without a [`Completion`].
     ///
     /// # Errors
@@ -68,18 +63,13 @@ impl Limit {
         if self.cannot_be_killed() {
             return Err(EINTR);
         }
-        if let Self::After(time) | Self::KilledOrAfter(time) = self {
+        if let Self::KilledOrAfter(time) = self {
             if jiffies().wrapping_sub(begun) >= time {
                 return Err(ETIMEDOUT);
             }
         }
-        if matches!(self, Self::None | Self::After(_)) {
-            // SAFETY: The caller may sleep.
-            unsafe { bindings::schedule_timeout_uninterruptible(1) };
-            return Ok(());
-        }
         let task = Task::current_raw();
-        let ended = if is_kernel_thread() {
+        let ended = if is_kernel_thread(current!()) {
             // SAFETY: The caller may sleep.
             unsafe { bindings::schedule_timeout_interruptible(1) };
             // SAFETY: The current task is valid.
@@ -181,7 +171,7 @@ impl Completion {
                 }
             }
             Limit::Killed => {
-                let ret = if is_kernel_thread() {
+                let ret = if is_kernel_thread(current!()) {
                     // SAFETY: By the type's invariants the completion is initialised.
                     unsafe { bindings::wait_for_completion_interruptible(inner) }
                 } else {
@@ -196,7 +186,7 @@ impl Completion {
             }
             Limit::KilledOrAfter(jiffies) => {
                 let jiffies = jiffies.min(c_long::MAX as Jiffies);
-                let left = if is_kernel_thread() {
+                let left = if is_kernel_thread(current!()) {
                     // SAFETY: By the type's invariants the completion is initialised.
                     unsafe { bindings::wait_for_completion_interruptible_timeout(inner, jiffies) }
                 } else {

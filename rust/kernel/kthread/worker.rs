@@ -1496,7 +1496,7 @@ impl Queue {
         read_once(&self.asked)
     }
 
-    /// Runs a work whose interruptible sleeps end at once.
+    /// Runs a work with the thread interrupted, so that interruptible sleeps of the work end at once.
     #[cold]
     #[inline(never)]
     fn run_interrupted(&self, run: impl FnOnce()) {

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     bindings,
     container_of,
+    current,
     error::to_result,
     prelude::*,
     static_lock_class,
@@ -44,6 +45,7 @@ use crate::{
     task::Task,
     tether::{
         is_exiting,
+        is_kernel_thread,
         is_opening,
         list_head,
         may_sleep,
@@ -98,18 +100,12 @@ pub(super) struct Patience {
     opening: bool,
 }
 
-/// Whether the current task is a kernel thread.
-fn is_kernel_thread() -> bool {
-    // SAFETY: The current task is valid, and its `flags` are only written by itself.
-    unsafe { (*Task::current_raw()).flags & bindings::PF_KTHREAD != 0 }
-}
-
 impl Patience {
     /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for
     /// ten seconds. In `open` of a misc device the limit is one second, as the opens of all misc
     /// devices wait meanwhile.
     pub(super) fn new(limit: Option<Delta>) -> Self {
-        let kernel_thread = is_kernel_thread();
+        let kernel_thread = is_kernel_thread(current!());
         let killable = !kernel_thread && !is_exiting();
         let opening = is_opening();
         let limit = if opening {

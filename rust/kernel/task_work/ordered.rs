@@ -6,7 +6,6 @@ use super::{
     add_by,
     add_fn_by,
     add_node,
-    is_kernel_thread,
     is_refused_at_end,
     jiffies,
     node::PENDING,
@@ -31,6 +30,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        is_kernel_thread,
         list_head,
         raw_lock::RawLock,
         Refused, //
