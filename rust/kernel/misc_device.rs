@@ -798,7 +798,8 @@ workqueue::impl_has_work! {
     impl HasWork<Self> for Device { self.work }
 }
 
-/// The number of devices that will be deregistered by their work.
+/// The number of devices that will be deregistered by their work, or that it has not yet found to be
+/// given up.
 static DEREGISTERING: Atomic<u32> = Atomic::new(0);
 
 /// The time that a registration may take.
@@ -883,18 +884,37 @@ impl Device {
             // A new work is not queued.
             return Err(EBUSY);
         }
-        let waited = wait_while(&self.phase, REQUESTED, left);
-        match self.phase.cmpxchg(REQUESTED, DEAD, Full) {
-            Ok(_) => waited.and(Err(EBUSY)),
-            Err(LIVE) => Ok(()),
-            Err(_) => to_result(self.error.load(Relaxed)),
+        let Err(error) = wait_while(&self.phase, REQUESTED, left) else {
+            return self.registered();
+        };
+        // The work may have the name registered for a moment, also after this has given up.
+        DEREGISTERING.fetch_add(1u32, Full);
+        if self.phase.cmpxchg(REQUESTED, DEAD, Full).is_ok() {
+            return Err(error);
         }
+        Self::deregistered();
+        self.registered()
+    }
+
+    /// Returns whether the work has registered the device, or its error.
+    fn registered(&self) -> Result {
+        match self.phase.load(Acquire) {
+            LIVE => Ok(()),
+            _ => to_result(self.error.load(Relaxed)),
+        }
+    }
+
+    /// One device less will be deregistered by its work.
+    fn deregistered() {
+        DEREGISTERING.fetch_sub(1u32, Full);
+        // SAFETY: The function uses the address only.
+        unsafe { bindings::wake_up_var(DEREGISTERING.as_ptr().cast()) };
     }
 
     /// Registers the device for the requester, if that still waits.
     fn run_registration(&self) {
         if self.phase.load(Acquire) != REQUESTED {
-            return;
+            return Self::deregistered();
         }
         // SAFETY: `misc` is initialised, its name and operations stay valid until it is
         // deregistered, and it is registered once: this is the first run of the work.
@@ -911,10 +931,13 @@ impl Device {
         let given_up = self.phase.cmpxchg(REQUESTED, phase, Full).is_err();
         // SAFETY: The function uses the address only.
         unsafe { bindings::wake_up_var(self.phase.as_ptr().cast()) };
-        if given_up && error == 0 {
-            // SAFETY: `misc` was registered above, and only this work knows about it, as the
-            // requester has got an error.
-            unsafe { bindings::misc_deregister(self.misc.get()) };
+        if given_up {
+            if error == 0 {
+                // SAFETY: `misc` was registered above, and only this work knows about it, as the
+                // requester has got an error.
+                unsafe { bindings::misc_deregister(self.misc.get()) };
+            }
+            Self::deregistered();
         }
     }
 
@@ -928,9 +951,7 @@ impl Device {
             // SAFETY: The reference of the list is ours, as the attachment was taken off by us.
             unsafe { Self::release_attached(&self.attachment) };
         }
-        DEREGISTERING.fetch_sub(1u32, Full);
-        // SAFETY: The function uses the address only.
-        unsafe { bindings::wake_up_var(DEREGISTERING.as_ptr().cast()) };
+        Self::deregistered();
     }
 
     /// Refuses new files, and has the device deregistered.
