@@ -210,13 +210,13 @@ use core::{
 };
 
 // The paths are for the external build, whose root names this file by one.
-#[path = "task_work/node.rs"]
-mod node;
+#[path = "task_work/state.rs"]
+mod state;
 #[path = "task_work/ordered.rs"]
 mod ordered;
 #[path = "task_work/running.rs"]
 mod running;
-use node::{
+use state::{
     Cancelled,
     State, //
 };
@@ -384,7 +384,7 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 /// * While the node is queued or is about to be, `vtable`, `run`, `pins` and `owner` are those of
 ///   the pointer by which it was added, in the text of the module that has added it. At other times
 ///   they may be those of a module that has made the item and is gone: they are only compared.
-/// * While `state` is [`node::PENDING`] or [`node::QUEUED`] the node is queued, or is about to be
+/// * While `state` is [`state::PENDING`] or [`state::QUEUED`] the node is queued, or is about to be
 ///   by the thread that set that state; it holds a pin of its owner, and the item's pointer.
 #[doc(hidden)]
 #[repr(C)]
@@ -549,7 +549,7 @@ impl Node {
 /// and cancelling in a loop would use up memory.
 mod orphans {
     use super::{
-        node,
+        state,
         ordered,
         read_once,
         run_work,
@@ -597,7 +597,7 @@ mod orphans {
     }
 
     fn is_orphan(node: &Node) -> bool {
-        matches!(node.state.load().state(), node::CANCELLED | node::ORPHAN)
+        matches!(node.state.load().state(), state::CANCELLED | state::ORPHAN)
     }
 
     /// Whether there are too many on `task`, in its list or in a queue to it.
@@ -680,8 +680,8 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
                 // ready. A box has no target: its place holds the callback in which the box was
                 // created.
                 let (state, target) = match vtable.kind {
-                    Kind::Box { .. } => (node::PENDING, running::birth().wrapping_mul(State::UNIT)),
-                    _ => (node::IDLE, 0),
+                    Kind::Box { .. } => (state::PENDING, running::birth().wrapping_mul(State::UNIT)),
+                    _ => (state::IDLE, 0),
                 };
                 // SAFETY: `node` is valid for writes, and the vtable is a constant of the module
                 // that has its functions.
@@ -793,7 +793,7 @@ pub use crate::impl_has_task_work;
 /// # Safety
 ///
 /// * A node that `into_node` returns stays valid, and pinned, until it is run or released, or
-///   `from_node` is called with it. Its state is [`node::QUEUED`] or [`node::PENDING`].
+///   `from_node` is called with it. Its state is [`state::QUEUED`] or [`state::PENDING`].
 /// * `VTABLE` must take such a node back to the pointer that it comes from.
 pub unsafe trait TaskWorkPointer<const ID: u64>: Sized + Send + 'static {
     /// The functions of such a node.
@@ -1002,7 +1002,7 @@ where
         let this = unsafe { ArcWork::<T, ID>::into_arc(node) };
         // SAFETY: `this` keeps the object valid.
         let old = unsafe { node.as_ref() }.state.withdraw();
-        if old.state() == node::CANCELLED {
+        if old.state() == state::CANCELLED {
             orphans::remove(old.target());
         }
         this
@@ -1305,7 +1305,7 @@ unsafe fn pass_by(node: NonNull<Node>) {
     loop {
         let word = this.state.load();
         match word.state() {
-            node::CANCELLED => {
+            state::CANCELLED => {
                 // SAFETY: A node that was cancelled still has its pin, which is dropped below.
                 let Kind::Arc { release } = unsafe { this.vtable() }.kind else {
                     return;
@@ -1319,16 +1319,16 @@ unsafe fn pass_by(node: NonNull<Node>) {
                 unsafe { owner.unpin() };
                 return;
             }
-            node::ORPHAN => {
+            state::ORPHAN => {
                 orphans::remove(word.target());
                 // SAFETY: Orphans are closures, and the reference of the list is ours.
                 return unsafe { ClosureHead::put(node.cast()) };
             }
-            node::DISARMED if this.state.hand_over(node::DISARMED, node::SPENT) => return,
-            node::DISARMED => {}
+            state::DISARMED if this.state.hand_over(state::DISARMED, state::SPENT) => return,
+            state::DISARMED => {}
             // SAFETY: `link` is the beginning of the box's memory, as `discard` has returned it.
             // The memory was allocated by `kmalloc`, and the teardown has left it to us.
-            node::FREEABLE => return unsafe { bindings::kfree(this.link.load(Relaxed)) },
+            state::FREEABLE => return unsafe { bindings::kfree(this.link.load(Relaxed)) },
             _ => return,
         }
     }
@@ -1403,7 +1403,7 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
     // A node that was unlinked belongs to the thread that has unlinked it, as it belongs to the
     // target which takes it off the list. So the node is unlinked first, and claimed then: the
     // state alone does not say whether the node is linked, or by which add.
-    if word.target() == target && word.state() == node::QUEUED && unlink(task, this) {
+    if word.target() == target && word.state() == state::QUEUED && unlink(task, this) {
         // Before the node is idle: then another module may add it.
         //
         // SAFETY: The node was linked, and nothing has dropped its pin yet.
@@ -1567,8 +1567,8 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
         // SAFETY: The owner's end calls this while its text is there, and the node has a pin.
         let kind = unsafe { node.vtable() }.kind;
         let new = match kind {
-            Kind::Box { .. } => node::DISARMED,
-            Kind::Arc { .. } => node::SPENT,
+            Kind::Box { .. } => state::DISARMED,
+            Kind::Arc { .. } => state::SPENT,
             // The owner of a queue is never removed.
             Kind::Queue => return,
             Kind::Closure { .. } => {
@@ -1576,17 +1576,17 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
                 //
                 // SAFETY: Closures have such a head, with a reference while the node is linked.
                 unsafe { ClosureHead::get(node) };
-                node::ORPHAN
+                state::ORPHAN
             }
         };
         // If this fails, the thread that has claimed the node, to run it or to cancel it, has all
         // that it needs.
         if let Some(old) = node.state.disarm(new) {
             count += 1;
-            if old.state() == node::CANCELLED {
+            if old.state() == state::CANCELLED {
                 orphans::remove(old.target());
             }
-            if new == node::ORPHAN {
+            if new == state::ORPHAN {
                 orphans::add(old.target());
             }
             // The target reads this only after the lock that is held here was released, or after
@@ -1621,7 +1621,7 @@ pub(crate) fn disarm(owner: &'static Owner) -> usize {
                 // SAFETY: The item is ours, and the module's text is still there.
                 let memory = unsafe { discard(node) };
                 this.link.store(memory, Relaxed);
-                if !this.state.hand_over(node::DISARMED, node::FREEABLE) {
+                if !this.state.hand_over(state::DISARMED, state::FREEABLE) {
                     // SAFETY: The target has passed the node before, and left the box's memory to
                     // us.
                     unsafe { bindings::kfree(memory) };
@@ -1837,7 +1837,7 @@ impl ClosureHead {
 ///
 /// # Invariants
 ///
-/// `func` is initialised until the state of the node is no longer [`node::QUEUED`]; then it belongs
+/// `func` is initialised until the state of the node is no longer [`state::QUEUED`]; then it belongs
 /// to the thread that has changed the state.
 #[repr(C)]
 struct Closure<F> {
@@ -2057,7 +2057,7 @@ where
         Node::init(
             &raw mut (*raw).head.node,
             &Closure::<F>::VTABLE,
-            node::QUEUED,
+            state::QUEUED,
             task.as_ptr() as usize,
         )
     };

@@ -8,7 +8,7 @@ use super::{
     add_node,
     is_refused_at_end,
     jiffies,
-    node::PENDING,
+    state::PENDING,
     orphans,
     Context,
     Kind,

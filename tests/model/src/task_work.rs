@@ -24,11 +24,11 @@ use std::sync::{
     Arc, //
 };
 
-#[path = "../../../rust/kernel/task_work/node.rs"]
-mod node;
+#[path = "../../../rust/kernel/task_work/state.rs"]
+mod state;
 pub mod wait;
 
-use node::{
+use state::{
     Cancelled,
     State, //
 };
@@ -125,7 +125,7 @@ impl Target {
         let mut disarmed = Vec::new();
         if let Some(works) = &*self.works.lock().unwrap() {
             for item in works {
-                if item.state.is_pinned() && item.state.disarm(node::SPENT).is_some() {
+                if item.state.is_pinned() && item.state.disarm(state::SPENT).is_some() {
                     item.unpin();
                     item.leaked.fetch_add(1, Relaxed);
                     disarmed.push(item.clone());
@@ -155,7 +155,7 @@ impl Item {
     /// An item that was not added.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: State::new(node::IDLE, 0),
+            state: State::new(state::IDLE, 0),
             pins: AtomicIsize::new(0),
             given: AtomicIsize::new(0),
             leaked: AtomicIsize::new(0),
@@ -248,7 +248,7 @@ impl Item {
 
     /// `pass_by()`.
     fn pass_by(&self) {
-        if self.state.load().state() == node::CANCELLED {
+        if self.state.load().state() == state::CANCELLED {
             self.state.release();
             self.take_back();
             self.unpin();
@@ -264,7 +264,7 @@ impl Item {
     /// `cancel_node()` in a kernel tree: it is unlinked first.
     pub fn cancel_in_tree(self: &Arc<Self>, target: &Target) -> Option<bool> {
         let word = self.state.load();
-        if word.target() == target.address() && word.state() == node::QUEUED && target.unlink(self)
+        if word.target() == target.address() && word.state() == state::QUEUED && target.unlink(self)
         {
             if self.state.reclaim() {
                 self.take_back();
