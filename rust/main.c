@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Where Tether begins: it must know of every module before that module's first instruction, and
- * hear of its end after its last.
+ * Initialises Tether, and notifies it of modules: of each module before its first instruction runs,
+ * and after its last has run.
  *
- * There is no exit: what the kernel calls on behalf of other modules is in this module's text, so
- * it stays. "rmmod tether" says that it is busy.
+ * There is no exit. The kernel calls functions in the text of this module on behalf of other
+ * modules, so the text must stay mapped. "rmmod tether" fails with EBUSY.
  */
 
 #include <linux/init.h>
@@ -12,6 +12,9 @@
 #include <linux/notifier.h>
 
 int tether_init(void);
+int tether_task_work_init(void);
+int tether_kthread_init(void);
+int tether_mmu_notifier_init(void);
 int tether_module_coming(struct module *module, unsigned long start, unsigned long size);
 void tether_module_going(struct module *module);
 
@@ -34,7 +37,7 @@ static int tether_module_notify(struct notifier_block *block, unsigned long stat
 
 static struct notifier_block tether_module_notifier = {
 	.notifier_call = tether_module_notify,
-	/* Before anybody who takes apart what a thread or a notifier of the module may use. */
+	/* Runs before notifiers that free data which a thread or a callback of the module may use. */
 	.priority = INT_MAX,
 };
 
@@ -42,7 +45,15 @@ static int __init tether_main(void)
 {
 	int ret = tether_init();
 
-	return ret ?: register_module_notifier(&tether_module_notifier);
+	if (!ret)
+		ret = tether_task_work_init();
+	if (!ret)
+		ret = tether_kthread_init();
+	if (!ret && IS_ENABLED(CONFIG_MMU_NOTIFIER))
+		ret = tether_mmu_notifier_init();
+	if (!ret)
+		ret = register_module_notifier(&tether_module_notifier);
+	return ret;
 }
 module_init(tether_main);
 

@@ -2015,9 +2015,10 @@ impl<R: Send + 'static, M> Drop for Thread<R, M> {
     }
 }
 
-/// Creates what the threads of all modules share, once, before there can be one.
-pub(crate) fn init() -> Result {
-    waits::init()
+/// Creates the graph of waits, once, before a module can create a thread.
+#[no_mangle]
+extern "C" fn tether_kthread_init() -> c_int {
+    waits::init().map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// The node of the current thread in the graph of waits, if the thread is one of Tether's.

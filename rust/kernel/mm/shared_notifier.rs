@@ -137,9 +137,12 @@ struct Key {
 /// All shared notifiers.
 static TABLE: Table = Table::new();
 
-/// Creates the table, once, before any driver can use it.
-pub(crate) fn init() -> Result {
-    TABLE.init(c"tether::shared_notifier", static_lock_class!())
+/// Creates the tables of notifiers, once, before a module can register a notifier.
+#[no_mangle]
+extern "C" fn tether_mmu_notifier_init() -> c_int {
+    space::init()
+        .and_then(|()| TABLE.init(c"tether::shared_notifier", static_lock_class!()))
+        .map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// The part of a shared notifier that does not depend on its type.

@@ -3,15 +3,16 @@
 //! Works that run in the order in which they were added.
 
 use super::{
-    add_by,
-    add_fn_by,
-    add_node,
-    is_refused_at_end,
-    jiffies,
-    state::PENDING,
+    add::{
+        add_by,
+        add_node,
+        is_refused_at_end, //
+    },
+    closure::add_fn_by,
+    node::Kind,
     orphans,
+    state::PENDING,
     Context,
-    Kind,
     Mode,
     Node,
     Pending,
@@ -31,6 +32,7 @@ use crate::{
     task::Task,
     tether::{
         is_kernel_thread,
+        jiffies,
         list_head,
         raw_lock::RawLock,
         Refused, //
@@ -128,7 +130,7 @@ struct Queues(KBox<Opaque<bindings::list_head>>);
 unsafe impl Send for Queues {}
 
 /// Sets the list of queues up, once, before there can be one.
-pub(crate) fn init() -> Result {
+pub(super) fn init() -> Result {
     let head = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
     // SAFETY: The head is valid for writes, and does not move in its box.
     unsafe { bindings::INIT_LIST_HEAD(head.get()) };

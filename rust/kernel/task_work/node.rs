@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The node of a task work: the part of an item that is linked into a task's works.
+//!
+//! `state.rs` has the state of a node and its transitions.
+
+use super::{
+    run::{
+        run_box,
+        run_work, //
+    },
+    state::State, //
+};
+use crate::{
+    bindings,
+    prelude::*,
+    sync::{
+        atomic::Atomic, //
+    },
+    tether::{
+        Owner,
+        Pins, //
+    }, //
+};
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+/// The part of a [`TaskWork`] that does not depend on its type.
+///
+/// # Invariants
+///
+/// * While the node is queued or is about to be, `vtable`, `run`, `pins` and `owner` are those of
+///   the pointer by which it was added, in the text of the module that has added it. At other times
+///   they may be those of a module that has made the item and is gone: they are only compared.
+/// * While `state` is [`state::PENDING`] or [`state::QUEUED`] the node is queued, or is about to be
+///   by the thread that set that state; it holds a pin of its owner, and the item's pointer.
+#[doc(hidden)]
+#[repr(C)]
+pub struct Node {
+    pub(super) head: bindings::callback_head,
+    /// That of `vtable`.
+    pub(super) run: unsafe fn(NonNull<Node>),
+    vtable: *const Vtable,
+    /// The pins of `owner`.
+    pub(super) pins: &'static Pins,
+    pub(super) owner: &'static Owner,
+    pub(super) state: State,
+    /// Used by the teardown of a module: the next disarmed node, then the memory to be freed.
+    pub(super) link: Atomic<*mut c_void>,
+}
+
+/// The functions for the type of a node, in the text of its owner.
+#[doc(hidden)]
+pub struct Vtable {
+    pub(super) name: fn() -> &'static str,
+    pub(super) kind: Kind,
+    /// Runs the item, in a callback. The node is the callee's.
+    pub(super) run: unsafe fn(NonNull<Node>),
+}
+
+impl Vtable {
+    /// Whether the item is in a box.
+    pub(super) fn is_of_box(&self) -> bool {
+        matches!(self.kind, Kind::Box { .. })
+    }
+}
+
+/// The kind of memory that a node is in, with the functions that depend on it.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Box {
+        /// Drops the item of a node that was disarmed, but not the memory that the node is in, and
+        /// returns where that begins.
+        discard: unsafe fn(NonNull<Node>) -> *mut c_void,
+    },
+    Arc {
+        /// Drops the pointer of a node that was cancelled. The node is the callee's.
+        release: unsafe fn(NonNull<Node>),
+    },
+    Closure {
+        /// Drops the closure of a node that was disarmed.
+        discard: unsafe fn(NonNull<Node>),
+    },
+    /// An [`Ordered`], which is Tether's own: it is neither cancelled nor disarmed.
+    Queue,
+}
+
+impl Node {
+    /// Initialises a node in place.
+    ///
+    /// # Safety
+    ///
+    /// `slot` must be valid for writes, and `run` of the vtable must be a function of the module
+    /// that has the vtable.
+    #[inline(never)]
+    pub(super) unsafe fn init(
+        slot: *mut Self,
+        vtable: &'static Vtable,
+        state: usize,
+        target: usize,
+    ) {
+        // The vtable's address would not do: constants of two modules may be one.
+        let Some(owner) = Owner::of_cached(vtable.run as *const ()) else {
+            // SAFETY: `slot` is valid for writes by the function's contract.
+            return unsafe { Self::init_slow(slot, vtable, state, target) };
+        };
+        // SAFETY: `slot` is valid for writes by the function's contract.
+        unsafe { slot.write(Self::with_owner(owner, vtable, state, target)) };
+    }
+
+    /// Initialises a node whose owner is not in the cache.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::init`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn init_slow(slot: *mut Self, vtable: &'static Vtable, state: usize, target: usize) {
+        // SAFETY: `slot` is valid for writes by the function's contract.
+        unsafe { slot.write(Self::new(vtable, state, target)) };
+    }
+
+    pub(super) fn new(vtable: &'static Vtable, state: usize, target: usize) -> Self {
+        Self::with_owner(Self::owner_of(vtable), vtable, state, target)
+    }
+
+    /// Makes a node that is not linked that of the module that adds it.
+    ///
+    /// Another module may have made the item, or have added it before, and be gone. An equal
+    /// address of the vtable proves nothing: a module that is loaded at the place of another one
+    /// has the same addresses, and another record.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid, not linked, and the caller's. `vtable` must be that of the pointer
+    /// that the node comes from.
+    #[inline(always)]
+    pub(super) unsafe fn adopt(this: NonNull<Self>, vtable: &'static Vtable) {
+        let owner = match Owner::of_cached(vtable.run as *const ()) {
+            Some(owner) => owner,
+            None => Self::owner_of(vtable),
+        };
+        let this = this.as_ptr();
+        // The state stays: other tasks may look at it.
+        //
+        // SAFETY: The node is valid and the caller's, by the function's contract. Other tasks read
+        // these fields of nodes that are linked only.
+        unsafe {
+            (&raw mut (*this).run).write(vtable.run);
+            (&raw mut (*this).vtable).write(vtable);
+            (&raw mut (*this).pins).write(owner.pins());
+            (&raw mut (*this).owner).write(owner);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn owner_of(vtable: &'static Vtable) -> &'static Owner {
+        Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown())
+    }
+
+    /// The functions of the node.
+    ///
+    /// # Safety
+    ///
+    /// The node must be linked with a pin, or be about to be run, or its owner be kept otherwise.
+    pub(super) unsafe fn vtable(&self) -> &'static Vtable {
+        // SAFETY: By the type's invariants the vtable is in the text of the owner, which is there
+        // by the function's contract.
+        unsafe { &*self.vtable }
+    }
+
+    #[inline(always)]
+    fn with_owner(
+        owner: &'static Owner,
+        vtable: &'static Vtable,
+        state: usize,
+        target: usize,
+    ) -> Self {
+        Self {
+            head: bindings::callback_head {
+                next: ptr::null_mut(),
+                func: Some(match vtable.kind {
+                    Kind::Box { .. } | Kind::Queue => run_box,
+                    Kind::Arc { .. } | Kind::Closure { .. } => run_work,
+                }),
+            },
+            run: vtable.run,
+            vtable,
+            pins: owner.pins(),
+            owner,
+            state: State::new(state, target),
+            link: Atomic::new(ptr::null_mut()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lines of `tether/outstanding` about task works.
+
+use super::{
+    pending::for_each_pending,
+    running,
+    Node, //
+};
+use crate::{
+    bindings,
+    fmt,
+    prelude::*,
+    tether::{
+        jiffies,
+        Entered,
+        Owner, //
+    }, //
+};
+use core::ptr;
+
+/// A line of `tether/outstanding`: works of one type on one task.
+struct Line {
+    owner: &'static Owner,
+    /// Keeps the module, and with it `name`, until the line is written.
+    _entered: Entered,
+    name: fn() -> &'static str,
+    task: usize,
+    running: bool,
+    /// When the oldest of them was added.
+    added: u32,
+    works: usize,
+}
+
+/// Collects the lines of `tether/outstanding`.
+///
+/// Works are looked at in atomic context, where nothing can be allocated and formatting would take
+/// too long: the space is allocated before, and works of one type on one task share a line.
+struct Lines {
+    lines: KVec<Line>,
+    /// Where the lines of the task begin that is being looked at.
+    task: (usize, usize),
+    /// How many works found no space.
+    left: usize,
+}
+
+impl Lines {
+    const CAPACITY: usize = 256;
+
+    fn add(&mut self, line: Line) {
+        if self.task.0 != line.task {
+            self.task = (line.task, self.lines.len());
+        }
+        let (_, first) = self.task;
+        let same = self.lines.iter_mut().skip(first).find(|other| {
+            ptr::eq(other.owner, line.owner)
+                && ptr::fn_addr_eq(other.name, line.name)
+                && other.running == line.running
+        });
+        match same {
+            Some(other) => {
+                other.works += line.works;
+                if (other.added.wrapping_sub(line.added) as i32) > 0 {
+                    other.added = line.added;
+                }
+            }
+            None => {
+                if self.lines.push_within_capacity(line).is_err() {
+                    self.left += 1;
+                }
+            }
+        }
+    }
+
+    fn add_pending(&mut self, task: usize, node: &Node) {
+        // Another thread may cancel the work now, and the module may be removed: that waits for the
+        // guard. If the work is pinned after the guard was taken, then the record is that of its
+        // module.
+        let Ok(entered) = node.owner.enter() else {
+            return;
+        };
+        if node.state.is_pinned() {
+            self.add(Line {
+                owner: node.owner,
+                _entered: entered,
+                // SAFETY: The owner was entered above, and the node had its pin afterwards.
+                name: unsafe { node.vtable() }.name,
+                task,
+                running: false,
+                added: node.state.added(),
+                works: 1,
+            });
+        }
+    }
+
+    fn add_running(&mut self, running: &running::Running) {
+        // SAFETY: The callback is kept from returning, so that its owner is pinned.
+        let vtable = unsafe { running.vtable.as_ref() };
+        let Ok(owner) = Owner::of(vtable.run as *const ()) else {
+            return;
+        };
+        // A module that is being removed waits for the callback, which is kept from returning.
+        let Ok(entered) = owner.enter() else {
+            return;
+        };
+        self.add(Line {
+            owner,
+            _entered: entered,
+            name: vtable.name,
+            task: running.task,
+            running: true,
+            added: 0,
+            works: 1,
+        });
+    }
+}
+
+/// Writes the pending and the running works, for `tether/outstanding`.
+///
+/// Works behind the callback of another subsystem, in a batch that their task has begun to run, are
+/// not found.
+pub(super) fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut lines = Lines {
+        lines: KVec::with_capacity(Lines::CAPACITY, GFP_KERNEL).map_err(|_| fmt::Error)?,
+        task: (0, 0),
+        left: 0,
+    };
+    running::for_each(|running| lines.add_running(&running));
+    for_each_pending(&mut |task, node| lines.add_pending(task, node));
+    for line in &lines.lines {
+        // SAFETY: The function has no requirements: the address is compared.
+        let pid = unsafe { bindings::tether_pid_of(line.task, 0) };
+        f.write_fmt(fmt!("{} task_work {} ", line.owner.name(), pid))?;
+        if line.running {
+            f.write_fmt(fmt!("- {} running", (line.name)()))?;
+        } else {
+            let age = (jiffies() as u32).wrapping_sub(line.added);
+            // SAFETY: The function has no requirements.
+            let age = unsafe { bindings::jiffies64_to_msecs(age.into()) };
+            f.write_fmt(fmt!("{} {}", age, (line.name)()))?;
+        }
+        if line.works > 1 {
+            f.write_fmt(fmt!(" x{}", line.works))?;
+        }
+        f.write_str("\n")?;
+    }
+    if lines.left != 0 {
+        f.write_fmt(fmt!("# and {} task works more\n", lines.left))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file `tether/outstanding` in debugfs, which lists the outstanding callbacks of all modules.
+
+use super::{
+    facility,
+    Owner, //
+};
+use crate::{
+    debugfs,
+    fmt,
+    prelude::*,
+    sync::SetOnce, //
+};
+
+/// What shows `tether/outstanding`, for as long as the machine runs.
+static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::new();
+
+/// The file `tether/outstanding` in debugfs, which lists attachments and pins.
+struct Outstanding;
+
+impl Outstanding {
+    fn show(_: &Outstanding, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# module kind target-pid age-ms type")?;
+        for owner in Owner::records() {
+            // The guard keeps the module, and with it the names of its types, where it is.
+            let Ok(_entered) = owner.enter() else {
+                continue;
+            };
+            let failed = owner.find_attached(|what| {
+                let name = (what.name)();
+                f.write_fmt(fmt!("{} {} - - {name}\n", owner.name(), what.kind))
+                    .err()
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        facility::all().try_for_each(|facility| (facility.show)(f))
+    }
+}
+
+/// Creates the file.
+pub(super) fn init() -> Result {
+    let directory = debugfs::Dir::new(c"tether");
+    OUTSTANDING.populate(KBox::pin_init(
+        directory.read_callback_file(c"outstanding", Outstanding, &Outstanding::show),
+        GFP_KERNEL,
+    )?);
+    Ok(())
+}
