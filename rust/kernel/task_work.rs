@@ -83,7 +83,8 @@
 //!
 //! ```
 //! use kernel::{
-//! //!     task_work::{
+//!     prelude::*,
+//!     task_work::{
 //!         self,
 //!         impl_has_task_work,
 //!         Context,

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The fields by which an object is queued to a worker.
+
+use super::{
+    KthreadWorkPointer,
+    Queue,
+    WorkContext, //
+};
+use crate::{
+    bindings,
+    container_of,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+use core::{
+    cell::Cell,
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+
+/// An object that can be enqueued on a worker, by the [`KthreadWork`] field with this `ID`.
+pub trait KthreadWorkItem<const ID: u64 = 0>: Sized {
+    /// What owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
+    type Pointer: KthreadWorkPointer<ID>;
+
+    /// Does the work, in the worker's thread. May sleep.
+    fn run(this: Self::Pointer, context: &WorkContext<'_>);
+}
+
+/// The functions for the type of a node, in the text of its item's module.
+#[doc(hidden)]
+pub struct Vtable {
+    /// Runs the item.
+    pub(super) run: unsafe extern "C" fn(*mut bindings::kthread_work),
+    /// Drops the item of a node that was pending.
+    pub(super) release: unsafe fn(NonNull<Node>),
+}
+
+/// The part of a [`KthreadWork`] that does not depend on its type.
+///
+/// # Invariants
+///
+/// * While the node is bound, `vtable` and the function of `work` are those of the pointer by which
+///   it was bound, in the text of the module of that queue, or in text that stays. While it is not
+///   bound, they may be in text that is gone, and are not used.
+/// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
+///   changes under [`waits::lock`], or when no other task has the node.
+/// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
+#[doc(hidden)]
+#[repr(C)]
+pub struct Node {
+    pub(super) bound: Atomic<*const Queue>,
+    pub(super) vtable: Cell<*const Vtable>,
+    pub(super) delayed: bool,
+    // At the end: in its place a `DelayedNode` has one that begins with it.
+    work: bindings::kthread_work,
+}
+
+/// A [`Node`] with a timer.
+#[doc(hidden)]
+#[repr(C)]
+pub struct DelayedNode {
+    bound: Atomic<*const Queue>,
+    vtable: Cell<*const Vtable>,
+    delayed: bool,
+    work: bindings::kthread_delayed_work,
+}
+
+impl Node {
+    /// The node that a work is in.
+    ///
+    /// # Safety
+    ///
+    /// It must be the `work` of a node.
+    pub(super) unsafe fn from_work(work: *mut bindings::kthread_work) -> NonNull<Self> {
+        // SAFETY: By the function's contract.
+        unsafe { NonNull::new_unchecked(container_of!(work, Self, work)) }
+    }
+
+    /// Drops what the node has of the queue that it is bound to.
+    fn unbind(&self) {
+        let bound = self.bound.load(Relaxed);
+        if !bound.is_null() {
+            // SAFETY: By the type's invariants there is a reference; who drops the node is alone
+            // with it.
+            drop(unsafe { Arc::from_raw(bound) });
+        }
+    }
+}
+
+/// Initialises the part of a node that is before the work.
+///
+/// # Safety
+///
+/// `slot` must be valid for writes of that part.
+unsafe fn init_node(slot: *mut Node, delayed: bool) {
+    // INVARIANT: The node is not bound.
+    //
+    // SAFETY: `slot` is valid for writes by the function's contract.
+    unsafe {
+        (&raw mut (*slot).bound).write(Atomic::new(ptr::null()));
+        (&raw mut (*slot).vtable).write(Cell::new(ptr::null()));
+        (&raw mut (*slot).delayed).write(delayed);
+    }
+}
+
+/// The work of a node.
+///
+/// # Safety
+///
+/// `node` must be valid.
+pub(super) unsafe fn work_of(node: NonNull<Node>) -> *mut bindings::kthread_work {
+    // SAFETY: By the function's contract.
+    unsafe { &raw mut (*node.as_ptr()).work }
+}
+
+/// The delayed work of a node.
+///
+/// # Safety
+///
+/// `node` must be that of a valid [`DelayedNode`].
+pub(super) unsafe fn delayed_work_of(node: NonNull<Node>) -> *mut bindings::kthread_delayed_work {
+    // SAFETY: By the function's contract.
+    unsafe { &raw mut (*node.cast::<DelayedNode>().as_ptr()).work }
+}
+
+/// Links for a work: the field by which an object is enqueued.
+///
+/// C: `struct kthread_work`.
+#[pin_data(PinnedDrop)]
+pub struct KthreadWork<T: ?Sized, const ID: u64 = 0> {
+    #[pin]
+    node: Opaque<Node>,
+    // Invariant: `T` has chosen the functions that are called with the item.
+    _item: PhantomData<fn(*mut T) -> *mut T>,
+}
+
+// SAFETY: A node may be used from any thread, and there is no `T` in it.
+unsafe impl<T: ?Sized, const ID: u64> Send for KthreadWork<T, ID> {}
+// SAFETY: As above.
+unsafe impl<T: ?Sized, const ID: u64> Sync for KthreadWork<T, ID> {}
+
+impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
+    /// A work that is not pending.
+    #[doc(alias = "kthread_init_work")]
+    pub fn new() -> impl PinInit<Self>
+    where
+        T: KthreadWorkItem<ID>,
+    {
+        pin_init!(Self {
+            node <- Opaque::ffi_init(|slot: *mut Node| {
+                // SAFETY: `slot` is valid for writes.
+                unsafe { init_node(slot, false) };
+                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node
+                // is bound, and not called before.
+                unsafe { bindings::kthread_init_work(&raw mut (*slot).work, None) };
+            }),
+            _item: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadWork<T, ID> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The node was initialised, and is ours alone.
+        unsafe { &*self.node.get() }.unbind();
+    }
+}
+
+/// Links for a work with a delay.
+///
+/// C: `struct kthread_delayed_work`.
+#[pin_data(PinnedDrop)]
+pub struct KthreadDelayedWork<T: ?Sized, const ID: u64 = 0> {
+    #[pin]
+    node: Opaque<DelayedNode>,
+    // Invariant: `T` has chosen the functions that are called with the item.
+    _item: PhantomData<fn(*mut T) -> *mut T>,
+}
+
+// SAFETY: A node may be used from any thread, and there is no `T` in it.
+unsafe impl<T: ?Sized, const ID: u64> Send for KthreadDelayedWork<T, ID> {}
+// SAFETY: As above.
+unsafe impl<T: ?Sized, const ID: u64> Sync for KthreadDelayedWork<T, ID> {}
+
+impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
+    /// A work that is not pending.
+    #[doc(alias = "kthread_init_delayed_work")]
+    pub fn new() -> impl PinInit<Self>
+    where
+        T: KthreadWorkItem<ID>,
+    {
+        pin_init!(Self {
+            node <- Opaque::ffi_init(|slot: *mut DelayedNode| {
+                // SAFETY: `slot` is valid for writes, and begins as a `Node` does.
+                unsafe { init_node(slot.cast(), true) };
+                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node
+                // is bound, and not called before.
+                unsafe { bindings::kthread_init_delayed_work(&raw mut (*slot).work, None) };
+            }),
+            _item: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadDelayedWork<T, ID> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The node was initialised, begins as a `Node` does, and is ours alone.
+        unsafe { &*self.node.get().cast::<Node>() }.unbind();
+    }
+}
+
+mod private {
+    //! Keeps others from saying that a type is a work.
+
+    /// The field of an object of type `T`: a [`KthreadWork`](super::KthreadWork) or a
+    /// [`KthreadDelayedWork`](super::KthreadDelayedWork).
+    pub trait Field<T: ?Sized, const ID: u64> {}
+
+    impl<T: ?Sized, const ID: u64> Field<T, ID> for super::KthreadWork<T, ID> {}
+    impl<T: ?Sized, const ID: u64> Field<T, ID> for super::KthreadDelayedWork<T, ID> {}
+}
+
+/// Says which field of an object is its work.
+///
+/// Is implemented by [`impl_has_kthread_work!`] and [`impl_has_kthread_delayed_work!`].
+///
+/// # Safety
+///
+/// Both methods must use the same field.
+pub unsafe trait HasKthreadWork<T, const ID: u64 = 0> {
+    /// The type of the field: [`KthreadWork<T, ID>`] or [`KthreadDelayedWork<T, ID>`].
+    ///
+    /// Both begin with the same node, so that this is all that tells whether there is a timer.
+    type Field: private::Field<T, ID>;
+
+    /// Returns the field of an object.
+    ///
+    /// # Safety
+    ///
+    /// `this` must point at a valid object.
+    unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut Self::Field;
+
+    /// Returns the object that a field is in.
+    ///
+    /// # Safety
+    ///
+    /// `work` must point at that field of a valid object.
+    unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self;
+}
+
+/// An object with a delayed work: its field is a [`KthreadDelayedWork`].
+pub trait HasKthreadDelayedWork<T, const ID: u64 = 0>:
+    HasKthreadWork<T, ID, Field = KthreadDelayedWork<T, ID>>
+{
+}
+
+impl<X, T, const ID: u64> HasKthreadDelayedWork<T, ID> for X where
+    X: HasKthreadWork<T, ID, Field = KthreadDelayedWork<T, ID>>
+{
+}
+
+/// Says which field of a struct is its [`KthreadWork`].
+#[macro_export]
+macro_rules! impl_has_kthread_work {
+    ($(impl$({$($generics:tt)*})?
+       HasKthreadWork<$work_type:ty $(, $id:tt)?>
+       for $self:ty
+       { self.$field:ident }
+    )*) => {$(
+        $crate::impl_has_kthread_work!(
+            @impl KthreadWork [$($($generics)*)?] [$work_type $(, $id)?] [$self] $field
+        );
+    )*};
+    (@impl $kind:ident [$($generics:tt)*] [$work_type:ty $(, $id:tt)?] [$self:ty] $field:ident) => {
+        // The generics are spliced into an `unsafe impl` below. Here they have to parse as
+        // generics: no token that may follow the generics of a trait may follow those of an `impl`.
+        const _: () = {
+            #[allow(dead_code, private_bounds)]
+            trait Parameters<$($generics)*> {}
+        };
+
+        // SAFETY: Both methods use the same field.
+        unsafe impl<$($generics)*>
+            $crate::kthread::worker::HasKthreadWork<$work_type $(, $id)?> for $self
+        {
+            type Field = $crate::kthread::worker::$kind<$work_type $(, $id)?>;
+
+            #[inline]
+            unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut Self::Field {
+                // SAFETY: The caller promises that the pointer is not dangling.
+                unsafe { &raw mut (*this).$field }
+            }
+
+            #[inline]
+            unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self {
+                // SAFETY: The caller promises that the pointer is at the field of that object.
+                unsafe { $crate::container_of!(work, Self, $field) }
+            }
+        }
+    };
+}
+pub use crate::impl_has_kthread_work;
+
+/// Says which field of a struct is its [`KthreadDelayedWork`].
+///
+/// ```
+/// use kernel::{
+///     kthread::worker::{
+///         impl_has_kthread_delayed_work,
+///         KthreadDelayedWork,
+///         KthreadWorkItem,
+///         Queue,
+///         WorkContext, //
+///     },
+///     prelude::*,
+///     sync::Arc,
+///     time::msecs_to_jiffies, //
+/// };
+///
+/// #[pin_data]
+/// struct Retry {
+///     #[pin]
+///     work: KthreadDelayedWork<Retry>,
+/// }
+///
+/// impl_has_kthread_delayed_work! {
+///     impl HasKthreadDelayedWork<Self> for Retry { self.work }
+/// }
+///
+/// impl KthreadWorkItem for Retry {
+///     type Pointer = Arc<Retry>;
+///
+///     fn run(this: Arc<Retry>, context: &WorkContext<'_>) {
+///         // Again, in a second. If the worker is going the item is dropped.
+///         let _ = context.queue().enqueue_delayed(this, msecs_to_jiffies(1000));
+///     }
+/// }
+///
+/// fn try_at_once(queue: &Queue, retry: Arc<Retry>) -> Result {
+///     queue.modify_delayed(retry, 0)?;
+///     Ok(())
+/// }
+/// ```
+#[macro_export]
+macro_rules! impl_has_kthread_delayed_work {
+    ($(impl$({$($generics:tt)*})?
+       HasKthreadDelayedWork<$work_type:ty $(, $id:tt)?>
+       for $self:ty
+       { self.$field:ident }
+    )*) => {$(
+        $crate::impl_has_kthread_work!(
+            @impl KthreadDelayedWork [$($($generics)*)?] [$work_type $(, $id)?] [$self] $field
+        );
+    )*};
+}
+pub use crate::impl_has_kthread_delayed_work;
