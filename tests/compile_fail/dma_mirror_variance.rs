@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A mirror for DMA is invariant in the type that has chosen its callbacks.
+//! `DmaMirror<T>` is invariant in `T`, because `T` selects the callbacks.
 
 use tether::mm::{
     dma_mirror::DmaMirror,
@@ -11,7 +11,7 @@ use tether::mm::{
     },
 };
 
-/// It may have other callbacks for a supertype of itself.
+/// A supertype of `Listener<F>` could implement the trait with other callbacks.
 pub struct Listener<F>(pub F);
 
 impl<F: Send + Sync + 'static> MirrorDevice for Listener<F> {
@@ -22,11 +22,11 @@ impl<F: Send + Sync + 'static> MirrorDevice for Listener<F> {
     }
 }
 
-/// One for any lifetime, and one for `'static`.
+/// `Any` is a subtype of `Static`.
 type Any = Listener<for<'a> fn(&'a u8)>;
 type Static = Listener<fn(&'static u8)>;
 
-/// Takes the one for the other.
+/// Coerces a mirror of `Any` to a mirror of its supertype.
 pub fn coerce(it: DmaMirror<Any>) -> Option<DmaMirror<Static>> {
     let mut other: Option<DmaMirror<Static>> = None;
     let _ = (&it, &mut other);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A task work may run in the middle of a system call that has borrowed the file: it cannot close
-//! descriptors, as the context of an ioctl cannot be sent to it.
+//! A task work cannot close descriptors: it may run inside a system call that has borrowed the
+//! file. The context that `fd::take()` needs is not `Send`, so the closure cannot capture it.
 
 use kernel::prelude::*;
 use tether::{
@@ -14,7 +14,7 @@ use tether::{
     }, //
 };
 
-/// Closes a descriptor, and tries to close another one later.
+/// Closes descriptor 3 in the ioctl, and tries to close descriptor 4 in a task work.
 pub fn close(context: &SyscallContext<'_>) -> Result {
     drop(fd::take(context, 3, GFP_KERNEL)?);
     add(move |_| ())?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In how many passes a notifier invalidates is not for a driver to say: the trait that it
-//! implements says it.
+//! A driver cannot implement `Passes` itself: the number of passes follows from the trait that the
+//! notifier implements.
 
 use tether::mm::{
     interval_notifier::{
@@ -18,7 +18,7 @@ use tether::mm::{
     },
 };
 
-/// It does not implement `Invalidate`.
+/// Implements `InvalidateInTwoPasses`, but not `Invalidate`.
 pub struct Listener;
 
 impl IntervalNotifier for Listener {
@@ -40,7 +40,7 @@ impl InvalidateInTwoPasses for Listener {
     fn finish(&self, _: (), _: &Shadow<()>) {}
 }
 
-/// Passes that are there.
+/// Returns the passes that `Listener` has.
 pub fn passes() -> impl Passes<Listener> {
     let _: Option<OnePass> = None;
     TwoPasses

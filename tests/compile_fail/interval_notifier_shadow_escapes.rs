@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is noted of a range is only looked at under the lock that invalidations take.
+//! The shadow of a range is only accessible under the lock that invalidations acquire.
 
 use tether::mm::interval_notifier::{
     IntervalNotifier,
     Registration, //
 };
 
-/// Looks at it, and keeps it.
+/// Tries to keep a reference to the shadow after the lock is released.
 pub fn keep<T: IntervalNotifier>(registration: &Registration<T>) {
     let mut kept = None;
     registration.shadow().with(|shadow| {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A shadow is invariant in its value, which is changed through a shared reference.
+//! `Shadow<T>` is invariant in `T`: a shared reference suffices to change the value.
 
 use tether::mm::interval_notifier::Shadow;
 
-/// Functions for any lifetime, and those for `'static`.
+/// The value of `Any` is a subtype of the value of `Static`.
 type Any = Shadow<for<'a> fn(&'a u8)>;
 type Static = Shadow<fn(&'static u8)>;
 
-/// Takes the one for the other.
+/// Coerces a shadow to a shadow of a supertype.
 pub fn coerce(it: &Any) -> Option<&Static> {
     let mut other: Option<&Static> = None;
     let _ = (it, &mut other);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The trait that has the kernel's table of callbacks cannot be named.
+//! The trait with the `mmu_interval_notifier_ops` cannot be named outside the crate.
 
 pub use tether::mm::interval_notifier::private::Sealed; // misuse: E0603

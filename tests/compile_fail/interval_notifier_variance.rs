@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The registration of an interval notifier is invariant in the type that has chosen its callbacks.
+//! An interval notifier's `Registration<T>` is invariant in `T`: `T` selects the callbacks.
 
 use tether::mm::{
     interval_notifier::{
@@ -15,7 +15,7 @@ use tether::mm::{
     },
 };
 
-/// It may have other callbacks for a supertype of itself.
+/// A supertype of `Listener<F>` could implement the trait with other callbacks.
 pub struct Listener<F>(pub F);
 
 impl<F: Send + Sync + 'static> IntervalNotifier for Listener<F> {
@@ -31,11 +31,11 @@ impl<F: Send + Sync + 'static> Invalidate for Listener<F> {
     fn invalidate(&self, _: &Range<'_>, _: &mut ()) {}
 }
 
-/// One for any lifetime, and one for `'static`.
+/// `Any` is a subtype of `Static`.
 type Any = Listener<for<'a> fn(&'a u8)>;
 type Static = Listener<fn(&'static u8)>;
 
-/// Takes the one for the other.
+/// Coerces a registration of `Any` to a registration of its supertype.
 pub fn coerce(it: Registration<Any>) -> Option<Registration<Static>> {
     let mut other: Option<Registration<Static>> = None;
     let _ = (&it, &mut other);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a thread runs is said before it does: the kernel warns of who says it later.
+//! A thread is bound to a CPU before it starts: `kthread_bind()` warns if the thread already runs.
 
 use kernel::{
     cpu::CpuId,
@@ -8,7 +8,7 @@ use kernel::{
 };
 use tether::kthread::Builder;
 
-/// Spawns one.
+/// Binds a thread with its builder, and tries to bind the running thread again.
 pub fn spawn(cpu: CpuId) -> Result {
     let thread = Builder::new(c"thread").bind(cpu).spawn(|_| ())?;
     thread.bind(cpu); // misuse: E0599

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a body may ask as a kernel thread, another thread may not.
+//! The context of a thread's body cannot be used by another thread.
 
 use kernel::prelude::*;
 use tether::kthread;
 
-/// Spawns one that spawns another.
+/// Spawns a thread. Its body spawns a second thread, which uses the context of the first.
 pub fn spawn() -> Result {
     kthread::spawn(c"thread", |context| {
         let _ = context.should_stop();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A work without a timer is not enqueued with a delay.
+//! A work without a timer cannot be enqueued with a delay.
 
 use kernel::{
     prelude::*,
@@ -30,7 +30,7 @@ impl KthreadWorkItem for Plain {
     fn run(_this: Arc<Self>, _context: &WorkContext<'_>) {}
 }
 
-/// Enqueues it both ways.
+/// Enqueues the work without a delay, and then with a delay.
 pub fn enqueue(queue: &Queue) -> Result {
     let plain = Arc::pin_init(pin_init!(Plain { work <- KthreadWork::new() }), GFP_KERNEL)?;
     queue.enqueue(plain.clone())?;

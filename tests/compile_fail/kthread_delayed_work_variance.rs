@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! As `kthread_work_variance.rs`, for a work with a delay.
+//! `KthreadDelayedWork<T>` is invariant in `T`, for the reason in `kthread_work_variance.rs`.
 
 #![allow(dead_code)]
 
@@ -13,7 +13,7 @@ type Static = fn(&'static u8);
 
 struct Item<F>(PhantomData<F>);
 
-/// Gives one for the other.
+/// Coerces a work of `Any` to a work of its supertype.
 pub fn work(work: &KthreadDelayedWork<Item<Any>>) -> Result<&KthreadDelayedWork<Item<Static>>> {
     return Ok(work); // misuse: E0308
     #[allow(unreachable_code)]

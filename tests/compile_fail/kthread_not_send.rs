@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A thread's body cannot hold what belongs to the thread that spawns it.
+//! The body of a thread cannot capture a value that is bound to the spawning thread.
 
 use kernel::{
     prelude::*,
@@ -8,7 +8,7 @@ use kernel::{
 };
 use tether::kthread;
 
-/// Spawns two.
+/// Spawns a thread without captures, and a thread that captures `guard`.
 pub fn spawn(guard: NotThreadSafe) -> Result {
     kthread::spawn(c"thread", move |_| ())?.join()?;
     kthread::spawn(c"thread", move |_| _ = &guard)?.join()?; // misuse: E0277

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A request to park cannot be made up by a body.
+//! The body of a thread cannot create a request to park.
 
 #![allow(unused_imports)]
 
@@ -10,7 +10,7 @@ use tether::kthread::{
     Parkable, //
 };
 
-/// Parks a thread that no task has asked to park.
+/// Reads the pending request, and then tries to create a request.
 pub fn park(context: &Context<'_, Parkable>) {
     let _ = context.park_request();
     let _ = <Parkable as Mode>::request(context); // misuse: E0133

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A body that does not know of parking would never be parked.
+//! Only a parkable thread can be parked: any other body does not respond to the request.
 
 use kernel::prelude::*;
 use tether::kthread::Builder;
 
-/// Parks two.
+/// Parks a parkable thread, and tries to park a plain thread.
 pub fn park() -> Result {
     let parkable = Builder::new(c"thread").parkable().spawn(|_| ())?;
     let plain = Builder::new(c"thread").spawn(|_| ())?;

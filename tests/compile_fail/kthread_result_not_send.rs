@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a body returns goes to another thread.
+//! The result of a body must be `Send`, because another thread receives it.
 
 use kernel::{
     prelude::*,
@@ -8,7 +8,7 @@ use kernel::{
 };
 use tether::kthread;
 
-/// Spawns two.
+/// Spawns a thread that drops the value, and a thread that returns the value.
 pub fn spawn() -> Result {
     kthread::spawn(c"thread", |_| _ = NotThreadSafe)?.join()?;
     drop(kthread::spawn(c"thread", |_| NotThreadSafe)); // misuse: E0277

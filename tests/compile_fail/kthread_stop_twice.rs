@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stopping a thread a second time would wait for ever: the handle is gone.
+//! A thread cannot be stopped twice, because `stop()` consumes the handle.
 
 use kernel::prelude::*;
 use tether::kthread;
 
-/// Stops one.
+/// Stops the same thread twice.
 pub fn stop() -> Result {
     let thread = kthread::spawn(c"thread", |_| ())?;
     thread.stop()?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the current task was outside, it is not in another address space.
+//! The closure of `with_mm()` must be `Send`. Hence it cannot capture an outer `current!()`: inside
+//! the closure, the task has another address space.
 
 use kernel::{
     mm::MmWithUser,
@@ -8,7 +9,7 @@ use kernel::{
 };
 use tether::kthread::Context;
 
-/// Asks for the address space of the current task.
+/// Reads the address space of the current task inside and outside `with_mm()`.
 pub fn ask(context: &Context<'_>, mm: &MmWithUser) {
     let task = current!();
     let _ = context.with_mm(mm, || current!().mm().is_some());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The generics of the macro are generics. Tokens that close them would write an `unsafe impl` of
-//! any trait.
+//! The macro accepts only generics between the braces. Other tokens could close the generics and
+//! write an `unsafe impl` of any trait.
 
 #![allow(dead_code)]
 #![allow(unused_imports)]
@@ -9,10 +9,10 @@
 use core::cell::Cell;
 use tether::kthread::worker::impl_has_kthread_work;
 
-/// Neither `Send` nor `Sync`.
+/// This type is neither `Send` nor `Sync`.
 pub struct Racy(Cell<u64>);
 
-/// Has no work.
+/// This type has no work.
 pub struct Nothing;
 
 impl_has_kthread_work! {

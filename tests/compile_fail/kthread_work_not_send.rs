@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A work runs in the worker's thread, not in that of who enqueues it.
+//! A work runs in the worker's thread: it cannot capture a value that is bound to the enqueuing
+//! thread.
 
 use kernel::{
     prelude::*,
@@ -8,7 +9,7 @@ use kernel::{
 };
 use tether::kthread::worker::Queue;
 
-/// Enqueues two.
+/// Enqueues a closure without captures, and a closure that captures `guard`.
 pub fn enqueue(queue: &Queue, guard: NotThreadSafe) -> Result {
     queue.try_spawn(GFP_KERNEL, move |_| ())?;
     queue.try_spawn(GFP_KERNEL, move |_| _ = &guard)?; // misuse: E0277

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The type of a work chooses the functions that are called with its item, so that it cannot be
-//! coerced to a supertype, for which other functions are chosen.
+//! `KthreadWork<T>` is invariant in `T`. `T` selects the functions that are called with the item,
+//! and a supertype of `T` may select other functions.
 
 #![allow(dead_code)]
 
@@ -17,19 +17,19 @@ type Static = fn(&'static u8);
 
 struct Item<F>(PhantomData<F>);
 
-/// `Any` is a subtype of `Static`, and so may be given for it.
+/// Coerces `Any` to its supertype `Static`, which is allowed.
 pub fn item(item: &Any) -> &Static {
     item
 }
 
-/// A work may not.
+/// Coerces a work of `Any` to a work of `Static`, which is not allowed.
 pub fn work(work: &KthreadWork<Item<Any>>) -> Result<&KthreadWork<Item<Static>>> {
     return Ok(work); // misuse: E0308
     #[allow(unreachable_code)]
     Err(EINVAL)
 }
 
-/// Nor may a delayed one; see `kthread_delayed_work_variance.rs`.
+/// Delayed works are tested in `kthread_delayed_work_variance.rs`.
 pub fn delayed(work: &KthreadDelayedWork<Item<Any>>) -> &KthreadDelayedWork<Item<Any>> {
     work
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing is enqueued on a worker that is gone.
+//! A queue cannot be used after its worker was dropped.
 
 use kernel::prelude::*;
 use tether::kthread::{
@@ -8,19 +8,19 @@ use tether::kthread::{
     Builder, //
 };
 
-/// Has a work for a worker.
+/// Borrows the queue of a worker.
 pub struct Pending<'a> {
     queue: &'a Queue,
 }
 
 impl Pending<'_> {
-    /// Enqueues it.
+    /// Enqueues a closure.
     pub fn enqueue(&self) -> Result {
         Ok(self.queue.try_spawn(GFP_KERNEL, |_| ())?)
     }
 }
 
-/// Enqueues one.
+/// Enqueues a closure before and after the worker is dropped.
 pub fn enqueue(module: &'static ThisModule) -> Result {
     let worker = Builder::new(c"worker").worker(module)?;
     let pending = Pending { queue: &worker };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A page of a process is only used under the lock that invalidations take.
+//! A page of a mirror is only accessible under the lock that invalidations acquire.
 
 use tether::mm::mirror::{
     Frame,
@@ -8,7 +8,7 @@ use tether::mm::mirror::{
     MirrorDevice, //
 };
 
-/// Finds it, and keeps it.
+/// Tries to keep a page after the lock is released.
 pub fn keep<T: MirrorDevice>(mirror: &Mirror<T>) {
     let mut kept = None;
     mirror.with_pages(|pages| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A mirror is invariant in the type that has chosen its callbacks.
+//! `Mirror<T>` is invariant in `T`, because `T` selects the callbacks.
 
 use tether::mm::{
     mirror::{
@@ -13,7 +13,7 @@ use tether::mm::{
     },
 };
 
-/// It may have other callbacks for a supertype of itself.
+/// A supertype of `Listener<F>` could implement the trait with other callbacks.
 pub struct Listener<F>(pub F);
 
 impl<F: Send + Sync + 'static> MirrorDevice for Listener<F> {
@@ -24,11 +24,11 @@ impl<F: Send + Sync + 'static> MirrorDevice for Listener<F> {
     }
 }
 
-/// One for any lifetime, and one for `'static`.
+/// `Any` is a subtype of `Static`.
 type Any = Listener<for<'a> fn(&'a u8)>;
 type Static = Listener<fn(&'static u8)>;
 
-/// Takes the one for the other.
+/// Coerces a mirror of `Any` to a mirror of its supertype.
 pub fn coerce(it: Mirror<Any>) -> Option<Mirror<Static>> {
     let mut other: Option<Mirror<Static>> = None;
     let _ = (&it, &mut other);

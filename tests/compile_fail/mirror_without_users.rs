@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages are looked up in an address space that has users: that it is kept is not enough.
+//! `Mirror::fault()` needs a reference to `mm_users`; a reference to `mm_count` is not enough.
 
 use kernel::prelude::*;
 use tether::mm::{
@@ -12,7 +12,7 @@ use tether::mm::{
     Mm, //
 };
 
-/// Looks a page up.
+/// Faults pages in with an `MmWithUser`, and tries the same with an `Mm`.
 pub fn fault<T: MirrorDevice>(mirror: &Mirror<T>, mm: &Mm) -> Result {
     let user = mm.mmget_not_zero().ok_or(ESRCH)?;
     mirror.fault(&user, 0, 1, Request::Read, None)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No reference can be taken to a file that is being opened or released: it may be freed
-//! afterwards.
+//! A reference to a file that is being opened or released cannot be taken, because the file may be
+//! freed when the callback returns.
 
 use kernel::{
     fs::File,
@@ -9,7 +9,7 @@ use kernel::{
 };
 use tether::misc_device::TransientFile;
 
-/// Takes references.
+/// Takes a reference to a `File`, and tries to take a reference to a `TransientFile`.
 pub fn references(whole: &File, transient: &TransientFile) -> (ARef<File>, u32) {
     let flags = transient.flags();
     let _ = ARef::from(transient); // misuse: E0277

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A task may sleep in `poll()` as long as the file is open: it cannot be queued on a condition
-//! variable that may be freed before.
+//! A task may sleep in `poll()` for as long as the file is open. Hence it can only wait on a
+//! condition variable that is not freed before the file.
 
 use kernel::{
     prelude::*,
@@ -19,7 +19,7 @@ pub struct Device {
     replaced: Pin<KBox<Mutex<Arc<PollCondVar>>>>,
 }
 
-/// Waits for both.
+/// Registers the condition variable of the file, and then a condition variable that may be freed.
 pub fn poll<'a>(device: &'a Device, table: &PollTable<'a>) {
     let replaced = device.replaced.lock().clone();
     table.register_wait(&device.lives_on);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A table for condition variables that live as long as the file is no table for others.
+//! The lifetime of a `PollTable` cannot be shortened.
 
 use kernel::sync::{
     poll::PollCondVar,
@@ -8,7 +8,7 @@ use kernel::sync::{
 };
 use tether::misc_device::PollTable;
 
-/// Waits for the first one.
+/// Passes a condition variable that lives as long as the file, and then a local reference to it.
 pub fn poll<'a>(table: &PollTable<'a>, first: &'a Arc<PollCondVar>) {
     let second = first.clone();
     shorter(table, first);
@@ -16,7 +16,7 @@ pub fn poll<'a>(table: &PollTable<'a>, first: &'a Arc<PollCondVar>) {
     second.notify_all();
 }
 
-/// Waits for it.
+/// Registers `condition`.
 pub fn shorter<'b>(table: &PollTable<'b>, condition: &'b PollCondVar) {
     table.register_wait(condition);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A notifier for secondary TLBs hears of no ranges besides: the kernel warns of one that does.
+//! A notifier for secondary TLBs has no range callbacks: `__mmu_notifier_register()` warns if a
+//! notifier has both.
 
 use kernel::prelude::*;
 use tether::mm::{
@@ -16,7 +17,7 @@ use tether::mm::{
     Mm, //
 };
 
-/// One that could do both.
+/// Implements the callbacks of both kinds.
 pub struct Notifier;
 
 impl MmuNotifier for Notifier {
@@ -27,12 +28,12 @@ impl InvalidateSecondaryTlbs for Notifier {
     fn invalidate_secondary_tlbs(&self, _mm: &Mm, _start: usize, _end: usize) {}
 }
 
-/// In place of a module.
+/// Stands in for the type that `module!` defines, which `#[vtable]` refers to.
 pub struct LocalModule;
 
 impl kernel::ModuleMetadata for LocalModule {
     const NAME: &'static CStr = c"compile_fail";
-    // SAFETY: Null is allowed.
+    // SAFETY: A null pointer is the `THIS_MODULE` of built-in code, which `from_ptr()` accepts.
     const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
 }
 
@@ -43,7 +44,7 @@ impl InvalidateRanges for Notifier {
 
 fn hears<C: Callbacks<Notifier>>() {}
 
-/// Hears of the one, of the other, and of both.
+/// Selects each kind of callbacks, and then both at once.
 pub fn combinations() {
     hears::<Ranges>();
     hears::<SecondaryTlbs>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who may refuse a range does not hear of its end: nobody tells it which of them it has refused.
+//! A notifier that may refuse a range has no `invalidate_range_end()`: the kernel would call it for
+//! refused ranges as well.
 
 use tether::mm::mmu_notifier::{
     Range,
@@ -8,7 +9,7 @@ use tether::mm::mmu_notifier::{
     WouldSleep, //
 };
 
-/// Refuses all.
+/// Refuses all ranges.
 pub struct Notifier;
 
 impl TryInvalidateRanges for Notifier {

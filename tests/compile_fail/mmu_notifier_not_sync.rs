@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A notifier is called by several tasks at once.
+//! A notifier must be `Sync`, because several tasks may call it concurrently.
 
 use core::cell::Cell;
 use tether::mm::mmu_notifier::{
@@ -8,17 +8,17 @@ use tether::mm::mmu_notifier::{
     ReleaseOnly, //
 };
 
-/// One that has what it has.
+/// Is `Sync` if its field is.
 pub struct Notifier<T>(pub T);
 
-/// Takes any notifier.
+/// Accepts any notifier.
 pub fn take<T: MmuNotifier>(_: T) {}
 
 impl<T: Send + Sync + 'static> MmuNotifier for Notifier<T> {
     type Callbacks = ReleaseOnly;
 }
 
-/// Takes two.
+/// Passes a notifier that is `Sync`, and a notifier that is not.
 pub fn take_two() {
     take(Notifier(1));
     take(Notifier(Cell::new(1))); // misuse: E0277

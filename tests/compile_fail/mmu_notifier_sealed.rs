@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which callbacks a notifier has is not for a driver to say: the traits that it implements say it.
+//! A driver cannot implement `Callbacks` itself: the callbacks of a notifier follow from the traits
+//! that the notifier implements.
 
 use tether::mm::mmu_notifier::{
     Callbacks,
@@ -9,14 +10,14 @@ use tether::mm::mmu_notifier::{
     ReleaseOnly, //
 };
 
-/// It does not implement `InvalidateRanges`.
+/// Does not implement `InvalidateRanges`.
 pub struct Listener;
 
 impl MmuNotifier for Listener {
     type Callbacks = ReleaseOnly;
 }
 
-/// A combination that is there.
+/// Returns the callbacks that `Listener` has.
 pub fn combination() -> impl Callbacks<Listener> {
     let _: Option<Ranges> = None;
     ReleaseOnly

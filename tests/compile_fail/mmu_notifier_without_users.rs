@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A notifier is registered on an address space that has users: the kernel has a BUG for one
-//! without.
+//! A notifier is registered with a reference to `mm_users`: `__mmu_notifier_register()` has a
+//! `BUG_ON()` for an address space without users.
 
 use kernel::prelude::*;
 use tether::mm::{
@@ -13,7 +13,7 @@ use tether::mm::{
     MmWithUser, //
 };
 
-/// Registers two.
+/// Registers a notifier with an `MmWithUser`, and tries the same with an `Mm`.
 pub fn register<T: MmuNotifier>(user: &MmWithUser, mm: &Mm, one: T, other: T) -> Result {
     drop(KBox::pin_init(Registration::new(user, one), GFP_KERNEL)?);
     drop(KBox::pin_init(Registration::new(mm, other), GFP_KERNEL)?); // misuse: E0308

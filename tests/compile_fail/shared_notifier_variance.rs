@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A reference to a shared notifier is invariant in the type that has chosen its callbacks.
+//! `Shared<T>` is invariant in `T`, because `T` selects the callbacks.
 
 use kernel::prelude::*;
 use tether::mm::{
@@ -15,7 +15,7 @@ use tether::mm::{
     MmWithUser, //
 };
 
-/// It may have other callbacks for a supertype of itself.
+/// A supertype of `Listener<F>` could implement the trait with other callbacks.
 pub struct Listener<F>(pub F);
 
 impl<F: Send + Sync + 'static> MmuNotifier for Listener<F> {
@@ -28,11 +28,11 @@ impl<F: Send + Sync + 'static> SharedNotifier for Listener<F> {
     }
 }
 
-/// One for any lifetime, and one for `'static`.
+/// `Any` is a subtype of `Static`.
 type Any = Listener<for<'a> fn(&'a u8)>;
 type Static = Listener<fn(&'static u8)>;
 
-/// Takes the one for the other.
+/// Coerces a reference to a reference of a supertype.
 pub fn coerce(it: Shared<Any>) -> Option<Shared<Static>> {
     let mut other: Option<Shared<Static>> = None;
     let _ = (&it, &mut other);

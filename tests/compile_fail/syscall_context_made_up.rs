@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver cannot make the context of a system call.
+//! A driver cannot create the context of a system call.
 
 use kernel::prelude::*;
 use tether::{
@@ -8,7 +8,7 @@ use tether::{
     syscall::SyscallContext, //
 };
 
-/// Closes a descriptor.
+/// Closes a descriptor, and tries to create a context.
 pub fn close(context: &SyscallContext<'_>) -> Result {
     drop(fd::take(context, 3, GFP_KERNEL)?);
     let _ = unsafe { SyscallContext::new() }; // misuse: E0624

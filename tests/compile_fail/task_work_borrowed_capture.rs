@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A closure cannot hold what is borrowed: it runs later.
+//! A closure cannot capture a borrowed value, because it runs later.
 
 use kernel::prelude::*;
 use tether::task_work::{
@@ -10,7 +10,7 @@ use tether::task_work::{
 
 fn look(_: u32) {}
 
-/// Adds two.
+/// Adds a closure that owns its value, and a closure that borrows its value.
 pub fn add(shared: &u32) -> Result {
     let owned = *shared;
     let flags = GFP_KERNEL;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The context of a callback cannot leave it.
+//! The context of a callback cannot outlive the callback.
 
 use kernel::{
     prelude::*,
@@ -12,10 +12,10 @@ use tether::task_work::{
     Mode, //
 };
 
-/// Keeps a task for ever.
+/// Accepts a task reference that never expires.
 pub fn keep(_: &'static CurrentTask) {}
 
-/// Adds one.
+/// Adds a callback that tries to keep its task.
 pub fn add() -> Result {
     fn callback(context: &Context<'_>) {
         let _ = context.task().pid();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The field of the macro is one of the struct itself, not one that the struct is dereferenced to.
+//! The macro accepts a field of the struct itself, and no field that is reached through `Deref`.
 
 #![allow(dead_code)]
 #![allow(unused_imports)]

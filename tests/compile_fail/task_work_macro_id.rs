@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ID of the macro is a constant: a block in its place is an expression of its own, in which
-//! nothing is unsafe.
+//! A block as the ID of the macro is evaluated outside of any `unsafe` block: it cannot call an
+//! unsafe function.
 
 #![allow(dead_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An item with two fields is linked by the one that its callback belongs to.
+//! The ID of `HasTaskWork` must be the ID of the field, so that an item is linked by the field that
+//! its callback belongs to.
 
 use kernel::{
     prelude::*,
@@ -41,7 +42,7 @@ impl TaskWorkItem<2> for Twice {
     fn run(_this: Arc<Twice>, _context: &Context<'_>) {}
 }
 
-/// Adds it by its first field.
+/// Adds the item by its first field.
 pub fn add() -> Result {
     let init = pin_init!(Twice { first <- TaskWork::new(), second <- TaskWork::new() });
     let item = Arc::pin_init(init, GFP_KERNEL)?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A box that could be moved cannot be linked.
+//! A box that is not pinned cannot be queued, because its contents could be moved.
 
 include!("common/item.rs");
 
-/// Adds it.
+/// Adds a pinned box, and tries to add a movable box.
 pub fn add(item: Pin<KBox<Item>>, movable: KBox<Item>) -> Result {
     task_work::add(current!(), item, Mode::Resume)?;
     task_work::add(current!(), movable, Mode::Resume)?; // misuse: E0277

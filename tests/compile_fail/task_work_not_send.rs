@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A closure runs in another task: it cannot hold what belongs to this one.
+//! A closure runs in another task: it cannot capture a value that is bound to the adding task.
 
 use kernel::{
     prelude::*,
@@ -11,7 +11,7 @@ use tether::task_work::{
     Mode, //
 };
 
-/// Adds one.
+/// Adds a closure without captures, and a closure that captures `guard`.
 pub fn add(guard: NotThreadSafe) -> Result {
     let flags = GFP_KERNEL;
     task_work::add_fn(current!(), move |_| (), Mode::Resume, flags)?;

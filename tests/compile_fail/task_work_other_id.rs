@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An item is not added by a field that it has no callback for.
+//! An item cannot be added by an ID for which it has no callback.
 
 use kernel::{
     prelude::*,
@@ -31,7 +31,7 @@ impl TaskWorkItem<1> for Once {
     fn run(_this: Arc<Once>, _context: &Context<'_>) {}
 }
 
-/// Adds it.
+/// Adds the item by ID 1, and tries to add it by ID 2.
 pub fn add(item: Arc<Once>) -> Result {
     task_work::add::<_, 1>(current!(), item.clone(), Mode::Resume)?;
     task_work::add::<_, 2>(current!(), item.clone(), Mode::Resume)?; // misuse: E0277

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The type of a closure has chosen its callback when it was added: a handle is not coerced to that
-//! of a supertype.
+//! `Pending<F>` is invariant in `F`: the type of the closure selects the callback when the closure
+//! is added, so that the handle cannot be coerced to that of a supertype.
 
 #![allow(dead_code)]
 
@@ -14,12 +14,12 @@ use tether::task_work::{
 type Any = for<'a, 'b> fn(&'a Context<'b>);
 type Static = fn(&'static Context<'static>);
 
-/// `Any` is a subtype of `Static`, and so may be given for it.
+/// Coerces `Any` to its supertype `Static`, which is allowed.
 pub fn closure(closure: Any) -> Static {
     closure
 }
 
-/// A handle may not.
+/// Coerces a handle of `Any` to a handle of `Static`, which is not allowed.
 pub fn handle(pending: Pending<Any>) -> Result<Pending<Static>> {
     return Ok(pending); // misuse: E0308
     #[allow(unreachable_code)]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An item that was given to a task cannot be given again.
+//! An item in a box cannot be added twice, because `add()` consumes the box.
 
 include!("common/item.rs");
 
-/// Adds it.
+/// Adds the same item twice.
 pub fn add(item: Pin<KBox<Item>>) -> Result {
     task_work::add(current!(), item, Mode::Resume)?;
     task_work::add(current!(), item, Mode::Resume)?; // misuse: E0382

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An item that was given to a task is not looked at any more.
+//! An item in a box cannot be accessed after it was added, because `add()` consumes the box.
 
 include!("common/item.rs");
 
-/// Adds it.
+/// Reads the item before and after it is added.
 pub fn add(item: Pin<KBox<Item>>) -> Result {
     pr_info!("{}\n", item.value);
     task_work::add(current!(), item, Mode::Resume)?;

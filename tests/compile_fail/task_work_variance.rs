@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The type of an item chooses the callback when its field is created, so that the field cannot be
-//! coerced to that of a supertype, for which another callback is chosen.
+//! `TaskWork<T>` is invariant in `T`. `T` selects the callback when the field is created, and a
+//! supertype of `T` may select another callback.
 
 #![allow(dead_code)]
 
@@ -14,12 +14,12 @@ type Static = fn(&'static u8);
 
 struct Item<F>(PhantomData<F>);
 
-/// `Any` is a subtype of `Static`, and so may be given for it.
+/// Coerces `Any` to its supertype `Static`, which is allowed.
 pub fn item(item: &Any) -> &Static {
     item
 }
 
-/// A field may not.
+/// Coerces a field of `Any` to a field of `Static`, which is not allowed.
 pub fn field(work: &TaskWork<Item<Any>>) -> Result<&TaskWork<Item<Static>>> {
     return Ok(work); // misuse: E0308
     #[allow(unreachable_code)]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions of a pointer can be named, but neither called nor changed.
+//! The table of a pointer type can be named, but its functions are private.
 
 include!("common/item.rs");
 
 use tether::task_work::TaskWorkPointer;
 
-/// Looks at them.
+/// Tries to read a function of the table.
 pub fn functions() -> Result {
     let vtable = <Pin<KBox<Item>> as TaskWorkPointer<0>>::VTABLE;
     let _ = vtable.run; // misuse: E0616

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An `Arc` of an item that is queued as a box is never queued, and waiting for it would not end.
+//! An item that is queued in a box cannot be waited for through an `Arc`: an `Arc` of this type is
+//! never queued.
 
 include!("common/item.rs");
 
 use kernel::sync::Arc;
 
-/// Waits for it.
+/// Tries to wait for the item.
 pub fn wait(item: &Arc<Item>) -> Result {
     task_work::wait(item)?; // misuse: E0271
     let _ = (item, Mode::Resume);

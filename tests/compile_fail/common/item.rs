@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// An item in a box, for those who misuse it.
+// An item in a box, shared by several tests of misuses.
 
 use kernel::prelude::*;
 use tether::task_work::{
@@ -29,7 +29,7 @@ impl TaskWorkItem for Item {
     fn run(_this: Pin<KBox<Item>>, _context: &Context<'_>) {}
 }
 
-/// Makes one.
+/// Creates an item.
 pub fn item() -> Result<Pin<KBox<Item>>> {
     KBox::pin_init(
         pin_init!(Item { value: 1, work <- TaskWork::new() }),
