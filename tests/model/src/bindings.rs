@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for the kernel's bindings. The functions are unsafe as those are.
+//! A stand-in for the kernel's bindings. The functions are unsafe, like the functions of C.
 
 #![allow(clippy::missing_safety_doc)]
 
@@ -30,7 +30,8 @@ pub unsafe fn tether_wait_word(
     flags: usize,
     _timeout: isize,
 ) -> isize {
-    // SAFETY: The caller passes a word of the model, which it borrows.
+    // SAFETY: The caller passes a valid word of the model, and borrows it for the duration of the
+    // call.
     wait::wait_word(unsafe { &*word.cast::<Atomic<usize>>() }, busy, flags)
 }
 
@@ -40,7 +41,7 @@ pub type task_struct = TaskStruct;
 /// `PF_MEMALLOC`.
 pub const PF_MEMALLOC: u32 = 0x800;
 
-/// `struct mmu_interval_notifier_finish`, of which only the address matters.
+/// `struct mmu_interval_notifier_finish`. Only its address is used.
 #[allow(non_camel_case_types)]
 pub struct mmu_interval_notifier_finish;
 
@@ -53,7 +54,7 @@ pub struct mutex {
 }
 
 pub unsafe fn mutex_lock(mutex: *mut mutex) {
-    // SAFETY: The caller passes a mutex of the model.
+    // SAFETY: The caller passes a pointer to a valid mutex of the model.
     let mutex = unsafe { &*mutex };
     let mut locked = mutex.locked.lock().unwrap();
     while *locked {
@@ -63,14 +64,14 @@ pub unsafe fn mutex_lock(mutex: *mut mutex) {
 }
 
 pub unsafe fn mutex_trylock(mutex: *mut mutex) -> i32 {
-    // SAFETY: The caller passes a mutex of the model.
+    // SAFETY: The caller passes a pointer to a valid mutex of the model.
     let mutex = unsafe { &*mutex };
     let mut locked = mutex.locked.lock().unwrap();
     (!core::mem::replace(&mut *locked, true)).into()
 }
 
 pub unsafe fn mutex_unlock(mutex: *mut mutex) {
-    // SAFETY: The caller passes a mutex of the model.
+    // SAFETY: The caller passes a pointer to a valid mutex of the model.
     let mutex = unsafe { &*mutex };
     assert!(core::mem::take(&mut *mutex.locked.lock().unwrap()));
     mutex.unlocked.notify_one();
@@ -102,18 +103,18 @@ pub unsafe fn kthread_parkme() {
 }
 
 pub unsafe fn kthread_park(task: *mut TaskStruct) -> i32 {
-    // SAFETY: The caller passes a task of the model.
+    // SAFETY: The caller passes a pointer to a valid task of the model.
     unsafe { &*task }.park();
     0
 }
 
 pub unsafe fn kthread_unpark(task: *mut TaskStruct) {
-    // SAFETY: The caller passes a task of the model.
+    // SAFETY: The caller passes a pointer to a valid task of the model.
     unsafe { &*task }.unpark();
 }
 
 pub unsafe fn kthread_stop(task: *mut TaskStruct) {
-    // SAFETY: The caller passes a task of the model.
+    // SAFETY: The caller passes a pointer to a valid task of the model.
     unsafe { &*task }.stop();
 }
 
@@ -137,7 +138,7 @@ pub struct list_head {
 
 #[allow(non_snake_case)]
 pub unsafe fn INIT_LIST_HEAD(list: *mut list_head) {
-    // SAFETY: The caller passes a head that it may write to.
+    // SAFETY: The caller passes a list head that is valid for writes.
     unsafe {
         list.write(list_head {
             next: list,
@@ -147,7 +148,8 @@ pub unsafe fn INIT_LIST_HEAD(list: *mut list_head) {
 }
 
 pub unsafe fn list_add_tail(new: *mut list_head, head: *mut list_head) {
-    // SAFETY: The caller holds the lock of the list.
+    // SAFETY: The caller passes valid list heads and holds the lock of the list, so that no other
+    // thread accesses the entries.
     unsafe {
         let prev = (*head).prev;
         new.write(list_head { next: head, prev });
@@ -157,7 +159,8 @@ pub unsafe fn list_add_tail(new: *mut list_head, head: *mut list_head) {
 }
 
 pub unsafe fn tether_list_del_init(entry: *mut list_head) {
-    // SAFETY: The caller holds the lock of the list that the entry is in.
+    // SAFETY: The caller passes a valid entry and holds the lock of its list, so that no other
+    // thread accesses the neighbours.
     unsafe {
         let (next, prev) = ((*entry).next, (*entry).prev);
         (*prev).next = next;
@@ -169,14 +172,15 @@ pub unsafe fn tether_list_del_init(entry: *mut list_head) {
 /// `struct module`, with its reference count.
 #[allow(non_camel_case_types)]
 pub struct module {
-    /// `refcnt`: with that of the module's own (`MODULE_REF_BASE`); 0 if it goes.
+    /// `refcnt`, including the module's own reference (`MODULE_REF_BASE`). It is 0 if the module is
+    /// being removed.
     references: Atomic<usize>,
-    /// Its memory, which goes with its text.
+    /// The memory of the module, which is freed together with its text.
     memory: Text,
 }
 
 impl module {
-    /// A module that is loaded, and goes with `memory`.
+    /// Creates a loaded module that is freed together with `memory`.
     pub fn new(memory: Text) -> Self {
         Self {
             references: Atomic::new(1),
@@ -184,13 +188,13 @@ impl module {
         }
     }
 
-    /// `try_release_module_ref()`: whether it can go.
+    /// `try_release_module_ref()`: returns whether the module can be removed.
     pub fn stop(&self) -> bool {
         if self.references.fetch_sub(1usize, Full) == 1 {
             return true;
         }
-        // atomic_add_unless(&mod->refcnt, MODULE_REF_BASE, 0): if it was dropped meanwhile, it can
-        // go after all.
+        // atomic_add_unless(&mod->refcnt, MODULE_REF_BASE, 0): if the last reference was dropped
+        // meanwhile, the module can be removed.
         !self.add_unless_zero()
     }
 
@@ -208,26 +212,26 @@ impl module {
         }
     }
 
-    /// Whether it can be removed (`MODULE_STATE_GOING`).
+    /// Returns whether the module is being removed (`MODULE_STATE_GOING`).
     pub fn is_going(&self) -> bool {
         self.references.load(Relaxed) == 0
     }
 
-    /// How many references there are, beside the module's own.
+    /// Returns the number of references besides the module's own.
     pub fn references(&self) -> usize {
         self.references.load(Relaxed).saturating_sub(1)
     }
 }
 
 pub unsafe fn tether_module_get(module: *mut module) -> bool {
-    // SAFETY: The caller passes a module of the model.
+    // SAFETY: The caller passes a pointer to a valid module of the model.
     let module = unsafe { &*module };
     module.memory.run();
     module.add_unless_zero()
 }
 
 pub unsafe fn tether_module_put(module: *mut module) {
-    // SAFETY: As above.
+    // SAFETY: The caller passes a pointer to a valid module of the model.
     let module = unsafe { &*module };
     module.memory.run();
     let before = module.references.fetch_sub(1usize, Full);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/kthread.rs`: a thread with the parts that are modelled.
+//! A stand-in for `rust/kernel/kthread.rs`: a thread with the modelled parts.
 
 use crate::{
     sync::atomic::{
@@ -35,13 +35,13 @@ pub use park::{
     Parkable, //
 };
 
-/// As in `rust/kernel/kthread.rs`.
+/// The context of a body, as in `rust/kernel/kthread.rs`.
 pub struct Context<'a, M: Mode> {
     core: &'a Core,
     _mode: core::marker::PhantomData<M>,
 }
 
-/// As in `rust/kernel/kthread.rs`, with the parts that are modelled.
+/// The modelled parts of `Core` in `rust/kernel/kthread.rs`.
 pub struct Core {
     start: start::Start,
     parking: park::Parking,
@@ -52,7 +52,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// A thread that has not begun.
+    /// Creates a thread that has not started.
     pub fn new() -> Self {
         Self {
             start: start::Start::new(),
@@ -64,12 +64,12 @@ impl Core {
         }
     }
 
-    /// The thread's task.
+    /// Returns the thread's task.
     pub fn task(&self) -> &Task {
         &self.task
     }
 
-    /// Becomes the thread.
+    /// Makes the calling `loom` thread this thread.
     pub fn enter(&self) {
         Task::become_current(&self.task);
     }
@@ -78,14 +78,14 @@ impl Core {
         self.should_stop.load(Relaxed)
     }
 
-    /// As in `rust/kernel/kthread.rs`.
+    /// `Core::request_stop()`.
     pub fn request_stop(&self) {
         self.should_stop.xchg(true, Full);
         self.unpark_thread();
         self.task.wake_up();
     }
 
-    /// `Thread::park()`, and its forms.
+    /// `Thread::park()`, and its killable and timed forms.
     pub fn park_thread(&self, limit: Limit) -> crate::prelude::Result {
         self.park(limit)
     }
@@ -112,25 +112,25 @@ impl Core {
         self.start.never()
     }
 
-    /// `kthread_stop()`, and whether the body was called.
+    /// `kthread_stop()`. Returns whether the body was called.
     pub fn stop(&self) -> bool {
-        // SAFETY: The task is valid.
+        // SAFETY: `self` owns a reference to the task, so the pointer is valid.
         unsafe { crate::bindings::kthread_stop(self.task.as_ptr()) };
         self.start.has_begun()
     }
 
-    /// The function of the thread, which calls `body` if it is to be called.
+    /// The function of the thread. Calls `body` if the thread was started.
     pub fn main(&self, body: impl FnOnce()) {
         self.enter();
-        // SAFETY: The caller is the thread, and calls this once.
+        // SAFETY: The caller is the thread itself, and calls `main()` once.
         if unsafe { self.start.wait() } {
             body();
         }
         self.task.exit();
     }
 
-    /// A body that parks whenever it is asked to, and returns when it is asked to stop; then the
-    /// end of `main()`. The loop is that of `Core::sleep()`.
+    /// A body that parks on each request, and returns on a request to stop. Ends as `main()` does.
+    /// The loop is that of `Core::sleep()`.
     pub fn run(&self) {
         loop {
             crate::task::set_current_state(crate::task::IDLE);
@@ -151,9 +151,9 @@ impl Core {
         self.finish();
     }
 
-    /// The body returns without looking at anything.
+    /// A body that returns without checking for requests.
     pub fn finish(&self) {
-        // SAFETY: The caller is the thread.
+        // SAFETY: The caller is the thread itself.
         unsafe { self.parking.end() };
         self.task.exit();
     }

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Models of the parts of Tether that work without locks: every interleaving of them is explored,
-//! on the code itself.
+//! Models of the lock-free parts of Tether. `loom` explores every interleaving of the real code.
 //!
-//! The files of `rust/kernel/` are included here by their paths. What they call `crate::` is a
-//! stand-in: atomic operations and fences are those of `loom`, sleeping and waking are a mutex and
-//! a condition variable of `loom`. A wake-up that is lost is a deadlock, which `loom` reports.
+//! The models include the files of `rust/kernel/` by path. `crate::` in these files refers to
+//! stand-ins: atomic operations and fences are those of `loom`; sleeping and waking use a mutex and
+//! a condition variable of `loom`. A lost wake-up is a deadlock, which `loom` reports.
 //!
 //! # Orderings
 //!
-//! | kernel | model |
+//! | Kernel | Model |
 //! |---|---|
 //! | `Relaxed`, `Acquire`, `Release` | the same |
 //! | `Full` | `SeqCst` fence, `AcqRel` operation, `SeqCst` fence |
 //! | `set_current_state()` | a change under a lock, then a `SeqCst` fence |
-//! | wake-ups, completions | a lock, which is at least what the kernel's wait queues take |
+//! | wake-ups, completions | a lock; the kernel's wait queues are ordered at least as strongly |
 //!
-//! `loom` shows neither load buffering nor the ordering that dependencies give.
+//! `loom` does not model load buffering or dependency ordering.
 
 #![allow(dead_code)]
 
@@ -41,7 +40,7 @@ pub mod sync {
 
 /// The parts of `kernel::time` that the models need.
 pub mod time {
-    /// As in the kernel crate, on 64 bits.
+    /// `jiffies` are 64 bits wide, as on the kernel's 64-bit architectures.
     pub type Jiffies = usize;
 }
 
@@ -51,8 +50,8 @@ pub mod task_work;
 pub mod tether;
 pub mod types;
 
-/// Explores every interleaving of `f`, with no more than `bound` preemptions if there is a bound,
-/// and says how many executions that took.
+/// Explores every interleaving of `f`, with at most `bound` preemptions if `bound` is given, and
+/// prints the number of executions.
 pub fn explore(bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
     use std::sync::{
         atomic::{

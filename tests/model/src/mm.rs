@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/mm/`: an address space of one page with a mirror, and
-//! `mm/mmu_notifier.c`.
+//! A stand-in for `rust/kernel/mm/` and `mm/mmu_notifier.c`: an address space of one page with a
+//! mirror.
 
 use crate::{
     prelude::*,
@@ -36,7 +36,7 @@ use shadow::{
 use slot::Slot;
 
 /// Memory that a device accesses. An access that is not ordered before the memory is freed is a
-/// data race.
+/// data race, which `loom` reports.
 pub struct Frame {
     memory: UnsafeCell<()>,
     freed: Atomic<bool>,
@@ -60,9 +60,9 @@ struct Subscriptions {
     active: usize,
 }
 
-/// An address space with one page, and an interval notifier on it. It is leaked.
+/// An address space with one page and an interval notifier. It is leaked.
 pub struct Space {
-    /// `subscriptions->lock`, and `subscriptions->wq`.
+    /// `subscriptions->lock` and `subscriptions->wq`.
     subscriptions: Mutex<Subscriptions>,
     woken: Condvar,
     /// The page's entry in the page table.
@@ -74,13 +74,15 @@ pub struct Space {
     finished: Atomic<usize>,
 }
 
-// SAFETY: What is not atomic is under a lock, or in the slot, which is modelled.
+// SAFETY: The fields that are not atomic are protected by a lock, or are in `slot`, which models
+// its own synchronisation.
 unsafe impl Sync for Space {}
 
-/// Erases the table, and unlocks: as `Inner::catch_up()`.
+/// Erases the table and unlocks the shadow, as `Inner::catch_up()` does.
 unsafe fn catch_up(shadow: *const c_void, _missed: Missed, scope: Scope) {
     let shadow = shadow.cast::<Shadow<Option<&'static Frame>>>();
-    // SAFETY: The shadow is that of a space, which is leaked. This task has it locked.
+    // SAFETY: `shadow` is the shadow of a `Space`, which is leaked, so the pointer is valid. This
+    // task holds the lock.
     let mut guard = unsafe { Guard::of(&*shadow, scope) };
     *guard = None;
 }
@@ -95,7 +97,7 @@ pub enum Read {
 }
 
 impl Space {
-    /// An address space whose page is there.
+    /// Creates an address space with a mapped page.
     #[allow(clippy::new_without_default)]
     pub fn new() -> &'static Self {
         let frame: &'static Frame = Box::leak(Box::new(Frame {
@@ -104,13 +106,13 @@ impl Space {
         }));
         let init = pin_init!(Self {
             subscriptions: Mutex::new(Subscriptions {
-                // What __mmu_notifier_register() begins with.
+                // The initial value in __mmu_notifier_register().
                 invalidate_seq: 2,
                 active: 0,
             }),
             woken: Condvar::new(),
             entry: Mutex::new(Some(frame)),
-            // __mmu_interval_notifier_insert(): odd, and older than any invalidation.
+            // __mmu_interval_notifier_insert(): an odd value, older than any invalidation.
             sequence: Atomic::new(1),
             shadow <- Shadow::new(None, Owner::new(), catch_up, c"shadow", LockClassKey::pinned()),
             slot: Slot::default(),
@@ -119,7 +121,7 @@ impl Space {
         let Ok(space) = KBox::pin_init(init, GFP_KERNEL) else {
             unreachable!()
         };
-        // SAFETY: It is not moved out of.
+        // SAFETY: The value is leaked, so it is never moved out of its box.
         Box::leak(unsafe { Pin::into_inner_unchecked(space) })
     }
 
@@ -158,7 +160,7 @@ impl Space {
         let Some(mut shadow) = self.shadow.lock() else {
             // Inner::invalidate_while_locked()
             crate::tether::write_once(&self.sequence, sequence);
-            // SAFETY: This task has it locked.
+            // SAFETY: This task holds the lock of the shadow, because `lock()` has failed.
             unsafe { self.shadow.miss(0, 1) };
             return;
         };
@@ -166,7 +168,7 @@ impl Space {
         *shadow = None;
     }
 
-    /// `unmap_region()`: the kernel frees the page after it was invalidated.
+    /// `unmap_region()`: invalidates the page, and then frees it.
     pub fn unmap(&self) {
         let sequence = self.start();
         self.invalidate(sequence);
@@ -177,7 +179,7 @@ impl Space {
         }
     }
 
-    /// The page is there (again).
+    /// Maps a new page.
     pub fn map(&self) {
         let frame = Frame {
             memory: UnsafeCell::new(()),
@@ -204,7 +206,7 @@ impl Space {
         }
     }
 
-    /// The device accesses the page, if it is recorded. Returns whether it is.
+    /// Lets the device access the page if the page is recorded. Returns whether it is.
     pub fn access(&self) -> bool {
         self.shadow.with(|frame| match frame {
             Some(frame) => {
@@ -215,19 +217,19 @@ impl Space {
         })
     }
 
-    /// The task that has the shadow locked unmaps the page, as `zap_vma_range()` does.
+    /// Unmaps the page in the task that holds the lock of the shadow, as `zap_vma_range()` does.
     pub fn unmap_while_locked(&self) {
         self.shadow.with(|_| self.unmap());
     }
 
-    /// An invalidation in two passes: `invalidate_start_callback()`, the other notifiers, and then
-    /// `invalidate_finish_callback()`. `value` is what the first pass hands to the second one.
+    /// Invalidates in two passes: `invalidate_start_callback()`, then the other notifiers, then
+    /// `invalidate_finish_callback()`. The first pass hands `value` to the second one.
     pub fn invalidate_in_two_passes(&self, value: usize) {
         match self.slot.put(value) {
             Ok(_finish) => {
-                // The first passes of other notifiers, which see what was finished.
+                // Stands for the first passes of other notifiers, which run in between.
                 self.finished();
-                // SAFETY: The value was put by this invalidation.
+                // SAFETY: This invalidation put the value, and takes it once.
                 let begun = unsafe { self.slot.take() };
                 assert_eq!(begun, value, "the second pass has the value of another one");
                 self.finish(begun);
@@ -240,7 +242,7 @@ impl Space {
         self.finished.fetch_add(begun, Relaxed);
     }
 
-    /// The sum of the values that were finished.
+    /// Returns the sum of the values of all finished passes.
     pub fn finished(&self) -> usize {
         self.finished.load(Relaxed)
     }

@@ -5,7 +5,7 @@
 pub use crate::pin_init;
 pub use macros::pin_data;
 
-/// An errno.
+/// An error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error(&'static str);
 
@@ -21,7 +21,7 @@ macro_rules! errors {
 
 errors! { EBUSY EDEADLK EINTR ENODEV ERESTARTSYS ESRCH ETIMEDOUT }
 
-/// As in the kernel crate, on 64 bits.
+/// As in the kernel crate, on a 64-bit architecture.
 #[allow(non_camel_case_types)]
 pub type c_long = isize;
 
@@ -30,7 +30,7 @@ pub use core::ffi::{
     CStr, //
 };
 
-/// As in the kernel crate, on 64 bits.
+/// As in the kernel crate, on a 64-bit architecture.
 #[allow(non_camel_case_types)]
 pub type c_int = i32;
 
@@ -39,13 +39,13 @@ pub use std::{
     pin::Pin, //
 };
 
-/// The flags of an allocation, which mean nothing here.
+/// Allocation flags, which have no effect here.
 pub struct Flags;
 
 /// As in the kernel crate.
 pub const GFP_KERNEL: Flags = Flags;
 
-/// What a `KBox` has beside what a `Box` has.
+/// The functions that a `KBox` has in addition to a `Box`.
 pub trait PinInitBox<T> {
     /// As in the kernel crate.
     fn pin_init(init: impl PinInit<T>, _flags: Flags) -> Result<Pin<Box<T>>>;
@@ -54,7 +54,7 @@ pub trait PinInitBox<T> {
 impl<T> PinInitBox<T> for Box<T> {
     fn pin_init(init: impl PinInit<T>, _flags: Flags) -> Result<Pin<Box<T>>> {
         let mut slot = Box::<T>::new_uninit();
-        // SAFETY: The slot is valid for writes, and initialised afterwards.
+        // SAFETY: `slot` is valid for writes, and `init()` initialises it.
         unsafe {
             init.init(slot.as_mut_ptr());
             Ok(Box::into_pin(slot.assume_init()))
@@ -62,19 +62,19 @@ impl<T> PinInitBox<T> for Box<T> {
     }
 }
 
-/// As in the kernel crate; it does not fail.
+/// As in the kernel crate, but the initialisation cannot fail.
 pub trait PinInit<T>: Sized {
-    /// Initialises the value at its place.
+    /// Initialises the value in place.
     ///
     /// # Safety
     ///
     /// `slot` must be valid for writes.
     unsafe fn init(self, slot: *mut T);
 
-    /// Returns a value that may be moved.
+    /// Returns an initialised value that may be moved.
     fn make(self) -> T {
         let mut slot = core::mem::MaybeUninit::uninit();
-        // SAFETY: The slot is valid for writes, and initialised afterwards.
+        // SAFETY: `slot` is valid for writes, and `init()` initialises it.
         unsafe {
             self.init(slot.as_mut_ptr());
             slot.assume_init()
@@ -82,7 +82,7 @@ pub trait PinInit<T>: Sized {
     }
 }
 
-/// A function that initialises a value at its place.
+/// A function that initialises a value in place.
 pub struct Init<F>(pub F);
 
 impl<T, F: FnOnce(*mut T)> PinInit<T> for Init<F> {
@@ -112,17 +112,17 @@ macro_rules! pin_init {
     };
     (@ names $value:ident $type:ident [$($done:tt)*]) => { $type { $($done)* } };
     (@ init $slot:ident $field:ident : $value:expr, $($rest:tt)*) => {{
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { (&raw mut (*$slot).$field).write($value) };
             $crate::pin_init!(@ init $slot $($rest)*)
     }};
     (@ init $slot:ident $field:ident <- $init:expr, $($rest:tt)*) => {{
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { $crate::prelude::PinInit::init($init, &raw mut (*$slot).$field) };
             $crate::pin_init!(@ init $slot $($rest)*)
     }};
     (@ init $slot:ident $field:ident, $($rest:tt)*) => {{
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { (&raw mut (*$slot).$field).write($field) };
             $crate::pin_init!(@ init $slot $($rest)*)
     }};

@@ -2,7 +2,7 @@
 
 //! Tasks that sleep and are woken, and the parts of `kernel/kthread.c` that the models call.
 //!
-//! Each step names the function of the kernel that it stands for.
+//! The comment on each step names the kernel function that the step models.
 
 use loom::sync::{
     atomic::{
@@ -31,11 +31,11 @@ struct Inner {
     exited: bool,
 }
 
-/// `struct task_struct`, with its `struct kthread`. Aligned as tasks are.
+/// `struct task_struct` with its `struct kthread`, and with the alignment of a task.
 #[derive(Default)]
 #[repr(align(64))]
 pub struct TaskStruct {
-    /// Only the task itself touches these.
+    /// This field and the next are only accessed by the task itself.
     pub pagefault_disabled: i32,
     pub flags: u32,
     inner: Mutex<Inner>,
@@ -51,7 +51,7 @@ loom::thread_local! {
 pub struct Task(TaskStruct);
 
 impl Task {
-    /// The thread that calls this is `task` from now on.
+    /// Makes `task` the current task of the calling thread.
     pub fn become_current(task: &Arc<Task>) {
         CURRENT.with(|current| *current.borrow_mut() = Some(task.clone()));
     }
@@ -75,7 +75,7 @@ impl Task {
         self.0.wake_up(IDLE);
     }
 
-    /// The thread is about to end.
+    /// Marks the task as exiting.
     pub fn exit(&self) {
         let mut inner = self.0.inner.lock().unwrap();
         inner.exited = true;
@@ -85,7 +85,7 @@ impl Task {
 }
 
 impl TaskStruct {
-    /// `try_to_wake_up()`: a full barrier before the state is read; the state changes under
+    /// `try_to_wake_up()`: a full barrier, then a read of the state. The state changes under
     /// `pi_lock`.
     fn wake_up(&self, from: u32) {
         fence(Ordering::SeqCst);
@@ -108,7 +108,7 @@ impl TaskStruct {
         self.wake_up(PARKED);
     }
 
-    /// `kthread_park()`, with its warnings.
+    /// `kthread_park()`, including its warnings.
     pub fn park(&self) {
         let mut inner = self.inner.lock().unwrap();
         assert!(!inner.exited, "WARN_ON(k->flags & PF_EXITING)");

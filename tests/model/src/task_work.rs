@@ -3,8 +3,8 @@
 //! A stand-in for `rust/kernel/task_work.rs`: items with the modelled state, and the steps of that
 //! file.
 //!
-//! The model counts the pin and the reference that a node has while it is linked. Each of them must
-//! be dropped exactly once.
+//! The model counts the pin and the reference that a node holds while it is linked. Each of them
+//! must be dropped exactly once.
 
 use crate::{
     prelude::*,
@@ -36,12 +36,12 @@ use state::{
 /// A task that runs works.
 pub struct Target {
     task: loom::sync::Arc<Task>,
-    /// `task->task_works`, with `pi_lock`; none once it was sealed (`work_exited`).
+    /// `task->task_works` and `pi_lock`. `None` once the list was sealed (`work_exited`).
     works: Mutex<Option<Vec<Arc<Item>>>>,
 }
 
 impl Target {
-    /// A task without works.
+    /// Creates a task without works.
     pub fn new() -> Self {
         Self {
             task: loom::sync::Arc::new(Task::default()),
@@ -49,7 +49,7 @@ impl Target {
         }
     }
 
-    /// The calling thread is this task from now on.
+    /// Makes this task the current task of the calling thread.
     pub fn enter(&self) {
         Task::become_current(&self.task);
     }
@@ -85,7 +85,7 @@ impl Target {
         }
     }
 
-    /// `task_work_run()`: the list is taken, and then its works are run, until there are none.
+    /// `task_work_run()`: takes the list and runs its works, until the list is empty.
     pub fn run(&self) {
         loop {
             let works = match &mut *self.works.lock().unwrap() {
@@ -120,7 +120,7 @@ impl Target {
         }
     }
 
-    /// `disarm()`, for all that is in the list.
+    /// `disarm()`, for all works of the list.
     pub fn disarm(&self) {
         let mut disarmed = Vec::new();
         if let Some(works) = &*self.works.lock().unwrap() {
@@ -146,13 +146,13 @@ pub struct Item {
     leaked: AtomicIsize,
     runs: AtomicIsize,
     running: Atomic<bool>,
-    /// Whether there is something to do for the callback.
+    /// The request that the callback has to process.
     pub asked: Atomic<bool>,
     seen: AtomicIsize,
 }
 
 impl Item {
-    /// An item that was not added.
+    /// Creates an item that was not added.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             state: State::new(state::IDLE, 0),
@@ -180,17 +180,17 @@ impl Item {
         );
     }
 
-    /// How often the callback was called.
+    /// Returns the number of calls of the callback.
     pub fn runs(&self) -> isize {
         self.runs.load(Relaxed)
     }
 
-    /// For how many calls there was something to do.
+    /// Returns the number of calls that found a request.
     pub fn seen(&self) -> isize {
         self.seen.load(Relaxed)
     }
 
-    /// Nothing is pending: each pin and each reference was taken back.
+    /// Asserts that no work is pending: each pin and each reference was taken back.
     pub fn assert_balance(&self) {
         assert_eq!(self.pins.load(Relaxed), 0, "a pin is left");
         assert_eq!(
@@ -207,7 +207,7 @@ impl Item {
             return Err(EBUSY);
         }
         self.given.fetch_add(1, Relaxed);
-        // tether_task_work_add(): the pin before the node is linked.
+        // tether_task_work_add(): take the pin before the node is linked.
         self.pins.fetch_add(1, Relaxed);
         if target.link(self) {
             return Ok(());
@@ -219,7 +219,7 @@ impl Item {
         Err(ESRCH)
     }
 
-    /// `run_work()`, and `ArcWork::run()`.
+    /// `run_work()` and `ArcWork::run()`.
     fn run_work(self: Arc<Self>, target: &Target) {
         if !self.state.claim() {
             return self.pass_by();
@@ -255,13 +255,13 @@ impl Item {
         }
     }
 
-    /// `cancel()` where the kernel does not export `task_work_cancel()`. Returns whether it was
-    /// pending on `target`; in this case the callback is not called for that add.
+    /// `cancel()` in a kernel that does not export `task_work_cancel()`. Returns `Some` if the item
+    /// was pending on `target`; the callback is not called for that add.
     pub fn cancel(&self, target: &Target) -> Option<bool> {
         Self::said(self.state.cancel(target.address()))
     }
 
-    /// `cancel_node()` in a kernel tree: it is unlinked first.
+    /// `cancel_node()` in a kernel tree, which unlinks the node first.
     pub fn cancel_in_tree(self: &Arc<Self>, target: &Target) -> Option<bool> {
         let word = self.state.load();
         if word.target() == target.address() && word.state() == state::QUEUED && target.unlink(self)
@@ -277,7 +277,7 @@ impl Item {
         self.cancel(target)
     }
 
-    /// Whether the item was cancelled; `None` if it was not pending on that task.
+    /// Returns whether the item was cancelled, or `None` if it was not pending on that task.
     fn said(cancelled: Cancelled) -> Option<bool> {
         match cancelled {
             Cancelled::Now => Some(true),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/tether.rs`: a module with its pins and its attachments, and its end.
+//! A stand-in for `rust/kernel/tether.rs`: a module with its pins, attachments and teardown.
 
 use crate::{
     bindings,
@@ -40,22 +40,22 @@ use attached::{
 use pins::Pins;
 pub use thing::Thing;
 
-/// Models run in tasks only.
+/// Returns true, because models run in task context only.
 pub fn may_sleep() -> bool {
     true
 }
 
-/// No task of a model exits while it waits.
+/// Returns false, because no task of a model exits while it waits.
 pub fn is_exiting() -> bool {
     false
 }
 
-/// No task of a model is a worker of a workqueue.
+/// Returns false, because no task of a model is a worker of a workqueue.
 pub fn is_workqueue_worker() -> bool {
     false
 }
 
-/// No wait of a model has a limit.
+/// Returns false, because no wait of a model has a limit.
 pub fn is_short(_time: crate::time::Jiffies) -> bool {
     false
 }
@@ -96,18 +96,18 @@ pub fn store_release<T: Value>(atomic: &Atomic<T>, value: T) {
 /// As in `rust/kernel/tether.rs`.
 pub fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     Opaque::ffi_init(|slot: *mut bindings::list_head| {
-        // SAFETY: `slot` is valid for writes, and does not move.
+        // SAFETY: `slot` is valid for writes, and is not moved after its initialisation.
         unsafe { bindings::INIT_LIST_HEAD(slot) };
     })
 }
 
-/// The text of a module, or what is freed with it. Running it while it is freed is a data race,
-/// which `loom` reports.
+/// The text of a module, or memory that is freed with it. Running freed text is a data race, which
+/// `loom` reports.
 #[derive(Clone)]
 pub struct Text(Arc<(UnsafeCell<()>, AtomicBool)>);
 
 impl Text {
-    /// Runs it.
+    /// Runs the text.
     pub fn run(&self) {
         self.0 .0.with(|_| ());
         assert!(!self.0 .1.load(Ordering::Relaxed), "freed text runs");
@@ -119,7 +119,7 @@ impl Text {
     }
 }
 
-/// As in `rust/kernel/tether.rs`, with its module. It is leaked.
+/// The modelled parts of `Owner` in `rust/kernel/tether.rs`, with the module. It is leaked.
 pub struct Owner {
     pins: Pins,
     attached: Attached,
@@ -128,7 +128,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Creates the record of a module that is loaded.
+    /// Creates the record of a loaded module.
     pub fn new() -> &'static Self {
         let text = Text(Arc::new((UnsafeCell::new(()), AtomicBool::new(false))));
         let memory = text.clone();
@@ -139,7 +139,7 @@ impl Owner {
             text,
         });
         let owner = match KBox::pin_init(init, GFP_KERNEL) {
-            // SAFETY: It is not moved out of.
+            // SAFETY: The value is leaked, so it is never moved out of its box.
             Ok(owner) => Box::leak(unsafe { Pin::into_inner_unchecked(owner) }),
             Err(_) => unreachable!(),
         };
@@ -153,9 +153,9 @@ impl Owner {
         self.pins.pin()
     }
 
-    /// `Pins::unpin()`. The caller must have a pin.
+    /// `Pins::unpin()`. The caller must hold a pin.
     pub fn unpin(&self) {
-        // SAFETY: The caller has a pin.
+        // SAFETY: The caller holds a pin, and gives it up.
         unsafe { self.pins.unpin() };
     }
 
@@ -163,7 +163,7 @@ impl Owner {
         &self.attached
     }
 
-    /// Its text.
+    /// Returns the module's text.
     pub fn text(&self) -> Text {
         self.text.clone()
     }
@@ -173,7 +173,7 @@ impl Owner {
         if !self.attached.enter() {
             return Err(ENODEV);
         }
-        // SAFETY: It was just entered.
+        // SAFETY: `enter()` has succeeded, and this is the only guard for it.
         Ok(unsafe { Entered::new(self) })
     }
 
@@ -181,26 +181,26 @@ impl Owner {
     ///
     /// # Safety
     ///
-    /// The end of the module must wait for the caller.
+    /// The teardown of the module must wait for the caller.
     pub unsafe fn enter_again(&'static self) -> impl Sized {
         self.attached.enter_again();
-        // SAFETY: It was just entered.
+        // SAFETY: `enter_again()` was called, and this is the only guard for it.
         unsafe { Entered::new(self) }
     }
 
-    /// `Pins::unpin_disarmed()`. The caller must have a pin, and they be closed.
+    /// `Pins::unpin_disarmed()`. The caller must hold a pin, and the pins must be closed.
     pub fn unpin_disarmed(&self) {
-        // SAFETY: The caller has a pin, and the pins are closed.
+        // SAFETY: The caller holds a pin, and the pins are closed.
         unsafe { self.pins.unpin_disarmed() };
     }
 
-    /// `delete_module()`: returns whether the module was removed.
+    /// `delete_module()`. Returns whether the module was removed.
     pub fn remove(&'static self) -> bool {
         self.module.stop() && self.end()
     }
 
-    /// `MODULE_STATE_GOING`: as `Owner::end()` and `free_module()`. Where that sleeps for a
-    /// millisecond and looks again this gives up, and returns false; see [`Owner::end_again`].
+    /// `MODULE_STATE_GOING`: `Owner::end()`, followed by `free_module()`. If `Owner::end()` would
+    /// sleep for a millisecond and try again, this returns false; see [`Owner::end_again`].
     pub fn end(&'static self) -> bool {
         self.pins.close();
         self.attached.close();
@@ -224,12 +224,12 @@ impl Owner {
         true
     }
 
-    /// Whether the module is being removed by `delete_module()`.
+    /// Returns whether the module is being removed by `delete_module()`.
     pub fn is_going(&self) -> bool {
         self.module.is_going()
     }
 
-    /// How many references there are to the module.
+    /// Returns the number of references to the module.
     pub fn references(&self) -> usize {
         self.module.references()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attachments of a module: each is ended once, and the module's text stays until then.
+//! Attachments of a module: each is ended once, and the module's text stays mapped until then.
 
 use loom::thread;
 use model::{
@@ -12,8 +12,8 @@ use model::{
     }, //
 };
 
-/// A registration is dropped by another module while its owner's end runs: one of the two ends it,
-/// and the text is there until then.
+/// A registration is dropped by another module while its owner is torn down: one of the two tasks
+/// ends it, and the text stays mapped until then.
 #[test]
 fn drop_against_end() {
     explore(None, || {
@@ -28,13 +28,13 @@ fn drop_against_end() {
     });
 }
 
-/// A registration is made while its owner's end runs: it is refused, or ended.
+/// A registration is created while its owner is torn down: it is refused, or torn down.
 #[test]
 fn make_against_end() {
     explore(None, || {
         let owner = Owner::new();
         let thing = Thing::registration(owner);
-        // The caller is in the module's text, which the end waits for otherwise.
+        // The creating task runs in the module's text. Teardown waits for it.
         let entered = owner.enter().unwrap();
         let other = thread::spawn(move || {
             let made = thing.attach().is_ok();
@@ -48,7 +48,7 @@ fn make_against_end() {
     });
 }
 
-/// A registration that could not be made is not ended.
+/// If the creation of a registration fails, the registration is not torn down.
 #[test]
 fn failed_make_against_end() {
     explore(None, || {
@@ -66,8 +66,8 @@ fn failed_make_against_end() {
     });
 }
 
-/// A thread is made while its owner's end runs. The end may be waiting for an older one by then,
-/// which waits for this one: it is asked in any case.
+/// A thread is created while its owner is torn down. Teardown may already wait for an older thread,
+/// which waits for the new one: the new thread is asked to stop in any case.
 #[test]
 fn ask_against_make() {
     explore(None, || {
@@ -79,7 +79,7 @@ fn ask_against_make() {
         let other = thread::spawn(move || {
             let made = child.attach_and_ask().is_ok();
             drop(entered);
-            // The supervisor has got an error.
+            // If the creation fails, the supervisor sees the error and does not wait for the child.
             if !made {
                 child.ask();
             }
@@ -93,7 +93,7 @@ fn ask_against_make() {
     });
 }
 
-/// Every thread is asked before the first one is waited for.
+/// Every thread is asked to stop before teardown waits for the first one.
 #[test]
 fn ask_all_first() {
     explore(None, || {
@@ -107,7 +107,7 @@ fn ask_all_first() {
     });
 }
 
-/// Another task enters the module while its end runs: it is refused, or waited for.
+/// Another task enters the module while it is torn down: the task is refused, or teardown waits.
 #[test]
 fn enter_against_end() {
     explore(None, || {
@@ -125,7 +125,7 @@ fn enter_against_end() {
     });
 }
 
-/// The payload of a thread that was leaked waits for a task that waits for the thread's end.
+/// The payload of a leaked thread waits for a task that waits for the thread's end.
 #[test]
 fn payload_waits_for_waiter() {
     explore(None, || {
@@ -135,7 +135,7 @@ fn payload_waits_for_waiter() {
         thing.set_payload(thread::spawn(move || thing.drop_unless_ended()));
         let ended = owner.end();
         match thing.take_payload() {
-            // The waiter has ended it.
+            // The waiting task has ended the object.
             Some(waiter) => waiter.join().unwrap(),
             None => assert_eq!(thing.released(), 1),
         }
@@ -144,8 +144,8 @@ fn payload_waits_for_waiter() {
     });
 }
 
-/// A thread is detached while the init of its module fails: it is asked to stop in any case, and
-/// not ended.
+/// A thread is detached while the init of its module fails: the thread is asked to stop in any
+/// case. Teardown does not end a detached thread.
 #[test]
 fn independent_against_end() {
     explore(None, || {
@@ -153,7 +153,7 @@ fn independent_against_end() {
         let thing = Thing::thread(owner);
         thing.attach_and_ask().unwrap();
         assert!(owner.pin());
-        // Detaches the thread, if it is not ended. Then the thread ends by itself.
+        // Detach the thread unless teardown has ended it. A detached thread ends by itself.
         let other = thread::spawn(move || {
             thing.detach_and_end();
             owner.unpin();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A range of an address space and its mirror: the device does not access a page that the process
-//! has lost.
+//! A range of an address space and its mirror: the device does not access a page that was unmapped
+//! from the process.
 
 use loom::thread;
 use model::{
@@ -13,7 +13,7 @@ use model::{
     task::Task, //
 };
 
-/// A thread with a task of its own.
+/// Spawns a thread with its own task.
 fn task<R: 'static>(body: impl FnOnce() -> R + 'static) -> thread::JoinHandle<R> {
     thread::spawn(move || {
         Task::become_current(&loom::sync::Arc::new(Task::default()));
@@ -21,7 +21,7 @@ fn task<R: 'static>(body: impl FnOnce() -> R + 'static) -> thread::JoinHandle<R>
     })
 }
 
-/// The current thread becomes a task, in a space whose page is there.
+/// Makes the current thread a task, and creates an address space with a mapped page.
 fn space() -> &'static Space {
     Task::become_current(&loom::sync::Arc::new(Task::default()));
     Space::new()
@@ -39,8 +39,7 @@ fn read_against_unmap() {
     });
 }
 
-/// The page is looked up while it is unmapped and mapped again: if it is recorded, it is the new
-/// one.
+/// The page is looked up while it is unmapped and mapped again: a recorded page is the new page.
 #[test]
 fn read_against_remap() {
     explore(Some(4), || {
@@ -57,7 +56,7 @@ fn read_against_remap() {
     });
 }
 
-/// Two tasks unmap, at the same time.
+/// Two tasks unmap the page at the same time.
 #[test]
 fn read_against_two_unmaps() {
     explore(Some(2), || {
@@ -71,8 +70,8 @@ fn read_against_two_unmaps() {
     });
 }
 
-/// A task unmaps the page while it has the shadow locked, and the device of another one accesses
-/// it.
+/// A task unmaps the page while it holds the lock of the shadow, and the device of another task
+/// accesses the page.
 #[test]
 fn unmap_while_locked() {
     explore(Some(5), || {
@@ -85,7 +84,7 @@ fn unmap_while_locked() {
     });
 }
 
-/// The same while the page is looked up.
+/// A task unmaps the page while it holds the lock of the shadow, and another task looks it up.
 #[test]
 fn unmap_while_locked_against_read() {
     explore(Some(4), || {
@@ -97,7 +96,7 @@ fn unmap_while_locked_against_read() {
     });
 }
 
-/// Invalidations in two passes at the same time: each second pass has the value of its first one.
+/// Two-pass invalidations overlap: each second pass gets the value of its own first pass.
 #[test]
 fn two_passes() {
     explore(Some(5), || {

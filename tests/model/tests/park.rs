@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parking: a request is answered in any case.
+//! Parking: every request is answered.
 
 use loom::{
     sync::Arc,
@@ -24,7 +24,7 @@ fn thread_of(core: &Arc<Core>) -> thread::JoinHandle<()> {
     })
 }
 
-/// A thread is parked, unparked and stopped by one task.
+/// A task parks, unparks and stops a thread.
 #[test]
 fn park_unpark_stop() {
     explore(Some(2), || {
@@ -38,7 +38,7 @@ fn park_unpark_stop() {
     });
 }
 
-/// A thread is unparked and parked again before it has run.
+/// A task unparks a thread and parks it again before the thread has run.
 #[test]
 fn park_again() {
     explore(Some(2), || {
@@ -53,7 +53,7 @@ fn park_again() {
     });
 }
 
-/// A thread is parked by one task while another one asks it to stop.
+/// A task parks a thread while another task asks the thread to stop.
 #[test]
 fn park_against_stop() {
     explore(Some(2), || {
@@ -70,7 +70,7 @@ fn park_against_stop() {
     });
 }
 
-/// A thread is parked by one task while another one unparks it.
+/// A task parks a thread while another task unparks it.
 #[test]
 fn park_against_unpark() {
     explore(Some(2), || {
@@ -87,7 +87,7 @@ fn park_against_unpark() {
     });
 }
 
-/// Two tasks park a thread: one is refused, or the other one has parked it.
+/// Two tasks park a thread: either a task is refused, or the other task has parked the thread.
 #[test]
 fn park_against_park() {
     explore(Some(2), || {
@@ -106,7 +106,7 @@ fn park_against_park() {
     });
 }
 
-/// The body returns while a task parks the thread.
+/// The body of a thread returns while a task parks the thread.
 #[test]
 fn park_against_return() {
     explore(None, || {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pins of a module: its text stays while there is one, and its references are balanced.
+//! Pins of a module: its text stays mapped while a pin exists, and its references are balanced.
 
 use loom::thread;
 use model::{
@@ -8,13 +8,13 @@ use model::{
     tether::Owner, //
 };
 
-/// Pins the module, runs its text, and drops the pin, as a task work does. Returns whether it was
-/// pinned.
+/// Pins the module, runs its text, and drops the pin, as a task work does. Returns whether the pin
+/// was granted.
 fn pin_and_run(owner: &'static Owner) -> bool {
     if !owner.pin() {
         return false;
     }
-    // Otherwise the module could be removed, which then waits.
+    // A pin without a reference would let the module be removed; its teardown would wait.
     assert!(!owner.is_going(), "pinned without a reference");
     owner.text().run();
     owner.unpin();
@@ -34,8 +34,8 @@ fn pin_against_pin() {
     });
 }
 
-/// Two tasks pin a module, one of them twice, so that the first pin of the other one meets the last
-/// one.
+/// Two tasks pin a module. A task pins twice, so that the first pin of the other task can race with
+/// the last pin of this one.
 #[test]
 fn pin_twice_against_pin() {
     explore(Some(3), || {
@@ -49,7 +49,7 @@ fn pin_twice_against_pin() {
     });
 }
 
-/// A module is removed while a task pins it: it is refused, or the task is.
+/// A module is removed while a task pins it: either the removal or the pin is refused.
 #[test]
 fn pin_against_removal() {
     explore(None, || {
@@ -75,7 +75,7 @@ fn two_pins_against_removal() {
     });
 }
 
-/// The init of a module fails while a task has pinned it: the end waits for the pin.
+/// The init of a module fails while a task pins it: teardown waits for the pin.
 #[test]
 fn pin_against_failed_init() {
     explore(None, || {
@@ -83,13 +83,13 @@ fn pin_against_failed_init() {
         let other = thread::spawn(move || pin_and_run(owner));
         let ended = owner.end();
         other.join().unwrap();
-        // The end looks again, and finds that nothing is left.
+        // The next pass of teardown finds no pin.
         assert!(ended || owner.end_again());
         assert!(!owner.pin());
     });
 }
 
-/// The init of a module fails, and the callback of a pin is disarmed, while another one runs.
+/// The init of a module fails, and the callback of a pin is disarmed while another callback runs.
 #[test]
 fn disarmed_against_running() {
     explore(None, || {

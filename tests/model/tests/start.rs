@@ -16,7 +16,7 @@ use std::sync::atomic::{
     Ordering::Relaxed, //
 };
 
-/// A thread, and how often its body was called.
+/// Creates a thread, and a counter of the calls of its body.
 fn new_thread() -> (Arc<Core>, Arc<AtomicU32>, thread::JoinHandle<()>) {
     let (core, calls) = (Arc::new(Core::new()), Arc::new(AtomicU32::new(0)));
     let handle = {
@@ -30,7 +30,7 @@ fn new_thread() -> (Arc<Core>, Arc<AtomicU32>, thread::JoinHandle<()>) {
     (core, calls, handle)
 }
 
-/// Another task wakes the thread, which is started by its creator.
+/// Another task wakes the thread while its creator starts it.
 #[test]
 fn foreign_wake_up_against_start() {
     explore(Some(3), || {
@@ -46,7 +46,7 @@ fn foreign_wake_up_against_start() {
     });
 }
 
-/// Another task wakes the thread, which is given up by its creator.
+/// Another task wakes the thread while its creator gives it up.
 #[test]
 fn foreign_wake_up_against_never() {
     explore(Some(3), || {
@@ -63,7 +63,7 @@ fn foreign_wake_up_against_never() {
     });
 }
 
-/// One task starts the thread while the end of its module gives it up.
+/// A task starts the thread while the teardown of its module gives it up.
 #[test]
 fn start_against_never() {
     explore(Some(3), || {
@@ -81,7 +81,7 @@ fn start_against_never() {
     });
 }
 
-/// One task starts the thread while another one stops it.
+/// A task starts the thread while another task stops it.
 #[test]
 fn start_against_stop() {
     explore(Some(3), || {

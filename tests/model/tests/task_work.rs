@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The node of a task work: an item is run once for each add, or cancelled, and each wait returns.
+//! The node of a task work: each add of an item leads to a call or a cancellation, and each wait
+//! returns.
 
 use loom::thread;
 use model::{
@@ -18,14 +19,14 @@ fn in_thread<R: 'static>(f: impl FnOnce() -> R + 'static) -> thread::JoinHandle<
     thread::spawn(f)
 }
 
-/// An item that is pending on a target.
+/// Creates an item that is pending on a target.
 fn pending() -> (Arc<Item>, Arc<Target>) {
     let (item, target) = (Item::new(), Arc::new(Target::new()));
     assert_eq!(item.add(&target), Ok(()));
     (item, target)
 }
 
-/// A task that waits for the item.
+/// Spawns a task that waits for the item.
 fn waiter(item: &Arc<Item>) -> thread::JoinHandle<Result> {
     let item = item.clone();
     in_thread(move || {
@@ -34,8 +35,8 @@ fn waiter(item: &Arc<Item>) -> thread::JoinHandle<Result> {
     })
 }
 
-/// The item is added by two tasks to one, which runs: at most one of them is refused, and each add
-/// that is not has a call.
+/// Two tasks add the item to a running target: at most one add is refused, and each add that
+/// succeeds leads to a call.
 #[test]
 fn add_against_add() {
     explore(Some(3), || {
@@ -78,7 +79,8 @@ fn kick() {
     });
 }
 
-/// The item is cancelled on one task while it is added to another one: that add is not cancelled.
+/// A task cancels the item on one target while the item is added to another target: the new add is
+/// not cancelled.
 #[test]
 fn cancel_against_another_target() {
     explore(Some(5), || {
@@ -100,8 +102,7 @@ fn cancel_against_another_target() {
     });
 }
 
-/// The item is added to a second task while the first one runs it: its callback is not called by
-/// both at once.
+/// The item is added to a second target while the first one runs it: the two calls do not overlap.
 #[test]
 fn one_callback_at_a_time() {
     explore(Some(5), || {
@@ -120,8 +121,8 @@ fn one_callback_at_a_time() {
     });
 }
 
-/// Cancelled in a kernel tree, where the node is unlinked, while the target passes it and the item
-/// is added again: the new add is not unlinked.
+/// A task cancels the item in a kernel tree, where the node is unlinked, while the target passes
+/// the node and the item is added again: the new add is not unlinked.
 #[test]
 fn cancel_in_tree_against_a_newer_add() {
     explore(Some(3), || {
@@ -143,7 +144,7 @@ fn cancel_in_tree_against_a_newer_add() {
     });
 }
 
-/// Two tasks cancel the item: one of them has done it, or none.
+/// Two tasks cancel the item: at most one of them succeeds.
 #[test]
 fn cancel_against_cancel() {
     explore(Some(5), || {
@@ -161,7 +162,7 @@ fn cancel_against_cancel() {
     });
 }
 
-/// The end of the owner disarms the item while it is cancelled and its target runs.
+/// The teardown of the owner disarms the item while it is cancelled and its target runs.
 #[test]
 fn disarm_against_cancel() {
     explore(Some(3), || {
@@ -182,8 +183,8 @@ fn disarm_against_cancel() {
     });
 }
 
-/// The target exits while the item is added, and cancelled: it is run, comes back, or was
-/// cancelled.
+/// The target exits while the item is added and cancelled: the item runs, or the add is refused, or
+/// the item is cancelled.
 #[test]
 fn add_against_exit() {
     explore(Some(3), || {
@@ -205,7 +206,7 @@ fn add_against_exit() {
     });
 }
 
-/// Somebody waits for the item, which is run: a wake-up that is lost is a deadlock.
+/// A task waits for the item, which runs: a lost wake-up is a deadlock.
 #[test]
 fn wait_against_run() {
     explore(Some(5), || {
@@ -217,7 +218,7 @@ fn wait_against_run() {
     });
 }
 
-/// Somebody waits for the item, which is cancelled, and passed by its target later.
+/// A task waits for the item, which is cancelled; the target passes the node later.
 #[test]
 fn wait_against_cancel() {
     explore(Some(5), || {
@@ -230,7 +231,7 @@ fn wait_against_cancel() {
     });
 }
 
-/// Somebody waits for the item, which is cancelled, or disarmed.
+/// A task waits for the item, which is cancelled or disarmed.
 #[test]
 fn wait_against_cancel_and_disarm() {
     explore(Some(3), || {
@@ -246,7 +247,7 @@ fn wait_against_cancel_and_disarm() {
     });
 }
 
-/// The item is added to the task that waits for it, meanwhile: it does not wait for itself.
+/// A task waits for the item, which is then added to this task: the task does not wait for itself.
 #[test]
 fn wait_against_retarget() {
     explore(Some(5), || {

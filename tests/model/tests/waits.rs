@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who waits for whom: of threads that wait for each other, one is refused, and only one.
+//! The graph of waits: the wait that would close a circle of waiting threads is refused, and no
+//! other wait.
 
 use loom::thread;
 use model::{
@@ -12,8 +13,8 @@ use model::{
     prelude::*, //
 };
 
-/// Each of `count` threads waits for the next one, and the last one for the first. Returns how many
-/// were refused.
+/// Each of `N` threads waits for the next one, and the last one for the first. Returns the number
+/// of refused waits.
 fn circle<const N: usize>() -> usize {
     graph::init();
     let nodes = [(); N].map(|()| Node::new());
@@ -36,7 +37,7 @@ fn circle<const N: usize>() -> usize {
     refused
 }
 
-/// Two threads wait for each other. If one has ended before, none is refused.
+/// Two threads wait for each other. If a thread ends before the other waits, no wait is refused.
 #[test]
 fn two_in_a_circle() {
     explore(None, || assert!(circle::<2>() <= 1));
@@ -48,7 +49,7 @@ fn three_in_a_circle() {
     explore(Some(2), || assert!(circle::<3>() <= 1));
 }
 
-/// A thread does not wait for itself.
+/// A thread cannot wait for itself.
 #[test]
 fn itself() {
     explore(None, || {
@@ -59,8 +60,8 @@ fn itself() {
     });
 }
 
-/// A wait that is over is none: a worker whose queue was flushed may wait for the task that has
-/// flushed it.
+/// A finished wait leaves the graph: after a task has flushed the queue of a worker, the worker may
+/// wait for that task.
 #[test]
 fn wait_is_over() {
     explore(None, || {
@@ -72,7 +73,7 @@ fn wait_is_over() {
     });
 }
 
-/// Two threads wait for a third one: none is refused.
+/// Two threads wait for a third one: no wait is refused.
 #[test]
 fn no_circle() {
     explore(None, || {
@@ -89,8 +90,8 @@ fn no_circle() {
     });
 }
 
-/// A destructor that runs while a thread waits for the end of another one waits for a third one,
-/// which waits for the first. What the first one has waited for before is known again afterwards.
+/// A thread waits for the end of a second one and runs a destructor that waits for a third thread,
+/// which waits for the first. The previous wait of the first thread is restored afterwards.
 #[test]
 fn destructor_in_a_circle() {
     explore(Some(3), || {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `#[pin_data]` without a meaning: in a model, values are made in place by hand.
+//! A `#[pin_data]` without effect: the models initialise values in place by hand.
 
 use proc_macro::{
     Delimiter,
@@ -9,7 +9,7 @@ use proc_macro::{
     TokenTree, //
 };
 
-/// Removes `#[pin]` from the fields of a struct.
+/// Removes the attribute `#[pin]` from the fields of a struct.
 #[proc_macro_attribute]
 pub fn pin_data(_arguments: TokenStream, item: TokenStream) -> TokenStream {
     without_pin(item)
@@ -27,7 +27,7 @@ fn without_pin(tokens: TokenStream) -> TokenStream {
                 if group.delimiter() == Delimiter::Bracket
                     && group.stream().to_string() == "pin" =>
             {
-                // The `#` before it.
+                // Remove the `#` in front of the group as well.
                 out.pop();
             }
             token => out.push(token),

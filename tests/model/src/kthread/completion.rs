@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/kthread/completion.rs`. A wait with a limit may be given up by
-//! [`Killer::kill`].
+//! A stand-in for `rust/kernel/kthread/completion.rs`. [`Killer::kill`] ends a wait with a limit.
 
 use crate::prelude::*;
 use loom::sync::{
@@ -10,19 +9,19 @@ use loom::sync::{
     Mutex, //
 };
 
-/// Ends waits.
+/// Ends waits, as a fatal signal does.
 #[derive(Default)]
 pub struct Killer {
     killed: Mutex<bool>,
     waiting: Mutex<Option<Arc<Inner>>>,
 }
 
-/// As in `rust/kernel/kthread/completion.rs`; all limits are one here.
+/// As in `rust/kernel/kthread/completion.rs`. The model has only one kind of limit.
 #[derive(Clone, Copy)]
 pub enum Limit {
-    /// Nothing ends the wait.
+    /// The wait has no limit.
     None,
-    /// This ends the wait. It outlives the limit.
+    /// The wait ends if this `Killer` ends it. The `Killer` must outlive the limit.
     Killed(*const Killer),
 }
 
@@ -39,7 +38,7 @@ struct Inner {
 }
 
 impl Killer {
-    /// Ends the wait that is going on, and the next one.
+    /// Ends the current wait and the next one.
     pub fn kill(&self) {
         *self.killed.lock().unwrap() = true;
         if let Some(inner) = &*self.waiting.lock().unwrap() {
@@ -55,7 +54,7 @@ pub struct Completion(Arc<Inner>);
 impl Completion {
     pub fn new() -> impl PinInit<Self> {
         Init(|slot: *mut Self| {
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { slot.write(Self(Arc::new(Inner::default()))) };
         })
     }
@@ -68,7 +67,7 @@ impl Completion {
     pub fn wait(&self, limit: Limit) -> Result {
         let killable = matches!(limit, Limit::Killed(_));
         if let Limit::Killed(killer) = limit {
-            // SAFETY: The killer outlives the limit.
+            // SAFETY: The `Killer` outlives the limit, so the pointer is valid.
             let killer = unsafe { &*killer };
             *killer.waiting.lock().unwrap() = Some(self.0.clone());
             if *killer.killed.lock().unwrap() {
@@ -90,13 +89,13 @@ impl Completion {
 }
 
 impl Limit {
-    /// As in `rust/kernel/kthread/completion.rs`: no wait of a model ends by itself.
+    /// Returns false: no wait of a model has a time-out.
     pub fn is_timed(self) -> bool {
         false
     }
 }
 
-/// The graph of waits is modelled on its own, in `graph.rs`.
+/// An empty stand-in: the graph of waits has a model of its own in `graph.rs`.
 pub struct Waits;
 
 impl Waits {

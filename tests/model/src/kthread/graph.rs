@@ -20,12 +20,12 @@ loom::thread_local! {
     static CURRENT: Cell<Option<&'static Node>> = Cell::new(None);
 }
 
-/// The node of the current thread, as in `rust/kernel/kthread.rs`.
+/// Returns the node of the current thread, as in `rust/kernel/kthread.rs`.
 pub(super) fn current_waits() -> Option<*const Waits> {
     CURRENT.with(|current| current.get().map(|node| &raw const node.waits))
 }
 
-/// A thread that can be waited for. It is leaked.
+/// A thread that other threads can join. It is leaked.
 pub struct Node {
     waits: Waits,
     ended: Mutex<bool>,
@@ -38,7 +38,7 @@ pub fn init() {
 }
 
 impl Node {
-    /// A thread.
+    /// Creates a thread.
     #[allow(clippy::new_without_default)]
     pub fn new() -> &'static Self {
         Box::leak(Box::new(Self {
@@ -48,7 +48,7 @@ impl Node {
         }))
     }
 
-    /// Becomes the thread, calls `body`, and ends.
+    /// Makes the calling thread this node, calls `body`, and ends the node.
     pub fn run<R>(&'static self, body: impl FnOnce() -> R) -> R {
         CURRENT.with(|current| current.set(Some(self)));
         let result = body();
@@ -57,7 +57,7 @@ impl Node {
         result
     }
 
-    /// `Thread::join()`: waits for the end of `self`, and then calls `payload`, a destructor, as
+    /// `Thread::join()`: waits for the end of `self`, and then calls the destructor `payload`, as
     /// `stop()` does.
     pub fn join_and(&self, payload: impl FnOnce()) -> Result {
         let _waiting = self.waits.wait_for(Limit::None)?;

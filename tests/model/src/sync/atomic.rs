@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `kernel::sync::atomic`, on the atomics of `loom`.
+//! A stand-in for `kernel::sync::atomic`, based on the atomics of `loom`.
 
 use loom::sync::atomic::{
     fence,
@@ -9,11 +9,11 @@ use loom::sync::atomic::{
 };
 use std::marker::PhantomData;
 
-/// A value that is kept in an [`Atomic`].
+/// A value that an [`Atomic`] can hold.
 pub trait Value: Copy {
-    /// The value as a word.
+    /// Converts the value to a word.
     fn to_word(self) -> usize;
-    /// The value of a word.
+    /// Converts a word to the value.
     fn from_word(word: usize) -> Self;
 }
 
@@ -80,15 +80,15 @@ impl Value for bool {
     }
 }
 
-/// An ordering.
+/// A memory ordering.
 pub trait Order {
-    /// That of a load.
+    /// The ordering of a load.
     const LOAD: Ordering;
-    /// That of a store.
+    /// The ordering of a store.
     const STORE: Ordering;
-    /// That of an operation that does both.
+    /// The ordering of a read-modify-write operation.
     const BOTH: Ordering;
-    /// Whether there is a fence before and after.
+    /// Whether the operation has a fence before and after it.
     const FENCED: bool = false;
 }
 
@@ -118,10 +118,10 @@ orders! {
 
 /// As in the kernel crate.
 ///
-/// `loom` looks only at the last access to an object to find what may be done in another order, and
-/// takes a load for no reason to try one: after a load and a `cmpxchg` by one thread, an earlier
-/// load by another thread is not seen any more. Hence each access is announced by a store to a
-/// second object, which is never read.
+/// To find alternative orders, `loom` considers only the last access to an object, and a load is no
+/// reason for it to try another order: after a load and a `cmpxchg` by one thread, `loom` does not
+/// explore an earlier load by another thread. Hence each access is preceded by a store to a second
+/// object, which is never read.
 pub struct Atomic<T>(AtomicUsize, AtomicUsize, PhantomData<T>);
 
 impl<T: Value> Atomic<T> {
@@ -177,12 +177,12 @@ impl<T: Value> Atomic<T> {
         self.fenced::<O, _>(|word| T::from_word(word.fetch_sub(value.to_word(), O::BOTH)))
     }
 
-    /// As in the kernel crate; it is only followed by the functions of the model.
+    /// As in the kernel crate. Only functions of the model dereference the pointer.
     pub fn as_ptr(&self) -> *mut Self {
         core::ptr::from_ref(self).cast_mut()
     }
 
-    /// As in the kernel crate: a failure has no ordering.
+    /// As in the kernel crate: a failed operation has no ordering.
     pub fn cmpxchg<O: Order>(&self, old: T, new: T, _: O) -> Result<T, T> {
         self.announce();
         if O::FENCED {

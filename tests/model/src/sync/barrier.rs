@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `kernel::sync::barrier`, on the fences of `loom`.
+//! A stand-in for `kernel::sync::barrier`, based on the fences of `loom`.
 
 use crate::sync::atomic::Full;
 use loom::sync::atomic::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stand-ins for the locks and the condition variable of `kernel::sync`, on those of `loom`.
+//! Stand-ins for the locks and the condition variable of `kernel::sync`, based on those of `loom`.
 
 use crate::{
     bindings,
@@ -24,14 +24,14 @@ use std::{
 /// As in the kernel crate.
 pub struct SpinLock<T>(LoomMutex<T>);
 
-/// Holds a [`SpinLock`].
+/// The guard of a [`SpinLock`].
 pub struct Guard<'a, T>(Option<MutexGuard<'a, T>>);
 
 impl<T> SpinLock<T> {
-    /// A lock around `value`.
+    /// Creates a lock that protects `value`.
     pub fn new(value: T) -> impl PinInit<Self> {
         Init(move |slot: *mut Self| {
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { slot.write(Self(LoomMutex::new(value))) };
         })
     }
@@ -64,15 +64,15 @@ macro_rules! new_spinlock {
     };
 }
 
-/// As in the kernel crate: laid out as what it wraps, which the library locks itself.
+/// As in the kernel crate: has the layout of the C mutex, which Tether locks directly.
 #[repr(transparent)]
 pub struct Mutex<T>(bindings::mutex, PhantomData<T>);
 
-/// As in the kernel crate; there is no lockdep here.
+/// As in the kernel crate, but without lockdep.
 pub struct LockClassKey;
 
 impl LockClassKey {
-    /// A key.
+    /// Returns a key.
     pub fn pinned() -> Pin<&'static Self> {
         Pin::static_ref(&LockClassKey)
     }
@@ -86,7 +86,7 @@ impl Mutex<()> {
         _key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
         Init(|slot: *mut Self| {
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { slot.write(Self(bindings::mutex::default(), PhantomData)) };
         })
     }
@@ -99,7 +99,7 @@ impl CondVar {
     /// Creates a condition variable without waiters.
     pub fn new() -> impl PinInit<Self> {
         Init(|slot: *mut Self| {
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { slot.write(Self(Condvar::new())) };
         })
     }
@@ -125,11 +125,11 @@ macro_rules! new_condvar {
 }
 
 thread_local! {
-    /// The values of each [`SetOnce`], by its address. `loom` runs all threads of a model in one.
+    /// The value of each [`SetOnce`], by address. `loom` runs all threads of a model in one thread.
     static VALUES: RefCell<HashMap<usize, *const ()>> = RefCell::default();
 }
 
-/// As in the kernel crate, but set once in each execution of a model.
+/// As in the kernel crate, but set once per execution of a model.
 pub struct SetOnce<T>(PhantomData<fn() -> T>, u8);
 
 impl<T> SetOnce<T> {
@@ -143,8 +143,8 @@ impl<T> SetOnce<T> {
         core::ptr::from_ref(self) as usize
     }
 
-    /// As in the kernel crate. The value of the execution before is leaked: what `loom` has made is
-    /// not valid in this one.
+    /// As in the kernel crate. The value of the previous execution is leaked, because objects of
+    /// `loom` are not valid in the next execution.
     pub fn populate(&self, value: T) -> bool {
         let value: *const T = Box::into_raw(Box::new(value));
         VALUES.with(|values| values.borrow_mut().insert(self.address(), value.cast()));
@@ -154,7 +154,7 @@ impl<T> SetOnce<T> {
     /// As in the kernel crate.
     pub fn as_ref(&self) -> Option<&T> {
         let value = VALUES.with(|values| values.borrow().get(&self.address()).copied());
-        // SAFETY: Values that were set are not freed.
+        // SAFETY: `populate()` leaks each value, so the pointer stays valid.
         value.map(|value| unsafe { &*value.cast::<T>() })
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stand-in for `rust/kernel/tether/raw_lock.rs`: a mutex, as interrupts are not modelled.
+//! A stand-in for `rust/kernel/tether/raw_lock.rs`: a mutex, because interrupts are not modelled.
 
 use crate::{
     bindings,
@@ -11,29 +11,29 @@ use loom::sync::{
     MutexGuard, //
 };
 
-/// As in the library.
+/// As in `rust/kernel/tether/raw_lock.rs`.
 pub struct RawLock<T>(Mutex<T>);
 
-/// As in the library.
+/// As in `rust/kernel/tether/raw_lock.rs`.
 pub type RawGuard<'a, T> = MutexGuard<'a, T>;
 
 impl<T> RawLock<T> {
-    /// As in the library.
+    /// As in `rust/kernel/tether/raw_lock.rs`.
     ///
     /// # Safety
     ///
-    /// None is needed here.
+    /// The model has no requirements.
     pub unsafe fn new(
         data: T,
         _init: unsafe extern "C" fn(*mut bindings::raw_spinlock_t),
     ) -> impl PinInit<Self> {
         Init(move |slot: *mut Self| {
-            // SAFETY: The slot is valid for writes.
+            // SAFETY: The caller of `init()` guarantees that the slot is valid for writes.
             unsafe { slot.write(Self(Mutex::new(data))) };
         })
     }
 
-    /// As in the library.
+    /// As in `rust/kernel/tether/raw_lock.rs`.
     pub fn lock(&self) -> RawGuard<'_, T> {
         self.0.lock().unwrap()
     }

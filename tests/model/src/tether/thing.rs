@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Things that are attached to a module.
+//! Objects that are attached to a module: threads and registrations.
 
 use super::{
     Attachment,
@@ -28,7 +28,7 @@ use std::sync::atomic::{
     Ordering::Relaxed, //
 };
 
-/// A thing that is attached, such as a thread: it ends when it was asked to.
+/// An attached object. A `Thing` like a thread ends after it was asked to.
 pub struct Thing {
     attachment: Attachment,
     text: Text,
@@ -36,32 +36,32 @@ pub struct Thing {
     changed: Condvar,
     ends: Atomic<usize>,
     waits_for: Option<&'static Thing>,
-    /// The payload: a thread that waits for this thing, and that its destructor waits for.
+    /// The payload: a thread that waits for this object, and that the destructor joins.
     joined: Mutex<Option<thread::JoinHandle<()>>>,
     released: AtomicUsize,
 }
 
-/// The thing that an attachment is in.
+/// Returns the object that contains an attachment.
 ///
 /// # Safety
 ///
-/// It must be that of a [`Thing`].
+/// `attachment` must be the field of a [`Thing`].
 unsafe fn thing(attachment: *const Attachment) -> &'static Thing {
-    // SAFETY: By the function's contract; things are leaked.
+    // SAFETY: The caller guarantees that `attachment` is the field of a `Thing`. The reference is
+    // valid for `'static`, because a `Thing` is leaked.
     unsafe { &*container_of!(attachment, Thing, attachment) }
 }
 
 fn ask(attachment: *const Attachment) {
-    // SAFETY: The attachment is that of a thing.
+    // SAFETY: `ask()` is only called for the attachment of a `Thing`.
     let thing = unsafe { thing(attachment) };
     *thing.asked.lock().unwrap() = true;
     thing.changed.notify_all();
 }
 
-/// Asks it to end, and waits until it was asked, as for a thread. A supervisor waits for its thread
-/// first.
+/// Asks the thread to end, and waits for the end. A supervisor waits for its own thread first.
 fn end(attachment: *const Attachment) {
-    // SAFETY: The attachment is that of a thing.
+    // SAFETY: `end()` is only in the table of a `Thing`, so the attachment is that of a `Thing`.
     let thing = unsafe { thing(attachment) };
     if let Some(other) = thing.waits_for {
         other.wait_until_asked();
@@ -71,14 +71,14 @@ fn end(attachment: *const Attachment) {
     thing.finish();
 }
 
-/// Ends a registration: the caller does that itself.
+/// Unregisters: the calling task does all the work of the end.
 fn unregister(attachment: *const Attachment) {
-    // SAFETY: The attachment is that of a thing.
+    // SAFETY: `unregister()` is only in the table of a `Thing`.
     unsafe { thing(attachment) }.finish();
 }
 
 fn discard(attachment: *const Attachment) {
-    // SAFETY: The attachment is that of a thing.
+    // SAFETY: `discard()` is only in the tables of a `Thing`.
     let thing = unsafe { thing(attachment) };
     let joined = thing.joined.lock().unwrap().take();
     if let Some(joined) = joined {
@@ -87,7 +87,7 @@ fn discard(attachment: *const Attachment) {
 }
 
 fn release(attachment: *const Attachment) {
-    // SAFETY: The attachment is that of a thing.
+    // SAFETY: `release()` is only in the tables of a `Thing`.
     unsafe { thing(attachment) }.released.fetch_add(1, Relaxed);
 }
 
@@ -110,17 +110,17 @@ static THREAD: What = What {
 };
 
 impl Thing {
-    /// Creates a thing that is ended by the task that detaches it, such as a registration.
+    /// Creates an object that the detaching task ends, such as a registration.
     pub fn registration(owner: &'static Owner) -> &'static Self {
         Self::new(owner, &REGISTRATION, None)
     }
 
-    /// Creates a thing that ends when it was asked to, such as a thread.
+    /// Creates an object that ends after it was asked to, such as a thread.
     pub fn thread(owner: &'static Owner) -> &'static Self {
         Self::new(owner, &THREAD, None)
     }
 
-    /// A thread that waits for another one, which ends when it was asked to.
+    /// Creates a thread that waits for the thread `of` before it ends.
     pub fn supervisor(owner: &'static Owner, of: &'static Thing) -> &'static Self {
         Self::new(owner, &THREAD, Some(of))
     }
@@ -144,23 +144,23 @@ impl Thing {
         let Ok(thing) = KBox::pin_init(init, GFP_KERNEL) else {
             unreachable!()
         };
-        // SAFETY: It is not moved out of.
+        // SAFETY: The value is leaked, so it is never moved out of its box.
         Box::leak(unsafe { Pin::into_inner_unchecked(thing) })
     }
 
-    /// Makes it, and attaches it.
+    /// Creates the object and attaches it.
     pub fn attach(&'static self) -> Result {
-        // SAFETY: Things are leaked.
+        // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
         unsafe { self.attachment.attach(|| Ok(self.text.run())) }
     }
 
-    /// As [`Thing::attach`], if it can be asked to end.
+    /// As [`Thing::attach`], for an object that can be asked to end.
     pub fn attach_and_ask(&'static self) -> Result {
-        // SAFETY: Things are leaked.
+        // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
         unsafe { self.attachment.attach_and_ask(|| Ok(self.text.run())) }
     }
 
-    /// Asks it to end.
+    /// Asks the object to end.
     pub fn ask(&self) {
         ask(&self.attachment);
     }
@@ -172,56 +172,56 @@ impl Thing {
         }
     }
 
-    /// Does the work of its end, once.
+    /// Ends the object. Must be called once.
     pub fn finish(&self) {
         self.text.run();
         self.ends.fetch_add(1usize, atomic::Relaxed);
     }
 
-    /// How often it was ended.
+    /// Returns the number of times that the object was ended.
     pub fn ends(&self) -> usize {
         self.ends.load(atomic::Relaxed)
     }
 
-    /// It cannot be made, with [`EBUSY`].
+    /// Tries to attach the object; the creation of the object fails with [`EBUSY`].
     pub fn fail_to_attach(&'static self) -> Result {
-        // SAFETY: Things are leaked.
+        // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
         unsafe { self.attachment.attach(|| Err(EBUSY)) }
     }
 
-    /// Ends it, or lets the module's end do so.
+    /// Ends the object, unless the teardown of the module ends it.
     pub fn drop_unless_ended(&self) {
         if let Some(_entered) = self.attachment.detach() {
             self.finish();
         }
     }
 
-    /// Lets it end by itself, when it is asked to; unless the module's end has ended it.
+    /// Detaches a thread that ends after it was asked to, unless teardown has ended it.
     pub fn detach_and_end(&self) {
         if self.attachment.make_independent() {
             self.wait_until_asked();
             self.finish();
-            // SAFETY: It was made independent.
+            // SAFETY: `make_independent()` has succeeded, and `remove()` is called once.
             unsafe { self.attachment.remove() };
         }
     }
 
-    /// The payload is dropped by waiting for this thread.
+    /// Sets a payload. Its destructor joins `payload`.
     pub fn set_payload(&self, payload: thread::JoinHandle<()>) {
         *self.joined.lock().unwrap() = Some(payload);
     }
 
-    /// The payload, if it was not dropped.
+    /// Takes the payload, if it was not dropped.
     pub fn take_payload(&self) -> Option<thread::JoinHandle<()>> {
         self.joined.lock().unwrap().take()
     }
 
-    /// How often the list's reference was dropped.
+    /// Returns the number of times that the list's reference was dropped.
     pub fn released(&self) -> usize {
         self.released.load(Relaxed)
     }
 
-    /// What a destructor does: ends it, or waits until the module's end has ended it.
+    /// Stands for a destructor: ends the object, or waits until teardown has ended it.
     pub fn drop_it(&self) {
         match self.attachment.detach() {
             Some(_entered) => self.finish(),
