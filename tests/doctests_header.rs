@@ -1,4 +1,4 @@
-/// The kernel crate as it is in a tree that has Tether: the examples are written for that.
+/// The kernel crate with Tether's modules, as in a kernel tree: the examples use these paths.
 #[allow(unused_imports)]
 mod kernel {
     pub use ::kernel::*;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Leaks a mirror of the memory of the process that loads this, and a thread that goes on using the
-//! mirror when the end of the module has removed it. What the thread has seen is in the kernel's
-//! log.
+//! Leaks a mirror of the loading process's memory, and a thread that uses the mirror after module
+//! teardown has removed it. The results of the thread are in the kernel log.
 
 use kernel::{
     page::PAGE_SIZE,
@@ -70,7 +69,7 @@ impl MirrorDevice for Device {
 
 struct Ended;
 
-/// What can be done with the mirror: the number of pages found, and three answers.
+/// Uses the mirror. Returns the number of pages found, and the results of three calls.
 fn answers(mirror: &Mirror<Device>, mm: &MmWithUser, page: usize) -> [i32; 4] {
     let code = |result: Result| result.map_or_else(|error| error.to_errno(), |()| 0);
     let found = mirror.with_pages(|pages| pages.get(page).is_some());
@@ -98,7 +97,7 @@ impl kernel::Module for Ended {
         let own = mirror.clone();
         let thread = kthread::spawn(c"ended", move |context| {
             while context.sleep() != Wake::Stopped {}
-            // The mirror is older, and has ended by then.
+            // The mirror is older than this thread, so that teardown removes it first.
             fsleep(Delta::from_secs(1));
             let after = answers(&own, &mm, page);
             pr_info!("after: {after:?}\n");

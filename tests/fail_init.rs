@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module whose init leaves things behind, and then fails.
+//! A module with an init that leaks works and threads, and then fails.
 //!
-//! The kernel frees its text without looking at what pins it. Whoever loads it goes on to return to
-//! user space with a work queued, and there is a thread that nobody will stop.
+//! When an init has failed, the kernel frees the module's text without looking at its reference
+//! count. The loading task returns to user space afterwards, with works in its list; and no handle
+//! is left to stop the threads.
 
 use kernel::{
     prelude::*,
@@ -36,14 +37,14 @@ module! {
 
 struct FailInit;
 
-/// What would tell, had it been run.
+/// Reports that a work ran after the module's text was freed.
 fn gone() {
     pr_err!("BUG: a work ran although its module was gone\n");
 }
 
 #[pin_data(PinnedDrop)]
 struct Item<const SHARED: bool> {
-    // So that dropping it does something.
+    // A value that the destructor reads.
     value: KVec<u8>,
     #[pin]
     work: TaskWork<Item<SHARED>>,
@@ -85,7 +86,7 @@ impl kernel::Module for FailInit {
             gone();
         };
         let pending = task_work::add_fn(task, held, Mode::Resume, GFP_KERNEL)?;
-        // The handle of another one is leaked.
+        // The handle of the first closure is dropped; the handle of a second one is leaked.
         drop(pending);
         core::mem::forget(task_work::add_fn(task, |_| gone(), Mode::None, GFP_KERNEL)?);
 
@@ -99,7 +100,7 @@ impl kernel::Module for FailInit {
         task_work::add(task, item.clone(), Mode::Resume)?;
         let _ = task_work::cancel(task, &item);
 
-        // These are not in the task's own list.
+        // The items of a queue are not in the task's own list.
         let queue = Ordered::new(task, Mode::Resume)?;
         let value = KVec::from_elem(0u8, 30, GFP_KERNEL)?;
         let item = pin_init!(Item::<false> { value, work <- TaskWork::new() });
@@ -110,7 +111,7 @@ impl kernel::Module for FailInit {
             while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
         })?;
         core::mem::forget(thread);
-        // Detached threads pin the module, which does not count here. They are asked to stop.
+        // Detached threads pin the module, but a failed init ignores pins: they are asked to stop.
         let thread = kthread::spawn(c"fail_init", |context| {
             context.sleep_for(Delta::from_millis(50));
         })?;
@@ -121,7 +122,7 @@ impl kernel::Module for FailInit {
             result
         })?;
         thread.detach()?;
-        // One that detaches others while the init fails.
+        // A thread that detaches further threads while the init fails.
         let thread = kthread::spawn(c"fail_init", |context| {
             while !context.should_stop() {
                 let Ok(other) =

@@ -110,7 +110,7 @@ mod tests {
         })
         .unwrap();
         thread.request_stop();
-        // A second time is no harm.
+        // A second request has no effect.
         thread.request_stop();
         assert_eq!(thread.join().unwrap(), 1);
     }
@@ -233,7 +233,7 @@ mod tests {
         ready.complete_all();
         done.wait_for_completion();
         assert_eq!(errors.load(Relaxed), 2);
-        // The thread goes on, and what it has is dropped at its end.
+        // The thread continues. Its captures and its own handle are dropped when it ends.
         while alive.load(Relaxed) != 0 || Arc::into_unique_or_drop(own.clone()).is_some() {
             fsleep(Delta::from_millis(1));
         }
@@ -261,7 +261,7 @@ mod tests {
         while alive.load(Relaxed) != 0 {
             fsleep(Delta::from_millis(1));
         }
-        // One that is over already.
+        // Detach a thread that has already ended.
         let thread = kthread::spawn(c"tether-detach", |_| ()).unwrap();
         while !thread.is_finished() {
             fsleep(Delta::from_millis(1));
@@ -349,7 +349,7 @@ mod tests {
                 fsleep(Delta::from_millis(1));
             }
         }
-        // One of the two, unless it has ended before the other one asked.
+        // One of the two threads is refused, unless it has ended before the other one waits.
         let told = told.load(Relaxed);
         assert!((1..=20).contains(&told));
     }
@@ -382,7 +382,7 @@ mod tests {
             assert_eq!(alive.load(Relaxed), 0);
         }
         assert_eq!(ran.load(Relaxed), 0);
-        // One that is started, and is stopped before it has run or afterwards: it says which.
+        // If a thread is stopped right after it was started, `stop()` tells whether its body ran.
         let unstarted = Builder::new(c"tether-started").create(|_| 3).unwrap();
         match unstarted.start().stop().unwrap() {
             Exit::Returned(result) => assert_eq!(result, 3),
@@ -481,7 +481,7 @@ mod tests {
                 tests += 1;
                 false
             });
-            // The condition is tested a last time.
+            // If the time is over, the condition is still tested once.
             let last = context.wait_until_timeout(Delta::from_millis(0), || true);
             (
                 wake,
@@ -498,7 +498,7 @@ mod tests {
         assert_eq!((zero, many), (Err(EINVAL), Err(EINVAL)));
     }
 
-    /// Two threads that wake each other: if a wake-up is lost, this does not end.
+    /// Two threads wake each other. If a wake-up is lost, the test hangs.
     #[test]
     fn no_wake_up_is_lost() {
         const ROUNDS: i32 = 5000;
@@ -536,7 +536,7 @@ mod tests {
         assert_eq!(ball.load(Relaxed), 2 * ROUNDS);
     }
 
-    /// A thread that counts, and can be parked.
+    /// Spawns a parkable thread that counts.
     fn ticker(ticks: &Arc<Atomic<i32>>) -> Thread<(), Parkable> {
         let ticks = ticks.clone();
         Builder::new(c"tether-park")
@@ -561,13 +561,13 @@ mod tests {
             assert_eq!(ticks.load(Relaxed), before);
             assert_eq!(thread.park(), Err(EBUSY));
             thread.unpark();
-            // Once more is no harm.
+            // A second call has no effect.
             thread.unpark();
             while ticks.load(Relaxed) == before {
                 fsleep(Delta::from_micros(100));
             }
         }
-        // Straight after it was started: it has not begun.
+        // Park each thread right after it was started, before its body has begun.
         for _ in 0..50 {
             let thread = ticker(&ticks);
             assert_eq!(thread.park(), Ok(()));
@@ -598,7 +598,7 @@ mod tests {
                 }
             })
             .unwrap();
-        // It may be parked before it begins, and has put nothing away then.
+        // A thread that is parked before its body begins has not set `away`. Wait for the body.
         begun.wait_for_completion();
         for _ in 0..20 {
             assert_eq!(thread.park(), Ok(()));
@@ -612,7 +612,7 @@ mod tests {
 
     #[test]
     fn who_parks_a_body_that_returns_is_told() {
-        // Before, while and after it returns.
+        // Park the thread before, while and after its body returns.
         for round in 0..60u32 {
             let thread = Builder::new(c"tether-short")
                 .parkable()
@@ -620,7 +620,7 @@ mod tests {
                 .unwrap();
             fsleep(Delta::from_micros(i64::from(60 - round) * 20));
             match thread.park() {
-                // It had not begun.
+                // The body had not begun.
                 Ok(()) => thread.unpark(),
                 Err(error) => assert_eq!(error, ESRCH),
             }
@@ -639,12 +639,12 @@ mod tests {
                 other.request_stop();
             })
             .unwrap();
-            // Parked or told: in any case this ends.
+            // Each call parks the thread or is refused, and the loop ends in any case.
             let mut parked = 0;
             let error = loop {
                 match thread.park() {
                     Ok(()) => parked += 1,
-                    // The asker is about to unpark it.
+                    // The asker is about to unpark the thread.
                     Err(EBUSY) => continue,
                     Err(error) => break error,
                 }
@@ -652,7 +652,7 @@ mod tests {
                     thread.unpark();
                 }
                 if parked % 3 == 0 {
-                    // Left parked: the one who asks it to stop unparks it.
+                    // Leave the thread parked: the asker unparks it with the request to stop.
                     asker.request_stop();
                     while !thread.is_finished() {
                         fsleep(Delta::from_micros(100));
@@ -664,13 +664,14 @@ mod tests {
         }
     }
 
-    /// It would stay parked: who has asked it to stop has unparked it already, and waits for it.
+    /// `request_stop()` unparks the thread before the joining task waits for its end. If the thread
+    /// were parked after that, it would stay parked.
     #[test]
     fn who_was_asked_to_stop_is_not_parked_afterwards() {
         let (begun, go) = (gate(), counter());
         let (begun_, go_) = (begun.clone(), go.clone());
-        // It has something to finish, and parks where it can, without looking whether it is to
-        // stop.
+        // The body finishes its work first. It parks on request, but does not check whether it is
+        // asked to stop.
         let thread = Builder::new(c"tether-busy")
             .parkable()
             .spawn(move |context| {
@@ -689,7 +690,7 @@ mod tests {
         begun.wait_for_completion();
         thread.request_stop();
         let told = thread.park();
-        // So that this ends, whatever it was.
+        // Make sure that the thread ends, even if it was parked.
         thread.unpark();
         go.store(1, Relaxed);
         assert_eq!(told, Err(ESRCH));
@@ -779,7 +780,7 @@ mod tests {
                 gate.wait_for_completion();
             }
             let queue = context.queue();
-            // What would wait for itself.
+            // These calls would wait for the running work itself.
             let refused = i32::from(queue.flush() == Err(EDEADLK))
                 + i32::from(queue.flush_work(&this) == Err(EDEADLK))
                 + i32::from(queue.cancel(&this).map(|_| ()) == Err(EDEADLK));
@@ -865,7 +866,7 @@ mod tests {
         let (alive, ran, go) = (counter(), counter(), gate());
         let first = item(&alive, &ran, Some(&go));
         let second = item(&alive, &ran, None);
-        // It was never enqueued.
+        // The second item was never enqueued.
         assert!(worker.cancel(&second).unwrap().is_none());
         assert_eq!(worker.flush_work(&second), Ok(()));
         assert!(worker.enqueue(first.clone()).is_ok());
@@ -893,7 +894,7 @@ mod tests {
         let refused = second.enqueue(item.clone()).unwrap_err();
         assert_eq!(refused.error, EXDEV);
         assert!(Arc::ptr_eq(&refused.item, &item));
-        // Nothing of it is here.
+        // The item is not on this worker: there is no work to cancel or to wait for.
         assert!(second.cancel(&item).unwrap().is_none());
         assert_eq!(second.flush_work(&item), Ok(()));
         drop(first);
@@ -905,7 +906,7 @@ mod tests {
         assert_eq!(alive.load(Relaxed), 0);
     }
 
-    /// Two enqueue what was never enqueued, each on a worker of its own: one of them may.
+    /// Two threads enqueue the same new item, each on its own worker: one of them is refused.
     #[test]
     fn of_two_workers_one_gets_a_work() {
         let (alive, ran) = (counter(), counter());
@@ -920,7 +921,7 @@ mod tests {
                         Err(refused) if refused.error == EXDEV => 0,
                         Err(_) => 100,
                     };
-                    // Said here, it would not be heard.
+                    // A failed assertion in this thread would not fail the test: return the result.
                     let fine = error == 0 && worker.flush() == Ok(());
                     (worker, fine)
                 })
@@ -1007,19 +1008,19 @@ mod tests {
         }
         assert!(begun.elapsed().as_millis() >= 36);
 
-        // A delay that does not end, changed to none; the pointer is not needed.
+        // Change a very long delay to none. The pointer is not consumed, and is returned.
         assert!(worker.enqueue_delayed(item.clone(), LONG).is_ok());
         assert!(worker.modify_delayed(item.clone(), 0).unwrap().is_some());
         assert_eq!(worker.flush(), Ok(()));
         assert_eq!(ran.load(Relaxed), 2);
 
-        // To modify what is not pending is to enqueue it.
+        // Modifying the delay of an item that is not pending enqueues the item.
         assert!(worker.modify_delayed(item.clone(), LONG).unwrap().is_none());
         assert!(worker
             .modify_delayed(item.clone(), usize::MAX)
             .unwrap()
             .is_some());
-        // Who flushes it does not wait for its delay: C would wait for ever.
+        // A flush does not wait for the delay; kthread_flush_work() would.
         assert_eq!(worker.flush_work(&item), Ok(()));
         assert_eq!(ran.load(Relaxed), 3);
 
@@ -1031,7 +1032,7 @@ mod tests {
         assert_eq!(alive.load(Relaxed), 0);
     }
 
-    /// Modified and cancelled by two threads at once, until the worker is dropped with it pending.
+    /// Two threads modify and cancel the item, until the worker is dropped while it is pending.
     #[test]
     fn a_delayed_work_under_fire() {
         let (alive, ran) = (counter(), counter());

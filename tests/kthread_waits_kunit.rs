@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit suite of kernel threads: wake-ups by others, waits that end by themselves, and cycles of
+//! KUnit suite of kernel threads: wake-ups by other tasks, waits with a time-out, and cycles of
 //! waits.
 
 mod kunit_values;
@@ -86,7 +86,7 @@ mod tests {
         Delta::from_millis(20)
     }
 
-    /// A handle that another thread takes.
+    /// A handle that another thread takes out.
     #[pin_data]
     struct Slot<T> {
         #[pin]
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(refused.error, ETIMEDOUT);
         let thread = refused.item;
         go.complete_all();
-        // The request that has timed out was withdrawn.
+        // When the wait timed out, its request was withdrawn.
         assert_eq!(thread.park(), Ok(()));
         assert_eq!(thread.park_timeout(short()), Err(EBUSY));
         thread.unpark();
@@ -237,7 +237,7 @@ mod tests {
     fn parking_that_returns_at_once_is_not_waiting() {
         let stopped = counter();
         for _ in 0..30 {
-            // B asks C to park, and is refused each time. C stops B meanwhile.
+            // B asks C to park, and is refused each time. Meanwhile C stops B.
             let own = slot::<Thread<()>>();
             let (captured, go) = (own.clone(), gate());
             let (go_b, go_c, stopped) = (go.clone(), go.clone(), stopped.clone());
@@ -272,7 +272,7 @@ mod tests {
     fn results_of_abandoned_threads_are_dropped_once() {
         let alive = counter();
         for round in 0..200 {
-            // B joins A, and parks C for a moment; C drops the handle of B.
+            // B joins A and then parks C for a moment. C drops the handle of B.
             let (own, go) = (slot::<Thread<Counted>>(), gate());
             let (captured, go_c) = (own.clone(), go.clone());
             let c = Builder::new(c"tether-c")
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(worker.flush_killable(), Ok(()));
         assert_eq!(ran.load(Relaxed), 1);
         assert_eq!(worker.flush_timeout(Delta::from_secs(60)), Ok(()));
-        // The works of flushes that have timed out are left in a worker that goes.
+        // A worker can be dropped while flushes that have timed out are still in its queue.
         let go = gate();
         let go_ = go.clone();
         let spawned = worker.try_spawn(GFP_KERNEL, move |_| go_.wait_for_completion());
@@ -373,7 +373,7 @@ mod tests {
         begun.wait_for_completion();
         assert!(worker.enqueue(item.clone()).is_ok());
         assert_eq!(worker.flush_work_timeout(&item, short()), Err(ETIMEDOUT));
-        // It is pending, and comes back.
+        // The item is pending, and is returned.
         assert!(worker
             .cancel_timeout(&item, short())
             .is_ok_and(|it| it.is_some()));
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(worker.flush_work_killable(&item), Ok(()));
         assert!(worker.cancel_killable(&item).is_ok_and(|it| it.is_none()));
 
-        // It is running.
+        // Cancel the item while it runs.
         let gate = gate();
         let go_item = gate.clone();
         let item = Arc::pin_init(
@@ -391,7 +391,7 @@ mod tests {
         )
         .unwrap();
         assert!(worker.enqueue(item.clone()).is_ok());
-        // It is taken back while it is pending, until the thread is quicker.
+        // Take the item back while it is pending, until the worker's thread starts it.
         loop {
             match worker.cancel_timeout(&item, short()) {
                 Ok(Some(item)) => assert!(worker.enqueue(item).is_ok()),
@@ -437,14 +437,14 @@ mod tests {
         while flushed.load(Relaxed) == 0 {
             fsleep(Delta::from_millis(1));
         }
-        // The second one of the two to wait gets `EDEADLK`.
+        // The thread waits for the work first. The work waits second, and gets `EDEADLK`.
         fsleep(short());
         go.complete_all();
         assert_eq!(worker.flush(), Ok(()));
         while told.load(Relaxed) == 0 {
             fsleep(Delta::from_millis(1));
         }
-        // The handle of a thread that was told is gone, and so the thread is.
+        // The handle of the refused thread was dropped; wait until the thread itself has ended.
         while Arc::into_unique_or_drop(own.clone()).is_some() {
             fsleep(Delta::from_millis(1));
         }
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_work_that_does_not_run_is_not_waited_for() {
-        // The work that runs waits for the thread, which may cancel and flush others all the same.
+        // The running work waits for the thread. The thread may still cancel and flush other works.
         let (own, go) = (slot::<Thread<i32>>(), gate());
         let (captured, go_) = (own.clone(), go.clone());
         let worker = Arc::new(worker(), GFP_KERNEL).unwrap();
@@ -473,7 +473,7 @@ mod tests {
         .unwrap();
         let thread = kthread::spawn(c"tether-cancel", move |_| {
             go_.wait_for_completion();
-            // The work above has the time to wait for this thread.
+            // Give the work above time to wait for this thread.
             fsleep(short());
             let mut done = 0;
             for _ in 0..10 {
@@ -503,7 +503,7 @@ mod tests {
 
     type Running = Thread<i32, Parkable>;
 
-    /// Calls every function of threads and workers in an interrupt.
+    /// A timer that calls every function of threads and workers in its interrupt.
     #[pin_data]
     struct Interrupt {
         thread: Option<Running>,
@@ -520,7 +520,7 @@ mod tests {
         impl HasHrTimer<Self> for Interrupt { mode: RelativeMode<Monotonic>, field: self.timer }
     }
 
-    /// Calls that do not wait, and then those that would: each hands the handle back.
+    /// Calls the functions that do not wait, and then those that would: each returns the handle.
     fn thread_in_interrupt(thread: Running, right: &Atomic<i32>) {
         let expect = |held: bool| _ = right.fetch_add(i32::from(held), Full);
         thread.wake();
@@ -560,11 +560,11 @@ mod tests {
                 expect(thread.is_some());
             }
         }
-        // It is asked to stop, and is not waited for.
+        // Dropping the handle asks the thread to stop, and does not wait.
         drop(thread);
     }
 
-    /// The handle, if it came back with `EDEADLK`.
+    /// Returns the handle in `Err` if it came back with `EDEADLK`, and else the error in `Ok`.
     fn back(refused: tether::tether::Refused<Running>) -> Result<Error, Running> {
         if refused.error == EDEADLK {
             Err(refused.item)
@@ -584,7 +584,7 @@ mod tests {
         expect(worker.flush_timeout(short()) == Err(EDEADLK));
         expect(worker.flush_work(item) == Err(EDEADLK));
         expect(worker.task().pid() > 0);
-        // It is ended by a workqueue.
+        // A workqueue tears the worker down.
         drop(worker);
     }
 
@@ -599,7 +599,7 @@ mod tests {
             if let Some(worker) = this.worker.take() {
                 worker_in_interrupt(worker, this.item, this.right);
             }
-            // This one begins only now, and is left to itself.
+            // This thread starts in the interrupt. Dropping its handle does not wait for it.
             drop(this.unstarted.take().map(Unstarted::start));
             let refused = kthread::spawn(c"tether-interrupt", |_| ()).err();
             let held = refused.is_some_and(|it| it.error == EDEADLK);
@@ -630,7 +630,7 @@ mod tests {
             .unwrap();
         let worker = worker();
         let go_worker = go.clone();
-        // What is queued behind this is pending, however quick the worker's thread is.
+        // The works behind this one stay pending, even if the worker's thread runs early.
         let blocked = worker.try_spawn(GFP_KERNEL, move |_| go_worker.wait_for_completion());
         assert!(blocked.is_ok());
         let go_item = go.clone();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Values that the KUnit suites of threads are made of. A part of their modules.
+//! Values that the KUnit suites of threads share; each suite includes this file as a module.
 
 use kernel::{
     prelude::*,
@@ -14,7 +14,7 @@ use kernel::{
     }, //
 };
 
-/// Counts the values of it that are alive.
+/// Counts its instances in the given counter.
 pub(crate) struct Counted(Arc<Atomic<i32>>);
 
 impl Counted {
@@ -34,7 +34,7 @@ pub(crate) fn counter() -> Arc<Atomic<i32>> {
     Arc::new(Atomic::new(0), GFP_KERNEL).unwrap()
 }
 
-/// An event that bodies wait for.
+/// Creates an event that the bodies of threads wait for.
 pub(crate) fn gate() -> Arc<Completion> {
     Arc::pin_init(Completion::new(), GFP_KERNEL).unwrap()
 }

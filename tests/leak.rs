@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module that makes one of a kind, uses it, and forgets it.
+//! A module that creates an object of a given kind, uses it, and optionally leaks it.
 
 use kernel::prelude::*;
 use ledger::Kind;
@@ -51,7 +51,7 @@ impl kernel::Module for Leak {
         };
         let random = module_parameters::random.value() as u32;
         let mut thing = kinds::make(kind, &place, random)?;
-        // Whether it can be used depends on many things.
+        // The use may fail, depending on the kind and on the random number.
         let _ = thing.work(random >> 8);
         if module_parameters::forget.value() {
             thing.forget();

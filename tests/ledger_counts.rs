@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How many of each kind were made, dropped, and forgotten for good, by modules that come and go:
-//! the file `tether_ledger/counts` in debugfs. It stays when they are gone, so that nobody is asked
-//! for his own count.
+//! Counts the objects of each kind that test modules create, drop, and leak:
+//! `tether_ledger/counts` in debugfs. This module stays loaded when the test modules are unloaded,
+//! so that their counts stay readable.
 
 use kernel::{
     debugfs,
@@ -25,7 +25,7 @@ module! {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident,)*) => {
-        /// What is made; see `kinds.rs`.
+        /// The kind of an object; see `kinds.rs`.
         #[repr(u32)]
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub enum Kind {
@@ -33,7 +33,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All of them, each at its own number.
+            /// All kinds, each at the index of its number.
             pub const ALL: &'static [Kind] = &[$(Kind::$kind),*];
             const NAMES: &'static [&'static str] = &[$(stringify!($kind)),*];
         }
@@ -41,75 +41,75 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A box that was added to a task.
+    /// An item in a box that was added to a task.
     BoxWork,
-    /// An `Arc` likewise, of which the maker has another one.
+    /// An item in an `Arc` that was added to a task; the test holds a second `Arc`.
     ArcWork,
-    /// A closure likewise, and its `Pending`.
+    /// A closure that was added to a task, and its `Pending`.
     Closure,
-    /// A task's queue.
+    /// A queue of a task.
     Queue,
-    /// What a refusal gives back.
+    /// The item that a refused add returns.
     Refusal,
-    /// What a cancellation gives back.
+    /// The closure that a cancellation returns.
     Cancellation,
-    /// A file that was taken out of its table.
+    /// A file that was taken out of the descriptor table.
     TakenFile,
-    /// A thread.
+    /// A thread that cannot be parked.
     Thread,
-    /// One that parks.
+    /// A parkable thread.
     Parkable,
-    /// One that forgets that it was asked to.
+    /// A parkable thread that leaks its `ParkRequest`.
     ParkRequest,
-    /// One that was not started.
+    /// A thread that was created and not started.
     Unstarted,
-    /// One that was not made yet.
+    /// The builder of a thread.
     Builder,
-    /// What wakes a thread.
+    /// A `Waker` of a thread.
     Waker,
-    /// What a thread has returned.
+    /// The result of a thread.
     Exit,
-    /// A worker, with works of all kinds.
+    /// A worker with works of all types.
     Worker,
-    /// A work of its own maker's.
+    /// A worker and a work.
     Work,
-    /// Likewise, delayed.
+    /// A worker and a delayed work.
     DelayedWork,
-    /// A notifier of ranges, and of what was used.
+    /// A notifier with the callbacks for ranges and for the age of pages.
     Notifier,
-    /// One that may refuse.
+    /// A notifier that may refuse ranges.
     TryNotifier,
-    /// One of an interval.
+    /// An interval notifier.
     Interval,
-    /// Likewise, in two passes.
+    /// An interval notifier that invalidates in two passes.
     TwoPasses,
-    /// One that all share.
+    /// A shared notifier.
     Shared,
-    /// Page tables of a device.
+    /// A mirror: the page tables of a device.
     Mirror,
-    /// A thread whose body has its own handle.
+    /// A thread that holds its own handle in its body.
     ThreadCircle,
-    /// A worker whose work has it.
+    /// A worker with a pending work that holds the handle of the worker.
     WorkerCircle,
-    /// A device that can be polled: there is one at a time.
+    /// A device that can be polled. Only one exists at a time.
     PollDevice,
     /// Counters that user space may map.
     Counters,
-    /// A process that is stopped by its tracer, who must be the one that makes this.
+    /// A stopped tracee of the task that creates this.
     Tracee,
-    /// What such a one has to keep to; likewise.
+    /// The permission to inspect the tracee of the task that creates this.
     Permission,
-    /// How the maker numbers tasks.
+    /// The pid namespace in which tasks are numbered for the task that creates this.
     Numbering,
-    /// An unstarted thread whose body has the handle of a running one, which drops the first.
+    /// An unstarted thread. Its body holds the handle of a running thread, which drops the first.
     ThreadRing,
-    /// A worker whose pending work has the handle of a running thread, which drops the worker.
+    /// A worker. Its pending work holds the handle of a running thread, which drops the worker.
     WorkerRing,
-    /// A thread that joins a younger one.
+    /// A thread that joins a younger thread.
     Supervisor,
-    /// A worker whose running work joins a younger thread.
+    /// A worker with a running work that joins a younger thread.
     WorkSupervisor,
-    /// A worker that a thread flushes whose handle is dropped by the work that is flushed.
+    /// A worker that a thread flushes, while the flushed work drops the handle of the thread.
     FlushRing,
 }
 
@@ -127,19 +127,19 @@ static COUNTS: [Count; Kind::ALL.len()] = [const {
     }
 }; Kind::ALL.len()];
 
-/// One more was made. By their own names these three are exported, in `ledger_exports.c`.
+/// Counts a created object. `ledger_exports.c` exports this and the next two functions.
 #[no_mangle]
 pub extern "C" fn ledger_made(kind: Kind) {
     COUNTS[kind as usize].made.fetch_add(1, Full);
 }
 
-/// One of them was dropped.
+/// Counts a dropped object.
 #[no_mangle]
 pub extern "C" fn ledger_dropped(kind: Kind) {
     COUNTS[kind as usize].dropped.fetch_add(1, Full);
 }
 
-/// One of them was forgotten together with what it is in: nobody will drop it.
+/// Counts a leaked object: its destructor never runs.
 #[no_mangle]
 pub extern "C" fn ledger_forgotten(kind: Kind) {
     COUNTS[kind as usize].forgotten.fetch_add(1, Full);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What other test modules call of the ledger. */
+/* Exports the functions of the ledger to other test modules. */
 
 #include <linux/export.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A module that forgets a thread that does not listen, and a worker whose work goes on.
+//! A module that leaks a thread that ignores the request to stop, and a worker with a long work.
 
 use kernel::{
     prelude::*,
@@ -26,10 +26,10 @@ struct Stubborn;
 
 impl kernel::Module for Stubborn {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        // They are ended one after the other, and named after ten seconds each.
+        // Teardown stops them one after the other, and names each in the log after ten seconds.
         let thread = kthread::spawn(c"stubborn-thread", |_| {
             fsleep(Delta::from_secs(11));
-            // The module's end waits for this, and lets nothing begin any more.
+            // Teardown waits for this thread, and refuses new threads meanwhile.
             let late = kthread::spawn(c"stubborn-late", |_| ());
             let error = late.err().map_or(0, |it| it.error.to_errno());
             pr_info!("a thread that is late: {error}\n");

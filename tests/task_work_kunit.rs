@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit suite of task works: what can be tested without a process. A test body is a kernel
-//! thread, which is refused; the rest is in `task_work_test.c`.
+//! KUnit suite of task works: the parts that need no process. KUnit runs in a kernel thread, which
+//! is refused as a target; the other tests are in `task_work_test.c`.
 
 use kernel::prelude::*;
 
@@ -112,7 +112,7 @@ mod tests {
         let dropped = counter();
         let work = Arc::pin_init(item::<true>(&dropped), GFP_KERNEL).unwrap();
         for mode in MODES {
-            // It is not left pending: it could be added again.
+            // The refused item is not left pending: it could be added again.
             let refused = task_work::add(current!(), work.clone(), mode).unwrap_err();
             assert_eq!(refused.error, EINVAL);
             assert!(Arc::ptr_eq(&refused.item, &work));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Misc devices, and functions that are called in an interrupt; see `device_test.c`.
+//! Misc devices, and functions that are called in interrupt context; see `device_test.c`.
 
 #![forbid(unsafe_code)]
 
@@ -124,7 +124,8 @@ fn register_other() -> Result {
     register::<Plain>(c"test-other").map(drop)
 }
 
-/// Uses a registration that the end of the module, which is older than this thread, has ended.
+/// Uses a registration after module teardown has ended it: the registration is older than this
+/// thread, so teardown ends it first.
 fn linger(registration: Registered<Plain>) {
     for _ in 0..100 {
         fsleep(Delta::from_millis(1));
@@ -178,7 +179,7 @@ impl Drop for TestDevice {
     }
 }
 
-/// A device without optional methods.
+/// A device that implements no optional methods.
 struct Plain;
 
 /// The action of the next open: an `enum device_test_open`.
@@ -219,7 +220,7 @@ fn current_euid() -> kernel::task::Kuid {
     kernel::task::Kuid::current_euid()
 }
 
-/// A device that counts bytes that were written and not yet read.
+/// The private data of a file: counts the bytes that were written and not yet read.
 #[pin_data]
 struct Device {
     #[pin]
@@ -255,7 +256,7 @@ impl MiscDevice for Device {
 
     fn release(_me: Self::Ptr, file: &TransientFile) {
         if file.flags() & kernel::fs::file::flags::O_NONBLOCK != 0 {
-            // The module must still be there after this.
+            // The module must still be loaded after this sleep.
             fsleep(Delta::from_millis(200));
         }
         RELEASED.fetch_add(1u32, Relaxed);
@@ -360,7 +361,7 @@ impl_has_hr_timer! {
     impl HasHrTimer<Self> for Timer { mode: RelativeMode<Monotonic>, field: self.timer }
 }
 
-/// The result of the interrupt: a bit for each failure, and `DONE`.
+/// The result of the interrupt: one bit per failure, and `DONE`.
 static RESULT: Atomic<u32> = Atomic::new(0);
 const DONE: u32 = 1 << 31;
 
@@ -413,7 +414,7 @@ fn in_interrupt(context: &SyscallContext<'_>, tracee: i32) -> Result<isize> {
         0 => None,
         pid => Some(ptrace::tracee(pid)?.permission()),
     };
-    // Descriptor 100, if it is there.
+    // Take descriptor 100, if it is open.
     let file = fd::take(context, 100, GFP_KERNEL).ok();
     let device = register::<Plain>(c"test-other")?;
     let timer = KBox::pin_init(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/test-kthread`: threads that the tests in user space drive; see `test_kthread.h`.
+//! `/dev/test-kthread`: threads that user-space tests control; see `test_kthread.h`.
 
 use kernel::{
     cpu::CpuId,
@@ -92,7 +92,7 @@ impl kernel::InPlaceModule for TestKthread {
 static MADE: Atomic<i64> = Atomic::new(0);
 static DROPPED: Atomic<i64> = Atomic::new(0);
 
-/// What each body, work and result has, to be counted.
+/// A member of each body, work and result, which counts the values that exist.
 struct Counted;
 
 impl Counted {
@@ -108,7 +108,7 @@ impl Drop for Counted {
     }
 }
 
-/// Numbers that are not predicted easily, the same ones for the same seed.
+/// A pseudo-random sequence that depends on its seed only.
 struct Random(u32);
 
 impl Random {
@@ -124,7 +124,7 @@ impl Random {
     }
 }
 
-/// Reads the words that the argument of an ioctl begins with.
+/// Reads the first words of an ioctl's argument.
 fn read<const COUNT: usize>(number: usize) -> Result<[u32; COUNT]> {
     let mut words = [0; COUNT];
     let mut reader = UserSlice::new(UserPtr::from_addr(number), 4 * COUNT).reader();
@@ -134,7 +134,7 @@ fn read<const COUNT: usize>(number: usize) -> Result<[u32; COUNT]> {
     Ok(words)
 }
 
-/// Writes words into the argument of an ioctl, behind `skip` of them.
+/// Writes words to an ioctl's argument, after the first `skip` words.
 fn write<const COUNT: usize>(number: usize, skip: usize, words: [u32; COUNT]) -> Result {
     let mut writer = UserSlice::new(UserPtr::from_addr(number + 4 * skip), 4 * COUNT).writer();
     for word in &words {
@@ -143,7 +143,7 @@ fn write<const COUNT: usize>(number: usize, skip: usize, words: [u32; COUNT]) ->
     Ok(())
 }
 
-/// A body; see `enum kthread_test_body`.
+/// Returns a body; see `enum kthread_test_body`.
 fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send + 'static> {
     if kind > 2 {
         return Err(EINVAL);
@@ -169,13 +169,15 @@ fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send
     })
 }
 
-/// Sleeps by the context, but never for long enough to be suspended. Returns whether it is stopped.
+/// Calls the sleeping functions of the context, but with conditions that end the sleep at once, so
+/// that the thread is never suspended in them. Returns whether the thread is asked to stop.
 fn never_sleeps<M: Mode>(context: &Context<'_, M>) -> bool {
     fsleep(Delta::from_micros(200));
     context.wait_until(|| true).is_stopped() || context.sleep_for(Delta::ZERO).is_stopped()
 }
 
-/// Returns the longest time between two ticks, in milliseconds.
+/// Ticks until `is_stopped` returns true. Returns the longest time between two ticks, in
+/// milliseconds.
 fn ticker(mut is_stopped: impl FnMut() -> bool) -> i64 {
     let mut longest = 0;
     let mut last = Instant::<Monotonic>::now();
@@ -186,7 +188,7 @@ fn ticker(mut is_stopped: impl FnMut() -> bool) -> i64 {
     longest
 }
 
-/// A work that ticks.
+/// A work that enqueues itself for each tick.
 #[pin_data]
 struct Ticker {
     #[pin]
@@ -210,12 +212,12 @@ impl KthreadWorkItem for Ticker {
         this.longest.store(longest, Relaxed);
         *last = Instant::now();
         drop(last);
-        // Until the worker goes.
+        // This fails when the worker is torn down.
         let _ = context.queue().enqueue_delayed(this, 1);
     }
 }
 
-/// What a file keeps.
+/// The thread or worker that a file owns.
 enum Kept {
     Plain(Thread<i64>),
     Parkable(Thread<i64, Parkable>),
@@ -346,14 +348,14 @@ fn cycles(number: usize) -> Result {
     write(number, 4, [ran])
 }
 
-/// Where a thread of a storm is, and may be taken out.
+/// A slot for a thread of a storm. Any thread of the storm may take the thread out.
 #[pin_data]
 struct Slot {
     #[pin]
     thread: Mutex<Option<Arc<Thread<Counted, Parkable>>>>,
 }
 
-/// A storm: see `struct kthread_test_storm`.
+/// A storm of operations on threads; see `struct kthread_test_storm`.
 struct Storm {
     slots: KVec<Pin<KBox<Slot>>>,
     made: Atomic<i32>,
@@ -364,7 +366,7 @@ struct Storm {
 }
 
 impl Storm {
-    /// Some are bound to a CPU, which may go offline, some prefer one.
+    /// Creates a thread. Some threads are bound to a CPU, which may go offline; some prefer a CPU.
     fn make(&self, index: usize, random: &mut Random) -> Result<Thread<Counted, Parkable>> {
         let (counted, result) = (Counted::new(), Counted::new());
         let rounds = random.below(200);
@@ -556,7 +558,7 @@ fn kind(kind: usize) -> Result {
     Ok(())
 }
 
-/// An open file.
+/// The private data of an open file.
 #[pin_data]
 struct Device {
     #[pin]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/tether-test`: what the tests in user space drive; see `tether_test.h`.
+//! `/dev/tether-test`: task works that user-space tests control; see `tether_test.h`.
 
 use kernel::{
     fs::File,
@@ -106,16 +106,16 @@ static REQUEUE_ERROR: Atomic<i64> = Atomic::new(0);
 static AGAIN: Atomic<i64> = Atomic::new(0);
 static ORDER_ERRORS: Atomic<i64> = Atomic::new(0);
 
-/// The place of an item in a file's queue, if it is in one.
+/// The position of an item in a file's queue.
 struct Place {
     number: Atomic<i64>,
     last: Arc<Atomic<i64>>,
 }
 
-/// What an item carries, and how it counts.
+/// The data of an item, with its counters.
 struct Payload {
     target: ARef<Task>,
-    /// It is added to other tasks, too.
+    /// The item is also added to tasks other than `target`.
     anywhere: bool,
     place: Option<Place>,
 }
@@ -165,19 +165,19 @@ impl Drop for Payload {
     }
 }
 
-/// What a callback does besides counting.
+/// The action of a callback, besides counting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     Nothing,
     /// Adds the item again.
     Requeue,
-    /// Adds a fresh one, this many times.
+    /// Adds a new item, this many times.
     Chain(u32),
     /// Waits until [`GATE`] is open, and adds the item again.
     Block,
 }
 
-/// Whether the callbacks that wait for it may return.
+/// Non-zero if the callbacks that wait for the gate may return.
 static GATE: Atomic<i32> = Atomic::new(1);
 
 fn wait_for_gate() {
@@ -225,7 +225,7 @@ impl TaskWorkItem for Boxed {
             Then::Requeue => note_requeue(task_work::add(context.task(), this, Mode::Resume)),
             Then::Chain(left) => {
                 let target = this.payload.target.clone();
-                // The fresh one may well get the same memory.
+                // The new item may get the memory of this one.
                 drop(this);
                 let next = Boxed::new(Payload::new(&target), Then::Chain(left - 1));
                 if let Ok(next) = next {
@@ -271,7 +271,7 @@ impl TaskWorkItem for Shared {
     }
 }
 
-/// An item with two fields, each of which is used by the callback of the other one.
+/// An item with two fields. The callback of each field adds the item by the other field.
 #[pin_data]
 struct TwoFields<const SHARED: bool> {
     payload: Payload,
@@ -318,8 +318,8 @@ where
     }
 }
 
-/// Adds an item to two tasks in turn, while a thread cancels it on the first one. Returns how often
-/// it did not run on the second one.
+/// Adds an item to two tasks in turn, while a thread cancels it on the first task. Returns the
+/// number of adds to the second task after which it did not run.
 fn cancel_other(x: ARef<Task>, y: ARef<Task>, milliseconds: u32) -> Result<isize> {
     let item = Shared::new(Payload::anywhere(&x), Then::Nothing)?;
     let (target, cancelled) = (x.clone(), item.clone());
@@ -347,7 +347,7 @@ fn cancel_other(x: ARef<Task>, y: ARef<Task>, milliseconds: u32) -> Result<isize
                         lost += isize::from(is_second && RAN.load(Relaxed) == before);
                         break;
                     }
-                    // It was cancelled, and the target has not passed it yet.
+                    // The item was cancelled, and the target has not reached the node yet.
                     Err(refused) if refused.error == EBUSY => {}
                     Err(refused) => return Err(refused.error),
                 }
@@ -358,7 +358,7 @@ fn cancel_other(x: ARef<Task>, y: ARef<Task>, milliseconds: u32) -> Result<isize
     Ok(lost)
 }
 
-/// Waits for an item that runs on `other`, and is then added to the caller.
+/// Waits for an item that runs on `other` and is then added to the caller.
 fn wait_retarget(other: &ARef<Task>) -> Result {
     let item = Shared::new(Payload::anywhere(other), Then::Block)?;
     GATE.store(0, Relaxed);
@@ -381,7 +381,7 @@ fn wait_retarget(other: &ARef<Task>) -> Result {
     result
 }
 
-/// Adds works in its interrupt.
+/// A timer that adds works in its interrupt.
 #[pin_data]
 struct Timer {
     target: ARef<Task>,
@@ -407,7 +407,7 @@ impl Timer {
         let number = self.added.fetch_add(1, Relaxed);
         if let Ok(pending) = pending {
             core::hint::black_box(pending.is_done());
-            // It is pending, or runs, or has run: an interrupt is not made to wait.
+            // The work is pending, is running, or has run: `wait()` does not sleep in an interrupt.
             if !matches!(pending.wait(), Ok(()) | Err(EDEADLK)) {
                 ORDER_ERRORS.fetch_add(1, Full);
             }
@@ -449,7 +449,8 @@ impl HrTimerCallback for Timer {
     }
 }
 
-/// Adds works in an interrupt, and at the same time here. Returns how often in the interrupt.
+/// Adds works in an interrupt and concurrently in the calling task. Returns the number of adds in
+/// the interrupt.
 fn interrupts(target: ARef<Task>, milliseconds: u32, by_queue: bool) -> Result<isize> {
     let queue = match by_queue {
         true => Some(Ordered::new(&target, Mode::Resume)?),
@@ -480,7 +481,7 @@ fn interrupts(target: ARef<Task>, milliseconds: u32, by_queue: bool) -> Result<i
     Ok(timer.added.load(Relaxed) as isize)
 }
 
-/// Adds and cancels. Returns how often, before it was refused with [`EAGAIN`].
+/// Adds and cancels up to `count` times. Returns the number of rounds before [`EAGAIN`].
 fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
     let queue = match kind {
         2 => Some(Ordered::new(target, Mode::None)?),
@@ -515,7 +516,7 @@ fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
     Ok(count as isize)
 }
 
-/// What a file keeps of what it has added.
+/// An item or closure that a file has added and still refers to.
 trait Kept: Send + Sync {
     fn cancel(&mut self, task: Option<&Task>) -> isize;
     fn wait(&self, time: Option<Delta>) -> Result;
@@ -580,13 +581,13 @@ impl<F: FnOnce(&Context<'_>) + Send + 'static> Kept for KeptClosure<F> {
     }
 }
 
-/// A file's queue.
+/// The queue of a file.
 struct Queue {
     queue: Arc<Ordered>,
     target: ARef<Task>,
     next: i64,
     last: Arc<Atomic<i64>>,
-    /// One that is added again and again.
+    /// An item that is added repeatedly.
     again: Arc<Shared>,
 }
 
@@ -602,7 +603,7 @@ impl Queue {
         })
     }
 
-    /// Adds the one that was there before, behind all others, if it is not pending.
+    /// Adds the item `again` as the last of the queue, unless it is pending.
     fn add_again(&mut self) -> Result {
         let (Ok(()), Some(place)) = (
             task_work::wait_timeout(&self.again, Delta::from_millis(1)),
@@ -721,7 +722,7 @@ impl MmuNotifier for Notifier {
     }
 }
 
-/// An open file.
+/// The private data of an open file.
 #[pin_data]
 struct Device {
     #[pin]

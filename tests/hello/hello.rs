@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Says hello from the process that has loaded it, as soon as that returns to user space, and
-//! ticks until it is removed.
+//! Prints a greeting in the context of the process that loads the module, when that process
+//! returns to user space, and prints a tick every second until the module is removed.
 
 use kernel::{
     prelude::*,
@@ -23,7 +23,7 @@ module! {
     type: Hello,
     name: "hello",
     authors: ["You"],
-    description: "Tether from a module of one's own",
+    description: "Example of an external module that uses Tether",
     license: "GPL",
 }
 
@@ -44,8 +44,8 @@ impl kernel::Module for Hello {
                 pr_info!("tick\n");
             }
         })?;
-        // Stored in the module it ends with the module. Forgotten, it would be stopped all the
-        // same before the module's code goes.
+        // Dropping the module drops the handle, which stops and joins the thread. If the handle
+        // were leaked, Tether would stop the thread before the module's text is freed.
         Ok(Self { _thread: thread })
     }
 }
