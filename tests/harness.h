@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* kselftest's harness, for machines that are emulated and kernels that check everything. */
+/* The kselftest harness, with time limits for emulated machines and debug kernels. */
 #ifndef _TETHER_HARNESS_H
 #define _TETHER_HARNESS_H
 
@@ -10,11 +10,11 @@
 
 #include "kselftest_harness.h"
 
-/* In seconds. A hang is found by it, slowness is not one. */
+/* In seconds. The time-out detects hangs; a slow machine must not reach it. */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 600
 
-/* Returns 0, or why not. */
+/* Returns 0, or the error. */
 static inline int write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;

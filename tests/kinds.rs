@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One of everything that the API makes and that owns something: how it is made, used, ended, and
-//! forgotten. A part of the modules `leak` and `test_torture`.
+//! One kind for each type of the API that owns a resource: its creation, use, end and leak. The
+//! modules `leak` and `test_torture` include this file.
 
 use core::{
     marker::PhantomData,
@@ -128,7 +128,7 @@ use tether::{
     tether::Refused, //
 };
 
-/// What is in each of them, to be counted.
+/// A member of each object, which counts its creation and drop in the ledger.
 pub(crate) struct Counted(Kind);
 
 impl Counted {
@@ -144,18 +144,18 @@ impl Drop for Counted {
     }
 }
 
-/// Something that was made.
+/// A created object.
 pub(crate) trait Thing: Send {
-    /// Uses it, in a way that a random number chooses.
+    /// Uses the object; `random` selects the operation.
     fn work(&self, random: u32) -> Result;
 
-    /// Ends it in another way than by dropping it, if there is one.
+    /// Ends the object by an operation other than drop, if there is one.
     fn finish(&mut self, random: u32) -> Result;
 
     fn forget(&mut self);
 }
 
-/// What a [`Thing`] is made of.
+/// A type of which a [`Thing`] can be made.
 trait Usable: Send + Sized + 'static {
     fn work(&self, _random: u32) -> Result {
         Ok(())
@@ -165,7 +165,7 @@ trait Usable: Send + Sized + 'static {
         Ok(())
     }
 
-    /// Whether what is counted will never be dropped if this is forgotten, and of what kind it is.
+    /// Returns the kind if the `Counted` is never dropped once `self` is leaked.
     fn own(&self) -> Option<Kind> {
         None
     }
@@ -197,15 +197,15 @@ fn made(thing: impl Usable) -> Result<KBox<dyn Thing>> {
     Ok(KBox::new(Made(Some(thing)), GFP_KERNEL)?)
 }
 
-/// For whom something is made.
+/// The context in which an object is created.
 pub(crate) struct Place<'a> {
     pub(crate) module: &'static ThisModule,
     pub(crate) target: ARef<Task>,
-    /// The caller's system call, if it is in an ioctl handler.
+    /// The context of the caller's system call, in an ioctl handler.
     pub(crate) syscall: Option<&'a SyscallContext<'a>>,
 }
 
-/// The one that is known by this number; with 0, that of the caller.
+/// Returns the task with this pid, or the calling task for 0.
 pub(crate) fn target(pid: i32) -> Result<ARef<Task>> {
     match pid {
         0 => Ok(ARef::<Task>::from(&**current!())),
@@ -213,13 +213,13 @@ pub(crate) fn target(pid: i32) -> Result<ARef<Task>> {
     }
 }
 
-/// Which descriptor is taken.
+/// The descriptor that [`Kind::TakenFile`] takes.
 const DESCRIPTOR: u32 = 100;
 
-/// Where interval notifiers listen.
+/// The length of the range of interval notifiers: the address space of user space.
 const EVERYWHERE: usize = 1 << 47;
 
-/// Makes something of this kind; of a notifier, on the caller's address space.
+/// Creates an object of a kind. Notifiers are registered on the caller's address space.
 pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dyn Thing>> {
     match kind {
         Kind::BoxWork => {
@@ -248,7 +248,7 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
             made(queue)
         }
         Kind::Refusal => {
-            // Kernel threads run none.
+            // Kernel threads are refused as targets.
             let thread = builder(random)?.create(|_| {})?;
             match task_work::add(&thread.task(), boxed(kind)?, mode(random)) {
                 Ok(()) => Err(EUCLEAN),
@@ -276,7 +276,7 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
                 Builder::formatted(fmt!("kinds/{random}"))?,
                 Counted::new(kind),
             );
-            // It cannot be kept elsewhere.
+            // The builder is not kept in a `Thing`: leak it or drop it here.
             if random % 8 == 0 {
                 ledger_forgotten(kind);
                 core::mem::forget(builder);
@@ -297,7 +297,7 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
         }
         Kind::Worker => {
             let worker = Builder::new(c"kinds-worker").worker(place.module)?;
-            // Two that wait, and one for ever.
+            // Two works with a short delay, and a work with a delay that does not end.
             for delay in [1, 2, 1_000_000] {
                 worker.enqueue_delayed(Delayed::boxed(kind)?, delay)?;
             }
@@ -417,7 +417,7 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
 
 impl Usable for () {}
 
-/// What has nothing of ours in it, and what is counted instead.
+/// An object of the API that contains no `Counted`, with a `Counted` beside it.
 struct With<T>(T, Counted);
 
 macro_rules! with {
@@ -465,7 +465,7 @@ fn mode(random: u32) -> Mode {
     }
 }
 
-/// An item of one owner.
+/// An item in a box.
 #[pin_data]
 struct Boxed {
     counted: Counted,
@@ -488,7 +488,7 @@ fn boxed(kind: Kind) -> Result<Pin<KBox<Boxed>>> {
     KBox::pin_init(item, GFP_KERNEL)
 }
 
-/// One of several.
+/// An item in an `Arc`.
 #[pin_data]
 struct SharedItem {
     counted: Counted,
@@ -572,14 +572,14 @@ struct Cancellation<F>(Kind, Cancel<F>);
 
 impl<F: FnOnce(&Context<'_>) + Send + 'static> Usable for Cancellation<F> {
     fn own(&self) -> Option<Kind> {
-        // If it was too late then the closure has run, or will.
+        // If it was too late to cancel, the closure has run or will run.
         matches!(self.1, Cancel::Cancelled(_)).then_some(self.0)
     }
 }
 
 // Threads.
 
-/// Some are bound to a CPU, which may go offline.
+/// Returns a builder. Some builders bind the thread to a CPU, which may go offline.
 fn builder(random: u32) -> Result<Builder<'static>> {
     let builder = Builder::new(c"kinds");
     Ok(match random % 8 {
@@ -591,7 +591,7 @@ fn builder(random: u32) -> Result<Builder<'static>> {
     })
 }
 
-/// What a body has.
+/// The captures of a thread's body.
 struct Body {
     counted: Counted,
     result: Counted,
@@ -607,7 +607,7 @@ impl Body {
         }
     }
 
-    /// Returns after a while, or when it is asked to.
+    /// A body that returns after `rounds` milliseconds, or when it is asked to stop.
     fn sleeps(self) -> impl FnOnce(&kthread::Context<'_>) -> Counted + Send + 'static {
         move |context| {
             let _counted = self.counted;
@@ -620,7 +620,8 @@ impl Body {
         }
     }
 
-    /// Likewise, and parks; or forgets that it was asked to, each other time.
+    /// A body like [`Body::sleeps`] that parks on request. If `forgets`, it leaks every other
+    /// request.
     fn parks(
         self,
         forgets: bool,
@@ -647,7 +648,7 @@ impl Body {
     }
 }
 
-/// A thread that was started.
+/// The handle of a started thread.
 struct Started<M>(Thread<Counted, M>);
 
 impl<M> Started<M> {
@@ -661,7 +662,7 @@ impl<M> Started<M> {
     }
 }
 
-/// How any thread can be ended.
+/// Ends a thread; `random` selects the operation.
 fn end<M>(thread: Thread<Counted, M>, random: u32) -> Result {
     match random % 4 {
         0 => drop(thread.join()?),
@@ -741,7 +742,7 @@ impl KthreadWorkItem for Work {
     fn run(_this: Arc<Self>, _context: &WorkContext<'_>) {}
 }
 
-/// It is enqueued again and again: `ID` tells whether it has one owner or several.
+/// A work that enqueues itself again. `SHARED` selects an `Arc` or a box as its pointer.
 #[pin_data]
 struct Delayed<const SHARED: bool> {
     counted: Counted,
@@ -830,7 +831,7 @@ impl Usable for (KthreadWorker, Arc<Delayed<true>>) {
     }
 }
 
-// What holds itself.
+// Objects that own themselves, directly or through another object.
 
 #[pin_data]
 struct Circle<T> {
@@ -842,8 +843,9 @@ fn circle<T>() -> Result<Arc<Circle<T>>> {
     Arc::pin_init(pin_init!(Circle { own <- new_mutex!(None) }), GFP_KERNEL)
 }
 
-/// Enqueues a work that runs until the worker is closed, and looks at that only when the returned
-/// completion is completed. So works that are enqueued before are pending when the worker ends.
+/// Enqueues a work that runs until the worker is closed. The work waits for the returned completion
+/// before it first checks the worker; hence works that are enqueued before `complete_all()` are
+/// pending when the worker is torn down.
 fn keep_busy(worker: &KthreadWorker) -> Result<Arc<Completion>> {
     let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
     let gate = go.clone();
@@ -856,7 +858,7 @@ fn keep_busy(worker: &KthreadWorker) -> Result<Arc<Completion>> {
     Ok(go)
 }
 
-/// A worker whose pending work has it, while another work runs.
+/// Creates a worker with a pending work that holds the handle of the worker, behind a running work.
 fn worker_circle(module: &'static ThisModule, kind: Kind) -> Result {
     let own = circle::<KthreadWorker>()?;
     let captured = own.clone();
@@ -869,8 +871,8 @@ fn worker_circle(module: &'static ThisModule, kind: Kind) -> Result {
     Ok(last?)
 }
 
-/// The end of a module finds an unstarted thread first. Its body owns the handle of a running
-/// thread, which waits until the first one has ended.
+/// Module teardown ends an unstarted thread first. Its body owns the handle of a running thread,
+/// which drops the handle of the unstarted one when it is asked to stop.
 fn thread_ring(kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -885,8 +887,8 @@ fn thread_ring(kind: Kind) -> Result {
     Ok(())
 }
 
-/// The end of a module finds a worker first. A work of it is pending that owns the handle of a
-/// running thread, which waits until the worker has ended.
+/// Module teardown ends a worker first. A pending work of it owns the handle of a running thread,
+/// which drops the worker when it is asked to stop.
 fn worker_ring(module: &'static ThisModule, kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -904,7 +906,7 @@ fn worker_ring(module: &'static ThisModule, kind: Kind) -> Result {
     Ok(())
 }
 
-/// Waits for a younger thread, which returns when it is asked to stop.
+/// Joins a younger thread, which returns when it is asked to stop.
 fn supervise(counted: Counted) {
     let child = kthread::spawn(c"kinds-child", move |context| {
         while !context.sleep().is_stopped() {}
@@ -915,7 +917,7 @@ fn supervise(counted: Counted) {
     }
 }
 
-/// A thread waits for a work that waits for the thread.
+/// A thread flushes a worker with a work that drops the handle of that thread.
 fn flush_ring(module: &'static ThisModule, kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -968,13 +970,13 @@ impl MmuNotifier for Listener {
     type Callbacks = WithAge<Ranges>;
 }
 
-/// A notifier on an address space, for [`make`] and for who is in somebody else's context.
+/// Registers a notifier on an address space, for [`make`] and for task works of other processes.
 pub(crate) fn notifier_on(mm: &MmWithUser) -> Result<KBox<dyn Thing>> {
     let registration = Registration::new(mm, Listener(Counted::new(Kind::Notifier)));
     made(KBox::pin_init(registration, GFP_KERNEL)?)
 }
 
-/// For an interval, or a mirror, it refuses each other time.
+/// A notifier that refuses every other range: of an address space, an interval or a mirror.
 struct TryListener {
     counted: Counted,
     calls: Atomic<i32>,
@@ -1058,7 +1060,7 @@ impl MirrorDevice for TryListener {
     }
 }
 
-/// What all of an address space share.
+/// The shared notifier of an address space.
 struct Common {
     counted: Counted,
     forgotten: Atomic<bool>,
@@ -1094,7 +1096,8 @@ impl Usable for Pin<KBox<Registration<TryListener>>> {
     }
 }
 
-/// Looks up what the random number is the page of, if it is the caller's address space.
+/// Takes a snapshot of four pages, if the notifier is on the caller's address space; `random`
+/// selects the address.
 fn look_up<T: IntervalNotifier<Shadow = u32>>(
     registration: &IntervalRegistration<T>,
     random: u32,
@@ -1131,7 +1134,7 @@ impl Usable for Pin<KBox<IntervalRegistration<PassesListener>>> {
 
 impl Usable for Shared<Common> {
     fn own(&self) -> Option<Kind> {
-        // There is one for all who have it.
+        // All holders share one notifier: report the leak once.
         (!self.forgotten.xchg(true, Full)).then_some(self.counted.0)
     }
 }
@@ -1156,7 +1159,7 @@ impl Usable for Pin<KBox<Mirror<TryListener>>> {
     }
 }
 
-// A device.
+// Devices.
 
 struct Device;
 
@@ -1173,9 +1176,10 @@ impl MiscDevice for Device {
     }
 }
 
-// What the API has. A type that owns something is made above, by the kinds that are named, or is a
-// part of what is; that the others own nothing is tested by the compiler. `scripts/check-leaks`
-// looks that each public type is here, so one to a line.
+// All public types of the API. For each type that owns a resource, the list names the kinds above
+// that create an object of the type, or an object that contains it. The compiler tests that the
+// other types own nothing. `scripts/check-leaks` tests that each public type is listed, hence one
+// type per line.
 
 macro_rules! types {
     (
@@ -1231,7 +1235,7 @@ types! {
         tether::task_work::TaskWork<Boxed> => BoxWork ArcWork,
     }
     elsewhere {
-        // `test_dma_mirror`, as it needs a device.
+        // Tested by `test_dma_mirror`, because it needs a device.
         tether::mm::dma_mirror::DmaMirror<TryListener>,
     }
     nothing {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Loading and unloading test modules, from the folder in TETHER_MODULES, and what they leave. */
+/*
+ * Loads and unloads test modules from the directory TETHER_MODULES, and reads the objects that they
+ * leave behind.
+ */
 #ifndef _TETHER_MODULES_H
 #define _TETHER_MODULES_H
 
@@ -11,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Returns 0, or why not. */
+/* Returns 0, or the error. */
 static inline int load_with(const char *name, const char *parameters)
 {
 	char path[512];
@@ -36,7 +39,7 @@ static inline int unload(const char *name)
 	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
 }
 
-/* How many lines of tether/outstanding have this word; without a word, all but the first one. */
+/* Returns the number of lines of tether/outstanding with this word; NULL: all but the first. */
 static inline int outstanding(const char *word)
 {
 	char line[512];
@@ -51,7 +54,7 @@ static inline int outstanding(const char *word)
 	return found;
 }
 
-/* A line of the ledger. */
+/* A line of the ledger, tether_ledger/counts. */
 struct count {
 	char kind[32];
 	long made;
@@ -61,7 +64,7 @@ struct count {
 
 #define MOST_KINDS	64
 
-/* Reads the ledger; returns how many kinds there are, 0 if it is not there. */
+/* Reads the ledger. Returns the number of kinds, or 0 if there is no ledger. */
 static inline int read_ledger(struct count *counts)
 {
 	char line[256];

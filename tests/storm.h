@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What happens at random to memory that somebody has page tables of his own for. */
+/* Random operations on memory for which a driver has secondary page tables. */
 #ifndef _TETHER_STORM_H
 #define _TETHER_STORM_H
 
@@ -9,7 +9,7 @@
 
 #define STORM_PAGES	512
 
-/* Where it is: a huge page can be. */
+/* The address of the memory, aligned so that it can be a huge page. */
 #define STORM_MEMORY	((void *)(1UL << 44))
 
 #ifndef MADV_COLLAPSE
@@ -29,7 +29,7 @@ static inline unsigned int next_random(unsigned int *state)
 	return *state >> 8;
 }
 
-/* How long, by an environment variable; and what the random numbers begin with. */
+/* The duration from an environment variable, and the seed of the random numbers. */
 static inline long storm_seconds(const char *name)
 {
 	const char *text = getenv(name);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver of QEMU's `edu` device, which copies pages of a process by DMA: those of the process
-//! that has loaded this module, from `start`, `length` bytes; see `dma_mirror_test.c`.
+//! A driver of QEMU's `edu` device, which copies pages of a process by DMA. The process that loads
+//! the module provides the memory: `length` bytes from `start`; see `dma_mirror_test.c`.
 //!
-//! `/dev/test-dma-mirror` copies a page to another one, by way of the device's buffer, and says
-//! where the device finds a page.
+//! An ioctl of `/dev/test-dma-mirror` copies a page to another page through the device's buffer;
+//! another ioctl returns the DMA address of a page.
 
 use kernel::{
     device::Core,
@@ -52,7 +52,7 @@ use tether::mm::{
     MmWithUser, //
 };
 
-/// As QEMU has it: `docs/specs/edu.rst`.
+/// The registers of the device; see `docs/specs/edu.rst` of QEMU.
 mod edu {
     pub(super) const VENDOR: u16 = 0x1234;
     pub(super) const DEVICE: u16 = 0x11e8;
@@ -64,13 +64,14 @@ mod edu {
     pub(super) const COMMAND: usize = 0x98;
     pub(super) const START: u64 = 1 << 0;
     pub(super) const TO_MEMORY: u64 = 1 << 1;
-    /// Its own memory, as DMA sees it.
+    /// The DMA address of the device's own buffer.
     pub(super) const BUFFER: u64 = 0x40000;
-    /// That is a page, but QEMU ends if all of it is copied at once.
+    /// Half of the buffer of one page: QEMU exits if the whole buffer is copied at once.
     pub(super) const HALF: u64 = kernel::page::PAGE_SIZE as u64 / 2;
 }
 
-/// It is waited for under the table's lock: nothing is under way when that is free.
+/// A mirror with nothing to wait for in an invalidation: `copy()` waits for its DMA under the lock
+/// of the table, so that no DMA is in flight when an invalidation holds the lock.
 struct Waited;
 
 impl MirrorDevice for Waited {
@@ -81,7 +82,7 @@ impl MirrorDevice for Waited {
     }
 }
 
-/// The device, and whose pages it copies.
+/// The device, and the mirror of the memory that it copies.
 #[pin_data]
 struct State {
     bar: pci::DevresBar<{ edu::SIZE }>,
@@ -90,12 +91,13 @@ struct State {
 }
 
 kernel::sync::global_lock! {
-    // SAFETY: It is initialised before the driver is registered.
+    // SAFETY: `init()` of the module initialises this lock before the driver is registered, and all
+    // accesses are made by the driver.
     unsafe(uninit) static STATE: Mutex<Option<Arc<State>>> = None;
 }
 
 impl State {
-    /// Has the device copy half a page, and waits for it.
+    /// Starts the copy of half a page by DMA, and waits for its end.
     fn transfer(&self, source: u64, destination: u64, command: u64) -> Result {
         self.bar
             .try_access_with(|bar| {
@@ -118,7 +120,7 @@ impl State {
         Err(EIO)
     }
 
-    /// Copies a page to another one.
+    /// Copies a page to another page.
     fn copy(&self, mm: &MmWithUser, from: usize, to: usize) -> Result {
         loop {
             let copied = self.mirror.with_addresses(|addresses| {
@@ -169,13 +171,13 @@ impl pci::Driver for Driver {
             }
             pdev.enable_device_mem()?;
             pdev.set_master();
-            // SAFETY: Nothing is mapped for it yet.
+            // SAFETY: No DMA mapping of the device exists yet, so none is used concurrently.
             unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
             let bar = pdev
                 .iomap_region_sized::<{ edu::SIZE }>(0, c"edu")?
                 .into_devres()?;
             let task = current!();
-            // The module is loaded by the process whose pages are meant.
+            // The mirrored pages are those of the process that loads the module.
             let mm = task.mm().ok_or(EINVAL)?;
             let (start, length) = (
                 module_parameters::start.value() as usize,
@@ -233,7 +235,7 @@ impl MiscDevice for Device {
                 state.copy(mm, from as usize, to as usize)?;
                 Ok(0)
             }
-            // Where the device finds a page, in pages; 0, if it is not in the table.
+            // The DMA page number of a page, or 0 if the page is not in the table.
             FRAME => Ok(state.mirror.with_addresses(|addresses| {
                 addresses
                     .get(argument)
@@ -252,7 +254,7 @@ struct TestDmaMirror {
 
 impl kernel::InPlaceModule for TestDmaMirror {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        // SAFETY: This is called once.
+        // SAFETY: A module's init is called once.
         unsafe { STATE.init() };
         try_pin_init!(Self {
             _driver <- driver::Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),

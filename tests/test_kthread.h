@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* /dev/test-kthread: threads that the tests in user space drive. */
+/* /dev/test-kthread: ioctls by which user-space tests control threads. */
 #ifndef _TEST_KTHREAD_H
 #define _TEST_KTHREAD_H
 
@@ -7,13 +7,13 @@
 #include <linux/types.h>
 
 enum kthread_test_body {
-	/* Ticks every millisecond; its result is the longest time between two ticks, in ms. */
+	/* Ticks every millisecond. The result is the longest time between two ticks, in ms. */
 	KTHREAD_TEST_TICKER,
-	/* Allows SIGUSR1; its result is the signal that ends it, 0 if it is stopped. */
+	/* Allows SIGUSR1. The result is the signal that ended the sleep, or 0 if it was stopped. */
 	KTHREAD_TEST_SIGNAL,
 	/*
-	 * As KTHREAD_TEST_TICKER, but none of its sleeps lasts: its condition holds, its time is
-	 * over.
+	 * As KTHREAD_TEST_TICKER, but each sleep of the context ends at once: its condition is
+	 * true, or its time is 0.
 	 */
 	KTHREAD_TEST_BUSY,
 };
@@ -22,30 +22,30 @@ enum kthread_test_flags {
 	KTHREAD_TEST_FREEZABLE = 1,
 	KTHREAD_TEST_PARKABLE = 2,
 	KTHREAD_TEST_LONG_NAME = 4,
-	/* A worker, whose work ticks. */
+	/* A worker with a work that ticks. */
 	KTHREAD_TEST_ON_WORKER = 8,
 };
 
 struct kthread_test_make {
 	__u32 body;
 	__u32 flags;
-	__s32 node;		/* these four: -1 if it is not said */
+	__s32 node;		/* node and the next two: -1 if not set */
 	__s32 cpu;
-	__s32 preferred;	/* a CPU */
-	__s32 nice;		/* 20 and 21: FIFO, the low one first; -1 is said by 100 */
+	__s32 preferred;	/* the preferred CPU */
+	__s32 nice;		/* 20: FIFO, low priority; 21: FIFO; 100: not set */
 };
 
-/* "count" threads one after the other; after a random time, they are stopped or joined. */
+/* Spawns "count" threads, one after the other, and stops or joins each after a random time. */
 struct kthread_test_cycles {
 	__u32 count;
 	__u32 join;
-	__u32 delay;		/* the longest, in us, of the thread and of who ends it */
+	__u32 delay;		/* the maximum delay in us, of the thread and of its creator */
 	__u32 seed;
-	__u32 ran;		/* out: how many bodies were called */
+	__u32 ran;		/* out: the number of bodies that were called */
 	__u32 reserved;
 };
 
-/* Threads that are parked, unparked, woken, asked to stop and dropped at random by others. */
+/* Threads that other threads park, unpark, wake, ask to stop and drop at random. */
 struct kthread_test_storm {
 	__u32 threads;
 	__u32 milliseconds;
@@ -55,19 +55,19 @@ struct kthread_test_storm {
 	__u32 parked;
 	__u32 busy;
 	__u32 over;
-	__u32 errors;		/* what is none of these */
+	__u32 errors;		/* all other results */
 };
 
-/* A thread that reads and writes the caller's memory, each time in a scope of its own. */
+/* A thread that reads and writes the caller's memory, each time in a new call of with_mm(). */
 struct kthread_test_mm {
 	__u64 address;		/* of a __u32 */
 	__u32 milliseconds;
-	__u32 seen;		/* out: how often it was there */
-	__u32 gone;		/* out: and how often it was not */
-	__u32 errors;		/* out: what is neither */
+	__u32 seen;		/* out: the number of accesses that succeeded */
+	__u32 gone;		/* out: the number of accesses that failed with EFAULT */
+	__u32 errors;		/* out: all other results */
 };
 
-/* What KTHREAD_TEST_KIND makes, uses and drops. */
+/* The objects that KTHREAD_TEST_KIND creates, uses and drops. */
 enum kthread_test_kind {
 	KTHREAD_TEST_THREAD,
 	KTHREAD_TEST_BUILT,
@@ -82,9 +82,9 @@ struct kthread_test_counts {
 	__s64 dropped;
 };
 
-/* Makes a thread, which the file keeps, and returns its pid. */
+/* Creates a thread that the file owns, and returns its pid. */
 #define KTHREAD_TEST_MAKE	_IOW(0xBB, 1, struct kthread_test_make)
-/* Stops it, and returns its result. */
+/* Stops the thread, and returns its result. */
 #define KTHREAD_TEST_STOP	_IO(0xBB, 2)
 #define KTHREAD_TEST_JOIN	_IO(0xBB, 3)
 #define KTHREAD_TEST_PARK	_IO(0xBB, 4)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/test-mmu-notifier`: notifiers of all kinds, and what they have heard; see
+//! `/dev/test-mmu-notifier`: notifiers of all kinds, and counters of their callbacks; see
 //! `test_mmu_notifier.h`.
 
 use kernel::{
@@ -109,7 +109,7 @@ impl kernel::InPlaceModule for TestMmuNotifier {
     }
 }
 
-/// What the notifiers of a file have heard; as in `struct mmu_test_counts`.
+/// The counters of a file's notifiers, in the order of `struct mmu_test_counts`.
 #[derive(Clone, Copy)]
 enum Count {
     Starts,
@@ -139,7 +139,7 @@ const COUNTS: usize = Count::LookedUp as usize + 1;
 struct Heard {
     counts: [Atomic<i64>; COUNTS],
     refuse: Atomic<i64>,
-    /// Milliseconds that a release takes.
+    /// The duration of a release, in milliseconds.
     linger: Atomic<i64>,
 }
 
@@ -160,7 +160,7 @@ impl Heard {
         self.counts[count as usize].load(Relaxed)
     }
 
-    /// Whether something is to be refused, one more time.
+    /// Returns whether to refuse the current range, and decrements the number of refusals.
     fn refuses(&self) -> bool {
         let refuses = self.refuse.fetch_sub(1, Full) > 0;
         if !refuses {
@@ -170,10 +170,10 @@ impl Heard {
     }
 }
 
-/// What each notifier has; `KIND` tells them apart.
+/// A notifier of any kind.
 struct Notifier<const KIND: usize> {
     heard: Arc<Heard>,
-    /// The address of the address space that it is registered on, to be compared only.
+    /// The address of the `mm_struct` that the notifier is registered on, only for comparisons.
     mm: usize,
 }
 
@@ -270,7 +270,7 @@ impl Age for Notifier<4> {
 }
 
 impl IntervalNotifier for Notifier<5> {
-    /// How often it was invalidated.
+    /// The number of invalidations.
     type Shadow = i64;
     type Passes = OnePass;
 
@@ -298,14 +298,14 @@ impl IntervalNotifier for Notifier<6> {
 
     fn try_invalidate(&self, range: &Range<'_>, _shadow: &mut i64) -> Result<(), WouldSleep> {
         self.heard(Count::Tried, range.mm());
-        // It would wait.
+        // A callback that refuses because it would have to sleep.
         self.heard(Count::Refused, range.mm());
         Err(WouldSleep)
     }
 }
 
 impl InvalidateInTwoPasses for Notifier<6> {
-    /// So that one that is dropped would be found.
+    /// A heap allocation, so that debug kernels notice a value that is freed too early or lost.
     type Begun = KBox<i64>;
 
     fn begin(&self, range: &Range<'_>, shadow: &mut i64) -> Option<KBox<i64>> {
@@ -316,7 +316,7 @@ impl InvalidateInTwoPasses for Notifier<6> {
         }
         *shadow += 1;
         let Ok(begun) = KBox::new(*shadow, GFP_NOWAIT) else {
-            // Nothing to wait for, then.
+            // Without memory there is no second pass.
             self.heard.note(Count::Finished);
             return None;
         };
@@ -325,7 +325,7 @@ impl InvalidateInTwoPasses for Notifier<6> {
 
     fn finish(&self, begun: KBox<i64>, shadow: &Shadow<i64>) {
         fsleep(Delta::from_millis(1));
-        // The lock is free.
+        // The lock of the shadow is free in the second pass.
         if shadow.with(|shadow| *shadow >= *begun) {
             self.heard.note(Count::Finished);
         }
@@ -335,9 +335,9 @@ impl InvalidateInTwoPasses for Notifier<6> {
 static SHARED_MADE: Atomic<i64> = Atomic::new(0);
 static SHARED_DROPPED: Atomic<i64> = Atomic::new(0);
 
-/// What all files of a process share.
+/// The shared notifier of all files of a process.
 struct Common {
-    /// A reference to this, until the address space ends.
+    /// A reference to this notifier, which `release()` drops when the address space ends.
     own: Pin<KBox<Mutex<Option<Shared<Common>>>>>,
 }
 
@@ -365,13 +365,13 @@ impl SharedNotifier for Common {
 
 impl Drop for Common {
     fn drop(&mut self) {
-        // This may sleep.
+        // The destructor may sleep.
         fsleep(Delta::from_millis(1));
         SHARED_DROPPED.fetch_add(1, Full);
     }
 }
 
-/// Another one like it, but for its name.
+/// A shared notifier that differs from `Common` only by its type.
 struct Other;
 
 impl MmuNotifier for Other {
@@ -398,7 +398,7 @@ impl Drop for Other {
 
 static OWNER: DeviceOwner = DeviceOwner::new();
 
-/// Looks four pages up, each as it is wanted.
+/// Looks up four pages, each with its own request.
 fn fault(mm: &MmWithUser, address: usize, wanted: [u64; 4]) -> Result<[u64; 4]> {
     let mut requests = [Request::Snapshot; 4];
     for (request, wanted) in requests.iter_mut().zip(wanted) {
@@ -433,7 +433,7 @@ fn fault(mm: &MmWithUser, address: usize, wanted: [u64; 4]) -> Result<[u64; 4]> 
     })
 }
 
-/// Looks a page up that may never come.
+/// Faults in a page that may never become available.
 fn fault_one(mm: &MmWithUser, address: usize, timeout: Option<Delta>) -> Result {
     let notifier = Notifier::<5> {
         heard: Arc::new(Heard::new(), GFP_KERNEL)?,
@@ -453,7 +453,7 @@ fn fault_one(mm: &MmWithUser, address: usize, timeout: Option<Delta>) -> Result 
 
 type Own = Pin<KBox<Mutex<Option<KBox<IntervalRegistration<Evicted>>>>>>;
 
-/// Goes away when its range is invalidated, as an entry of a registration cache does.
+/// Drops its own registration when its range is invalidated, like an entry of a registration cache.
 struct Evicted {
     own: Arc<Own>,
     heard: Arc<Heard>,
@@ -481,22 +481,22 @@ impl Drop for Evicted {
     }
 }
 
-/// A registration of any kind.
+/// The registration of a notifier of any kind.
 trait Registered: Send {
-    /// Removes it, and waits for that.
+    /// Unregisters the notifier, and waits for its end.
     fn unregister(&mut self) -> Result;
 
-    /// Calls `f` while its shadow is locked.
+    /// Calls `f` with the shadow locked.
     fn with_locked(&self, _f: &mut dyn FnMut() -> Result) -> Result {
         Err(ENOENT)
     }
 
-    /// Has its lock for a while.
+    /// Holds the lock of the shadow for `time`.
     fn hold(&self, _time: Delta) -> bool {
         false
     }
 
-    /// Notes something that is looked up; that takes this time once.
+    /// Records a look-up in the shadow. The first look-up takes `time`.
     fn read(&self, _heard: &Heard, _time: Delta) -> Result {
         Err(ENOENT)
     }
@@ -548,7 +548,7 @@ where
     }
 }
 
-/// An open file.
+/// The private data of an open file.
 #[pin_data]
 struct Device {
     heard: Arc<Heard>,
@@ -595,7 +595,7 @@ impl Device {
         self.keep(Some(registration))
     }
 
-    /// Calls `f` while the shadow of an interval notifier of the file is locked.
+    /// Calls `f` with the shadow of an interval notifier of the file locked.
     fn with_locked(&self, f: &mut dyn FnMut() -> Result) -> Result {
         let registered = self.registered.lock();
         registered.first().ok_or(ENOENT)?.with_locked(f)

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* /dev/test-torture: makes one of everything, uses it, and ends it in all ways. */
+/* /dev/test-torture: creates objects of all kinds, uses them, and ends them in all ways. */
 #ifndef _TEST_TORTURE_H
 #define _TEST_TORTURE_H
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* How many things a file has. */
+/* The number of objects of a file. */
 #define TORTURE_SLOTS	16
 
 enum torture_action {
-	/* Makes something of a kind; what was in the slot is dropped. */
+	/* Creates an object of a kind. The previous object in the slot is dropped. */
 	TORTURE_MAKE,
 	TORTURE_USE,
 	TORTURE_DROP,
-	/* Ends it in another way: waits, stops, joins, cancels, detaches. */
+	/* Ends the object by an operation of its type: wait, stop, join, cancel or detach. */
 	TORTURE_FINISH,
 	TORTURE_FORGET,
-	/* Leaves it to the module, which drops it in its exit, if not before. */
+	/* Moves the object to the module, which drops it in its exit or earlier. */
 	TORTURE_KEEP,
-	/* Has the target register a notifier on its own address space, which the module keeps. */
+	/* Makes the target register a notifier on its own address space; the module owns it. */
 	TORTURE_WATCH,
 	TORTURE_ACTIONS,
 };
@@ -27,9 +27,9 @@ enum torture_action {
 struct torture {
 	__u32 action;
 	__u32 slot;
-	__u32 kind;		/* its place in the ledger */
-	__s32 target;		/* the task; 0 is the caller */
-	__u32 random;		/* decides what is left open */
+	__u32 kind;		/* the index in the ledger */
+	__s32 target;		/* the pid of the target; 0: the caller */
+	__u32 random;		/* selects the remaining options */
 };
 
 #define TORTURE	_IOW(0xBE, 1, struct torture)

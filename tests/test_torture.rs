@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/test-torture`: makes one of everything, uses it, and ends it in all ways; see
+//! `/dev/test-torture`: creates objects of all kinds, uses them, and ends them in all ways; see
 //! `test_torture.h`.
 
 use kernel::{
@@ -50,10 +50,10 @@ module! {
 
 type Things = Mutex<KVec<KBox<dyn Thing>>>;
 
-/// What the module has itself; dropped in its exit.
+/// The objects that the module owns. The module's exit drops them.
 static KEPT: SetOnce<Pin<KBox<Things>>> = SetOnce::new();
 
-/// How much of it: the oldest goes.
+/// The maximum number of these objects. Beyond it, the oldest object is dropped.
 const MOST_KEPT: usize = 32;
 
 fn keep(thing: KBox<dyn Thing>) -> Result {
@@ -90,7 +90,7 @@ impl kernel::InPlaceModule for TestTorture {
 #[pinned_drop]
 impl PinnedDrop for TestTorture {
     fn drop(self: Pin<&mut Self>) {
-        // No file is open, and no work pending: nobody adds to it.
+        // No file is open and no work is pending, so that no further object is added.
         if let Some(kept) = KEPT.as_ref() {
             let all = core::mem::replace(&mut *kept.lock(), KVec::new());
             drop(all);
@@ -100,17 +100,17 @@ impl PinnedDrop for TestTorture {
 
 const SLOTS: usize = 16;
 
-/// An open file.
+/// The private data of an open file.
 #[pin_data]
 struct Device {
     #[pin]
     slots: Mutex<[Option<KBox<dyn Thing>>; SLOTS]>,
 }
 
-/// Registers a notifier on the address space of who runs this.
+/// Registers a notifier on the address space of the task that runs this work.
 fn watch(context: &Context<'_>) {
     if let Some(mm) = context.mm() {
-        // It is refused if the task is being killed.
+            // Registration fails if the task is being killed.
         if let Ok(thing) = kinds::notifier_on(mm) {
             let _ = keep(thing);
         }
@@ -169,7 +169,7 @@ impl MiscDevice for Device {
                 me.put(slot, kinds::make(kind, &place, random)?);
             }
             1 => {
-                // Not in its slot meanwhile: it may sleep.
+                // The slot is empty meanwhile, because `work()` may sleep.
                 let thing = me.take(slot)?;
                 let result = thing.work(random);
                 me.put(slot, thing);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* /dev/tether-test: what the tests in user space drive. */
+/* /dev/tether-test: ioctls by which user-space tests control task works. */
 #ifndef _TETHER_TEST_H
 #define _TETHER_TEST_H
 
@@ -18,33 +18,33 @@ enum tether_test_kind {
 	TETHER_TEST_BOX,
 	TETHER_TEST_ARC,
 	TETHER_TEST_CLOSURE,
-	/* An Arc, added twice: the ioctl's error is that of the second time. */
+	/* Adds an Arc twice. The ioctl returns the error of the second add. */
 	TETHER_TEST_TWICE,
-	/* An Arc, or a box, which its callback adds again; see requeue_error. */
+	/* An Arc or a box that its callback adds again; see requeue_error. */
 	TETHER_TEST_REQUEUE,
 	TETHER_TEST_REQUEUE_BOX,
-	/* A box whose callback adds fresh ones, "count" times. */
+	/* A box with a callback that adds a new box, "count" times. */
 	TETHER_TEST_CHAIN,
-	/* "count" items of all kinds in the file's queue, which is that of the first tid. */
+	/* "count" items of all kinds in the file's queue, which belongs to the first tid. */
 	TETHER_TEST_ORDERED,
-	/* An Arc of the file's, to be cancelled and waited for. */
+	/* An Arc that the file keeps, for cancelling and waiting. */
 	TETHER_TEST_KEEP_ARC,
-	/* Likewise a closure. */
+	/* A closure that the file keeps, for cancelling and waiting. */
 	TETHER_TEST_KEEP_CLOSURE,
 	/*
-	 * A box, or an Arc, with two fields: the callback adds it by the other one; see
-	 * requeue_error.
+	 * A box or an Arc with two fields. The callback of each field adds the item by the other
+	 * field; see requeue_error.
 	 */
 	TETHER_TEST_TWO_FIELDS_BOX,
 	TETHER_TEST_TWO_FIELDS_ARC,
 	/*
-	 * An Arc of the file's, whose callback does not return before TETHER_TEST_OPEN_GATE, and
-	 * then adds itself; see requeue_error.
+	 * An Arc that the file keeps. Its callback waits for TETHER_TEST_OPEN_GATE, and then adds
+	 * the item again; see requeue_error.
 	 */
 	TETHER_TEST_KEEP_BLOCKED,
 };
 
-/* What TETHER_TEST_CANCEL returns. */
+/* The results of TETHER_TEST_CANCEL. */
 enum tether_test_cancel {
 	TETHER_TEST_CANCELLED,
 	TETHER_TEST_TOO_LATE,
@@ -58,15 +58,15 @@ struct tether_test_add {
 	__u32 count;
 };
 
-/* Two targets, or one, and a time; or how often. */
+/* The arguments of the ioctls with two targets, a duration or a number of rounds. */
 struct tether_test_race {
 	__s32 tid;
 	__s32 other;
-	__u32 count;	/* milliseconds, or how often */
-	__u32 kind;	/* of TETHER_TEST_ADD_CANCEL: closure, Arc, closure in a queue; else unused */
+	__u32 count;	/* milliseconds, or rounds */
+	__u32 kind;	/* of TETHER_TEST_ADD_CANCEL; 0: closure, 1: Arc, 2: closure in a queue */
 };
 
-/* Counted since the module was loaded. */
+/* Counters since the module was loaded. */
 struct tether_test_counts {
 	__s64 made;
 	__s64 ran;
@@ -74,9 +74,9 @@ struct tether_test_counts {
 	__s64 ran_exiting;
 	__s64 ran_without_mm;
 	__s64 ran_in_wrong_task;
-	__s64 requeue_error;	/* of the last one */
-	__s64 order_errors;	/* in a file's queue: items that ran before an earlier one */
-	__s64 again;		/* in a file's queue: how often one item was added again */
+	__s64 requeue_error;	/* the error of the last add in a callback */
+	__s64 order_errors;	/* in a file's queue: items that ran before an earlier item */
+	__s64 again;		/* in a file's queue: number of repeated adds of one item */
 	__s64 starts;		/* notifier callbacks on the file's address space */
 	__s64 ends;
 	__s64 releases;
@@ -86,27 +86,27 @@ struct tether_test_counts {
 #define TETHER_TEST_COUNTS	_IOR(0xB9, 2, struct tether_test_counts)
 #define TETHER_TEST_REGISTER	_IO(0xB9, 3)	/* a notifier on the caller's address space */
 #define TETHER_TEST_UNREGISTER	_IO(0xB9, 4)
-/* Of what the file keeps: cancel it, on this tid if it is an Arc (0: the one it was added to). */
+/* Cancels the kept closure, or the kept Arc on this tid; 0: the task that it was added to. */
 #define TETHER_TEST_CANCEL	_IO(0xB9, 5)
-/* Wait for it, for this many milliseconds; without a limit if 0. */
+/* Waits for the kept item, for this many milliseconds; 0: without a time-out. */
 #define TETHER_TEST_WAIT	_IO(0xB9, 6)
-/* Add the kept Arc again. */
+/* Adds the kept Arc again. */
 #define TETHER_TEST_ADD_AGAIN	_IO(0xB9, 7)
-/* Lets the callbacks of TETHER_TEST_KEEP_BLOCKED return (1), or not (0). */
+/* Lets the callbacks of TETHER_TEST_KEEP_BLOCKED return (1), or keeps them waiting (0). */
 #define TETHER_TEST_OPEN_GATE	_IO(0xB9, 8)
-/* Add the kept Arc to this tid. */
+/* Adds the kept Arc to this tid. */
 #define TETHER_TEST_ADD_TO	_IO(0xB9, 9)
 /*
- * Adds an Arc to "tid" and to "other" in turn, and waits, while a thread cancels it on "tid".
- * Returns how often it did not run on "other".
+ * Adds an Arc to "tid" and to "other" in turn and waits for it, while a thread cancels it on "tid".
+ * Returns the number of adds to "other" after which the Arc did not run.
  */
 #define TETHER_TEST_CANCEL_OTHER	_IOW(0xB9, 10, struct tether_test_race)
 /* Waits for an Arc that runs on this tid and is then added to the waiting task. */
 #define TETHER_TEST_WAIT_RETARGET	_IO(0xB9, 11)
-/* Adds to "tid" and cancels in an interrupt: directly if "other" is 0, by a queue if it is 1. */
+/* Adds to "tid" and cancels in an interrupt; "other" is 0: directly, 1: through a queue. */
 #define TETHER_TEST_INTERRUPTS	_IOW(0xB9, 12, struct tether_test_race)
 /*
- * Adds to "tid" and cancels, "count" times. Returns how often that was done before it was refused.
+ * Adds to "tid" and cancels, at most "count" times. Returns the number of rounds before a refusal.
  */
 #define TETHER_TEST_ADD_CANCEL	_IOW(0xB9, 13, struct tether_test_race)
 
