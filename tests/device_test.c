@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Misc devices, and functions that are called in an interrupt. Needs the module tether; loads and
- * unloads test_device, from the folder in TETHER_MODULES.
+ * Misc devices, and functions that are called in interrupt context. Needs the module tether; loads
+ * and unloads test_device from the directory TETHER_MODULES.
  */
 
 #define _GNU_SOURCE
@@ -28,7 +28,7 @@
 #define DEVICE	"/dev/test-device"
 #define PLAIN	"/dev/test-plain"
 
-/* Opens a file; returns its descriptor, or why not. devtmpfs makes and removes the nodes later. */
+/* Returns the descriptor, or the error. devtmpfs creates and removes device nodes with a delay. */
 static int try_open(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -60,7 +60,7 @@ static bool comes_to_be(const char *path, bool there)
 	return false;
 }
 
-/* Removes the module; it may be in use for a moment. */
+/* Unloads the module. Retries, because the module may be in use for a moment. */
 static int unload_soon(void)
 {
 	int tries, ret = -EAGAIN;
@@ -88,8 +88,8 @@ FIXTURE_TEARDOWN(init)
 }
 
 /*
- * While init is running, no file can be opened; if it fails, none is left, even with other text in
- * its place.
+ * While init runs, no file can be opened. If init fails, no file is left behind; other modules
+ * are loaded in its place to detect a call into the freed text.
  */
 static void open_during_init(struct __test_metadata *_metadata, const char *parameters, int expected)
 {
@@ -103,7 +103,7 @@ static void open_during_init(struct __test_metadata *_metadata, const char *para
 	while (waitpid(child, &status, WNOHANG) == 0) {
 		fd = try_open(refused % 2 ? DEVICE : PLAIN);
 		if (fd >= 0) {
-			/* Init has just come to its end. */
+			/* Init has just finished. */
 			EXPECT_EQ(0, expected);
 			close(fd);
 			ASSERT_EQ(child, waitpid(child, &status, 0));
@@ -144,7 +144,7 @@ TEST_F(init, fails)
 	}
 }
 
-/* Registrations that were leaked, by an exit or by an init that fails. */
+/* Registrations leaked by a module that exits, and by a module with an init that fails. */
 TEST_F(init, leaks)
 {
 	int fd;
@@ -162,7 +162,7 @@ TEST_F(init, leaks)
 	EXPECT_EQ(0, outstanding("test_device "));
 }
 
-/* A thread that outlives its stop request uses a registration that was ended, and drops it. */
+/* A thread that outlives the request to stop uses a registration that was ended, and drops it. */
 TEST_F(init, lingers)
 {
 	int round;
@@ -215,7 +215,7 @@ static int request(int fd, unsigned long command, long argument)
 	return ret < 0 ? -errno : ret;
 }
 
-/* The events that a file is ready for. */
+/* Returns the events that a file is ready for. */
 static int ready(int fd, int timeout)
 {
 	struct pollfd it = { .fd = fd, .events = POLLIN | POLLOUT };
@@ -255,7 +255,7 @@ TEST_F(device, each_operation)
 	EXPECT_NE(NULL, strstr(buffer, "bytes:\t3\n"));
 	EXPECT_EQ(3, read(self->fd, buffer, sizeof(buffer)));
 	EXPECT_EQ(0, memcmp(buffer, "xxx", 3));
-	/* The files of one device do not share their data. */
+	/* The files of a device do not share their data. */
 	other = open(DEVICE, O_RDWR | O_NONBLOCK);
 	ASSERT_LE(0, other);
 	EXPECT_EQ(2, write(self->fd, "ab", 2));
@@ -271,7 +271,7 @@ TEST_F(device, each_operation)
 	close(epoll);
 }
 
-/* Operations that a driver does not have. */
+/* Operations that the driver does not implement. */
 TEST_F(device, no_operation)
 {
 	struct epoll_event event = { .events = EPOLLIN };
@@ -295,7 +295,7 @@ TEST_F(device, no_operation)
 	close(fd);
 }
 
-/* Files and their mappings pin the module, until their release has returned. */
+/* Files and their mappings pin the module until release() has returned. */
 TEST_F(device, pinned)
 {
 	void *memory;
@@ -307,7 +307,7 @@ TEST_F(device, pinned)
 	close(self->fd);
 	EXPECT_EQ(-EAGAIN, unload("test_device"));
 	munmap(memory, 4096);
-	/* Its release sleeps. */
+	/* The release() of this file sleeps. */
 	fd = open(DEVICE, O_RDWR | O_NONBLOCK);
 	if (fork() == 0) {
 		close(fd);
@@ -319,7 +319,7 @@ TEST_F(device, pinned)
 	ASSERT_EQ(0, load("test_device"));
 	self->fd = open_there(DEVICE);
 	ASSERT_LE(0, self->fd);
-	/* One that could not be opened does not. */
+	/* A file that could not be opened does not pin the module. */
 	ASSERT_EQ(0, request(self->fd, DEVICE_TEST_NEXT_OPEN, DEVICE_TEST_OPEN_FAILS));
 	EXPECT_EQ(-EDOM, open_there(PLAIN));
 	close(self->fd);
@@ -329,7 +329,7 @@ TEST_F(device, pinned)
 	ASSERT_LE(0, self->fd);
 }
 
-/* open() drops its own device, or waits for a thread that does. */
+/* open() drops its own device, or waits for a thread that drops it. */
 TEST_F(device, dropped_in_open)
 {
 	unsigned int action;
@@ -342,7 +342,7 @@ TEST_F(device, dropped_in_open)
 		EXPECT_LE(0, fd);
 		EXPECT_TRUE(comes_to_be(PLAIN, false));
 		EXPECT_EQ(-ENODEV, request(self->fd, DEVICE_TEST_DROP, 0));
-		/* The file still works, and another device may have the name. */
+		/* The file still works, and another device can take the name. */
 		EXPECT_EQ(POLLIN | POLLOUT, ready(fd, 0));
 		ASSERT_EQ(0, request(self->fd, DEVICE_TEST_REGISTER, 0));
 		close(fd);
@@ -352,7 +352,7 @@ TEST_F(device, dropped_in_open)
 	}
 }
 
-/* open() registers a device, or waits for a thread that does: neither may hang. */
+/* open() registers a device, or waits for a thread that registers a device: neither hangs. */
 TEST_F(device, registered_in_open)
 {
 	int fd;
@@ -370,7 +370,7 @@ TEST_F(device, registered_in_open)
 TEST_F(device, same_name)
 {
 	EXPECT_EQ(0, request(self->fd, DEVICE_TEST_CHURN, 200));
-	/* Two at the same time. */
+	/* Two devices with the same name at the same time. */
 	EXPECT_EQ(-EEXIST, request(self->fd, DEVICE_TEST_REGISTER, 0));
 	EXPECT_EQ(-EINVAL, request(self->fd, DEVICE_TEST_NO_NAME, 0));
 }
@@ -419,8 +419,8 @@ TEST_F(device, open_against_drop)
 }
 
 /*
- * A file is released after the system call that has closed its descriptor, even if another task
- * drops it.
+ * A file is released after the system call that closed its descriptor, even if another task drops
+ * the file.
  */
 TEST_F(device, file_waits_for_its_task)
 {
@@ -437,7 +437,7 @@ TEST_F(device, file_waits_for_its_task)
 	EXPECT_EQ(-1, fcntl(fd, F_GETFD));
 	EXPECT_EQ(before + 2, request(self->fd, DEVICE_TEST_RELEASED, 0));
 	EXPECT_EQ(-EBADF, request(self->fd, DEVICE_TEST_TAKE, fd));
-	/* The very one that the ioctl uses without a reference. */
+	/* Take the descriptor of the ioctl itself, which uses the file without a reference. */
 	fd = try_open(DEVICE);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(0, request(fd, DEVICE_TEST_TAKE_BY_THREAD, fd));
@@ -446,7 +446,8 @@ TEST_F(device, file_waits_for_its_task)
 }
 
 /*
- * A taken file is leaked: that of a pipe, as one of the module's own devices would pin the module.
+ * A leaked file stays open. The test takes the file of a pipe, because a file of the module's own
+ * devices would pin the module.
  */
 TEST_F(device, file_is_leaked)
 {
@@ -456,7 +457,7 @@ TEST_F(device, file_is_leaked)
 	ASSERT_EQ(0, pipe2(ends, O_NONBLOCK));
 	ASSERT_EQ(0, request(self->fd, DEVICE_TEST_TAKE_FORGET, ends[1]));
 	EXPECT_EQ(-1, fcntl(ends[1], F_GETFD));
-	/* It is still open. */
+	/* The write end is still open: no end of file. */
 	EXPECT_EQ(-1, read(ends[0], &byte, 1));
 	EXPECT_EQ(EAGAIN, errno);
 	close(ends[0]);
@@ -467,7 +468,7 @@ static void *nothing(void *unused)
 	return NULL;
 }
 
-/* Threads exit all the time, so that interrupts hit some that have no pid any more. */
+/* Creates threads that exit at once, so that interrupts occur in tasks without a pid. */
 static void *exit_always(void *unused)
 {
 	while (!over) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pages of this process, by DMA of QEMU's edu device: test_dma_mirror is loaded here, for memory of
- * ours. Needs tether, and the module in the folder TETHER_MODULES.
+ * QEMU's edu device copies pages of this process by DMA: test_dma_mirror is loaded for a part of
+ * its memory. Needs the module tether, and test_dma_mirror in the directory TETHER_MODULES.
  */
 
 #define _GNU_SOURCE
@@ -71,7 +71,7 @@ static int copy(int fd, const char *from, char *to)
 	return ioctl(fd, COPY, pages) ? -errno : 0;
 }
 
-/* Where the device finds a page, and where it is. */
+/* Returns the DMA page number of a page, and its physical page number. */
 static long device_frame(int fd, const char *page)
 {
 	return ioctl(fd, FRAME, page);
@@ -98,12 +98,12 @@ TEST_F(dma, copy)
 	EXPECT_TRUE(filled(self->memory, 'a'));
 	EXPECT_TRUE(filled(self->memory + PAGE, 'a'));
 	EXPECT_TRUE(filled(self->memory + 2 * PAGE, 'c'));
-	/* Without an IOMMU the device finds it where it is. */
+	/* Without an IOMMU, the DMA address is the physical address. */
 	EXPECT_EQ(frame(self->pagemap, self->memory), device_frame(self->fd, self->memory));
 	EXPECT_EQ(frame(self->pagemap, self->memory + PAGE), device_frame(self->fd, self->memory + PAGE));
 }
 
-/* What was mapped to be read is mapped already when it is to be written. */
+/* A page that is mapped for reading is mapped for writing when the device writes. */
 TEST_F(dma, read_then_write)
 {
 	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
@@ -113,14 +113,14 @@ TEST_F(dma, read_then_write)
 	EXPECT_EQ(frame(self->pagemap, self->memory), device_frame(self->fd, self->memory));
 }
 
-/* What the process loses the device does. */
+/* A page that is removed from the process is removed from the device. */
 TEST_F(dma, invalidate)
 {
 	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
 	ASSERT_EQ(0, madvise(self->memory, PAGE, MADV_DONTNEED));
 	EXPECT_EQ(0, device_frame(self->fd, self->memory));
 	EXPECT_NE(0, device_frame(self->fd, self->memory + PAGE));
-	/* It finds what is there now. */
+	/* The device reads the page that is mapped now. */
 	ASSERT_EQ(0, copy(self->fd, self->memory, self->memory + PAGE));
 	EXPECT_TRUE(filled(self->memory + PAGE, 0));
 	ASSERT_EQ(0, mprotect(self->memory + PAGE, PAGE, PROT_READ));
@@ -146,7 +146,7 @@ TEST_F(dma, child)
 		if (copy(self->fd, self->memory + 2 * PAGE, self->memory) != -EPERM)
 			_exit(1);
 		close(ready[1]);
-		/* Until the parent's device has written. */
+		/* Wait until the parent's device has written. */
 		if (read(ready[0], &byte, 1) != 0)
 			_exit(2);
 		_exit(filled(self->memory, 'a') ? 0 : 3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each allocation on each public path fails once, in turn: the error comes back, and nothing is
- * left behind. Needs tether, the test modules, mmwatch and rust_hmm_mirror, the folder
+ * Fails each allocation on each public path once: the error is returned, and nothing is leaked.
+ * Needs the module tether, the test modules, mmwatch and rust_hmm_mirror, the directory
  * TETHER_MODULES, and a kernel with fault injection.
  */
 
@@ -25,7 +25,7 @@
 
 #define FAULTS "/sys/kernel/debug/"
 
-/* Allocations that may wait fail as well, of any size; without a word for each. */
+/* Fail allocations of any size, including those that may wait, and do not log each failure. */
 #define set_up_faults() do {								\
 	ASSERT_EQ(0, write_file(FAULTS "failslab/ignore-gfp-wait", "N"));		\
 	ASSERT_EQ(0, write_file(FAULTS "failslab/verbose", "0"));			\
@@ -51,7 +51,7 @@ FIXTURE_TEARDOWN(fault)
 	close(self->fd);
 }
 
-/* Lets the @nth allocation of a task fail from now on; 0: none. */
+/* Lets the @nth allocation of a task from now on fail; 0: none. */
 static int fail(const char *task, int nth)
 {
 	char path[64], number[16];
@@ -59,14 +59,14 @@ static int fail(const char *task, int nth)
 
 	snprintf(path, sizeof(path), "/proc/%s/fail-nth", task);
 	snprintf(number, sizeof(number), "%d", nth);
-	/* If it is one of this. */
+	/* The failing allocation may be one of this write. */
 	do
 		ret = write_file(path, number);
 	while (ret == -ENOMEM);
 	return ret;
 }
 
-/* How many are left until one fails: 0 if one has. */
+/* Returns the number of allocations until one fails, or 0 if one has failed. */
 static int left(const char *task)
 {
 	char path[64], number[16] = "";
@@ -95,7 +95,7 @@ static void fail_each(struct __test_metadata *_metadata, int fd, const char *tas
 			ASSERT_EQ(0, fail(task, nth));
 			ret = ioctl(fd, KTHREAD_TEST_KIND, kind) ? errno : 0;
 			if (left(task)) {
-				/* There are no more. */
+				/* The path has fewer than nth allocations. */
 				ASSERT_EQ(0, fail(task, 0));
 				EXPECT_EQ(0, ret);
 				break;
@@ -103,7 +103,7 @@ static void fail_each(struct __test_metadata *_metadata, int fd, const char *tas
 			ASSERT_EQ(0, ioctl(fd, KTHREAD_TEST_COUNTS, &counts));
 			EXPECT_EQ(counts.made, counts.dropped);
 			if (ret) {
-				/* EAGAIN is what fork() says of some. */
+				/* For some allocations, fork() returns EAGAIN. */
 				EXPECT_TRUE(ret == ENOMEM || ret == EAGAIN);
 				failed++;
 			} else {
@@ -113,24 +113,24 @@ static void fail_each(struct __test_metadata *_metadata, int fd, const char *tas
 		TH_LOG("kind %d: %d allocations failed it, %d did not", kind, failed, survived);
 		EXPECT_LT(0, failed);
 		EXPECT_GT(200, nth);
-		/* And it works again. */
+		/* Without faults, the call succeeds again. */
 		EXPECT_EQ(0, ioctl(fd, KTHREAD_TEST_KIND, kind));
 	}
 }
 
-/* Those of who makes the thread or the worker. */
+/* Allocations of the task that creates the thread or the worker. */
 TEST_F(fault, of_the_caller)
 {
 	fail_each(_metadata, self->fd, "self");
 }
 
-/* Those of the kernel's own thread, which makes all others: stacks, for example. */
+/* Allocations of kthreadd, which creates all other kernel threads: stacks, for example. */
 TEST_F(fault, of_the_maker_of_threads)
 {
 	fail_each(_metadata, self->fd, "2");
 }
 
-/* What is tried, and put away again. Returns 0, or why it could not be done. */
+/* A public path. run() uses it, releases its resources, and returns 0 or the error. */
 struct path {
 	const char *name;
 	int (*run)(long argument);
@@ -157,7 +157,7 @@ static int add(long kind)
 	return call(TASK_WORK, TETHER_TEST_ADD, &argument);
 }
 
-/* A file's queue, which has an item of its own for as long as the file is open. */
+/* The queue of a file. The queue has an item that lives as long as the file is open. */
 static int ordered(long unused)
 {
 	struct tether_test_add argument = { 0, TETHER_TEST_RESUME, TETHER_TEST_ORDERED, 3 };
@@ -172,7 +172,7 @@ static int ordered(long unused)
 
 #define FD_CLOSE _IO(0xBB, 1)
 
-/* If a descriptor cannot be closed, it stays. */
+/* If closing a descriptor fails, the descriptor stays open. */
 static int take(long unused)
 {
 	int device = open("/dev/rust-fd-close", O_RDWR | O_CLOEXEC), ret, there;
@@ -210,7 +210,7 @@ static int look_up(long unused)
 	return call(NOTIFIERS, MMU_TEST_FAULT, &argument);
 }
 
-/* A mirror of its own: made when the file is opened. */
+/* A new mirror, which is created when the file is opened. */
 static int mirror(long command)
 {
 	static char data[4 << 12] __attribute__((aligned(4096)));
@@ -241,7 +241,7 @@ static int watch(long flags)
 			ret = errno;
 		else
 			ret = ioctl(fd, MMWATCH_ADD_RANGE, &range) ? errno : 0;
-		/* A range that could not be added has left no place taken. */
+		/* A range that could not be added does not occupy a slot. */
 		if (!ret && range.index)
 			ret = EUCLEAN;
 	}
@@ -251,14 +251,14 @@ static int watch(long flags)
 	return ret;
 }
 
-/* A module is loaded, and removed again: what it makes in its init. */
+/* Loads a module and unloads it again, to test the allocations of its init. */
 static int module(long name)
 {
 	int ret = -load((const char *)name);
 
 	if (!ret) {
 		ret = -unload((const char *)name);
-		/* It was an allocation of this: the next one will do. */
+		/* If the failing allocation is one of the removal, the next removal succeeds. */
 		if (ret && (left("self") || unload((const char *)name)))
 			return EUCLEAN;
 	}
@@ -315,7 +315,7 @@ FIXTURE_TEARDOWN(path)
 {
 }
 
-/* Whether all that was made was dropped. What is freed later is waited for. */
+/* Returns whether all objects were dropped. Waits for objects that are freed later. */
 static int balanced(void)
 {
 	struct tether_test_counts works;
@@ -341,7 +341,7 @@ TEST_F(path, each_allocation)
 		const struct path *path = &paths[i];
 		int failed = 0, survived = 0, nth;
 
-		/* What is made once, at the first time, is made. */
+		/* Make the allocations that are made only once, on first use. */
 		EXPECT_EQ(0, path->run(path->argument));
 		for (nth = 1; nth < 2000; nth++) {
 			int ret;
@@ -349,13 +349,13 @@ TEST_F(path, each_allocation)
 			ASSERT_EQ(0, fail("self", nth));
 			ret = path->run(path->argument);
 			if (left("self")) {
-				/* There are no more. */
+				/* The path has fewer than nth allocations. */
 				ASSERT_EQ(0, fail("self", 0));
 				EXPECT_EQ(0, ret);
 				break;
 			}
 			if (ret) {
-				/* A page that could not be had, EFAULT, is one of the caller's. */
+				/* EFAULT: a page of the caller could not be allocated. */
 				EXPECT_TRUE(ret == ENOMEM || ret == EAGAIN || ret == EFAULT)
 					TH_LOG("%s, allocation %d: %s", path->name, nth, strerror(ret));
 				failed++;
@@ -367,15 +367,15 @@ TEST_F(path, each_allocation)
 		}
 		TH_LOG("%s: %d allocations failed it, %d did not", path->name, failed, survived);
 		EXPECT_GT(2000, nth);
-		/* And it works again. */
+		/* Without faults, the path succeeds again. */
 		EXPECT_EQ(0, path->run(path->argument));
 		EXPECT_TRUE(balanced());
 	}
 }
 
 /*
- * The kernel can let some of its functions fail. None of those that are called here is one of them;
- * should that change, then this is to fail each of them.
+ * Error injection cannot make any of the functions that Tether calls fail. If a kernel adds such a
+ * function, the tests above have to fail it as well.
  */
 TEST(no_functions_to_fail)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A module whose text is of no use to anybody: who still calls what was in its place before finds
- * out.
+ * A module with text that consists of trap instructions: a call into the text of a module that was
+ * at this address before is detected.
  */
 
 #include <linux/module.h>
@@ -9,7 +9,7 @@
 #ifdef CONFIG_X86
 #define TRAP	"0xcccccccc"
 #else
-/* What is no instruction. */
+/* An invalid instruction. */
 #define TRAP	"0"
 #endif
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every sample's device, by several processes of several users at once, at random: known and
- * unknown ioctls with good and bad arguments, reads, polls, mappings, forks, tracing each other,
- * closing, and being killed in the middle of it. The kernel's log has to stay clean, and each
- * process has to come to its end. Needs tether and all samples.
+ * Random operations on the devices of all samples, by several processes of several users: known and
+ * unknown ioctls with good and bad arguments, read(), poll(), mmap(), fork(), ptrace(), close() and
+ * SIGKILL. The kernel's log must stay clean, and each process must end. Needs the module tether and
+ * all samples.
  *
- *   TETHER_SECONDS   how long (8)
- *   TETHER_SEED      what the random numbers begin with
+ *   TETHER_SECONDS   the duration (8)
+ *   TETHER_SEED      the seed of the random numbers
  */
-
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +34,7 @@
 
 #define PROCESSES	6
 #define FILES		4
-/* Each process has so many pages to work with. */
+/* The number of pages that each process works on. */
 #define ARENA		64
 
 static const char *const devices[] = {
@@ -47,10 +46,10 @@ static const char *const devices[] = {
 #define MMWATCH		0
 #define MIRROR		1
 
-/* That of rust-fd-close. */
+/* The ioctl of rust-fd-close. */
 #define FD_CLOSE	_IO(0xBB, 1)
 
-/* Which commands a device has. */
+/* The commands of each device, as a range of commands[]. */
 static const struct { unsigned int first, count; } known[DEVICES] = {
 	[MMWATCH] = { 0, 5 }, [MIRROR] = { 5, 6 }, { 0 }, { 0 }, { 0 }, { 11, 1 },
 };
@@ -64,11 +63,11 @@ static const unsigned long commands[] = {
 
 #define COMMANDS	(sizeof(commands) / sizeof(*commands))
 
-/* What all share. */
+/* The memory that all processes share. */
 struct shared {
 	int stop;
 	pid_t pids[PROCESSES];
-	/* Successes and refusals, by device; the last place is for what is done to memory. */
+	/* Successes and errors by device; the last element is for operations on memory. */
 	uint64_t done[DEVICES + 1];
 	uint64_t refused[DEVICES + 1];
 	uint64_t errnos[256];
@@ -94,7 +93,7 @@ static void note(unsigned int device, long result)
 	__atomic_fetch_add(&shared->errnos[errno & 255], 1, __ATOMIC_RELAXED);
 }
 
-/* An address: mostly one that is good. */
+/* Returns an address, which is valid in most cases. */
 static uint64_t address(void)
 {
 	static const uint64_t bad[] = { 0, 8, -1UL, -4096UL, 1UL << 47, 0xffff888000000000, 0x7ffffffff000 };
@@ -121,7 +120,7 @@ static uint64_t number(void)
 	}
 }
 
-/* What an ioctl points at: of the right form for its command, or anything. */
+/* Fills the argument of an ioctl: in the form of its command, or at random. */
 static void fill(uint64_t *argument, unsigned int device)
 {
 	unsigned int i;
@@ -214,7 +213,7 @@ static void change_memory(void)
 	note(DEVICES, result);
 }
 
-/* Looks into another one, as a debugger would. */
+/* Attaches to another process and reads it, as a debugger does. */
 static void trace(void)
 {
 	pid_t pid = shared->pids[below(PROCESSES)];
@@ -237,7 +236,7 @@ static void open_one(unsigned int i)
 	files[i].device = device;
 	files[i].fd = open(devices[device], O_RDWR | (below(2) ? O_CLOEXEC : 0));
 	note(device, files[i].fd);
-	/* Mostly there is something to ask for. */
+	/* In most cases, prepare the device so that later commands succeed. */
 	if (device == MMWATCH && below(4)) {
 		struct mmwatch_watch watch = { .flags = below(4) };
 
@@ -254,13 +253,13 @@ static void one(unsigned int which, unsigned int seed)
 
 	state = seed;
 	setrlimit(RLIMIT_CORE, &limit);
-	/* Nothing waits for ever: not even a read of what never comes. */
+	/* The alarm ends every wait, for example a read() without data. */
 	signal(SIGALRM, SIG_DFL);
 	alarm(5);
 	arena = mmap(NULL, ARENA * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (i = 0; i < FILES; i++)
 		open_one(i);
-	/* Half of them are root, the others are not, and not each other either. */
+	/* Half of the processes run as root, each of the others as a different user. */
 	if (which % 2 && (setgid(1000 + which) || setuid(1000 + which)))
 		_exit(1);
 	while (!__atomic_load_n(&shared->stop, __ATOMIC_RELAXED)) {
@@ -272,7 +271,7 @@ static void one(unsigned int which, unsigned int seed)
 			break;
 		case 1:
 			if (fork() == 0) {
-				/* It has the files, and is somebody else. */
+				/* The child shares the files, but has another address space. */
 				alarm(5);
 				for (i = 0; i < 20; i++)
 					use(below(FILES));
@@ -305,7 +304,7 @@ static pid_t begin(unsigned int which, unsigned int seed)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		/* What is here is not for them. */
+		/* A process group per process, so that its children can be killed with it. */
 		setpgid(0, 0);
 		one(which, seed);
 	}
@@ -341,7 +340,7 @@ TEST(all_devices)
 				}
 	}
 	shared->stop = 1;
-	/* Who waits is interrupted by its alarm; who cannot be is stuck. */
+	/* A process that waits is interrupted by its alarm; otherwise it is stuck. */
 	for (i = 0; i < PROCESSES; i++) {
 		int waited = 0;
 
@@ -357,7 +356,7 @@ TEST(all_devices)
 				TH_LOG("process %d does not end", shared->pids[i]);
 			}
 		}
-		/* What it has left. */
+		/* Kill the children that the process has left. */
 		kill(-shared->pids[i], SIGKILL);
 	}
 	for (i = 0; i < DEVICES; i++)
@@ -371,7 +370,7 @@ TEST(all_devices)
 	for (i = 0; i < 256; i++)
 		if (shared->errnos[i])
 			TH_LOG("%-28s %8lu", strerror(i), shared->errnos[i]);
-	/* A refusal has a reason that user space knows. */
+	/* All errors are errno values that user space knows. */
 	for (i = 134; i < 256; i++)
 		EXPECT_EQ(0, shared->errnos[i]);
 }

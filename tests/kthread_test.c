@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Kernel threads, as the system sees them. Needs tether and test_kthread. */
+/* Kernel threads as user space sees them. Needs the modules tether and test_kthread. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,7 +38,7 @@ static long number_of(const char *name, long otherwise)
 	return value ? atol(value) : otherwise;
 }
 
-/* The first line of a file, or what stands behind @key there; empty if there is none. */
+/* Returns the first line of a file, or the text after @key in it; "" if there is none. */
 static const char *read_line(const char *path, const char *key)
 {
 	static char line[256];
@@ -76,7 +76,7 @@ FIXTURE_SETUP(kthread)
 	ASSERT_LE(0, self->fd);
 }
 
-/* Whatever was made is dropped, once. */
+/* Each object that was created must be dropped exactly once. */
 FIXTURE_TEARDOWN(kthread)
 {
 	struct kthread_test_counts counts;
@@ -96,9 +96,9 @@ TEST_F(kthread, long_name)
 	pid = make(self->fd, argument);
 	ASSERT_LT(0, pid);
 	EXPECT_STREQ("kthread-test/a-name-that-is-long/42", proc(pid, "comm", NULL));
-	/* EINTR if it had not begun. */
+	/* EINTR if the body had not begun. */
 	EXPECT_TRUE(ioctl(self->fd, KTHREAD_TEST_STOP) >= 0 || errno == EINTR);
-	/* It is gone, as a task as well. */
+	/* The task has been released as well. */
 	EXPECT_STREQ("", proc(pid, "comm", NULL));
 }
 
@@ -129,7 +129,7 @@ TEST_F(kthread, cpus)
 	EXPECT_EQ(-EINVAL, make(self->fd, argument));
 }
 
-/* The machine has two nodes, with a CPU each. */
+/* The test machine has two NUMA nodes with a CPU each. */
 TEST_F(kthread, nodes)
 {
 	struct kthread_test_make argument = any;
@@ -140,7 +140,7 @@ TEST_F(kthread, nodes)
 		argument.node = node;
 		pid = make(self->fd, argument);
 		ASSERT_LT(0, pid);
-		/* It is put there when it begins. */
+		/* The thread moves to its node when it starts. */
 		usleep(100000);
 		EXPECT_STREQ(node ? "1" : "0", proc(pid, "status", "Cpus_allowed_list:"));
 	}
@@ -172,7 +172,7 @@ TEST_F(kthread, policies)
 	EXPECT_LT(1, param.sched_priority);
 }
 
-/* A signal that the body allows ends its sleep; others are ignored, and a stop is none. */
+/* An allowed signal ends the sleep of the body. Other signals are ignored; a stop is no signal. */
 TEST_F(kthread, signals)
 {
 	struct kthread_test_make argument = any;
@@ -216,7 +216,7 @@ TEST_F(kthread, park)
 	EXPECT_LE(0, ioctl(self->fd, KTHREAD_TEST_STOP));
 }
 
-/* Suspends the system as far as all tasks are frozen, for a second; returns 0, or why not. */
+/* Suspends the system up to the freezing of tasks, for a second. Returns 0, or the error. */
 static int freeze_all(void)
 {
 	int ret = write_file("/sys/module/suspend/parameters/pm_test_delay", "1");
@@ -226,7 +226,7 @@ static int freeze_all(void)
 	return ret ?: write_file("/sys/power/state", "freeze");
 }
 
-/* What is freezable stands still while the system is suspended; another one does not. */
+/* A freezable thread does not run while the system is suspended; other threads do. */
 static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *self,
 		      unsigned int flags, unsigned int body)
 {
@@ -242,7 +242,7 @@ static void freezable(struct __test_metadata *_metadata, FIXTURE_DATA(kthread) *
 	ASSERT_LT(0, make(self->fd, argument));
 	usleep(100000);
 	ASSERT_EQ(0, freeze_all());
-	/* It has to tick once more to know how long it stood. */
+	/* The thread needs another tick to measure the pause. */
 	usleep(100000);
 	stood = ioctl(self->fd, KTHREAD_TEST_STOP);
 	ran = ioctl(other, KTHREAD_TEST_STOP);
@@ -263,14 +263,15 @@ TEST_F(kthread, freezer_of_a_worker)
 }
 
 /*
- * A thread whose sleeps never last, as it always has something to do, freezes there all the same.
+ * A thread with sleeps that end at once, because it always has work to do, freezes in these sleeps
+ * as well.
  */
 TEST_F(kthread, freezer_of_a_busy_thread)
 {
 	freezable(_metadata, self, 0, KTHREAD_TEST_BUSY);
 }
 
-/* Who is parked cannot freeze: a suspend would fail. */
+/* A freezable thread that is parked does not make a suspend fail. */
 TEST_F(kthread, freezer_with_a_parked_thread)
 {
 	struct kthread_test_make argument = any;
@@ -279,19 +280,19 @@ TEST_F(kthread, freezer_with_a_parked_thread)
 	argument.flags = KTHREAD_TEST_FREEZABLE | KTHREAD_TEST_PARKABLE;
 	pid = make(self->fd, argument);
 	ASSERT_LT(0, pid);
-	/* It has begun, so that it is freezable when it parks. */
+	/* Wait until the body has begun, so that the thread is freezable when it parks. */
 	usleep(100000);
 	ASSERT_EQ(0, ioctl(self->fd, KTHREAD_TEST_PARK));
 	EXPECT_EQ(0, freeze_all());
 	ASSERT_EQ(0, ioctl(self->fd, KTHREAD_TEST_UNPARK));
 	usleep(100000);
-	/* And is freezable afterwards. */
+	/* The thread is freezable after it was unparked. */
 	EXPECT_EQ(0, freeze_all());
 	usleep(100000);
 	EXPECT_LE(900, ioctl(self->fd, KTHREAD_TEST_STOP));
 }
 
-/* Made, and stopped or joined, with random delays: each body and result is dropped once. */
+/* Threads are stopped or joined after random delays: each body and result is dropped once. */
 TEST_F(kthread, cycles)
 {
 	unsigned int count = number_of("TETHER_CYCLES", 500);
@@ -315,7 +316,7 @@ TEST_F(kthread, cycles)
 	}
 }
 
-/* Takes a CPU away and gives it back, until it is killed. */
+/* Takes a CPU offline and online again, until the child is killed. */
 static pid_t hotplug(void)
 {
 	pid_t child = fork();
@@ -341,7 +342,7 @@ TEST_F(kthread, storm)
 	int ret, tries = 0;
 
 	ASSERT_LT(0, child);
-	/* That a body is over is rare: a slow machine may not come to it the first time. */
+	/* Few operations meet a body that has ended: on a slow machine, retry until some do. */
 	do {
 		ret = ioctl(self->fd, KTHREAD_TEST_STORM, &argument);
 		argument.seed++;
@@ -372,7 +373,7 @@ static void *unmap_in_a_loop(void *memory)
 	return NULL;
 }
 
-/* A thread works in the address space of a process that unmaps what it works on. */
+/* A thread accesses memory of a process that unmaps this memory concurrently. */
 TEST_F(kthread, another_address_space)
 {
 	uint32_t *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE,

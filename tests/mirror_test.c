@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The mirror driver of samples/, beyond what the kernel's hmm-tests do: what it refuses, and that
- * it never works on memory that its process does not have. Needs tether and rust_hmm_mirror.
+ * The mirror driver of samples/, beyond the kernel's hmm-tests: operations that the driver refuses,
+ * and proof that it accesses only memory that its process has. Needs tether and rust_hmm_mirror.
  */
 
 #define _GNU_SOURCE
@@ -34,7 +34,7 @@
 #define MADV_PAGEOUT 21
 #endif
 
-/* What the driver answers: 0, or why not. */
+/* Sends a command to the driver. Returns 0, or the error. */
 static int ask(int fd, unsigned long request, const void *address, void *data, size_t pages,
 	       struct hmm_dmirror_cmd *answer)
 {
@@ -88,7 +88,7 @@ FIXTURE_TEARDOWN(mirror)
 	close(self->fd);
 }
 
-/* Bad input has its errno, and harms nothing. */
+/* Bad input is refused with its errno and has no effect. */
 TEST_F(mirror, bad_input)
 {
 	struct hmm_dmirror_cmd answer;
@@ -104,22 +104,22 @@ TEST_F(mirror, bad_input)
 	EXPECT_EQ(-ENOTTY, ask(self->fd, HMM_DMIRROR_MIGRATE_TO_DEV, self->memory, data, 1, NULL));
 	EXPECT_EQ(-ENOTTY, ask(self->fd, HMM_DMIRROR_MIGRATE_TO_SYS, self->memory, data, 1, NULL));
 	EXPECT_EQ(-ENOTTY, ask(self->fd, _IO('H', 0x42), self->memory, data, 1, NULL));
-	/* Where the data is to go, or comes from, there is nothing. */
+	/* The user buffer for the data is not mapped. */
 	ASSERT_EQ(0, munmap(data + PAGE, PAGE));
 	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, data + PAGE, 1));
 	EXPECT_EQ(-EFAULT, dwrite(self->fd, self->memory, data + PAGE, 1));
 	EXPECT_EQ(-EFAULT, ask(self->fd, HMM_DMIRROR_SNAPSHOT, self->memory, data + PAGE, 1, NULL));
-	/* What it is to work on is not there, or not all of it. */
+	/* The memory that the device accesses is not mapped, or not completely. */
 	EXPECT_EQ(-EFAULT, dread(self->fd, data + PAGE, data, 1));
 	ASSERT_EQ(0, munmap(self->memory + 8 * PAGE, PAGE));
 	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, data, 16));
-	/* And it goes on. */
+	/* The device still works. */
 	EXPECT_EQ(0, ask(self->fd, HMM_DMIRROR_READ, self->memory, data, 1, &answer));
 	EXPECT_EQ(1, answer.cpages);
 	EXPECT_EQ(0, memcmp(self->memory, data, PAGE));
 }
 
-/* The device may not write where the process may not. */
+/* The device cannot write to memory that the process cannot write to. */
 TEST_F(mirror, protection)
 {
 	memset(self->data, 2, PAGE);
@@ -134,7 +134,7 @@ TEST_F(mirror, protection)
 	EXPECT_EQ(-EFAULT, dread(self->fd, self->memory, self->data, 1));
 }
 
-/* A child has the file, and other memory: it opens the device for itself. */
+/* A child inherits the file but has another address space: it must open the device itself. */
 TEST_F(mirror, child)
 {
 	int status;
@@ -158,7 +158,8 @@ TEST_F(mirror, child)
 }
 
 /*
- * What the device has for itself comes back when it is touched, with what the device has written.
+ * When the CPU accesses a page that the device holds exclusively, the page is mapped again, with
+ * the data that the device has written.
  */
 TEST_F(mirror, exclusive)
 {
@@ -174,11 +175,11 @@ TEST_F(mirror, exclusive)
 		EXPECT_EQ(-EPERM, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
 		EXPECT_EQ(0, memcmp(self->memory, self->data, PAGE));
 		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
-		/* Again, what it has already. */
+		/* Request exclusive pages again. */
 		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
 		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
 	}
-	/* Only what is private and anonymous. */
+	/* Only private anonymous memory can be exclusive. */
 	memory = memfd_create("exclusive", MFD_CLOEXEC);
 	ASSERT_EQ(0, ftruncate(memory, PAGE));
 	ASSERT_EQ(self->memory, mmap(self->memory, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
@@ -200,7 +201,7 @@ static void *keep_reading(void *argument)
 	return NULL;
 }
 
-/* A process that is killed while the device works on it. The file goes with it, or stays. */
+/* A process is killed while the device accesses it; the file is closed with it, or stays open. */
 TEST_F(mirror, killed)
 {
 	int round, status;
@@ -232,7 +233,7 @@ TEST_F(mirror, killed)
 
 #define CGROUP "/tmp/cgroup-mirror"
 
-/* A process that gets more memory than there is, by the device, is killed; and reaped meanwhile. */
+/* The device faults in more memory than the process may have: the OOM killer kills and reaps it. */
 TEST_F(mirror, out_of_memory)
 {
 	int status;
@@ -252,7 +253,7 @@ TEST_F(mirror, out_of_memory)
 			_exit(1);
 		fd = open("/dev/hmm_dmirror0", O_RDWR);
 		memory = mapped(pages);
-		/* The device brings them in. */
+		/* The device faults the pages in. */
 		for (i = 0; i < pages; i++) {
 			int ret = dwrite(fd, memory + i * PAGE, data, 1);
 
@@ -268,12 +269,12 @@ TEST_F(mirror, out_of_memory)
 }
 
 /*
- * The device reads and writes memory to which all kinds of things happen at once.
+ * The device reads and writes memory while random operations change it.
  *
- * Each page has a value in its first word and its last, which is changed by who has the page's
- * lock: by the owner, after something has happened to the page, or by a thread that has the device
- * write it, or take the page for itself. Others have the device read pages without a lock, and
- * compare with what the value was, if it did not change meanwhile.
+ * The first and the last word of each page hold the same value. Only the holder of the page's lock
+ * changes the value: the main thread after an operation on the page, and threads that let the
+ * device write the page or make it exclusive. Other threads let the device read pages without the
+ * lock, and compare the value if the page's version has not changed.
  */
 #define LAST		(PAGE / sizeof(uint64_t) - 1)
 
@@ -283,15 +284,15 @@ static struct storm {
 	volatile int over;
 	struct {
 		pthread_mutex_t lock;
-		/* Odd while something happens to it. */
+		/* Odd while the page is being changed. */
 		uint64_t version;
 		uint64_t value;
 	} pages[STORM_PAGES];
-	/* Reads that were the same, during which something happened; that were wrong. */
+	/* Reads with the right value, reads of a page that changed, reads with a wrong value. */
 	long same, changed, wrong;
-	/* Writes by the device, pages that it took. */
+	/* Writes by the device, and pages that it made exclusive. */
 	long written, taken;
-	/* A file of memfd_secret(), if there is such; how often a page was not served. */
+	/* A file of memfd_secret(), if available; the number of "unserved" actions. */
 	int secret, unserved;
 } storm;
 
@@ -319,7 +320,7 @@ static void wrong_value(const char *who, int index, uint64_t first, uint64_t las
 		printf("# %s: page %d has %lx and %lx, not %lx\n", who, index, first, last, value);
 }
 
-/* The device gives up after a second: it is asked again, as the machine may be slow. */
+/* The device gives up after a second. Retry, because the machine may be slow. */
 static int write_at_last(const void *address, void *data)
 {
 	int ret;
@@ -377,7 +378,7 @@ static void *device_writes(void *seed)
 		begin_change(index);
 		old = storm.pages[index].value;
 		ret = take ? ask(storm.fd, HMM_DMIRROR_EXCLUSIVE, words(index), data, 1, NULL) : 0;
-		/* Not what is mapped of a file; or it may have been given back already. */
+		/* Fails for pages of a file, or if the page was mapped again meanwhile. */
 		if (take && ret == 0) {
 			__atomic_fetch_add(&storm.taken, 1, __ATOMIC_RELAXED);
 			if (data[0] != old || data[LAST] != old)
@@ -394,7 +395,8 @@ static void *device_writes(void *seed)
 }
 
 /*
- * What happens here only: memory that a device must not use, or that only the device has written.
+ * Actions of this test only: memory that a device must not use, and memory that only the device has
+ * written.
  */
 enum { LAZY_FREE = ACTIONS, SECRET, UNSERVED, MIRROR_ACTIONS };
 
@@ -405,7 +407,7 @@ static const char *action_name(int action)
 	return action < ACTIONS ? actions[action] : names[action - ACTIONS];
 }
 
-/* A userfaultfd for a page that is not there; nothing serves it. */
+/* Registers a missing page with a userfaultfd that no task reads. Returns the descriptor. */
 static int unserved_page(char *page)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -421,7 +423,7 @@ static int unserved_page(char *page)
 	return -1;
 }
 
-/* One thing that happens to some of the memory, whose locks we have. Returns what went wrong. */
+/* Performs an action on locked pages. Returns NULL, or the error. */
 static const char *happens(int action, int first, int count, int file)
 {
 	char *start = storm.memory + first * PAGE, *elsewhere;
@@ -459,18 +461,18 @@ static const char *happens(int action, int first, int count, int file)
 		mprotect(start, length, PROT_READ | PROT_WRITE);
 		break;
 	case FORK:
-		/* It does not wait for who is making a page exclusive, but fails. */
+		/* fork() fails with ENOMEM while a page is being made exclusive: retry. */
 		for (i = 0; i < 1000; i++) {
 			child = fork();
 			if (child >= 0 || errno != ENOMEM)
 				break;
 		}
 		if (child == 0) {
-			/* The parent goes on writing, by the device: not to what is ours. */
+			/* The parent's device writes concurrently, but not to the child's pages. */
 			for (i = 0; i < count * 100; i++) {
 				int index = first + i % count;
 
-				/* Files are shared. */
+				/* File pages are shared: compare the two words with each other. */
 				if (words(index)[0] != words(index)[LAST])
 					_exit(1);
 			}
@@ -492,7 +494,7 @@ static const char *happens(int action, int first, int count, int file)
 		madvise(start, length, MADV_PAGEOUT);
 		return NULL;
 	case TRUNCATE:
-		/* All of the file's pages are ours, or none is mapped. */
+		/* The pages of the file are mapped in this range only, or not at all. */
 		if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length))
 			return "fallocate";
 		break;
@@ -508,8 +510,8 @@ static const char *happens(int action, int first, int count, int file)
 		return NULL;
 	case LAZY_FREE:
 		/*
-		 * Only the device writes: by entries of the page table that are clean, or to a hole
-		 * that was read.
+		 * Only the device writes: through clean page table entries, or to a hole that was
+		 * read.
 		 */
 		if (madvise(start, length, MADV_FREE))
 			fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length);
@@ -538,7 +540,7 @@ static const char *happens(int action, int first, int count, int file)
 			return "secret memory was not refused";
 		break;
 	case UNSERVED:
-		/* It takes a second, as long as the device tries. */
+		/* This takes a second, the time after which the device gives up. */
 		if (storm.unserved++ % 16)
 			return NULL;
 		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
@@ -547,7 +549,7 @@ static const char *happens(int action, int first, int count, int file)
 		i = unserved_page(start);
 		if (i < 0)
 			return "userfaultfd";
-		/* A reader may have brought it in meanwhile. */
+		/* A reading thread may have faulted the page in meanwhile. */
 		madvise(start, PAGE, MADV_DONTNEED);
 		if (dread(storm.fd, start, data, 1) != -EBUSY)
 			return "what is not served was read, or refused";
@@ -563,7 +565,7 @@ static const char *happens(int action, int first, int count, int file)
 	return NULL;
 }
 
-/* Memory that the kernel itself cannot reach is refused, and a snapshot says so. */
+/* Memory without a kernel mapping is refused, and marked as such in a snapshot. */
 TEST_F(mirror, secret_memory)
 {
 	int secret = syscall(SYS_memfd_secret, 0);
@@ -589,7 +591,7 @@ TEST_F(mirror, secret_memory)
 #define SYS_map_shadow_stack 453
 #endif
 
-/* A shadow stack is only written by the CPU, although its pages look writable. */
+/* The device cannot write to a shadow stack, although its pages look writable. */
 TEST_F(mirror, shadow_stack)
 {
 	char *stack = (char *)syscall(SYS_map_shadow_stack, 0UL, 4 * PAGE, 1UL);
@@ -600,7 +602,7 @@ TEST_F(mirror, shadow_stack)
 	EXPECT_EQ(-EFAULT, dwrite(self->fd, stack, self->data, 1));
 }
 
-/* What only the device has written outlives reclaim: entries of the page table may be clean. */
+/* Data that only the device has written survives reclaim of clean page table entries. */
 TEST_F(mirror, write_outlives_reclaim)
 {
 	int file = memfd_create("clean", MFD_CLOEXEC), kind, i;
@@ -641,7 +643,7 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 
 	TH_LOG("%ld s, TETHER_SEED=%u", seconds, seed);
 	ASSERT_EQ(0, ftruncate(file, STORM_PAGES * PAGE));
-	/* Without somewhere to go nothing would be reclaimed. */
+	/* Without swap, nothing is reclaimed. */
 	ASSERT_EQ(0, system("mkswap /dev/ram2 >/dev/null && swapon /dev/ram2"));
 	storm.fd = self->fd;
 	storm.secret = syscall(SYS_memfd_secret, 0);
@@ -658,7 +660,7 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 	while (!wrong && !storm.wrong && (time(NULL) < end || steps < MIRROR_ACTIONS)) {
 		int first = next_random(&state) % STORM_PAGES;
 		int count = next_random(&state) % 16 + 1;
-		/* Each once, however slow the machine. */
+		/* Perform each action once first, even on a slow machine. */
 		int action = steps < MIRROR_ACTIONS ? steps : (int)(next_random(&state) % MIRROR_ACTIONS);
 
 		if (count > STORM_PAGES - first)
@@ -667,7 +669,7 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 		did[action]++;
 		for (i = first; i < first + count; i++) {
 			begin_change(i);
-			/* The process sees what was written last, by whomever. */
+			/* The process sees the last value, written by the CPU or the device. */
 			if (words(i)[0] != storm.pages[i].value || words(i)[LAST] != storm.pages[i].value)
 				wrong_value("the process", i, words(i)[0], words(i)[LAST],
 					    storm.pages[i].value);
@@ -678,7 +680,7 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 			words(i)[0] = words(i)[LAST] = value;
 			end_change(i, value);
 		}
-		/* So that others get at it. */
+		/* Give the other threads time to take the locks. */
 		if (next_random(&state) % 4 == 0)
 			usleep(1000);
 	}

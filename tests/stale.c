@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What no module that uses Tether can do: it goes, and what it has registered stays. It must be
- * seen by what tests the others, see scripts/check-stale.
+ * A module that unloads without unregistering its notifier, which safe code with Tether cannot do.
+ * scripts/check-stale checks that the tests detect this.
  */
 
 #include <linux/mm.h>
@@ -25,7 +25,7 @@ static int __init stale_init(void)
 	struct mmu_notifier_ops *ops;
 	int ret;
 
-	/* Only the text goes: what is called is still found. */
+	/* Keep the table and the notifier valid, so that only the text is freed. */
 	ops = kmemdup(&stale_ops, sizeof(stale_ops), GFP_KERNEL);
 	notifier = kzalloc(sizeof(*notifier), GFP_KERNEL);
 	if (!ops || !notifier) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Task works, as processes see them. Needs the modules tether and tether_test. */
+/* Task works as user space sees them. Needs the modules tether and tether_test. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -78,19 +78,19 @@ FIXTURE_TEARDOWN(work)
 	struct tether_test_counts now;
 	int again = open("/dev/tether-test", O_RDWR | O_CLOEXEC);
 
-	/* Lets go of what the file keeps. */
+	/* Drop the objects that the file keeps. */
 	close(self->fd);
 	self->fd = again;
 	now = counts_of(self->fd);
 
-	/* Whatever a test did: each payload was dropped once, and ran where it was meant to. */
+	/* After each test, every payload was dropped once, and ran in its target task. */
 	EXPECT_EQ(now.made - self->before.made, now.dropped - self->before.dropped);
 	EXPECT_EQ(self->before.ran_in_wrong_task, now.ran_in_wrong_task);
 	EXPECT_EQ(self->before.order_errors, now.order_errors);
 	close(self->fd);
 }
 
-/* What is queued on oneself has run when the system call returns. */
+/* A work on the calling task has run when the system call returns. */
 TEST_F(work, self_resume)
 {
 	unsigned int kind;
@@ -115,7 +115,7 @@ TEST_F(work, self_every_mode)
 	EXPECT_EQ(self->before.ran + 1000, counts_of(self->fd).ran);
 }
 
-/* Mode none waits for something else that makes the task look. */
+/* A work with mode "none" runs when the task enters task_work_run() for another reason. */
 TEST_F(work, self_none)
 {
 	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_NONE, TETHER_TEST_BOX));
@@ -137,14 +137,14 @@ TEST_F(work, bad_input)
 	EXPECT_EQ(-ESRCH, add_from(self->fd, 0x3fffff, TETHER_TEST_RESUME, TETHER_TEST_BOX));
 }
 
-/* A shared item can be pending once; the reference of the second time comes back. */
+/* A shared item can be pending only once; the second add returns the reference. */
 TEST_F(work, shared_twice)
 {
 	EXPECT_EQ(-EBUSY, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_TWICE));
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 }
 
-/* One that adds itself again would never let its task out of the kernel. */
+/* A callback cannot add its own item: the task would never return to user space. */
 TEST_F(work, requeue_from_callback)
 {
 	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_REQUEUE));
@@ -155,7 +155,7 @@ TEST_F(work, requeue_from_callback)
 	EXPECT_EQ(-EBUSY, counts_of(self->fd).requeue_error);
 }
 
-/* Fresh ones may be added, also where the old one's memory was. */
+/* A callback can add a new item, even in the memory of the old one. */
 TEST_F(work, chain)
 {
 	ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_CHAIN, 1000));
@@ -163,7 +163,10 @@ TEST_F(work, chain)
 	EXPECT_EQ(0, counts_of(self->fd).requeue_error);
 }
 
-/* kthreadd would run the work when it ends, which is never. Kernel threads are not even found. */
+/*
+ * kthreadd would run the work at its end, and it never ends. Kernel threads are not found by their
+ * pid.
+ */
 TEST_F(work, kernel_thread)
 {
 	unsigned int kind;
@@ -222,7 +225,7 @@ static int wait_ran(int fd, __s64 ran)
 	return 0;
 }
 
-/* Resume mode leaves a sleeper alone; it runs the work when it wakes. */
+/* Mode "resume" does not wake a sleeping task, which runs the work when it wakes up. */
 TEST_F(work, other_sleeping_resume)
 {
 	struct other other = {};
@@ -240,7 +243,7 @@ TEST_F(work, other_sleeping_resume)
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 }
 
-/* Signal mode interrupts the sleep; a read goes on by itself, nothing is lost. */
+/* Mode "signal" interrupts the sleep. A read() is restarted, and no data is lost. */
 TEST_F(work, other_sleeping_signal)
 {
 	struct other other = {};
@@ -256,7 +259,7 @@ TEST_F(work, other_sleeping_signal)
 	EXPECT_EQ(0, other.result);
 }
 
-/* "Soon" wakes a sleeper too. */
+/* Mode "soon" wakes a sleeping task as well. */
 TEST_F(work, other_sleeping_soon)
 {
 	struct other other = {};
@@ -272,7 +275,7 @@ TEST_F(work, other_sleeping_soon)
 	EXPECT_EQ(0, other.result);
 }
 
-/* A thread in user space is made to enter the kernel. */
+/* A thread in user space is forced to enter the kernel. */
 TEST_F(work, other_running)
 {
 	struct other other = { .spin = 1 };
@@ -288,7 +291,7 @@ TEST_F(work, other_running)
 	pthread_join(thread, NULL);
 }
 
-/* Exit with work pending: it runs in the dying task, which has no address space any more. */
+/* The target exits with a pending work, which runs without an address space. */
 TEST_F(work, exit_with_work_pending)
 {
 	struct tether_test_counts after;
@@ -308,7 +311,7 @@ TEST_F(work, exit_with_work_pending)
 	EXPECT_EQ(self->before.ran_without_mm + 2, after.ran_without_mm);
 }
 
-/* Killed while it sleeps with work pending (CVE-2024-43870). */
+/* The target is killed while it sleeps with a pending work (CVE-2024-43870). */
 TEST_F(work, killed_with_work_pending)
 {
 	int status;
@@ -327,7 +330,7 @@ TEST_F(work, killed_with_work_pending)
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 }
 
-/* A zombie takes no more work: the item comes back. */
+/* Adding to a zombie fails and returns the item. */
 TEST_F(work, zombie)
 {
 	int status;
@@ -345,7 +348,7 @@ TEST_F(work, zombie)
 	EXPECT_EQ(self->before.ran, counts_of(self->fd).ran);
 }
 
-/* Adds hammered at exiting tasks: each is run or refused (CVE-2025-38352). */
+/* Works are added to exiting tasks: each work runs or is refused (CVE-2025-38352). */
 TEST_F(work, hammer_exiting)
 {
 	struct tether_test_counts after;
@@ -358,7 +361,7 @@ TEST_F(work, hammer_exiting)
 		ASSERT_LE(0, child);
 		if (child == 0)
 			_exit(0);
-		/* As long as works come it may not get to its end: let up after a while. */
+		/* The target cannot exit while new works arrive: slow down after a while. */
 		for (tries = 0; tries < 50000 && error != -ESRCH; tries++) {
 			if (tries > 500)
 				usleep(100);
@@ -377,7 +380,7 @@ TEST_F(work, hammer_exiting)
 	EXPECT_EQ(60, refused);
 }
 
-/* An exec between adding and running: it still runs, once. */
+/* The target executes a program with a pending work: the work runs exactly once. */
 TEST_F(work, exec_with_work_pending)
 {
 	int status;
@@ -394,21 +397,21 @@ TEST_F(work, exec_with_work_pending)
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 }
 
-/* A file's queue runs its items in the order in which they were added, in one go. */
+/* A file's queue runs its items in the order of the adds, in one task work. */
 TEST_F(work, ordered)
 {
 	int round;
 
 	ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_ORDERED, 1000));
 	EXPECT_EQ(self->before.ran + 1001, counts_of(self->fd).ran);
-	/* One of them is added again each time, behind what is there. */
+	/* In each round, one item is added again, behind the others. */
 	for (round = 0; round < 50; round++)
 		ASSERT_EQ(0, add_many(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_ORDERED, 7));
 	EXPECT_EQ(self->before.again + 51, counts_of(self->fd).again);
 	EXPECT_EQ(self->before.ran + 1001 + 50 * 8, counts_of(self->fd).ran);
 }
 
-/* Also when they are added while others run, in another thread. */
+/* The order is kept when items are added while another thread runs the queue. */
 TEST_F(work, ordered_other)
 {
 	struct other other = { .spin = 1 };
@@ -425,7 +428,7 @@ TEST_F(work, ordered_other)
 	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 6000 + again));
 	other.spin = 0;
 	pthread_join(thread, NULL);
-	/* It may be on its way out for a moment: what it still takes it runs. */
+	/* While the target exits, it may still accept items for a moment, and runs them. */
 	for (round = 0; round < 1000; round++) {
 		if (add_many(self->fd, 0, TETHER_TEST_SIGNAL, TETHER_TEST_ORDERED, 1) == -ESRCH)
 			break;
@@ -434,7 +437,7 @@ TEST_F(work, ordered_other)
 	EXPECT_GT(1000, round);
 }
 
-/* Items of a queue whose target exits run in it, in order. */
+/* If the target of a queue exits, it runs the items in order. */
 TEST_F(work, ordered_exit)
 {
 	int status;
@@ -451,7 +454,7 @@ TEST_F(work, ordered_exit)
 
 #define FD_CLOSE _IO(0xBB, 1)
 
-/* A device closes a descriptor of ours: the other end of a pipe sees that when we are back. */
+/* A device closes a descriptor of the caller: the file is closed when the ioctl has returned. */
 TEST_F(work, close_fd)
 {
 	int device = open("/dev/rust-fd-close", O_RDWR), ends[2];
@@ -468,13 +471,13 @@ TEST_F(work, close_fd)
 	EXPECT_EQ(-1, ioctl(device, _IO(0xBB, 2), 0));
 	EXPECT_EQ(ENOTTY, errno);
 	close(ends[0]);
-	/* The very one that is in use. */
+	/* Close the descriptor that the ioctl itself uses. */
 	ASSERT_EQ(0, ioctl(device, FD_CLOSE, device));
 	EXPECT_EQ(-1, fcntl(device, F_GETFD));
 	EXPECT_EQ(EBADF, errno);
 }
 
-/* A process that does nothing, or one that enters the kernel all the time. */
+/* Starts a process that sleeps, or a process that enters the kernel continuously. */
 static pid_t start_child(int busy)
 {
 	pid_t child = fork();
@@ -496,7 +499,7 @@ static void end_child(pid_t child)
 	waitpid(child, NULL, 0);
 }
 
-/* An item is not added from inside its callback by another field either. */
+/* A callback cannot add its own item by another field either. */
 TEST_F(work, two_fields)
 {
 	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_TWO_FIELDS_BOX));
@@ -507,7 +510,7 @@ TEST_F(work, two_fields)
 	EXPECT_EQ(-EBUSY, counts_of(self->fd).requeue_error);
 }
 
-/* Cancelling on one task never takes an item that was added to another one. */
+/* Cancelling on a task does not cancel an add to another task. */
 TEST_F(work, cancel_on_another_task)
 {
 	struct tether_test_race race = { .count = 5000 };
@@ -520,7 +523,7 @@ TEST_F(work, cancel_on_another_task)
 	TH_LOG("%lld runs", counts_of(self->fd).ran - self->before.ran);
 }
 
-/* A task that waits for an item returns when the item is added to that task. */
+/* A task that waits for an item stops waiting when the item is added to this task. */
 TEST_F(work, wait_retarget)
 {
 	int round, deadlocks = 0;
@@ -536,7 +539,7 @@ TEST_F(work, wait_retarget)
 	TH_LOG("%d of 20 were told of the deadlock", deadlocks);
 }
 
-/* Every function for any context is called in an interrupt, while a task calls the same. */
+/* The functions for any context are called in an interrupt, concurrently with calls in a task. */
 TEST_F(work, interrupts)
 {
 	struct tether_test_race race = { .count = 2000 };
@@ -552,7 +555,7 @@ TEST_F(work, interrupts)
 	TH_LOG("%lld ran", after.ran - self->before.ran);
 }
 
-/* Cancelled works on a stopped task use memory: their number is limited. */
+/* Cancelled works of a stopped task occupy memory: their number is limited. */
 TEST_F(work, cancelled_are_limited)
 {
 	struct tether_test_race race = { .count = 100000 };
@@ -565,7 +568,7 @@ TEST_F(work, cancelled_are_limited)
 		kill(race.tid, SIGSTOP);
 		nap(50);
 		EXPECT_EQ(4096, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&race));
-		/* Other tasks are not concerned, and a box is not cancelled. */
+		/* The limit does not apply to other tasks or to boxes, which are never cancelled. */
 		again.tid = other;
 		EXPECT_EQ(100, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&again));
 		EXPECT_EQ(0, add_from(self->fd, race.tid, TETHER_TEST_RESUME, TETHER_TEST_BOX));
@@ -573,7 +576,7 @@ TEST_F(work, cancelled_are_limited)
 			EXPECT_EQ(-EAGAIN, add_from(self->fd, race.tid, TETHER_TEST_RESUME,
 						    race.kind ? TETHER_TEST_ARC : TETHER_TEST_CLOSURE));
 		}
-		/* After the task has run, more can be added. */
+		/* After the target has run, more works can be added. */
 		kill(race.tid, SIGCONT);
 		ASSERT_TRUE(wait_ran(self->fd, self->before.ran + race.kind + 1));
 		again.tid = race.tid;
@@ -584,7 +587,7 @@ TEST_F(work, cancelled_are_limited)
 	EXPECT_EQ(self->before.ran + 3, counts_of(self->fd).ran);
 }
 
-/* How many lines of tether/outstanding are about this process, and contain that. */
+/* Returns the number of lines of tether/outstanding for this process that contain a text. */
 static int outstanding_of(pid_t pid, const char *what)
 {
 	char line[512], start[64];
@@ -600,7 +603,7 @@ static int outstanding_of(pid_t pid, const char *what)
 	return count;
 }
 
-/* Many works of one type are one line. */
+/* Works of the same type share a line. */
 TEST_F(work, outstanding_many)
 {
 	pid_t child = start_child(0);
@@ -618,7 +621,7 @@ TEST_F(work, outstanding_many)
 	EXPECT_EQ(0, outstanding_of(child, ""));
 }
 
-/* A callback that does not return yet, in a process with other works behind it. */
+/* A callback that blocks, in a process with further works behind it. */
 FIXTURE(blocked)
 {
 	int fd;
@@ -639,7 +642,7 @@ FIXTURE_SETUP(blocked)
 		ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_BOX));
 	for (round = 0; round < 2; round++)
 		ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_CLOSURE));
-	/* The last one is the first. */
+	/* The work that is added last runs first. */
 	ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_SIGNAL, TETHER_TEST_KEEP_BLOCKED));
 	ASSERT_TRUE(wait_ran(self->fd, self->before.ran + 1));
 }
@@ -661,20 +664,20 @@ FIXTURE_TEARDOWN(blocked)
 	close(again);
 }
 
-/* The running callback is shown, and the works behind it. */
+/* The running callback and the works behind it are listed. */
 TEST_F(blocked, outstanding)
 {
 	EXPECT_EQ(3, outstanding_of(self->child, ""));
 	EXPECT_EQ(1, outstanding_of(self->child, "Shared running\n"));
 	EXPECT_EQ(1, outstanding_of(self->child, "Boxed x3\n"));
 	EXPECT_EQ(1, outstanding_of(self->child, " x2\n"));
-	/* A work that was added since is shown, too. */
+	/* A work that is added later is listed as well. */
 	ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_ARC));
 	EXPECT_EQ(1, outstanding_of(self->child, "Shared\n"));
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 }
 
-/* Added while its callback runs, it runs once more; but the callback itself cannot add it. */
+/* An item that is added while its callback runs, runs once more; the callback cannot add it. */
 TEST_F(blocked, kick)
 {
 	EXPECT_EQ(0, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
@@ -686,7 +689,7 @@ TEST_F(blocked, kick)
 	EXPECT_EQ(self->before.ran + 7, counts_of(self->fd).ran);
 }
 
-/* It runs in one task at a time. */
+/* An item runs in one task at a time. */
 TEST_F(blocked, kick_elsewhere)
 {
 	EXPECT_EQ(-EBUSY, request(self->fd, TETHER_TEST_ADD_TO, getpid()));
@@ -695,7 +698,7 @@ TEST_F(blocked, kick_elsewhere)
 	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 6));
 }
 
-/* The second run can be cancelled; the first one is still waited for. */
+/* The second run can be cancelled; a waiter still waits for the first one. */
 TEST_F(blocked, kick_cancelled)
 {
 	EXPECT_EQ(TETHER_TEST_TOO_LATE, request(self->fd, TETHER_TEST_CANCEL, 0));
@@ -711,7 +714,7 @@ TEST_F(blocked, kick_cancelled)
 	EXPECT_EQ(self->before.ran + 6, counts_of(self->fd).ran);
 }
 
-/* Killed in the callback: that runs to its end, and the second run is in the dying task. */
+/* The target is killed in the callback: the callback finishes, and the dying task runs it again. */
 TEST_F(blocked, kick_killed)
 {
 	EXPECT_EQ(0, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
@@ -772,7 +775,7 @@ FIXTURE_TEARDOWN(kept)
 	close(fd);
 }
 
-/* What is pending can be taken back, and does not run then; only once. */
+/* A pending item can be cancelled once, and does not run. */
 TEST_F(kept, cancel_pending)
 {
 	int status;
@@ -792,15 +795,16 @@ TEST_F(kept, cancel_done)
 	EXPECT_EQ(TETHER_TEST_TOO_LATE, request(self->fd, TETHER_TEST_CANCEL, 0));
 }
 
-/* An Arc is cancelled on the task that it is pending on, not on another one; and cannot be added
- * again until that has come by.
+/*
+ * An Arc is only cancelled on the task that it is pending on, and cannot be added again until this
+ * task has reached the node.
  */
 TEST_F(kept, cancel_identity)
 {
 	int status;
 
 	if (variant->kind != TETHER_TEST_KEEP_ARC) {
-		/* A closure knows its task, and there is nothing to add again. */
+		/* The handle of a closure knows the task. A closure cannot be added again. */
 		ASSERT_EQ(0, add_from(self->fd, self->sleeper, TETHER_TEST_RESUME, variant->kind));
 		EXPECT_EQ(-EINVAL, request(self->fd, TETHER_TEST_ADD_AGAIN, TETHER_TEST_RESUME));
 		EXPECT_EQ(TETHER_TEST_CANCELLED, request(self->fd, TETHER_TEST_CANCEL, getpid()));
@@ -824,7 +828,7 @@ TEST_F(kept, wait)
 	kill(self->sleeper, SIGKILL);
 	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 0));
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
-	/* It is over: nothing to wait for. */
+	/* After the item has run, wait() returns at once. */
 	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 1));
 }
 
@@ -842,18 +846,18 @@ TEST_F(kept, wait_is_interrupted)
 	EXPECT_EQ(-EINTR, request(self->fd, TETHER_TEST_WAIT, 0));
 }
 
-/* For one's own pending work one would wait for ever. */
+/* A task that waits for its own pending work would wait without end. */
 TEST_F(kept, wait_for_oneself)
 {
 	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_NONE, variant->kind));
 	EXPECT_EQ(-EDEADLK, request(self->fd, TETHER_TEST_WAIT, 0));
 	EXPECT_EQ(self->before.ran, counts_of(self->fd).ran);
-	/* It runs when something makes us look. */
+	/* The pending work runs together with another work. */
 	ASSERT_EQ(0, add_from(self->fd, 0, TETHER_TEST_RESUME, TETHER_TEST_BOX));
 	EXPECT_EQ(self->before.ran + 2, counts_of(self->fd).ran);
 }
 
-/* Two tasks add to each other, in signal mode, and cancel (the deadlock of landlock's TSYNC). */
+/* Two tasks add to each other in mode "signal", and cancel (the deadlock of landlock's TSYNC). */
 static int cross(int fd, int tid, unsigned int kind, int rounds)
 {
 	int round, ret;
@@ -888,7 +892,7 @@ TEST_F(kept, cross_queueing)
 	EXPECT_EQ(0, status);
 }
 
-/* Cancelling races with running; each is one or the other. */
+/* Cancelling races with running: each item is either cancelled or runs. */
 TEST_F(kept, cancel_race)
 {
 	struct other other = { .spin = 1 };
@@ -914,7 +918,7 @@ TEST_F(kept, cancel_race)
 	TH_LOG("%d cancelled, %d too late", cancelled, late);
 }
 
-/* Many on oneself; the long form is given by TETHER_WORKS. */
+/* Many works on the calling task; TETHER_WORKS sets the number. */
 TEST_F(work, many_on_self)
 {
 	long works = getenv("TETHER_WORKS") ? atol(getenv("TETHER_WORKS")) : 20000, i;
@@ -925,7 +929,7 @@ TEST_F(work, many_on_self)
 	EXPECT_EQ(self->before.ran + works + 1, counts_of(self->fd).ran);
 }
 
-/* Many across threads that sleep, spin, are signalled and exit at random: a tenth as many. */
+/* A tenth as many works on threads that sleep, spin, receive signals and exit at random. */
 struct crowd {
 	int fd;
 	volatile int stop;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Everything at once: modules come and go while what they make is used, forgotten and ended, on
- * tasks that live and die, in address spaces that change, on CPUs that come and go.
+ * Everything at once: modules are loaded and unloaded while their objects are used, leaked and
+ * ended, on tasks that start and exit, in address spaces that change, on CPUs that are plugged and
+ * unplugged.
  *
- * Each actor is a process with random numbers of its own, which begin with the seed. So the same
- * seed gives each of them the same decisions, in the same order; when each one falls, and what it
- * meets, is not repeated. What they do stands in a page that they share, and is told once a second.
- * At the end all must be in balance.
+ * Each actor is a process with its own sequence of random numbers, derived from the seed. With the
+ * same seed, each actor makes the same decisions in the same order; their timing and interleaving
+ * are not reproduced. The actors count their operations in a shared page, which is printed once a
+ * second. At the end, all counts of the ledger must be balanced.
  *
  * Usage: torture_test SECONDS SEED
  * Needs the module tether, and TETHER_MODULES as unload_test does.
@@ -41,18 +42,18 @@
 
 #define CGROUPS		"/tmp/torture-cgroups"
 #define DEVICE		"/dev/test-torture"
-/* What kinds.rs takes. */
+/* The descriptor that kinds.rs takes. */
 #define DESCRIPTOR	100
 #define ERRORS		512
 
-/* Groups of processes: whom works are added to. */
+/* Control groups of processes that works are added to. */
 enum { VICTIMS, USERS, STRESSORS, BOMB, HUNGRY, GROUPS };
 
 static const char *const groups[] = { "victims", "users", "stressors", "bomb", "hungry" };
 
 enum {
 	LOADER, MISBEHAVED, BREEDER, STRESSOR, BOMBER, STARVER, PLUGGER, FREEZER, USER,
-	/* They wait most of the time. */
+	/* The number of users; they wait most of the time. */
 	ACTORS = USER + 12,
 };
 
@@ -62,17 +63,17 @@ struct actor {
 	void (*act)(int self);
 };
 
-/* What all of them share. */
+/* The memory that all actors share. */
 static struct {
 	bool stop;
-	/* The loader wants the module to go: who has its device open closes it. */
+	/* The loader is about to unload the module: users close their files of its device. */
 	bool going;
 	unsigned int random[ACTORS];
 	unsigned long operations[ACTORS];
 	unsigned long refusals[ACTORS][ERRORS];
 	unsigned long killed_by_memory;
 	unsigned long loaded, unloaded;
-	/* Why an actor does not act, if it does not. */
+	/* The reason for which an actor does not run; empty if it runs. */
 	char not_run[ACTORS][64];
 } *shared;
 
@@ -93,7 +94,7 @@ static bool going(void)
 	return __atomic_load_n(&shared->going, __ATOMIC_RELAXED);
 }
 
-/* Counts an operation, and its error if it has one. */
+/* Counts an operation, or its error. */
 static int note(int self, int ret)
 {
 	if (ret < 0)
@@ -103,7 +104,7 @@ static int note(int self, int ret)
 	return ret;
 }
 
-/* A decision of an actor's. */
+/* Returns a random number of an actor. */
 static unsigned int decide(int self, unsigned int below)
 {
 	return next_random(&shared->random[self]) % below;
@@ -133,7 +134,7 @@ static int write_group(int group, const char *file, const char *text)
 	return write_to(path, text);
 }
 
-/* A child in a group. */
+/* Forks a child into a group. */
 static pid_t fork_into(int group)
 {
 	pid_t child = fork();
@@ -143,7 +144,7 @@ static pid_t fork_into(int group)
 	return child;
 }
 
-/* The one in a group that a random number chooses; 0 if there is none. */
+/* Returns a process of a group, selected by a random number; 0 if the group is empty. */
 static pid_t member(int group, unsigned int random)
 {
 	char path[128], text[4096];
@@ -168,7 +169,7 @@ static pid_t member(int group, unsigned int random)
 	return pid;
 }
 
-/* The loader: the module comes and goes, whoever uses it. */
+/* The loader: loads and unloads the module while others use it. */
 static void act_loader(int self)
 {
 	while (!stopped()) {
@@ -191,7 +192,7 @@ static void act_loader(int self)
 	}
 }
 
-/* Modules that leave behind what they have made, or fail after that. */
+/* Loads modules that leak their objects, and a module with an init that fails after that. */
 static void act_misbehaved(int self)
 {
 	while (!stopped()) {
@@ -219,7 +220,7 @@ static void act_misbehaved(int self)
 	}
 }
 
-/* Something happens to the memory of who calls this; what, a random number says. */
+/* Changes the memory of the calling process; a random number selects the operation. */
 static void change_memory(unsigned int random)
 {
 	char *memory = STORM_MEMORY;
@@ -253,7 +254,7 @@ static void change_memory(unsigned int random)
 	}
 }
 
-/* Opens the device, and makes, uses and ends things; "state" is what the decisions come from. */
+/* Opens the device, and creates, uses and ends objects; "state" is the seed of the decisions. */
 static void session(int self, unsigned int state)
 {
 	static const unsigned char actions[] = {
@@ -273,18 +274,18 @@ static void session(int self, unsigned int state)
 		struct torture torture = { .action = actions[next_random(&state) % sizeof(actions)] };
 		unsigned int whom = next_random(&state), memory = next_random(&state);
 
-		/* Few, so that there mostly is something in them. */
+		/* Use few slots, so that most of them are occupied. */
 		torture.slot = next_random(&state) % 4;
 		torture.kind = next_random(&state) % drawn_kinds;
 		torture.random = next_random(&state);
-		/* One in eight is added to the caller. */
+		/* In one of eight cases, the caller is the target. */
 		if (whom % 8)
 			torture.target = member(whom / 8 % GROUPS, whom / 64);
 		if (torture.action == TORTURE_ACTIONS) {
 			change_memory(memory);
 			continue;
 		}
-		/* It may take one that is not taken otherwise. */
+		/* Provide descriptor 100, which the kind TakenFile takes. */
 		dup2(null, DESCRIPTOR);
 		note(self, ioctl(fd, TORTURE, &torture) < 0 ? -errno : 0);
 	}
@@ -320,8 +321,8 @@ static void *nap(void *unused)
 }
 
 /*
- * What works are added to: it sleeps, calls, executes, has threads, changes its memory, or just
- * ends.
+ * A process that works are added to: it sleeps, makes system calls, executes a program, creates
+ * threads, changes its memory, or exits.
  */
 static void be_a_victim(unsigned int kind, unsigned int random)
 {
@@ -345,7 +346,7 @@ static void be_a_victim(unsigned int kind, unsigned int random)
 	case 4:
 		for (;;) {
 			change_memory(next_random(&random));
-			/* It leaves the others some time. */
+			/* Leave CPU time to the others. */
 			usleep(5000);
 		}
 	default:
@@ -379,7 +380,8 @@ static void act_breeder(int self)
 }
 
 /*
- * stress-ng: what changes memory most. Works are added to its processes, which then have notifiers.
+ * stress-ng, for its many operations on memory. Works are added to its processes, which then have
+ * notifiers.
  */
 static void act_stressor(int self)
 {
@@ -403,7 +405,7 @@ static void act_stressor(int self)
 			       "--temp-path", "/tmp", "--oomable", "--quiet", NULL);
 			_exit(127);
 		}
-		/* It has children of children. */
+		/* stress-ng forks grandchildren: kill the whole group. */
 		sleep_ms(500 + decide(self, 3000));
 		write_group(STRESSORS, "cgroup.kill", "1");
 		waitpid(child, &status, 0);
@@ -418,7 +420,7 @@ static void act_bomber(int self)
 		pid_t child = fork_into(BOMB);
 
 		if (child == 0) {
-			/* It is this user's processes that are limited. */
+			/* The limit applies to all processes of this user. */
 			struct rlimit limit = { 32, 32 };
 
 			setrlimit(RLIMIT_NPROC, &limit);
@@ -431,7 +433,7 @@ static void act_bomber(int self)
 					note(self, pid < 0 ? -errno : 0);
 				if (pid < 0)
 					usleep(100000);
-				/* Half of them end, so that there is room. */
+				/* Half of the processes exit, to make room for new ones. */
 				if (pid == 0 && getpid() % 2)
 					_exit(0);
 				waitpid(-1, NULL, WNOHANG);
@@ -444,7 +446,7 @@ static void act_bomber(int self)
 	}
 }
 
-/* More memory than its group has, with notifiers on it: the kernel kills it, and takes it apart. */
+/* Exceeds the memory limit of its group while notifiers are registered: the OOM killer kills it. */
 static void act_starver(int self)
 {
 	while (!stopped()) {
@@ -523,7 +525,7 @@ static const struct actor *actor_of(int number)
 	return &actors[number < USER ? number : USER];
 }
 
-/* What a kernel or a machine may not have. */
+/* Finds the actors that this kernel or machine does not support. */
 static void find_what_cannot_run(void)
 {
 	static const struct {
@@ -559,15 +561,15 @@ static void make_groups(void)
 	write_group(HUNGRY, "memory.swap.max", "0");
 	write_group(STRESSORS, "memory.max", "300M");
 	/*
-	 * What the kernel does with the least priority it also does inside of RCU's critical
-	 * sections, which all others wait for.
+	 * khugepaged and ksmd run with the lowest priority, also inside of RCU read-side critical
+	 * sections, for which all other tasks have to wait.
 	 */
 	system("renice -n 0 -p $(pgrep -x 'khugepaged|ksmd') >/dev/null");
-	/* One report for each kill is enough. */
+	/* Limit the output: do not list all tasks for each kill. */
 	write_to("/proc/sys/vm/oom_dump_tasks", "0");
 }
 
-/* All that the actors have left running ends here. */
+/* Kills all processes that the actors have left running. */
 static void end_groups(void)
 {
 	int group;
@@ -578,7 +580,7 @@ static void end_groups(void)
 	}
 }
 
-/* What happened until now, in a line. */
+/* Prints the counters in a line. */
 static void report(long second)
 {
 	unsigned long operations = 0, refusals[ERRORS] = {};
@@ -617,7 +619,7 @@ static void result(bool good, const char *format, ...)
 	failed |= !good;
 }
 
-/* Removes a module as soon as what pins it is gone. */
+/* Unloads a module as soon as it is not pinned. */
 static int unload_at_last(const char *name)
 {
 	int tries, ret = 0;
@@ -648,8 +650,8 @@ int main(int argc, char **argv)
 	ret = load("ledger");
 	kinds = read_ledger(counts);
 	/*
-	 * From this one on there is one at a time, or it needs what is not here: "leak" makes
-	 * those.
+	 * Only "leak" creates this kind and the ones after it: they can exist only once, or need
+	 * parameters that are not available here.
 	 */
 	for (drawn_kinds = 0; drawn_kinds < kinds; drawn_kinds++)
 		if (!strcmp(counts[drawn_kinds].kind, "PollDevice"))
@@ -671,7 +673,7 @@ int main(int argc, char **argv)
 		if (pids[actor] == 0) {
 			int null = open("/dev/null", O_RDWR);
 
-			/* Who reads what is said here does not wait for what hangs. */
+			/* A hung actor must not keep the pipe of the output open. */
 			dup2(null, 1);
 			dup2(null, 2);
 			actor_of(actor)->act(actor);
@@ -690,8 +692,8 @@ int main(int argc, char **argv)
 		int tries;
 
 		/*
-		 * Some wait for what they have in a group. What hangs is found by it, slowness is
-		 * not.
+		 * Some actors wait for their processes in a group. The limit of 3000 tries detects
+		 * hangs; a slow machine must not reach it.
 		 */
 		for (tries = 0; pids[actor] && tries < 3000; tries++) {
 			if (waitpid(pids[actor], NULL, WNOHANG))

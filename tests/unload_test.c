@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a module may leave behind when it goes. Needs the module tether; loads and unloads others,
- * from the folder in TETHER_MODULES.
+ * Objects that a module leaves behind when it is unloaded. Needs the module tether; loads and
+ * unloads other modules from the directory TETHER_MODULES.
  */
 
 #define _GNU_SOURCE
@@ -26,7 +26,7 @@
 #include "test_torture.h"
 #include "tether_test.h"
 
-/* Makes the kernel reuse what was freed. */
+/* Makes the kernel reuse freed memory. */
 static void work_the_machine(void)
 {
 	int i;
@@ -68,8 +68,8 @@ static pid_t sleeper(void)
 }
 
 /*
- * Loads tether_test, and queues something of it on a process that sleeps; returns that. *device, if
- * wanted, is what it was queued by, and still open.
+ * Loads tether_test, and adds a work of it to a sleeping process. Returns the pid of the process.
+ * If @device is set, the file by which the work was added stays open in *@device.
  */
 static pid_t load_and_queue(struct __test_metadata *_metadata, unsigned int kind, int *device)
 {
@@ -92,7 +92,7 @@ static pid_t load_and_queue(struct __test_metadata *_metadata, unsigned int kind
 	return argument.tid;
 }
 
-/* Its works run then. */
+/* Kills the process, which runs its works, and waits for its end. */
 static void end(struct __test_metadata *_metadata, pid_t child)
 {
 	int status;
@@ -107,7 +107,7 @@ FIXTURE(unload)
 
 FIXTURE_SETUP(unload)
 {
-	/* What a test that has failed may have left. */
+	/* Unload the modules that a failed test may have left. */
 	unload("leak");
 	unload("filler");
 	unload("rust_kthread");
@@ -123,7 +123,7 @@ FIXTURE_TEARDOWN(unload)
 	unload("ledger");
 }
 
-/* Pending work makes rmmod fail, and is listed; once it has run, rmmod works. */
+/* A pending work is listed, and rmmod fails; after the work has run, rmmod succeeds. */
 TEST_F(unload, pending_work_is_in_use)
 {
 	int round;
@@ -139,7 +139,7 @@ TEST_F(unload, pending_work_is_in_use)
 	}
 }
 
-/* An init that queues work, leaks a thread and then fails does no harm. */
+/* An init that queues works, leaks a thread and then fails leaves nothing behind. */
 TEST_F(unload, failed_init)
 {
 	int round;
@@ -152,8 +152,8 @@ TEST_F(unload, failed_init)
 }
 
 /*
- * The module that leaks; a C one that really leaves its callbacks behind, to show that this is
- * seen.
+ * The module that leaks. TETHER_LEAK names a C module that leaves its callbacks registered, to
+ * show that the tests detect this.
  */
 static const char *leaky(void)
 {
@@ -162,7 +162,7 @@ static const char *leaky(void)
 	return name ? name : "leak";
 }
 
-/* Where a module's text is; 0 if there is no such module. */
+/* Returns the address of a module's text, or 0 if there is no such module. */
 static unsigned long text_of(const char *module)
 {
 	char path[128];
@@ -182,7 +182,7 @@ static void ignore(int signal)
 {
 }
 
-/* All that may call what was left behind: on this task, in its address space, by its name. */
+/* Triggers every possible call of leaked objects: by this task, its address space or a device. */
 static void live_on(void)
 {
 	struct pollfd device = { .events = POLLIN };
@@ -211,14 +211,14 @@ static void live_on(void)
 	}
 }
 
-/* Who has loaded it: it leaves what it has made behind on this process. */
+/* The process that loads a module. Objects of the module are left on this process. */
 struct loader {
 	pid_t pid;
-	int go;		/* closing this lets it live on */
+	int go;		/* closing this lets the process continue */
 	int ready;
 };
 
-/* Its child, which it traces, if the kind asks for one. */
+/* Creates a child that the caller traces, for the kinds that need one. */
 static pid_t tracee(void)
 {
 	pid_t child = fork();
@@ -232,7 +232,7 @@ static pid_t tracee(void)
 	return child;
 }
 
-/* Makes a TakenFile, which only an ioctl handler can, of descriptor 100, and forgets it. */
+/* Creates a TakenFile of descriptor 100 and leaks it. Only an ioctl handler can take a file. */
 static int forget_file(void)
 {
 	struct torture torture = { .action = TORTURE_MAKE };
@@ -254,7 +254,7 @@ static int forget_file(void)
 	return ret;
 }
 
-/* Forks a process that loads a module with these parameters, and returns what it says. */
+/* Forks a process that loads a module with these parameters. Returns the result of the load. */
 static int load_elsewhere(struct loader *loader, const char *name, const char *parameters, bool traces)
 {
 	int go[2], ready[2], ret = -EPIPE;
@@ -266,7 +266,7 @@ static int load_elsewhere(struct loader *loader, const char *name, const char *p
 		char text[256];
 
 		close(go[1]);
-		/* For what takes a file. */
+		/* A file for the kind TakenFile. */
 		dup2(open("/dev/null", O_RDONLY), 100);
 		snprintf(text, sizeof(text), "%s%s%d", parameters, traces ? " target=" : "",
 			 traces ? tracee() : 0);
@@ -286,7 +286,7 @@ static int load_elsewhere(struct loader *loader, const char *name, const char *p
 	return ret;
 }
 
-/* Lets it live on, and returns how it has ended. */
+/* Lets the process continue, and returns its exit status. */
 static int end_of(struct loader *loader)
 {
 	int status = -1;
@@ -297,7 +297,7 @@ static int end_of(struct loader *loader)
 	return status;
 }
 
-/* Unloads it as soon as what pins it has run. */
+/* Unloads a module as soon as it is not pinned. */
 static int unload_soon(const char *name)
 {
 	int tries, ret = -EAGAIN;
@@ -309,10 +309,10 @@ static int unload_soon(const char *name)
 	return ret;
 }
 
-/* What takes the place of a module that is gone: text that traps, and others. */
+/* Modules that are loaded into the place of an unloaded module: trap instructions, and others. */
 static const char *const others[] = { "filler", "rust_kthread", "tether_test" };
 
-/* Loads them; returns whether one has taken the place of what was at this address. */
+/* Loads these modules. Returns whether the text of a module is at this address. */
 static bool fill(unsigned long address)
 {
 	bool taken = false;
@@ -334,8 +334,8 @@ static void empty(void)
 }
 
 /*
- * One of each kind is forgotten, its module goes, and others take its place; then everything
- * happens that would call it.
+ * Leaks an object of each kind, unloads its module, and loads others in its place; then triggers
+ * all calls that the leaked object could receive.
  */
 TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 {
@@ -346,7 +346,7 @@ TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 	if (strcmp(leaky(), "leak"))
 		kinds = 1;
 	for (kind = 0; kind < kinds; kind++) {
-		/* Its maker lives on, or is gone before its module. */
+		/* The loading process continues after the removal, or has ended before it. */
 		for (way = 0; way < 2; way++) {
 			bool file = !strcmp(before[kind].kind, "TakenFile");
 			const char *name = file ? "test_torture" : leaky();
@@ -385,7 +385,7 @@ TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 	EXPECT_LT(0, taken);
 }
 
-/* The one kind that needs a device. */
+/* The kind that needs a device. */
 TEST_F(unload, dma_mirror_is_forgotten)
 {
 	char parameters[64];
@@ -409,7 +409,7 @@ TEST_F(unload, dma_mirror_is_forgotten)
 	}
 }
 
-/* How often the kernel's log has said this. */
+/* Returns the number of lines with this text in the kernel log. */
 static int said(const char *text)
 {
 	char command[256];
@@ -426,8 +426,8 @@ static int said(const char *text)
 }
 
 /*
- * A leaked mirror is ended first, and a leaked thread goes on using it: it has no pages any more,
- * the device was told, and every function says that it has ended.
+ * Teardown ends a leaked mirror first, while a leaked thread still uses it. After that, the mirror
+ * has no pages, the device has been notified, and every function returns ENODEV.
  */
 TEST_F(unload, ended_mirror_has_no_pages)
 {
@@ -451,7 +451,7 @@ TEST_F(unload, ended_mirror_has_no_pages)
 	munmap(page, 4096);
 }
 
-/* A thread and a worker that go on for longer than ten seconds are waited for, and named. */
+/* Teardown waits for a thread and a worker that do not stop, and names them after ten seconds. */
 TEST_F(unload, what_does_not_stop_is_named)
 {
 	int thread = said("stubborn.* ignores the request to stop: its module cannot go");
@@ -476,8 +476,8 @@ static void stay_on(int cpu)
 }
 
 /*
- * A shared notifier is freed later, by a callback on the CPU that has dropped it. Its module goes
- * on another one meanwhile, where waiting for a grace period is not waiting for that.
+ * A shared notifier is freed by an SRCU callback on the CPU that dropped it. The module is removed
+ * on another CPU meanwhile, where waiting for a grace period does not wait for this callback.
  */
 TEST_F(unload, shared_notifier_dropped_elsewhere)
 {
@@ -511,13 +511,13 @@ TEST_F(unload, shared_notifier_dropped_elsewhere)
 	}
 }
 
-/* The library is what the kernel calls: it stays. */
+/* The kernel calls functions of the module tether: it cannot be unloaded. */
 TEST_F(unload, tether_stays)
 {
 	EXPECT_EQ(-EBUSY, unload("tether"));
 }
 
-/* Cancelled closures let their module go, though their nodes are linked still. */
+/* A module can be unloaded after its closures were cancelled, even if their nodes are linked. */
 TEST_F(unload, cancelled_closure)
 {
 	int round;
@@ -531,8 +531,8 @@ TEST_F(unload, cancelled_closure)
 		EXPECT_EQ(0, unload("tether_test"));
 		work_the_machine();
 		/*
-		 * The node is linked still, and what it says of its module is not true any more:
-		 * neither who looks for another module's works nor who lists them may follow it.
+		 * The node is still linked, and its owner record is stale. The teardown of another
+		 * module and the code that lists works must not follow the record.
 		 */
 		EXPECT_EQ(-EUCLEAN, load("fail_init"));
 		EXPECT_EQ(0, outstanding("tether_test"));
@@ -540,7 +540,7 @@ TEST_F(unload, cancelled_closure)
 	}
 }
 
-/* load, queue on a sleeper, rmmod (in use), release, rmmod (works). */
+/* Load; add to a sleeping process; rmmod fails (in use); run the work; rmmod succeeds. */
 TEST_F(unload, storm)
 {
 	static const unsigned int kinds[] = { TETHER_TEST_BOX, TETHER_TEST_ARC, TETHER_TEST_CLOSURE,
@@ -566,7 +566,7 @@ TEST_F(unload, rmmod_straight_after_load)
 	}
 }
 
-/* The memory that the kernel keeps for itself, in KiB. */
+/* Returns the size of the kernel's own memory, in KiB. */
 static long kernel_memory(void)
 {
 	static const char *const parts[] = { "SUnreclaim:", "VmallocUsed:", "Percpu:" };
@@ -585,7 +585,7 @@ static long kernel_memory(void)
 	return sum;
 }
 
-/* The number of entries in debugfs that a module could leave behind. */
+/* Returns the number of entries in debugfs that a module could leave behind. */
 static int debugfs_entries(void)
 {
 	FILE *pipe = popen("find /sys/kernel/debug -maxdepth 2 | wc -l", "r");
@@ -599,8 +599,8 @@ static int debugfs_entries(void)
 }
 
 /*
- * A module that comes and goes leaves nothing: no record, no name in debugfs, no memory. A hundred
- * rounds first, so that caches are as large as they get.
+ * Loading and unloading a module leaks no record, no name in debugfs and no memory. A hundred
+ * rounds come first, so that caches reach their final size.
  */
 TEST_F_TIMEOUT(unload, many_loads_leave_nothing, 1800)
 {
@@ -615,13 +615,13 @@ TEST_F_TIMEOUT(unload, many_loads_leave_nothing, 1800)
 		ASSERT_EQ(0, load("rust_kthread"));
 		ASSERT_EQ(0, unload("rust_kthread"));
 	}
-	/* Freed later, by RCU and by workqueues. */
+	/* Wait for memory that RCU and workqueues free later. */
 	sleep(2);
 	grown = kernel_memory() - before;
 	TH_LOG("%d loads: %ld KiB more", loads, grown);
 	EXPECT_EQ(entries, debugfs_entries());
 	EXPECT_EQ(0, outstanding("rust_kthread"));
-	/* A record of a module takes more than 128 bytes. */
+	/* The record of a module takes more than 128 bytes, so that a leak per load is detected. */
 	EXPECT_GT(1024 + loads / 8, grown);
 }
 
