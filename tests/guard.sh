@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs one suite in the VM, as root; its exit code says whether all was well.
+# Runs in the VM, as root: runs a single suite. The exit code is 0 if all of its tests pass.
 #
 # Usage: tests/guard.sh MODULES PROGRAMS SUITE
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Notifiers, as processes see them. Needs tether, tether_test, test_mmu_notifier and
+ * Notifiers as user space sees them. Needs the modules tether, tether_test, test_mmu_notifier and
  * rust_interval_notifier.
  */
 
@@ -63,7 +63,7 @@ FIXTURE_TEARDOWN(notifier)
 {
 	struct tether_test_counts counts = counts_of(self->fd);
 
-	/* Nothing is under way: each start had its end. */
+	/* No invalidation is in progress: each start was followed by an end. */
 	EXPECT_EQ(counts.starts, counts.ends);
 	close(self->fd);
 }
@@ -107,7 +107,7 @@ TEST_F(notifier, mprotect)
 	EXPECT_LT(before, starts(self->fd));
 }
 
-/* fork() makes pages read-only here; the child is not watched. */
+/* fork() makes pages read-only in the parent, which is notified; the child is not watched. */
 TEST_F(notifier, fork)
 {
 	__s64 before = starts(self->fd), after;
@@ -125,7 +125,7 @@ TEST_F(notifier, fork)
 	EXPECT_EQ(0, counts_of(self->fd).releases);
 }
 
-/* Unregistering releases once; after it nothing is counted. */
+/* Unregistering calls release() once; afterwards, no callback is counted. */
 TEST_F(notifier, unregister)
 {
 	ASSERT_EQ(0, ioctl(self->fd, TETHER_TEST_UNREGISTER));
@@ -137,7 +137,7 @@ TEST_F(notifier, unregister)
 	EXPECT_EQ(1, counts_of(self->fd).releases);
 }
 
-/* The end of the address space releases once; unregistering afterwards does not do so again. */
+/* The end of the address space calls release() once; unregistering afterwards does not. */
 TEST_F(notifier, exit)
 {
 	int status, fd = open("/dev/tether-test", O_RDWR);
@@ -169,7 +169,7 @@ TEST_F(notifier, exec)
 	}
 	for (tries = 0; tries < 1000 && !counts_of(fd).releases; tries++)
 		usleep(10000);
-	/* The process is there, its address space is not. */
+	/* The process still exists; its address space does not. */
 	EXPECT_EQ(1, counts_of(fd).releases);
 	ASSERT_EQ(0, kill(child, SIGKILL));
 	ASSERT_EQ(child, waitpid(child, &status, 0));
@@ -178,7 +178,7 @@ TEST_F(notifier, exec)
 	close(fd);
 }
 
-/* All kinds of notifiers, which test_mmu_notifier has. */
+/* The notifiers of test_mmu_notifier, of all kinds. */
 FIXTURE(kinds)
 {
 	int fd;
@@ -204,7 +204,7 @@ static struct mmu_test_counts heard(int fd)
 	return counts;
 }
 
-/* Each start had its end, and nothing came of another address space. */
+/* Asserts that each start had an end, and that no callback was for another address space. */
 static void close_balanced(struct __test_metadata *_metadata, int fd)
 {
 	struct mmu_test_counts counts;
@@ -221,7 +221,7 @@ FIXTURE_TEARDOWN(kinds)
 	close_balanced(_metadata, self->fd);
 }
 
-/* What each hears when memory goes. */
+/* The callbacks of each kind when memory is unmapped. */
 TEST_F(kinds, munmap)
 {
 	struct mmu_test_counts counts;
@@ -232,7 +232,7 @@ TEST_F(kinds, munmap)
 	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_ALL_KINDS));
 	ASSERT_EQ(0, munmap(self->memory, self->size));
 	counts = heard(self->fd);
-	/* Two hear of ranges: one of them ages as well. */
+	/* Two notifiers have range callbacks: of the kinds "ranges" and "age". */
 	EXPECT_LE(2, counts.starts);
 	EXPECT_LE(1, counts.blockable);
 	EXPECT_EQ(0, counts.tried);
@@ -243,8 +243,8 @@ TEST_F(kinds, munmap)
 }
 
 /*
- * What is delivered when: the rows of the table in Documentation/mmu_notifier.rst. Each test does
- * one thing, and knows of all that the notifier hears.
+ * The callbacks for each operation: the rows of the table in Documentation/mmu_notifier.rst. Each
+ * test performs a single operation, and checks all callbacks of the notifier.
  */
 FIXTURE(delivered)
 {
@@ -271,8 +271,8 @@ FIXTURE_TEARDOWN(delivered)
 }
 
 /*
- * Heard of @event since the setup, and of nothing else but pages that were copied on write, as we
- * were forked; always blockable.
+ * Asserts that only @event was delivered since the setup, always blockable. Additional "clear"
+ * events are allowed: the process was forked, so that writes copy pages.
  */
 #define EXPECT_ONLY(event) do {							\
 	struct mmu_test_counts now = heard(self->fd);				\
@@ -311,7 +311,7 @@ TEST_F(delivered, mprotect)
 	EXPECT_ONLY(protection_vma);
 }
 
-/* Pages become read-only here; the child is not heard of. */
+/* Pages become read-only in the parent; the child's address space is not watched. */
 TEST_F(delivered, fork)
 {
 	int status;
@@ -343,7 +343,7 @@ TEST_F(delivered, copy_on_write)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 }
 
-/* A process that ends, or executes another program: its address space is released, once. */
+/* A process exits or executes another program: its address space is released exactly once. */
 static void end_of(struct __test_metadata *_metadata, int fd, int execute)
 {
 	__s64 before = heard(fd).releases;
@@ -364,7 +364,7 @@ static void end_of(struct __test_metadata *_metadata, int fd, int execute)
 	for (tries = 0; tries < 500 && heard(fd).releases == before; tries++)
 		usleep(10000);
 	EXPECT_EQ(before + 1, heard(fd).releases);
-	/* The program that was executed goes on, in another address space. */
+	/* The executed program continues in another address space. */
 	if (execute) {
 		EXPECT_EQ(0, waitpid(child, &status, WNOHANG));
 		kill(child, SIGKILL);
@@ -383,7 +383,7 @@ TEST_F(delivered, exec)
 	end_of(_metadata, self->fd, 1);
 }
 
-/* Waits until so many shared notifiers were dropped: that is done later. */
+/* Waits until this many shared notifiers were dropped, which happens with a delay. */
 static __s64 wait_for_drops(int fd, __s64 count)
 {
 	int tries;
@@ -393,7 +393,7 @@ static __s64 wait_for_drops(int fd, __s64 count)
 	return heard(fd).shared_dropped;
 }
 
-/* All files of a process share one; it goes with the last reference. */
+/* All files of a process share a notifier; the last reference drops it. */
 TEST_F(kinds, shared)
 {
 	struct mmu_test_counts before = heard(self->fd);
@@ -405,7 +405,7 @@ TEST_F(kinds, shared)
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
 	ASSERT_EQ(0, ioctl(other, MMU_TEST_GET));
 	EXPECT_EQ(before.shared_made + 1, heard(self->fd).shared_made);
-	/* A child has an address space of its own. */
+	/* A child has another address space, and hence another shared notifier. */
 	child = fork();
 	if (child == 0)
 		_exit(ioctl(other, MMU_TEST_GET) || ioctl(other, MMU_TEST_PUT));
@@ -421,14 +421,14 @@ TEST_F(kinds, shared)
 	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_PUT));
 	EXPECT_EQ(ENOENT, errno);
 	EXPECT_EQ(before.shared_dropped + 2, wait_for_drops(self->fd, before.shared_dropped + 2));
-	/* And another one is made, if one is wanted. */
+	/* After the last reference was dropped, the next call creates a new notifier. */
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_GET));
 	EXPECT_EQ(before.shared_made + 3, heard(self->fd).shared_made);
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_PUT));
 	EXPECT_EQ(before.shared_dropped + 3, wait_for_drops(self->fd, before.shared_dropped + 3));
 }
 
-/* What has the life of an address space lets go of itself when that ends. */
+/* A shared notifier that owns a reference to itself drops it when the address space ends. */
 TEST_F(kinds, shared_by_itself)
 {
 	struct mmu_test_counts before = heard(self->fd);
@@ -446,7 +446,7 @@ TEST_F(kinds, shared_by_itself)
 	EXPECT_EQ(before.shared_dropped + 20, wait_for_drops(self->fd, before.shared_dropped + 20));
 }
 
-/* Two types have one each, also if they are the same but for their names. */
+/* Two types have separate shared notifiers, even if they differ only by their names. */
 TEST_F(kinds, shared_by_type)
 {
 	struct mmu_test_counts before = heard(self->fd);
@@ -473,8 +473,8 @@ static void *get_and_put(void *rounds)
 }
 
 /*
- * Threads that get and put at once: one is there, or none; or one is there all the time, and all is
- * counted.
+ * Threads get and put a shared notifier concurrently, with and without a reference that keeps the
+ * notifier alive: each created notifier is dropped.
  */
 TEST_F(kinds, shared_race)
 {
@@ -516,7 +516,7 @@ static void *insert_and_remove(void *unused)
 	return NULL;
 }
 
-/* Threads that register and unregister at once: what their module has is one list. */
+/* Threads register and unregister concurrently: all registrations of a module are on one list. */
 TEST_F(kinds, inserted_at_once)
 {
 	pthread_t threads[4];
@@ -533,21 +533,21 @@ TEST_F(kinds, inserted_at_once)
 
 #define CGROUP "/tmp/cgroup"
 
-/* Reclaim asks which pages were used, and leaves those alone. */
+/* Reclaim queries the age of pages, and does not reclaim pages that were used. */
 TEST_F(kinds, age)
 {
 	char *memory;
 
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_AGE));
-	/* Somewhere to go, and a group that is made to. */
+	/* Set up swap space, and a group to reclaim memory from. */
 	ASSERT_EQ(0, system("mkswap /dev/ram0 >/dev/null && swapon /dev/ram0 && mkdir -p " CGROUP
 			    " && mount -t cgroup2 none " CGROUP " && echo +memory >" CGROUP
 			    "/cgroup.subtree_control && mkdir -p " CGROUP "/age"));
-	/* 0 is who writes it. */
+	/* 0 stands for the writing process. */
 	ASSERT_EQ(0, write_file(CGROUP "/age/cgroup.procs", "0"));
 	memory = populated(1 << 20);
 	ASSERT_NE(MAP_FAILED, memory);
-	/* It may find nothing to take. */
+	/* Fails if there is nothing to reclaim. */
 	write_file(CGROUP "/age/memory.reclaim", "1M");
 	EXPECT_LE(1, heard(self->fd).aged);
 	munmap(memory, 1 << 20);
@@ -556,8 +556,8 @@ TEST_F(kinds, age)
 }
 
 /*
- * A process that has begun to exit, but has its memory still; with notifiers of the file, of these
- * two kinds. It goes when it is continued.
+ * Returns a process that has begun to exit and still has its memory, with two notifiers of these
+ * kinds. The process ends when it is continued.
  */
 static pid_t exiting(struct __test_metadata *_metadata, int fd, int first, int second)
 {
@@ -582,8 +582,8 @@ static pid_t exiting(struct __test_metadata *_metadata, int fd, int first, int s
 }
 
 /*
- * process_mrelease() does what the OOM reaper does: it must not sleep. One of two notifiers says
- * that it would have to; the other one hears of the end of all that it has heard the start of.
+ * process_mrelease() invalidates as the OOM reaper does, without sleeping. One notifier refuses
+ * because it would have to sleep; the other notifier still gets an end for each start.
  */
 TEST_F(kinds, reaping)
 {
@@ -611,7 +611,7 @@ TEST_F(kinds, reaping)
 
 /*
  * A notifier of the whole address space refuses, beside an interval notifier. Both can be removed
- * after it: the kernel ends the range for those that it has begun it for.
+ * afterwards, because the kernel ends the invalidation for each notifier that it has notified.
  */
 TEST_F(kinds, refusing_beside_an_interval)
 {
@@ -620,7 +620,7 @@ TEST_F(kinds, refusing_beside_an_interval)
 	struct mmu_test_counts counts;
 
 	ASSERT_LE(0, pidfd);
-	/* The one that is asked first: its range begins at 0. */
+	/* The notifier that is asked first refuses; both ranges begin at 0. */
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REFUSE, 1));
 	EXPECT_EQ(-1, syscall(SYS_process_mrelease, pidfd, 0));
 	EXPECT_EQ(EAGAIN, errno);
@@ -634,8 +634,8 @@ TEST_F(kinds, refusing_beside_an_interval)
 }
 
 /*
- * All that have the range have begun before one of them is waited for; what was begun is finished
- * before the memory is gone.
+ * All first passes of an invalidation run before the first second pass, and each second pass is
+ * finished before the memory is freed.
  */
 TEST_F(kinds, two_passes)
 {
@@ -665,7 +665,7 @@ static void *discard(void *memory)
 	return NULL;
 }
 
-/* Two invalidations of one range at once: each finishes what it has begun. */
+/* Two concurrent invalidations of a range: each finishes its own second pass. */
 TEST_F(kinds, two_passes_at_once)
 {
 	struct mmu_test_counts counts;
@@ -685,7 +685,7 @@ TEST_F(kinds, two_passes_at_once)
 	EXPECT_EQ(counts.begun, counts.finished);
 }
 
-/* Registered and removed, while its range is invalidated all the time. */
+/* A notifier is registered and removed while its range is continuously invalidated. */
 TEST_F(kinds, removed_while_invalidated)
 {
 	struct mmu_test_counts counts;
@@ -706,7 +706,7 @@ TEST_F(kinds, removed_while_invalidated)
 	EXPECT_LT(0, counts.begun);
 	__atomic_store_n(&discard_over, 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	/* Nothing was heard after it was removed. */
+	/* No callback runs after the notifier was removed. */
 	EXPECT_EQ(counts.invalidated, heard(self->fd).invalidated);
 }
 
@@ -720,7 +720,7 @@ static void *look_up(void *fd)
 	return (void *)(intptr_t)ioctl(*(int *)fd, MMU_TEST_READ, 500);
 }
 
-/* What was looked up while something was invalidated is not noted: it is looked up again. */
+/* If an invalidation races with a look-up, the result is not recorded; the look-up is repeated. */
 TEST_F(kinds, looked_up_again)
 {
 	static const int kinds[] = { MMU_TEST_INTERVAL, MMU_TEST_TWO_PASSES };
@@ -750,7 +750,7 @@ TEST_F(kinds, looked_up_again)
 	}
 }
 
-/* What must not sleep does not wait for a lock either; and may be refused. */
+/* An invalidation that must not sleep does not wait for the lock either, and may be refused. */
 TEST_F(kinds, interval_reaping)
 {
 	pid_t child = exiting(_metadata, self->fd, MMU_TEST_INTERVAL, MMU_TEST_RELEASE_ONLY);
@@ -764,7 +764,7 @@ TEST_F(kinds, interval_reaping)
 	usleep(200000);
 	EXPECT_EQ(-1, syscall(SYS_process_mrelease, pidfd, 0));
 	EXPECT_EQ(EAGAIN, errno);
-	/* It was not even asked: its lock was held. */
+	/* The notifier was not called, because the lock was held. */
 	EXPECT_EQ(0, heard(self->fd).tried);
 	ASSERT_EQ(0, pthread_join(thread, &ret));
 	ASSERT_EQ(NULL, ret);
@@ -784,7 +784,7 @@ TEST_F(kinds, interval_reaping)
 	close(pidfd);
 }
 
-/* The end of an address space: all of it is invalidated, in two passes too, and blockably. */
+/* The end of an address space invalidates all of it, blockably, and in two passes where defined. */
 TEST_F(kinds, interval_exit)
 {
 	pid_t child = exiting(_metadata, self->fd, MMU_TEST_INTERVAL, MMU_TEST_TWO_PASSES);
@@ -794,14 +794,14 @@ TEST_F(kinds, interval_exit)
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	after = heard(self->fd);
-	/* There may be one more after the first. */
+	/* Further invalidations may follow the first one. */
 	EXPECT_LE(before.invalidated + 1, after.invalidated);
 	EXPECT_LE(before.begun + 1, after.begun);
 	EXPECT_EQ(after.begun, after.finished);
 	EXPECT_EQ(0, after.tried);
 }
 
-/* The last close of the file races with the end of the process that it has notifiers of. */
+/* The last close of a file races with the exit of the process that its notifiers watch. */
 TEST_F(kinds, closed_while_exiting)
 {
 	int round, status;
@@ -823,7 +823,7 @@ TEST_F(kinds, closed_while_exiting)
 			if (ioctl(fd, MMU_TEST_GET_SELF))
 				_exit(2);
 			write(ready[1], "", 1);
-			/* Not by close: the file goes with the process. */
+			/* exit() instead of close(): the exit closes the file. */
 			_exit(0);
 		}
 		ASSERT_EQ(1, read(ready[0], &byte, 1));
@@ -840,8 +840,8 @@ TEST_F(kinds, closed_while_exiting)
 }
 
 /*
- * While the end of the address space has called release, unregistering calls it as well: the kernel
- * does not look whether it was. The notifier hears of it once.
+ * If a notifier is unregistered while the end of the address space is calling release(), the kernel
+ * calls release() again without checking. Tether passes only one of the calls on.
  */
 TEST_F(kinds, released_once)
 {
@@ -862,7 +862,7 @@ TEST_F(kinds, released_once)
 	EXPECT_EQ(1, heard(self->fd).releases);
 }
 
-/* Pages are looked up as each is wanted; what is not wanted is left alone. */
+/* Each page is faulted in as requested; a page that is only to be looked up is not faulted in. */
 TEST_F(kinds, looked_up)
 {
 	struct mmu_test_fault fault = { .requests = { 0, 1, 2, 0 } };
@@ -873,7 +873,7 @@ TEST_F(kinds, looked_up)
 	fault.address = (uintptr_t)fresh;
 	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
 	EXPECT_EQ(0, fault.found[0]);
-	/* The page of zeros: what is wanted is not what is found. */
+	/* The zero page is found: a read does not make it writable. */
 	EXPECT_EQ(MMU_TEST_VALID, fault.found[1]);
 	EXPECT_EQ(MMU_TEST_VALID | MMU_TEST_WRITABLE, fault.found[2]);
 	EXPECT_EQ(0, fault.found[3]);
@@ -884,19 +884,19 @@ TEST_F(kinds, looked_up)
 	EXPECT_EQ(MMU_TEST_VALID, fault.found[1]);
 	EXPECT_EQ(MMU_TEST_VALID | MMU_TEST_WRITABLE, fault.found[2]);
 
-	/* Where nothing is, there is an error in a snapshot, and one that ends what is wanted. */
+	/* Without a mapping, a snapshot contains an error, and a request fails. */
 	ASSERT_EQ(0, munmap(fresh + page, page));
 	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
 	EXPECT_EQ(MMU_TEST_ERROR, fault.found[1]);
 	fault.requests[1] = 1;
 	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
 	EXPECT_EQ(EFAULT, errno);
-	/* Beyond the end of a file. */
+	/* A page beyond the end of a file. */
 	memory = memfd_create("looked_up", MFD_CLOEXEC);
 	ASSERT_EQ(fresh + page, mmap(fresh + page, page, PROT_READ, MAP_SHARED | MAP_FIXED, memory, 0));
 	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
 	EXPECT_EQ(EFAULT, errno);
-	/* To be written, where that is not allowed. */
+	/* A write request for a read-only mapping. */
 	ASSERT_EQ(0, ftruncate(memory, page));
 	ASSERT_EQ(0, ioctl(fd, MMU_TEST_FAULT, &fault));
 	EXPECT_EQ(MMU_TEST_VALID, fault.found[1]);
@@ -909,7 +909,7 @@ TEST_F(kinds, looked_up)
 	close(memory);
 }
 
-/* An address space that has no users any more, but notifiers. */
+/* Notifiers are unregistered from an address space that has no users any more. */
 TEST_F(kinds, unregistered_after_the_end)
 {
 	int status, round;
@@ -918,7 +918,7 @@ TEST_F(kinds, unregistered_after_the_end)
 		pid_t child = exiting(_metadata, self->fd, MMU_TEST_RANGES, MMU_TEST_SECONDARY_TLBS);
 
 		ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
-		/* The one races with the other. */
+		/* In every other round, unregistering races with the exit. */
 		if (round % 2)
 			ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
 		ASSERT_EQ(child, waitpid(child, &status, 0));
@@ -927,7 +927,7 @@ TEST_F(kinds, unregistered_after_the_end)
 	}
 }
 
-/* Dropping does not wait; the notifiers are gone soon afterwards, and have been released. */
+/* Dropping does not wait; the notifiers are released and removed soon afterwards. */
 TEST_F(kinds, dropped_without_waiting)
 {
 	int i;
@@ -936,14 +936,14 @@ TEST_F(kinds, dropped_without_waiting)
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_LINGER, 500));
 	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_DROP));
-	/* An interval notifier that is removed is invalidated as a whole. */
+	/* When an interval notifier is removed, its whole range is invalidated. */
 	for (i = 0; heard(self->fd).invalidated == 0 && i < 10000; i++)
 		usleep(1000);
 	EXPECT_EQ(1, heard(self->fd).releases);
 	EXPECT_LE(1, heard(self->fd).invalidated);
 }
 
-/* A registration that is dropped in its own callback. */
+/* A registration is dropped in its own callback. */
 TEST_F(kinds, dropped_in_its_callback)
 {
 	int i, page;
@@ -957,7 +957,7 @@ TEST_F(kinds, dropped_in_its_callback)
 	EXPECT_EQ(16, heard(self->fd).releases);
 }
 
-/* Under the lock of a shadow a fault would wait for that lock: the copy fails instead. */
+/* Under the lock of a shadow, a page fault would wait for the same lock: the copy fails instead. */
 TEST_F(kinds, copied_under_the_lock)
 {
 	pid_t child;
@@ -967,7 +967,7 @@ TEST_F(kinds, copied_under_the_lock)
 	self->memory[0] = 1;
 	EXPECT_EQ(0, ioctl(self->fd, MMU_TEST_COPY, self->memory));
 	EXPECT_EQ(7, self->memory[0]);
-	/* From here on the page is copied when it is written. */
+	/* After the fork, a write copies the page. */
 	child = fork();
 	if (child == 0) {
 		pause();
@@ -977,19 +977,19 @@ TEST_F(kinds, copied_under_the_lock)
 	EXPECT_EQ(EFAULT, errno);
 	kill(child, SIGKILL);
 	ASSERT_EQ(child, waitpid(child, &status, 0));
-	/* Outside of it everything is as it was. */
+	/* After the lock was released, the page can be written again. */
 	self->memory[0] = 2;
 	EXPECT_EQ(2, self->memory[0]);
 }
 
-/* What a closure unmaps while it has the shadow locked is invalidated when it returns. */
+/* Pages that a closure unmaps with the shadow locked are invalidated when the closure returns. */
 TEST_F(kinds, zapped_under_the_lock)
 {
 	static const int kinds[] = { MMU_TEST_INTERVAL, MMU_TEST_TWO_PASSES };
 	struct mmu_test_counts before, after;
 	size_t kind;
 
-	/* One report turns lockdep off for all tests that follow. */
+	/* A lockdep report disables lockdep for all later tests. */
 	if (!access("/proc/lockdep", F_OK))
 		SKIP(return, "lockdep reports this order of locks, as documented");
 	for (kind = 0; kind < 2; kind++) {
@@ -1005,14 +1005,14 @@ TEST_F(kinds, zapped_under_the_lock)
 	}
 }
 
-/* Registering takes the mmap_lock, which a driver's mmap() has. */
+/* Registration needs the mmap_lock, which a driver's mmap() already holds. */
 TEST_F(kinds, registered_in_mmap)
 {
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4096, PROT_READ, MAP_SHARED, self->fd, 0));
 	EXPECT_EQ(EDEADLK, errno);
 }
 
-/* Memory that a userfaultfd should serve, and does not. */
+/* Returns memory that is registered with a userfaultfd, but never served. */
 static char *unserved(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -1027,7 +1027,7 @@ static char *unserved(void)
 	return memory;
 }
 
-/* A limit is kept, and a thread can be stopped, although the page never comes. */
+/* A look-up of a page that is never served respects its time-out, and its thread can be stopped. */
 TEST_F(kinds, unserved)
 {
 	char *memory = unserved();
@@ -1045,7 +1045,7 @@ TEST_F(kinds, unserved)
 	EXPECT_GT(1000, ms);
 }
 
-/* The sample's shadow: what it has of a page. */
+/* An entry of the sample's shadow. */
 struct entry {
 	uint64_t page;
 	uint64_t changes;
@@ -1059,7 +1059,7 @@ FIXTURE(interval)
 	int fd;
 	int pagemap;
 	size_t page;
-	/* 16 pages, of which the shadow has 4, from the one with this index. */
+	/* 16 pages; the shadow covers 4 of them, beginning at index "first". */
 	char *memory;
 	int first;
 };
@@ -1098,7 +1098,7 @@ static int entry_of(int fd, int index, struct entry *entry)
 	return pread(fd, entry, sizeof(*entry), index * sizeof(*entry)) == sizeof(*entry) ? 0 : -1;
 }
 
-/* Where the kernel says that the page is, or 0. */
+/* Returns the physical address of a page according to the kernel, or 0. */
 static uint64_t page_of(int pagemap, const void *address)
 {
 	uint64_t entry;
@@ -1114,7 +1114,7 @@ static uint64_t page_of(int pagemap, const void *address)
 	entry;								\
 })
 
-/* What the shadow has is what the kernel has. */
+/* Asserts that the shadow and the kernel agree about a page. */
 #define EXPECT_SHADOW(index, flags) do {					\
 	uint64_t page = page_of(self->pagemap, self->memory + (index) * self->page); \
 									\
@@ -1122,7 +1122,7 @@ static uint64_t page_of(int pagemap, const void *address)
 	EXPECT_EQ(page | (flags), ENTRY(index).page);			\
 } while (0)
 
-/* The last page of all: no process has it, and the address after it is none. */
+/* The last page of the address range cannot be mapped, and its end address overflows to 0. */
 TEST_F(interval, last_page)
 {
 	uint64_t last = -4096UL;
@@ -1131,7 +1131,7 @@ TEST_F(interval, last_page)
 	ASSERT_EQ(0, begin(self->fd, (void *)last, 4096));
 	EXPECT_EQ(-1, entry_of(self->fd, 0, &entry));
 	EXPECT_EQ(EINVAL, errno);
-	/* The page before it is a page like others. */
+	/* The page before it is valid. */
 	ASSERT_EQ(0, begin(self->fd, (void *)(last - 4096), 8192));
 	ASSERT_EQ(0, entry_of(self->fd, 0, &entry));
 	EXPECT_EQ(0, entry.page);
@@ -1148,7 +1148,7 @@ TEST_F(interval, inside)
 	EXPECT_EQ(before.changes + 1, ENTRY(5).changes);
 	EXPECT_SHADOW(6, PRESENT | WRITABLE);
 	EXPECT_EQ(0, ENTRY(6).changes);
-	/* One that comes is not told of. */
+	/* Mapping a page does not invalidate. */
 	self->memory[5 * self->page] = 1;
 	EXPECT_SHADOW(5, PRESENT | WRITABLE);
 	EXPECT_EQ(before.changes + 1, ENTRY(5).changes);
@@ -1175,7 +1175,7 @@ TEST_F(interval, protection)
 	EXPECT_SHADOW(4, PRESENT);
 	EXPECT_LE(1, ENTRY(4).changes);
 	ASSERT_EQ(0, mprotect(self->memory, 16 * self->page, PROT_NONE));
-	/* A device could not use it. */
+	/* A device could not use a page without access rights. */
 	EXPECT_EQ(0, ENTRY(4).page);
 }
 
@@ -1190,7 +1190,7 @@ TEST_F(interval, moved)
 	EXPECT_LE(1, ENTRY(4).changes);
 }
 
-/* A page that is shared with a child is read-only, and copied when it is written. */
+/* A page that is shared with a child is read-only, and a write copies it. */
 TEST_F(interval, copied)
 {
 	uint64_t before = ENTRY(4).page;
@@ -1209,7 +1209,7 @@ TEST_F(interval, copied)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 }
 
-/* A child has another address space; it may have a shadow of that, of its own. */
+/* A child has another address space, and may have its own shadow of it. */
 TEST_F(interval, child)
 {
 	struct entry entry;
@@ -1263,7 +1263,7 @@ TEST_F(interval, bad_input)
 	ASSERT_EQ(0, munmap(self->memory + 15 * self->page, self->page));
 	EXPECT_EQ(-1, pread(self->fd, self->memory + 15 * self->page, 16, 0));
 	EXPECT_EQ(EFAULT, errno);
-	/* What was begun before is not lost; it ends where it ends. */
+	/* The previous shadow is still valid, and a read() ends at its end. */
 	EXPECT_SHADOW(4, PRESENT | WRITABLE);
 	EXPECT_EQ(4 * 16, pread(self->fd, entry, sizeof(entry), 0));
 	EXPECT_EQ(0, pread(self->fd, entry, sizeof(entry), 4 * 16));
@@ -1271,30 +1271,31 @@ TEST_F(interval, bad_input)
 }
 
 /*
- * A shadow of memory to which all kinds of things happen at once never shows a page that is gone.
- * Other threads read it all the time, so that it has something to show.
+ * A shadow of memory never shows a page that was unmapped, while random operations change the
+ * memory. Other threads read the shadow continuously, so that it has entries.
  *
- * What proves it: an entry is read, then what the kernel has, then the entry again. If both times
- * it was there and nothing had happened to the page in between, then the kernel has the same page.
+ * A thread reads an entry of the shadow, then the kernel's page table, then the entry again. If the
+ * page is present in both entries, and no invalidation came in between, the kernel must have the
+ * same page.
  *
- * munmap() first makes the kernel forget the mapping, then tells of it, then lets go of the pages:
- * in between there is nothing to compare to. When it is over the shadow has heard of it.
+ * munmap() removes the mapping first, then invalidates, then frees the pages. In between, there is
+ * nothing to compare with: the shadow must have been invalidated by the time munmap() returns.
  */
 static struct storm {
 	int fd;
 	int pagemap;
 	char *memory;
 	volatile int over;
-	/* How often something has happened. */
+	/* The number of operations so far. */
 	volatile long happened;
 	/*
-	 * Entries that were the same, that were not there, that changed meanwhile, whose mapping
-	 * was going; that were wrong.
+	 * Results of the comparison: equal entries, absent entries, entries that changed, entries
+	 * of mappings that are being removed, and wrong entries.
 	 */
 	long same, absent, changed, unmapped, wrong;
 } storm;
 
-/* Whether the shadow has heard of something of a page, when what happens now is over. */
+/* Waits for the end of the current operation. Returns whether the page was invalidated since. */
 static int heard_of(int index, uint64_t changes)
 {
 	long now = storm.happened;
@@ -1333,7 +1334,7 @@ static void *compare_all_the_time(void *seed)
 	return NULL;
 }
 
-/* Of the pages of a range, so many are shown, with this flag. */
+/* Returns the number of pages in a range that the shadow shows with this flag. */
 static int shown(int first, int count, int flag)
 {
 	struct entry entries[STORM_PAGES];
@@ -1347,7 +1348,7 @@ static int shown(int first, int count, int flag)
 	return found;
 }
 
-/* One thing that happens to some of the memory, and what the shadow must not show afterwards. */
+/* Performs an operation, and checks the shadow for stale entries. Returns NULL, or the error. */
 static const char *happens(int action, int first, int count, int file)
 {
 	char *start = storm.memory + first * 4096;
@@ -1365,7 +1366,7 @@ static const char *happens(int action, int first, int count, int file)
 	case MOVE: {
 		char *elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-		/* Fails where not all is mapped. */
+		/* Fails if the range is not mapped completely. */
 		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) != MAP_FAILED &&
 		    shown(first, count, PRESENT))
 			return "what has moved is shown";
@@ -1373,7 +1374,7 @@ static const char *happens(int action, int first, int count, int file)
 		break;
 	}
 	case DISCARD:
-		/* Not for what is mapped of the file: that is still there. */
+		/* No check: mapped pages of the file remain in the page cache. */
 		madvise(start, length, MADV_DONTNEED);
 		return NULL;
 	case PROTECT:
@@ -1412,7 +1413,7 @@ static const char *happens(int action, int first, int count, int file)
 		madvise(storm.memory, STORM_PAGES * 4096, MADV_COLLAPSE);
 		return NULL;
 	}
-	/* So that all is mapped again. */
+	/* Map the range again. */
 	if (action == UNMAP || action == MOVE)
 		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 			 -1, 0) != start)
@@ -1434,7 +1435,7 @@ TEST_F_TIMEOUT(interval, storm, 3600)
 
 	TH_LOG("%ld s, TETHER_SEED=%u", seconds, seed);
 	ASSERT_EQ(0, ftruncate(file, STORM_PAGES * 4096));
-	/* Without somewhere to go nothing would be reclaimed. */
+	/* Without swap, nothing is reclaimed. */
 	swap = system("mkswap /dev/ram1 >/dev/null && swapon /dev/ram1");
 	ASSERT_EQ(0, swap);
 	storm.fd = self->fd;
@@ -1449,7 +1450,7 @@ TEST_F_TIMEOUT(interval, storm, 3600)
 	while (!wrong && (time(NULL) < end || steps < ACTIONS)) {
 		int first = next_random(&state) % STORM_PAGES;
 		int count = next_random(&state) % 16 + 1;
-		/* Each once, however slow the machine. */
+		/* Perform each operation once first, even on a slow machine. */
 		int action = steps < ACTIONS ? steps : (int)(next_random(&state) % ACTIONS);
 
 		if (count > STORM_PAGES - first)
@@ -1458,7 +1459,7 @@ TEST_F_TIMEOUT(interval, storm, 3600)
 		did[action]++;
 		wrong = happens(action, first, count, file);
 		storm.happened++;
-		/* So that something is there for a while. */
+		/* Keep the pages mapped for a while. */
 		if (next_random(&state) % 4 == 0)
 			usleep(1000);
 	}

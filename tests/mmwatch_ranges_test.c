@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whether ranges have changed, by tools/libmmwatch/include/mmwatch_ranges.h. Needs tether and
- * mmwatch.
+ * Tests of tools/libmmwatch/include/mmwatch_ranges.h, which detects changes of ranges. Needs the
+ * modules tether and mmwatch.
  */
 
 #define _GNU_SOURCE
@@ -13,10 +13,10 @@
 #include "harness.h"
 #include "mmwatch_ranges.h"
 
-#define MAX	512	/* as many counters as are on a page */
+#define MAX	512	/* the number of counters on a page */
 #define PAGES	16
 
-/* The range that tests are about: not all of what is mapped. */
+/* The range that the tests use: a part of the mapping. */
 #define FROM	4
 #define COUNT	8
 
@@ -28,7 +28,7 @@ static char *map(size_t pages)
 
 	if (memory == MAP_FAILED)
 		_exit(99);
-	/* A large page of several ranges would be split, which is a change. */
+	/* Without huge pages: splitting a huge page would change all of its ranges. */
 	madvise(memory, pages * page, MADV_NOHUGEPAGE);
 	memset(memory, 1, pages * page);
 	return memory;
@@ -43,7 +43,7 @@ static struct mmwatch_status status_of(int fd)
 	return status;
 }
 
-/* The exit code of a child, or 1000. */
+/* Returns the exit code of a child, or 1000. */
 static int wait_for(pid_t child)
 {
 	int status;
@@ -57,7 +57,7 @@ FIXTURE(ranges)
 {
 	struct mmwatch_ranges ranges;
 	struct mmwatch_range range;
-	char *memory;		/* PAGES of it */
+	char *memory;		/* PAGES pages */
 	char *start;		/* of the range */
 	size_t size;
 };
@@ -87,7 +87,7 @@ TEST_F(ranges, unchanged)
 		memset(self->memory, i, PAGES * page);
 		ASSERT_FALSE(CHANGED());
 	}
-	/* What happens just beside it. */
+	/* Change the memory next to the range. */
 	ASSERT_EQ(0, munmap(self->memory, FROM * page));
 	ASSERT_EQ(0, madvise(self->start + self->size, page, MADV_DONTNEED));
 	ASSERT_EQ(0, mprotect(self->start + self->size, page, PROT_NONE));
@@ -95,14 +95,14 @@ TEST_F(ranges, unchanged)
 	EXPECT_EQ(0, status_of(self->ranges.fd).count);
 }
 
-/* Its last page is enough. */
+/* A change of the last page suffices. */
 TEST_F(ranges, munmap)
 {
 	ASSERT_EQ(0, munmap(self->start + self->size - page, page));
 	EXPECT_TRUE(CHANGED());
 }
 
-/* The event tells which it was. */
+/* The event contains the cookie of the changed range. */
 TEST_F(ranges, event)
 {
 	struct pollfd poll_ = { .fd = self->ranges.fd, .events = POLLIN };
@@ -154,7 +154,7 @@ TEST_F(ranges, mapped_over)
 	EXPECT_TRUE(CHANGED());
 }
 
-/* It stays changed, also if all is as it was before. */
+/* A range stays changed, even if its memory is restored. */
 TEST_F(ranges, changed_for_good)
 {
 	struct mmwatch_range again;
@@ -166,7 +166,7 @@ TEST_F(ranges, changed_for_good)
 	EXPECT_FALSE(mmwatch_range_changed(&self->ranges, &again));
 }
 
-/* Each has a counter of its own; what several have in common changes all of these. */
+/* Each range has its own counter; a change of common memory changes all ranges that contain it. */
 TEST_F(ranges, several)
 {
 	struct mmwatch_range first, second, third;
@@ -181,7 +181,7 @@ TEST_F(ranges, several)
 	EXPECT_FALSE(CHANGED());
 }
 
-/* Pages that a child shares are read-only from then on, unless the child has none of it. */
+/* fork() makes inherited pages read-only, which is a change; MADV_DONTFORK prevents this. */
 TEST_F(ranges, fork)
 {
 	struct mmwatch_range not_forked;
@@ -200,7 +200,8 @@ TEST_F(ranges, fork)
 }
 
 /*
- * A child has another memory: nothing is valid there, and what it does to it is not its parent's.
+ * A child has another address space: all ranges are changed there, and changes by the child do not
+ * affect the parent.
  */
 TEST_F(ranges, child)
 {
@@ -212,7 +213,7 @@ TEST_F(ranges, child)
 	ASSERT_NE(MAP_FAILED, file);
 	ASSERT_EQ(0, madvise(memory, PAGES * page, MADV_DONTFORK));
 	ASSERT_EQ(0, mmwatch_range_add(&self->ranges, memory, page, 0, &not_forked));
-	/* The parent's is not changed by the fork. */
+	/* The fork does not change the parent's shared mapping. */
 	ASSERT_EQ(0, mmwatch_range_add(&self->ranges, file, page, 0, &shared));
 	child = fork();
 	if (child == 0) {
@@ -223,7 +224,7 @@ TEST_F(ranges, child)
 		wrong = !CHANGED();
 		wrong |= !mmwatch_range_changed(&self->ranges, &shared) << 1;
 		wrong |= !mmwatch_range_changed(&self->ranges, &not_forked) << 2;
-		/* The counters are not there at all. */
+		/* The counters are not mapped in the child. */
 		wrong |= (mincore((void *)self->ranges.counters, page, &resident) != -1 || errno != ENOMEM) << 3;
 		wrong |= (mmwatch_range_add(&self->ranges, file, page, 0, &added) != -ESTALE) << 4;
 		wrong |= (mmwatch_range_remove(&self->ranges, &shared) != -ESTALE) << 5;
@@ -235,14 +236,14 @@ TEST_F(ranges, child)
 	ASSERT_EQ(0, wait_for(child));
 	EXPECT_FALSE(mmwatch_range_changed(&self->ranges, &shared));
 	EXPECT_FALSE(mmwatch_range_changed(&self->ranges, &not_forked));
-	/* And the parent's are watched as before. */
+	/* The ranges of the parent are still watched. */
 	ASSERT_EQ(0, munmap(file, page));
 	EXPECT_TRUE(mmwatch_range_changed(&self->ranges, &shared));
 }
 
 /*
- * A child that closes what its parent has opened does not unmap what it has where the counters
- * were.
+ * When a child closes the ranges of its parent, the child's own mapping at the address of the
+ * counters is not unmapped.
  */
 TEST_F(ranges, child_closes)
 {
@@ -262,7 +263,7 @@ TEST_F(ranges, child_closes)
 	EXPECT_EQ(0, wait_for(child));
 }
 
-/* Adds some, somewhere. Returns 0 or what went wrong. */
+/* Adds some ranges. Returns 0, or the error. */
 static int add_some(struct mmwatch_ranges *ranges)
 {
 	char *start = (char *)(1UL << 44);
@@ -275,8 +276,8 @@ static int add_some(struct mmwatch_ranges *ranges)
 }
 
 /*
- * Who has ranges exits, or executes another program, which has the file. There is room for one more
- * only.
+ * A process with ranges exits, or executes another program that inherits the file. Only one watch
+ * is left, so that a leaked watch is noticed.
  */
 TEST_F(ranges, exit_and_exec)
 {
@@ -310,7 +311,7 @@ TEST_F(ranges, exit_and_exec)
 #define MILLION		1000000
 #define AT_ONCE		250
 
-/* Whether the kernel invalidates pages by itself, to find out which node uses them. */
+/* Returns whether NUMA balancing is on: the kernel then invalidates pages to find their users. */
 static int numa_balancing(void)
 {
 	FILE *file = fopen("/proc/sys/kernel/numa_balancing", "r");
@@ -324,7 +325,7 @@ static int numa_balancing(void)
 	return on;
 }
 
-/* Nobody reads: most events are dropped, no count is lost, and counters move. */
+/* Without a reader, most events are dropped; the count is exact, and the counters change. */
 TEST_F(ranges, overflow)
 {
 	struct mmwatch_range range[AT_ONCE];
@@ -337,7 +338,7 @@ TEST_F(ranges, overflow)
 		ASSERT_EQ(0, mmwatch_range_add(&self->ranges, memory + i * page, page, i, &range[i]));
 	for (i = 0; i < MILLION / AT_ONCE - 1; i++)
 		ASSERT_EQ(0, madvise(memory, AT_ONCE * page, MADV_DONTNEED));
-	/* The last one is seen as the first one would be. */
+	/* The last change is seen like the first one. */
 	for (i = 0; i < AT_ONCE; i++) {
 		EXPECT_TRUE(mmwatch_range_changed(&self->ranges, &range[i]));
 		before[i] = self->ranges.counters[range[i].index];
@@ -346,7 +347,7 @@ TEST_F(ranges, overflow)
 	for (i = 0; i < AT_ONCE; i++)
 		EXPECT_LT(before[i], __atomic_load_n(&self->ranges.counters[range[i].index], __ATOMIC_ACQUIRE));
 	status = status_of(self->ranges.fd);
-	/* NUMA balancing invalidates pages as well, also in ranges that the process does not touch. */
+	/* NUMA balancing also invalidates ranges that the process does not change. */
 	if (numa_balancing()) {
 		EXPECT_LE(MILLION, status.count);
 		EXPECT_LE(MILLION, status.pages);
@@ -359,7 +360,8 @@ TEST_F(ranges, overflow)
 }
 
 /*
- * The index of one that is removed is used again; who has the old one sees no other in its place.
+ * The index of a removed range is reused. A holder of the old range does not see the new range in
+ * its place.
  */
 TEST_F(ranges, index_again)
 {
@@ -387,7 +389,7 @@ TEST_F(ranges, more_than_counters)
 	for (i = 1; i < MAX; i++)
 		ASSERT_EQ(0, mmwatch_range_add(&self->ranges, self->start, page, i, &range));
 	EXPECT_EQ(-ENOSPC, mmwatch_range_add(&self->ranges, self->start, page, i, &range));
-	/* One that is removed makes room for one. */
+	/* Removing a range makes room for another one. */
 	ASSERT_EQ(0, mmwatch_range_remove(&self->ranges, &self->range));
 	ASSERT_EQ(0, mmwatch_range_add(&self->ranges, self->start, page, i, &range));
 	EXPECT_EQ(self->range.index, range.index);
@@ -417,7 +419,7 @@ TEST_F(ranges, bad_ranges)
 	EXPECT_EQ(-EOVERFLOW, mmwatch_range_add(&self->ranges, (void *)-page, 2 * page, 0, &range));
 }
 
-/* What cannot be told to the caller is not there afterwards. */
+/* If the result cannot be copied to the caller, the range is not added. */
 TEST_F(ranges, result_cannot_be_written)
 {
 	struct mmwatch_range *argument = (void *)map(1), range;
@@ -444,7 +446,7 @@ TEST(mapping)
 
 	page = sysconf(_SC_PAGESIZE);
 	ASSERT_LE(0, fd);
-	/* Nothing is watched. */
+	/* No watch exists yet. */
 	EXPECT_EQ(MAP_FAILED, map_counters(fd, page, PROT_READ, 0));
 	EXPECT_EQ(EINVAL, errno);
 	ASSERT_EQ(0, ioctl(fd, MMWATCH_WATCH, &watch));
@@ -460,10 +462,10 @@ TEST(mapping)
 	ASSERT_NE(MAP_FAILED, counters);
 	EXPECT_EQ(-1, mprotect(counters, page, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(EACCES, errno);
-	/* A child cannot be given them after all. */
+	/* The mapping cannot be made inheritable. */
 	EXPECT_EQ(-1, madvise(counters, page, MADV_DOFORK));
 	EXPECT_EQ(EINVAL, errno);
-	/* Once more, all of it or less; not more. */
+	/* The counters can be mapped again, as a whole or in part, but not beyond their end. */
 	once_more = map_counters(fd, page, PROT_READ, 0);
 	ASSERT_NE(MAP_FAILED, once_more);
 	EXPECT_EQ(MAP_FAILED, map_counters(fd, 3 * page, PROT_READ, 0));
@@ -480,13 +482,13 @@ TEST(mapping)
 	ASSERT_EQ(0, ioctl(read_only, MMWATCH_WATCH, &watch));
 	EXPECT_EQ(MAP_FAILED, map_counters(read_only, page, PROT_READ | PROT_WRITE, 0));
 	EXPECT_EQ(EACCES, errno);
-	/* Ranges that have no counters, and none for them any more. */
+	/* After ranges were added without counters, counters cannot be mapped. */
 	ASSERT_EQ(0, ioctl(read_only, MMWATCH_ADD_RANGE, &range));
 	EXPECT_EQ(MAP_FAILED, map_counters(read_only, page, PROT_READ, 0));
 	EXPECT_EQ(EBUSY, errno);
 	close(read_only);
 
-	/* All of the address space is watched. */
+	/* Watch the whole address space: there are no ranges to count. */
 	fd = open("/dev/mmwatch", O_RDWR | O_CLOEXEC);
 	watch.flags = 0;
 	ASSERT_EQ(0, ioctl(fd, MMWATCH_WATCH, &watch));
@@ -498,8 +500,8 @@ TEST(mapping)
 }
 
 /*
- * After the end of the watch nothing is valid; the counters stay where they are, as long as they
- * are mapped.
+ * After the end of the watch, all ranges are changed. The counters stay valid as long as they are
+ * mapped.
  */
 TEST_F(ranges, unwatch)
 {
@@ -524,8 +526,8 @@ TEST_F(ranges, unwatch)
 
 struct shared {
 	struct mmwatch_ranges *ranges;
-	struct mmwatch_range *range;	/* one that a child is to find changed */
-	int threads;			/* that are not through yet */
+	struct mmwatch_range *range;	/* a range that a child must find changed */
+	int threads;			/* the number of threads that still run */
 	int wrong_changed, wrong_unchanged, failed;
 	int forks, rounds;
 };
@@ -540,7 +542,7 @@ static void *maps_and_unmaps(void *data)
 		char *memory = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE,
 				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-		/* Forks are to leave it alone. */
+		/* Exclude the memory from forks. */
 		if (memory == MAP_FAILED || madvise(memory, PAGES * page, MADV_DONTFORK))
 			break;
 		memset(memory, i, PAGES * page);
@@ -603,12 +605,12 @@ TEST_F(ranges, threads)
 struct race {
 	struct mmwatch_ranges *ranges;
 	volatile uint64_t *memory;
-	int fd;			/* a page of it has its number in its first word */
+	int fd;			/* the first word of each page is the page's number */
 	int stop;
 	uint64_t valid, changed, wrong, failed, remaps;
 };
 
-/* Puts another page of the file there, by one way or another, so that there is always one. */
+/* Maps another page of the file, alternately by mmap() and mremap(), without a gap in between. */
 static void *remaps(void *data)
 {
 	struct race *race = data;
@@ -627,7 +629,7 @@ static void *remaps(void *data)
 				race->failed++;
 		}
 		race->remaps++;
-		/* Now and then it stays for a while. */
+		/* Keep the page for a while now and then. */
 		if (number % 64 == 0)
 			usleep(1000);
 	}
@@ -669,8 +671,8 @@ static void *registers_and_reads(void *data)
 }
 
 /*
- * What is found to be unchanged has what it had when it was registered, whoever remaps it at the
- * same time.
+ * If a range is found unchanged, it has the contents of the time when it was added, even if another
+ * thread remaps the page concurrently.
  */
 TEST_F(ranges, race)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* /dev/mmwatch. Needs the modules tether and mmwatch. */
+/* The device /dev/mmwatch. Needs the modules tether and mmwatch. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -70,7 +70,7 @@ FIXTURE_TEARDOWN(watch)
 	close(self->fd);
 }
 
-/* Reads until an event of this kind for just this range comes. */
+/* Reads events until one of this kind for exactly this range arrives. Returns whether it does. */
 static int find(int fd, unsigned int kind, void *start, size_t size, struct mmwatch_event *event)
 {
 	struct pollfd poll_ = { .fd = fd, .events = POLLIN };
@@ -113,7 +113,7 @@ TEST_F(watch, madvise)
 	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_CLEAR, self->memory, self->size));
 }
 
-/* By which system call, and where; and that there is none. */
+/* Events name the system call, the thread and the CPU; outside of a system call, they name none. */
 TEST_F(watch, attributed)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -121,7 +121,7 @@ TEST_F(watch, attributed)
 	int status;
 	pid_t child;
 
-	/* Not all kernels have huge pages. */
+	/* Fails on a kernel without huge pages, which is no problem. */
 	madvise(self->memory, self->size, MADV_NOHUGEPAGE);
 	ASSERT_EQ(0, watch(self->fd, 0, NULL));
 	child = fork();
@@ -129,7 +129,7 @@ TEST_F(watch, attributed)
 		pause();
 		_exit(0);
 	}
-	/* A page that is shared with the child is copied. */
+	/* This write copies a page that is shared with the child. */
 	*self->memory = 1;
 	ASSERT_TRUE(find(self->fd, MMWATCH_CLEAR, self->memory, page, &event));
 	EXPECT_EQ(-1, event.syscall);
@@ -153,7 +153,7 @@ static int add_range(int fd, void *start, size_t length, uint64_t cookie)
 	return ioctl(fd, MMWATCH_ADD_RANGE, &range) ? -errno : 0;
 }
 
-/* Only some ranges: what is outside is not heard of, and what is said is in them. */
+/* With ranges, changes outside of them are not reported, and events are clipped to the ranges. */
 TEST_F(watch, ranges)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
@@ -175,7 +175,7 @@ TEST_F(watch, ranges)
 	EXPECT_EQ(42, event.cookie);
 	EXPECT_EQ(1, status_of(self->fd).count);
 	EXPECT_EQ(2, status_of(self->fd).pages);
-	/* One that overlaps says so as well. */
+	/* A range that overlaps another one is reported as well. */
 	ASSERT_EQ(0, add_range(self->fd, self->memory + 7 * page, 9 * page, 43));
 	ASSERT_EQ(0, munmap(self->memory, self->size));
 	EXPECT_EQ(3, status_of(self->fd).count);
@@ -185,7 +185,7 @@ TEST_F(watch, ranges)
 	EXPECT_EQ(-EINVAL, add_range(self->fd, self->memory, page, 0));
 }
 
-/* What is taken away is not heard of, its counter has moved, and its place can be had again. */
+/* A removed range is not reported; its counter has changed, and its index can be reused. */
 TEST_F(watch, counters)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
@@ -212,7 +212,7 @@ TEST_F(watch, counters)
 	EXPECT_EQ(EBUSY, errno);
 	EXPECT_EQ(-1, mprotect((void *)counters, page, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(EACCES, errno);
-	/* A child does not have them, and cannot be made to. */
+	/* A child does not inherit the counters, and cannot be made to inherit them. */
 	EXPECT_EQ(-1, madvise((void *)counters, page, MADV_DOFORK));
 	EXPECT_EQ(EINVAL, errno);
 	child = fork();
@@ -246,7 +246,7 @@ TEST_F(watch, counters)
 	EXPECT_EQ(range.value + 2, counters[0]);
 	EXPECT_EQ(1, status_of(self->fd).count);
 
-	/* Where the answer cannot be written there is no range. */
+	/* If the result cannot be copied to the caller, the range is not added. */
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
 	EXPECT_EQ(0, range.index);
 	EXPECT_EQ(2, range.value);
@@ -261,7 +261,7 @@ TEST_F(watch, counters)
 	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_REMOVE_RANGE, 1));
 	EXPECT_EQ(ENOENT, errno);
 
-	/* What is not watched any more is not what it was; and what is mapped stays. */
+	/* The end of a watch changes all counters; a mapping of the counters stays valid. */
 	EXPECT_EQ(2, counters[0]);
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
 	EXPECT_EQ(3, counters[0]);
@@ -269,7 +269,7 @@ TEST_F(watch, counters)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, page, PROT_READ, MAP_SHARED, self->fd, 0));
 	EXPECT_EQ(EINVAL, errno);
-	/* Ranges without counters; then it is too late for them. */
+	/* After ranges were added without counters, counters cannot be mapped. */
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_ADD_RANGE, &range));
 	EXPECT_EQ(0, range.value);
@@ -278,7 +278,7 @@ TEST_F(watch, counters)
 	EXPECT_EQ(3, counters[0]);
 }
 
-/* Very many, and one more than there may be. */
+/* The maximum number of ranges, and one more. */
 TEST_F(watch, many_ranges)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
@@ -301,7 +301,7 @@ TEST_F(watch, many_ranges)
 	}
 	EXPECT_EQ(1000, status_of(self->fd).count);
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
-	/* And all of them can be had again. */
+	/* After the end of the watch, the same number can be added again. */
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
 	EXPECT_EQ(0, add_range(self->fd, start, 4096, 0));
 }
@@ -313,7 +313,7 @@ TEST_F(watch, mprotect)
 	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_PROTECTION_VMA, self->memory, self->size));
 }
 
-/* The count is up to date when the system call returns. */
+/* The published count is up to date when the system call returns. */
 TEST_F(watch, published_count)
 {
 	uint64_t before, count;
@@ -329,7 +329,7 @@ TEST_F(watch, published_count)
 	before = *(volatile uint64_t *)&published;
 	count = status_of(self->fd).count;
 	EXPECT_LE(200, before);
-	/* Something may have come in between. */
+	/* Further invalidations may have happened in between. */
 	EXPECT_LE(before, count);
 	EXPECT_LE(count, *(volatile uint64_t *)&published);
 }
@@ -351,7 +351,7 @@ TEST_F(watch, bad_input)
 	EXPECT_EQ(-ESRCH, watch(self->fd, 0x3fffff, NULL));
 	EXPECT_EQ(-EPERM, watch(self->fd, 1, NULL));
 	EXPECT_EQ(-EINVAL, watch(self->fd, 1, &published));
-	/* Nothing is watched yet. */
+	/* No watch exists yet. */
 	EXPECT_EQ(-1, read(self->fd, &event, sizeof(event)));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_UNWATCH));
@@ -373,7 +373,7 @@ TEST_F(watch, bad_input)
 	EXPECT_EQ(getpid(), seen(self->fd, MMWATCH_UNMAP, self->memory, self->size));
 }
 
-/* Makes the system call itself, without a function of the C library in between. */
+/* Makes the system call directly, without a function of the C library. */
 static __attribute__((noinline)) long discard_here(void *memory, size_t size)
 {
 	long result;
@@ -393,7 +393,7 @@ struct mmwatch_event_with_stack {
 	uint64_t stack[MMWATCH_STACK_DEPTH];
 };
 
-/* Where the thread was, and who has called that. */
+/* Events contain the instruction pointer of the thread, and its callers. */
 TEST_F(watch, stacks)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_STACKS };
@@ -413,12 +413,12 @@ TEST_F(watch, stacks)
 	for (i = 0; i < MMWATCH_STACK_DEPTH; i++) {
 		if (!it.stack[i])
 			zero = 1;
-		/* Nothing comes after the end. The word on top of the stack may be anything. */
+		/* No address follows the end, except that the second word may have any value. */
 		else
 			zero |= i != 1 && zero ? 2 : 0;
 	}
 	EXPECT_NE(3, zero);
-	/* Nothing of it is where none is wanted. */
+	/* Without MMWATCH_STACKS, events contain no stack. */
 	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_UNWATCH));
 	ASSERT_EQ(0, watch(self->fd, 0, NULL));
 	ASSERT_EQ(0, discard_here(self->memory, self->size));
@@ -444,10 +444,10 @@ static void *discards(void *data)
 	return NULL;
 }
 
-/* Of what all CPUs do at once nothing is lost, and nothing told twice. */
+/* Concurrent events of all CPUs are reported exactly once. */
 TEST_F(watch, several_cpus)
 {
-	/* No more at a time than a CPU's ring has place for. */
+	/* The number of events that fit into the ring of a CPU. */
 	enum { TIMES = 1500, ROUNDS = 4 };
 	static unsigned char told[4 * TIMES * ROUNDS];
 	uint64_t cpus = 0, count = 0, in_order = 0;
@@ -523,7 +523,7 @@ TEST_F(watch, blocking_read_is_interrupted)
 	ualarm(0, 0);
 }
 
-/* Watching again after unwatching; nothing is seen in between. */
+/* A watch can be started again after it was ended; changes in between are not reported. */
 TEST_F(watch, unwatch)
 {
 	ASSERT_EQ(0, watch(self->fd, 0, &published));
@@ -543,7 +543,7 @@ static void *poll_for_an_end(void *fd)
 	return (void *)(long)(poll(&it, 1, 60000) == 1 ? it.revents : -1);
 }
 
-/* A thread that sleeps in poll() is queued on a condition variable that must outlive the watch. */
+/* A thread that sleeps in poll() waits on a condition variable that must outlive the watch. */
 TEST_F(watch, unwatched_while_polled)
 {
 	pthread_t thread;
@@ -573,7 +573,7 @@ TEST_F(watch, too_many)
 		close(fds[i]);
 }
 
-/* What somebody else gets of a file that is not his: a bit for each thing that is not refused. */
+/* Uses another process's watch. Returns a bit for each call that does not fail with ESTALE. */
 static int wrong_of_others(int fd)
 {
 	struct mmwatch_range range = { 4096, 4096 };
@@ -594,8 +594,8 @@ static int wrong_of_others(int fd)
 }
 
 /*
- * A child that uses its parent's file is told so, whoever it is; and so is who executes another
- * program.
+ * A child that uses its parent's file gets ESTALE, for any user. A process that has executed
+ * another program gets ESTALE as well.
  */
 TEST_F(watch, forked_child)
 {
@@ -633,7 +633,7 @@ TEST_F(watch, after_exec)
 		fcntl(self->fd, F_SETFD, 0);
 		if (watch(self->fd, 0, &published))
 			_exit(1);
-		/* head's read must fail with "Stale file handle". */
+		/* The read() by head must fail with "Stale file handle". */
 		snprintf(script, sizeof(script),
 			 "LC_ALL=C head -c 48 <&%d 2>&1 >/dev/null | grep -q Stale", self->fd);
 		execl("/bin/sh", "sh", "-c", script, NULL);
@@ -660,7 +660,10 @@ static pid_t stopped_tracee(void)
 	return child;
 }
 
-/* A tracer may watch its tracee while that is stopped; it hears of its end, and then of the end. */
+/*
+ * A tracer may start a watch of its tracee while the tracee is stopped. When the tracee ends, the
+ * watcher reads the event "release", and then the end of the file.
+ */
 TEST_F(watch, tracee)
 {
 	struct mmwatch_event event = {};
@@ -696,7 +699,7 @@ TEST_F(watch, not_a_tracee)
 	kill(child, SIGKILL);
 	waitpid(child, &status, 0);
 
-	/* Traced, but not stopped. */
+	/* A tracee that is not stopped. */
 	child = stopped_tracee();
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, child, 0, 0));
 	usleep(100000);
@@ -705,7 +708,7 @@ TEST_F(watch, not_a_tracee)
 	waitpid(child, &status, 0);
 }
 
-/* As an ordinary user: watches a tracee of one's own that has just executed @program. */
+/* Watches, as an ordinary user, a tracee that has just executed @program. */
 static int watch_as_nobody(int fd, const char *program)
 {
 	int status, result;
@@ -728,7 +731,7 @@ static int watch_as_nobody(int fd, const char *program)
 	return result;
 }
 
-/* A program that its user cannot read is not dumpable: not without CAP_SYS_PTRACE. */
+/* A program that its user cannot read is not dumpable: a watch needs CAP_SYS_PTRACE. */
 TEST_F(watch, not_dumpable)
 {
 	int status;
@@ -751,7 +754,7 @@ TEST_F(watch, not_dumpable)
 	EXPECT_EQ(0, status);
 }
 
-/* A traced child that is stopped, and discards the memory when it is continued; dumpable or not. */
+/* Returns a stopped tracee that sets its dumpable flag and discards the memory when continued. */
 static pid_t discarding_tracee(char *memory, size_t size, int dumpable)
 {
 	int status;
@@ -768,7 +771,7 @@ static pid_t discarding_tracee(char *memory, size_t size, int dumpable)
 	return WIFSTOPPED(status) ? child : -1;
 }
 
-/* A program that makes itself one that its user may not inspect shows no more stacks. */
+/* If a process makes itself undumpable, later events contain no stacks. */
 TEST_F(watch, no_longer_dumpable)
 {
 	int dumpable, status;
@@ -795,7 +798,7 @@ TEST_F(watch, no_longer_dumpable)
 	}
 }
 
-/* In a pid namespace, events have the numbers of that namespace. */
+/* In a pid namespace, events contain the pids of that namespace. */
 TEST_F(watch, pid_namespace)
 {
 	int status;
@@ -819,7 +822,7 @@ TEST_F(watch, pid_namespace)
 	EXPECT_EQ(0, status);
 }
 
-/* A child of the user @user that is traced and has just executed @program with its arguments. */
+/* Returns a stopped tracee of the user @user that has just executed @program with two arguments. */
 static pid_t executed_tracee(int user, const char *program, const char *one, const char *two)
 {
 	int status;
@@ -836,7 +839,7 @@ static pid_t executed_tracee(int user, const char *program, const char *one, con
 	return WIFSTOPPED(status) ? child : -1;
 }
 
-/* Follows @child, which is not traced any more. Returns how many programs, or -errno why not. */
+/* Follows @child and detaches from it. Returns the number of executed programs, or -errno. */
 static int follow(int fd, pid_t child, int *executed, int *unmapped)
 {
 	struct mmwatch_watch argument = { .pid = child, .flags = MMWATCH_FOLLOW };
@@ -872,7 +875,7 @@ static int follow(int fd, pid_t child, int *executed, int *unmapped)
 
 #define CHAIN "exec sh -c 'exec sh -c \"exec true\"'"
 
-/* The device follows what a process executes, by itself. */
+/* The device follows a process through execve() without a tracer. */
 TEST_F(watch, follow)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_FOLLOW };
@@ -887,37 +890,37 @@ TEST_F(watch, follow)
 
 	EXPECT_EQ(3, follow(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), &executed, &unmapped));
 	EXPECT_EQ(3, executed);
-	/* A program's loader unmaps. */
+	/* The dynamic loader of a program unmaps memory. */
 	EXPECT_LT(0, unmapped);
 	EXPECT_EQ(3, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", CHAIN), &executed, &unmapped));
-	/* Without it, not. */
+	/* Without MMWATCH_FOLLOW, the watch does not follow. */
 	EXPECT_EQ(0, watch(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), NULL));
 }
 
-/* But not to where its watcher could not have looked. */
+/* The device does not follow into a program that the watcher may not inspect. */
 TEST_F(watch, follow_not_permitted)
 {
 	const char *setuid_true = getenv("TETHER_SETUID");
 	int executed, unmapped;
 	char script[256];
 
-	/* A program of another user's. */
+	/* A setuid program. */
 	snprintf(script, sizeof(script), "exec %s", setuid_true);
 	EXPECT_EQ(-EPERM, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", script),
 				 &executed, &unmapped));
 	EXPECT_EQ(1, executed);
 	EXPECT_EQ(0, unmapped);
-	/* It is root already. */
+	/* A setuid program, executed by root. */
 	EXPECT_EQ(1, follow(self->fd, executed_tracee(0, "/bin/sh", "-c", script),
 			    &executed, &unmapped));
-	/* One that its user may not read. */
+	/* A program that its user cannot read. */
 	snprintf(script, sizeof(script), "exec %s", getenv("TETHER_UNREADABLE"));
 	EXPECT_EQ(-EPERM, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", script),
 				 &executed, &unmapped));
 	EXPECT_EQ(0, unmapped);
 }
 
-/* Watches come and go while what they follow executes. */
+/* Watches start and end while the followed processes execute programs. */
 TEST_F(watch, follow_storm)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_FOLLOW };
@@ -947,7 +950,7 @@ TEST_F(watch, follow_storm)
 	EXPECT_EQ(0, status);
 }
 
-/* A reader that does not read loses events, but no count: it is told how many. */
+/* Without a reader, events are dropped; the count is exact, and the status counts the drops. */
 TEST_F(watch, overflow)
 {
 	struct mmwatch_event events[256];
@@ -990,7 +993,7 @@ static long read_number(const char *path)
 	return atol(text);
 }
 
-/* What the device holds for somebody is charged to him: a watch, ranges, counters. */
+/* Memory that the device allocates is charged to the caller: a watch, ranges, counters. */
 TEST_F(watch, charged)
 {
 	struct mmwatch_watch argument = { .flags = MMWATCH_RANGES };
@@ -1024,7 +1027,7 @@ TEST_F(watch, charged)
 			_exit(6);
 		if (with_ranges - with_counters < 10000 * 150)
 			_exit(7);
-		/* And it is not had where there is not so much. */
+		/* If the limit of the cgroup is too low, the allocation fails. */
 		if (write_file(CGROUP "/small/memory.max", "16M"))
 			_exit(8);
 		for (i = 0; i < MMWATCH_MAX_WATCHES; i++) {
@@ -1035,10 +1038,10 @@ TEST_F(watch, charged)
 		_exit(9);
 	}
 	ASSERT_EQ(child, waitpid(child, &status, 0));
-	/* The OOM killer of the cgroup may be quicker. */
+	/* The OOM killer of the cgroup may kill the child first. */
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 		EXPECT_EQ(0, status);
-	/* Whose was gone can be had again. */
+	/* The watches of the dead process can be used again. */
 	EXPECT_EQ(0, watch(self->fd, 0, NULL));
 	system("rmdir " CGROUP "/small; umount " CGROUP);
 }
@@ -1060,7 +1063,7 @@ static void *hammers(void *data)
 	return NULL;
 }
 
-/* Watch and unwatch while two threads map and unmap. */
+/* A watch starts and ends while two threads map and unmap memory. */
 TEST_F(watch, storm)
 {
 	struct hammer hammer[2] = {};

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the VM, as root: loads what is to be tested, and leaves one KTAP file for each suite.
+# Runs in the VM, as root: loads the modules, runs all suites, and writes a KTAP file for each suite.
 #
 # Usage: tests/run.sh MODULES PROGRAMS RESULTS KDIR
 
 modules=$1 programs=$2 results=$3 kdir=$4
 mkdir -p "$results"
 
-# has OPTION: whether the kernel does.
+# has OPTION: whether the kernel is configured with this option.
 has() {
 	grep -qE "^CONFIG_$1=[ym]\$" "$kdir/.config"
 }
@@ -17,7 +17,7 @@ load() {
 	insmod "$(ls "$modules"/{rust,samples,tests}/"$1.ko" 2>/dev/null)"
 }
 
-# kunit_suite MODULE: its suite runs when it is loaded; what the kernel's log has of that is the
+# kunit_suite MODULE: loads a module, which runs its suite. The new lines of the kernel log are the
 # result.
 kunit_suite() {
 	local before
@@ -36,7 +36,7 @@ program() {
 
 load tether || exit 1
 
-# For the unload tests, which load and unload by themselves.
+# The modules for the unload tests, which load and unload modules themselves.
 export TETHER_MODULES=/tmp/modules
 mkdir -p "$TETHER_MODULES"
 cp "$modules"/samples/*.ko "$modules"/tests/*.ko "$TETHER_MODULES"
@@ -44,7 +44,7 @@ cp "$modules"/samples/*.ko "$modules"/tests/*.ko "$TETHER_MODULES"
 export TETHER_UNREADABLE=/tmp/unreadable
 cp /bin/true "$TETHER_UNREADABLE"
 chmod 711 "$TETHER_UNREADABLE"
-# And one that makes them root.
+# A setuid program.
 export TETHER_SETUID=/tmp/setuid
 cp /bin/true "$TETHER_SETUID"
 chmod 4755 "$TETHER_SETUID"
@@ -53,17 +53,17 @@ mount -o remount,suid /tmp
 kmemleak=/sys/kernel/debug/kmemleak
 program unload_test
 program device_test
-# A little of what "make torture" has; the debug kernel is slow.
+# A short form of "make torture". The debug kernel is slow and needs more time.
 program torture_test "$([ -e "$kmemleak" ] && echo 60 || echo 20)" "$RANDOM"
 
-# kmemleak, where the kernel has it. It looks at nothing that is younger than five seconds, and what
-# was just freed or made may look lost the first time.
+# Runs kmemleak, if the kernel has it. It ignores objects that are younger than five seconds. The
+# first of two scans may report objects that are being allocated or freed.
 find_leaks() {
 	sleep 6
 	echo scan >"$kmemleak"
 	echo scan >"$kmemleak"
 }
-# What these modules have leaked on purpose is older than this.
+# Objects that were leaked on purpose up to here are older than this time.
 if [ -e "$kmemleak" ]; then
 	find_leaks
 	unloaded=$(sed -n 's/^jiffies: //p' /proc/timer_list | head -n 1)
@@ -74,7 +74,7 @@ kunit_suite kthread_waits_kunit
 kunit_suite task_work_kunit
 kunit_suite tether_doctests
 
-# The README's example, which was built outside of the project.
+# The example of the README, which is built as an external module.
 {
 	before=$(dmesg | wc -l)
 	echo "KTAP version 1"
@@ -90,7 +90,7 @@ kunit_suite tether_doctests
 load test_kthread
 program kthread_test
 
-# The poller of samples/: it polls, stands still while it is paused, and says what is wrong.
+# The poller of samples/: it polls, does not poll while it is paused, and refuses bad values.
 {
 	number=0
 	# check NAME COMMAND...
@@ -134,11 +134,11 @@ program mmu_notifier_test
 program mmwatch_test
 program mmwatch_ranges_test
 
-# The mmwatch program: exit codes, and what it says of what it saw.
+# The mmwatch program: exit codes and reports.
 {
 	mmwatch=$programs/../tools/release/mmwatch
 	number=0
-	# expect NAME CODE PATTERN ARGUMENTS...: the exit code, and what is in the report.
+	# expect NAME CODE PATTERN ARGUMENTS...: checks the exit code, and matches the report.
 	expect() {
 		local name=$1 code=$2 pattern=$3 ret=0 said
 		shift 3
@@ -168,7 +168,7 @@ open("/tmp/maps", "w")
 while True:
     mmap.mmap(-1, 1 << 20).close()
     time.sleep(0.01)'
-	# A program that changes its user.
+	# A program that is setuid to an ordinary user.
 	other_user=/tmp/other_user
 	cp /bin/true "$other_user"
 	chown 65534 "$other_user"
@@ -183,7 +183,7 @@ while True:
 	expect "a signal" 137 '^  all' -- sh -c 'kill -9 $$'
 	expect "another program" 0 '^  [0-9]+ sleep \(exec\) +[1-9]' -- sh -c 'exec sleep 0.1'
 	expect "a fork" 0 '^  [0-9]+ python3 \(fork\) +[1-9]' -- python3 -S -c "$two"
-	# By vfork, in glibc: it has its parent's memory until it executes a program.
+	# glibc uses vfork(): the child shares its parent's memory until it executes a program.
 	expect "a program that was started" 0 '^  2 address spaces' -- python3 -S -c 'import os; os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)'
 	expect "threads have one" 0 '^  clear' -- python3 -S -c 'import threading; t = threading.Thread(target=print); t.start(); t.join()'
 	expect "no such program" 127 'No such file' -- /nonexistent
@@ -217,7 +217,7 @@ memory.close()'
 	ok "a picture" python3 -c 'import sys, xml.etree.ElementTree as tree
 names = [it.tag.split("}")[1] for it in tree.parse("/tmp/svg").iter()]
 sys.exit(names.count("path") < 3)'
-	# On a terminal: the view, what the program writes, a table at the end; and the program's exit code.
+	# On a terminal: the live view, the program's output, a table at the end, and the exit code.
 	TERM=xterm script -qec "$mmwatch -- sh -c 'echo written; sleep 1; exit 7'" /tmp/terminal </dev/null >/dev/null
 	ok "a live view: the exit code" [ $? = 7 ]
 	ok "a live view" grep -q 'hottest ranges' /tmp/terminal
@@ -228,7 +228,7 @@ sys.exit(names.count("path") < 3)'
 	python3 -S -c "$maps" &
 	watched=$!
 	until [ -e /tmp/maps ]; do sleep 0.1; done
-	# Until it has come to watch, also on the debug kernel.
+	# The time that mmwatch needs to start its watch; longer on the debug kernel.
 	long=$([ -e "$kmemleak" ] && echo 20 || echo 3)
 	timeout -s INT "$long" "$mmwatch" --pid "$watched" --summary >/tmp/attached 2>&1
 	ok "a process that runs" grep -qE '^  munmap +[1-9]' /tmp/attached
@@ -237,15 +237,16 @@ sys.exit(names.count("path") < 3)'
 	traced=$(sed -n 's/^TracerPid:.//p' "/proc/$watched/status")
 	wait $!
 	ok "a process that runs, untraced" [ "$traced,$(grep -cE '^  munmap +[1-9]' /tmp/attached)" = 0,1 ]
-	# Killed without a word: what it has followed goes on.
+	# If mmwatch is killed, the process that it follows continues.
 	timeout -s KILL 2 "$mmwatch" --pid "$watched" --summary >/dev/null 2>&1
 	sleep 0.2
 	ok "it lives on" sh -c "grep -q '^State:.[SR]' /proc/$watched/status && grep -q '^TracerPid:.0' /proc/$watched/status"
 	kill "$watched"
 } >"$results/mmwatch_tool.ktap"
 
-# The kernel's own tests of what mirrors memory: on the kernel's driver, which shows what they need here,
-# and on ours, which has the same nodes. What is about memory of the device's own is not for ours.
+# The kernel's hmm-tests: on the kernel's test_hmm, to show which of them pass on this machine, and on
+# Tether's driver, which has the same device nodes. Tests of device memory are left out, because
+# Tether's driver has none.
 hmm_tests=(open_close anon_read anon_read_prot anon_write anon_write_prot anon_write_child_shared
 	anon_write_huge anon_write_hugetlbfs file_read file_write anon_read_multiple anon_teardown mixedmap
 	compound userfaultfd_read exclusive exclusive_mprotect exclusive_cow)
@@ -253,7 +254,7 @@ hmm_tests=(open_close anon_read anon_read_prot anon_write anon_write_prot anon_w
 hmm_suite() {
 	echo "-- $1"
 	if insmod "$2"; then
-		# The harness takes what any of these says, the first one first.
+		# The harness applies the first of these options that matches a test.
 		"$programs/hmm-tests" -V hmm_device_coherent $(printf ' -t %s' "${hmm_tests[@]}")
 		rmmod "$(basename "$2" .ko)" || echo "not ok 99 rmmod"
 	else
@@ -262,7 +263,7 @@ hmm_suite() {
 		echo "not ok 1 insmod $2"
 	fi >"$results/$1.ktap" 2>&1
 }
-# Those for huge pages fail on a kernel that has none.
+# The test for huge pages fails on a kernel without huge pages.
 has TRANSPARENT_HUGEPAGE ||
 	mapfile -t hmm_tests < <(printf '%s\n' "${hmm_tests[@]}" | grep -vx anon_write_huge)
 has TEST_HMM && hmm_suite hmm_tests_on_c "$kdir/lib/test_hmm.ko"
@@ -272,7 +273,7 @@ hmm_suite hmm_tests_on_mirror "$modules/samples/rust_hmm_mirror.ko"
 load rust_hmm_mirror
 program mirror_test
 program dma_mirror_test
-# Where the kernel can let an allocation fail.
+# Needs a kernel with fault injection.
 [ -e /sys/kernel/debug/failslab ] && program fault_test
 load rust_task_work
 load rust_mmu_notifier
@@ -280,7 +281,7 @@ program fuzz_test
 rmmod rust_task_work
 rmmod rust_mmu_notifier
 
-# After the last user each module can go, and nothing is left.
+# Without users, each module can be unloaded, and no object is outstanding.
 {
 	echo "KTAP version 1"
 	[ -e "$kmemleak" ] && echo "1..9" || echo "1..8"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the VM, as root: the test that forgets one of each kind, with what must make it fail.
+# Runs in the VM, as root: the test that leaks an object of each kind, with a module that must make
+# the test fail.
 #
 # Usage: tests/stale.sh MODULES PROGRAMS
 

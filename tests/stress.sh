@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the VM, as root: the long forms of what tests/run.sh has in short.
+# Runs in the VM, as root: the long forms of some tests of tests/run.sh.
 #
 # Usage: tests/stress.sh MODULES PROGRAMS RESULTS WORKS ROUNDS THREADS SECONDS SHADOW MIRROR LOADS
 
@@ -35,5 +35,5 @@ insmod "$TETHER_MODULES/rust_hmm_mirror.ko" || exit 1
 echo "-- a device that reads and writes memory to which they happen for $TETHER_MIRROR_SECONDS s"
 "$programs/mirror_test" -t storm >"$results/mirror.ktap" 2>&1
 rmmod rust_hmm_mirror || exit 1
-# Nothing is left that would keep a module, or be lost.
+# No object may be outstanding at the end.
 ! grep -v '^#' /sys/kernel/debug/tether/outstanding
