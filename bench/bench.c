@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Drives the benchmark's devices, as init of a machine that counts instructions as nanoseconds; or,
- * with "native" as its argument, of one that runs as fast as it can, where what takes long to set
- * up is left out; or, with "together", of one with two CPUs, where some is done on both at once.
+ * Runs the operations of the benchmark's devices, as init of a machine that counts instructions as
+ * nanoseconds. With the argument "native", the machine runs at full speed, and operations that take
+ * long to set up are left out. With "together", the machine has two CPUs, and some operations run
+ * on both at the same time.
  *
- * For each operation and device: the time of a call with many items less that of a call with few,
- * by their difference. That leaves out what the call itself costs. The median of several
- * rounds counts, and half of them differ by no more than is shown.
+ * The result of an operation is the time of a call with many items, minus the time of a call with
+ * few items, divided by the difference of their numbers; hence the cost of the call itself is left
+ * out. Results are medians of several rounds, with the interquartile range of the rounds.
  */
 
 #define _GNU_SOURCE
@@ -46,15 +47,15 @@ enum { C, C_TWIN, C_GUARDED, RAW, TETHER, INSTEAD, DEVICES };
 static const struct {
 	const char *name;
 	int operation;
-	/* How many more are done than few. */
+	/* The difference between the numbers of many and of few items. */
 	int more;
-	/* How they are done, if not all in one call. */
+	/* How the items are processed, if not in a single call. */
 	enum { IN_ONE, ALONE, DISPATCHED, BARE, CROWDED, MADE } how;
-	/* What there is besides, made by this operation. */
+	/* An operation that sets up other objects first. */
 	int besides;
-	/* It may be done on two CPUs at once. */
+	/* The operation can run on two CPUs at the same time. */
 	int together;
-	/* It switches to another thread. */
+	/* The operation switches to another thread. */
 	int slow;
 } operations[] = {
 	{ "task_work: self, embedded", BENCH_TASK_WORK_EMBEDDED, 1000 },
@@ -89,8 +90,8 @@ static long now(void)
 }
 
 /*
- * In how many calls it is done, each of so many: what takes nanoseconds is not to be measured by
- * microseconds.
+ * The number of calls per measurement, each with the same number of items. Operations that take
+ * nanoseconds are repeated, so that noise of microseconds does not matter.
  */
 static int calls = 1;
 
@@ -123,7 +124,7 @@ static void stay_on(int cpu)
 		printf("bench: no CPU %d\n", cpu);
 }
 
-/* Does on the other CPU what measure_together() does on this one. */
+/* Runs on the other CPU the operation that measure_together() runs on this CPU. */
 static void *do_together(void *data)
 {
 	stay_on(1);
@@ -135,7 +136,7 @@ static void *do_together(void *data)
 	return NULL;
 }
 
-/* What as many take on each of two CPUs, at once. */
+/* Returns the time for @count items on each of two CPUs at the same time. */
 static long measure_together(int fd, int operation, int count)
 {
 	long begun;
@@ -151,7 +152,7 @@ static long measure_together(int fd, int operation, int count)
 	return failed || together_failed ? -1 : now() - begun;
 }
 
-/* As many calls, with this many items each. */
+/* Returns the time for a number of calls with @count items each. */
 static long measure_alone(int fd, int operation, int count, int calls)
 {
 	long begun = now();
@@ -162,7 +163,7 @@ static long measure_alone(int fd, int operation, int count, int calls)
 	return now() - begun;
 }
 
-/* What an invalidation of a page takes, the mean of so many. */
+/* Returns the mean time of an invalidation of a page. */
 static long invalidation(int times)
 {
 	static char page[4096] __attribute__((aligned(4096)));
@@ -174,7 +175,7 @@ static long invalidation(int times)
 	return (now() - begun) / times;
 }
 
-/* The same with this many notifiers. */
+/* Returns the mean time of an invalidation with this number of notifiers. */
 static long measure_invalidations(int fd, int operation, int notifiers)
 {
 	long took;
@@ -186,7 +187,7 @@ static long measure_invalidations(int fd, int operation, int notifiers)
 	return took;
 }
 
-/* The same again and again while they are there: to have so many is not quickly done. */
+/* Measures all rounds with the same notifiers, because setting up many of them takes long. */
 static void measure_crowded(int fd, int operation, int notifiers, long *few, long *many)
 {
 	int round;
@@ -208,14 +209,14 @@ static int compare(const void *one, const void *other)
 	return a < b ? -1 : a > b;
 }
 
-/* What a device took, in each round. */
+/* The times of a device, in each round. */
 static struct {
 	int fd;
 	int refused;
 	long few[ROUNDS_MAX], many[ROUNDS_MAX];
 } taken[DEVICES];
 
-/* Where time is measured, what takes long is done less often. */
+/* Returns the difference between many and few. If time is measured, slow operations use less. */
 static int more_of(int number)
 {
 	int more = operations[number].more;
@@ -223,7 +224,7 @@ static int more_of(int number)
 	return timed && operations[number].slow ? more / 10 : more;
 }
 
-/* And what takes next to nothing more often. */
+/* Returns the number of calls. If time is measured, fast operations use more. */
 static int calls_of(int number, int together)
 {
 	if (!timed || operations[number].slow || operations[number].how != IN_ONE)
@@ -232,8 +233,8 @@ static int calls_of(int number, int together)
 }
 
 /*
- * Does an operation on all devices. They take turns: what the kernel has to do besides changes with
- * time.
+ * Runs an operation on all devices. The devices take turns, because the load by other activity of
+ * the kernel varies over time.
  */
 static void run(int number, int together)
 {
@@ -251,7 +252,7 @@ static void run(int number, int together)
 	if (operations[number].how == CROWDED)
 		return;
 
-	/* What is cold warms up in the first rounds, which the later ones overwrite. */
+	/* Caches warm up in the rounds before round 0, which overwrites their results. */
 	for (round = -3; round < rounds; round++) {
 		for (i = 0; i < DEVICES; i++) {
 			long *few = &taken[i].few[round < 0 ? 0 : round];
@@ -280,7 +281,7 @@ static void run(int number, int together)
 			case MADE:
 				*few = measure(fd, operation, 1);
 				*many = measure(fd, operation, 1 + more) + *few;
-				/* Unregistering waits: that is not counted. */
+				/* Unregistering waits, and is not measured. */
 				ioctl(fd, BENCH_RUN(operation), 0);
 				break;
 			}
@@ -292,8 +293,8 @@ static void run(int number, int together)
 }
 
 /*
- * Instructions or nanoseconds for one item, in tenths: by the medians of what many took, and few.
- * *spread is what the rounds around the median differ by.
+ * Returns the instructions or nanoseconds per item, in tenths: the difference between the medians
+ * of many and few. *spread is the interquartile range of many.
  */
 static long median(size_t device, int more, long *spread)
 {
@@ -310,8 +311,8 @@ static long median(size_t device, int more, long *spread)
 }
 
 /*
- * What Tether took of what guarded C did, in each round, in ten-thousandths: the median, and the
- * quartiles. What a machine does besides is the same for both then, or nearly.
+ * Calculates the ratio of Tether to guarded C in each round, in ten-thousandths: the median and the
+ * quartiles. Other activity of the machine affects both in nearly the same way.
  */
 static void ratio(long quartiles[3])
 {
@@ -347,7 +348,7 @@ static size_t run_and_tell(int number, int together, char *output, size_t size)
 				 quartiles[0], quartiles[2]);
 }
 
-/* How often each is done, at places all over the ranges. */
+/* The number of places in the ranges at which each operation is measured. */
 #define PLACES	32
 
 static int scales(size_t device)
@@ -355,7 +356,7 @@ static int scales(size_t device)
 	return device == C || device == C_GUARDED || device == TETHER;
 }
 
-/* What an invalidation of the page at a place takes, or -1. */
+/* Returns the time of an invalidation of the page at a place, or -1. */
 static long invalidate_at(unsigned long place)
 {
 	char *page = (char *)BENCH_RANGES_START + place * 2 * 4096;
@@ -373,8 +374,9 @@ static long invalidate_at(unsigned long place)
 }
 
 /*
- * What one of many interval notifiers costs, by their number: an invalidation that it alone hears
- * of, above one without any; inserting it, removing it. The medians over places in the tree.
+ * Measures the cost of one interval notifier among many, by their number: the additional time of an
+ * invalidation that only this notifier gets, the insertion, and the removal. Prints the medians
+ * over several places in the tree.
  */
 static int scale(size_t device, int ranges, char *output, size_t size)
 {
@@ -385,7 +387,7 @@ static int scale(size_t device, int ranges, char *output, size_t size)
 	size_t j;
 
 	for (i = 0; i < PLACES; i++) {
-		/* Nothing that is a multiple of anything. */
+		/* Irregular places, spread over all ranges. */
 		places[i] = (i * 2654435761UL + 12345) % ranges;
 		took[0][i] = -invalidate_at(places[i]);
 	}
@@ -408,7 +410,7 @@ static int scale(size_t device, int ranges, char *output, size_t size)
 	return length;
 }
 
-/* Memory that devices mirror, and what they copy from there or to there. */
+/* The memory that devices mirror, and the buffer that they copy from or to. */
 #define MIRROR_FEW	16
 #define MIRROR_MORE	256
 #define MIRROR_SIZE	((MIRROR_FEW + MIRROR_MORE) * 4096)
@@ -416,7 +418,7 @@ static int scale(size_t device, int ranges, char *output, size_t size)
 static const struct {
 	const char *name;
 	int request;
-	/* Nothing is in the device's table. */
+	/* The table of the device is empty, so that pages are looked up. */
 	int looked_up;
 } mirrored[] = {
 	{ "hmm: look a page up, read it", HMM_DMIRROR_READ, 1 },
@@ -428,8 +430,8 @@ static const struct {
 #define MIRRORED (sizeof(mirrored) / sizeof(*mirrored))
 
 /*
- * What the drivers took: c, c_twin, and tether. Both have the same nodes, so that they come in
- * turn.
+ * The times of the drivers c, c_twin and tether. Two drivers have the same device nodes, so that
+ * only one of them is loaded at a time.
  */
 static long mirror_took[MIRRORED][DEVICES][2];
 
@@ -507,7 +509,7 @@ static void run_mirror(size_t device, const char *module)
 
 static pthread_barrier_t target_there;
 
-/* The thread that works of others are queued on: it waits in a system call, as a server would. */
+/* The target of works of other threads: it waits in a system call, as a server does. */
 static void *be_target(void *data)
 {
 	size_t i;
@@ -522,7 +524,7 @@ static void *be_target(void *data)
 
 int main(int argc, char **argv)
 {
-	/* What is printed is kept until the end: a console would be in the way. */
+	/* The output is printed at the end, because a console would disturb the measurement. */
 	static char output[65536];
 	size_t length = 0, i, j;
 	int together = argc > 1 && !strcmp(argv[1], "together");
@@ -542,10 +544,11 @@ int main(int argc, char **argv)
 			goto out;
 		}
 	}
-	/* What the boot has left to do gets done. */
+	/* Wait until the boot has finished its deferred work. */
 	sleep(5);
 	/*
-	 * Who is woken does not run before we wait: when he would depends on what all took so far.
+	 * With a real-time priority, a woken thread does not run before this thread waits.
+	 * Otherwise, the order would depend on the time that each thread has used.
 	 */
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 }))
 		printf("bench: no real-time priority\n");

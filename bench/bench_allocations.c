@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How many allocations an operation of the benchmark's devices makes, and of how many bytes, on a
- * kernel that can let them fail: none fails here, but it counts how many there are until one would.
- * And how large what is part of an item is.
+ * Counts the allocations of each operation of the benchmark's devices, and their bytes, on a kernel
+ * with fault injection. No allocation fails: the fault attributes count the allocations until one
+ * would fail. Prints the size of the facility's part of an item as well.
  *
  * For each device and operation: ALLOCATIONS|operation|device|allocations|bytes; for each object:
  * SIZE|object|device|bytes.
@@ -33,7 +33,7 @@ static const char *const objects[BENCH_OBJECTS] = {
 static const struct {
 	const char *name;
 	int operation;
-	/* It is told how many there are to be, not how often. */
+	/* The operation takes the number of objects to have, not a number of repetitions. */
 	int made;
 } operations[] = {
 	{ "task_work: self, embedded", BENCH_TASK_WORK_EMBEDDED },
@@ -76,7 +76,7 @@ static long get(const char *path)
 	return atol(text);
 }
 
-/* What a call takes of what is there: @counter says how much that is. */
+/* Returns the decrease of @counter by a call. */
 static long taken(const char *counter, int fd, int operation, int count)
 {
 	long before, after;
@@ -95,13 +95,13 @@ static int compare(const void *one, const void *other)
 	return a < b ? -1 : a > b;
 }
 
-/* The same for each of so many more, in hundredths. */
+/* Returns the decrease of @counter per item, in hundredths. */
 static long measure(const char *counter, int fd, int number)
 {
 	int operation = operations[number].operation;
 	long few, many;
 
-	/* Looking allocates as well. */
+	/* Reading the counter allocates as well; the difference leaves this out. */
 	if (operations[number].made) {
 		ioctl(fd, BENCH_RUN(operation), 1);
 		few = taken(counter, fd, operation, 1);
@@ -114,7 +114,7 @@ static long measure(const char *counter, int fd, int number)
 	return few < 0 || many < 0 ? -1 : (many - few) * 100 / MORE;
 }
 
-/* The median of some: now and then the allocator allocates for itself. */
+/* Returns the median of some measurements, because the allocator itself allocates now and then. */
 static long each(const char *counter, int fd, int number)
 {
 	long taken[9];
@@ -130,7 +130,7 @@ int main(void)
 {
 	size_t i, j;
 
-	/* All of them count, but those of others. */
+	/* Count all allocations of this task, and none of other tasks. */
 	set(FAILSLAB "space", MANY);
 	set(FAILSLAB "ignore-gfp-wait", 0);
 	set(FAILSLAB "task-filter", 1);
@@ -144,13 +144,13 @@ int main(void)
 		fd = open(path, O_RDWR);
 		if (fd < 0)
 			fail(path);
-		/* What is allocated once for all. */
+		/* Make the allocations that are made only once. */
 		ioctl(fd, BENCH_RUN(BENCH_INTERVALS), 1);
 		ioctl(fd, BENCH_RUN(BENCH_NOTIFIERS), 1);
 		for (i = 0; i < sizeof(operations) / sizeof(*operations); i++) {
 			long allocations, bytes;
 
-			/* Far enough off, while it is measured. */
+			/* Set the counters high enough that no allocation fails. */
 			set(FAILSLAB "space", MANY);
 			set("/proc/thread-self/fail-nth", MANY);
 			allocations = each("/proc/thread-self/fail-nth", fd, i);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The benchmark's work as a C driver does it today; or, as BENCH_GUARDED, as it should. */
+/* The benchmark's work in C, as drivers do it; with BENCH_GUARDED, with Tether's guarantees. */
 
 #include <linux/completion.h>
 #include <linux/fs.h>
@@ -38,7 +38,7 @@ struct item {
 	refcount_t refs;
 };
 
-/* Items that are not in use. */
+/* The items that are not in use. */
 static struct item *pool[BENCH_MAX];
 static unsigned long pooled;
 static struct item *shared[BENCH_MAX];
@@ -457,7 +457,7 @@ static noinline int interval_read(unsigned long count)
 {
 	struct interval *it = &intervals[0];
 
-	/* A driver has it from somewhere. */
+	/* In a driver, the compiler does not know this pointer. */
 	OPTIMIZER_HIDE_VAR(it);
 	while (count--) {
 		unsigned long sequence = mmu_interval_read_begin(&it->notifier);
@@ -515,7 +515,7 @@ static const struct mmu_notifier_ops shared_ops = {
 	.invalidate_range_start = NULL,
 };
 
-/* While it is made, its module must not go. */
+/* The module must stay loaded while its notifier is being created. */
 static struct mmu_notifier *shared_get(void)
 {
 	struct mmu_notifier *got;
@@ -545,7 +545,7 @@ static noinline int shared_get_put(unsigned long count)
 	return 0;
 }
 
-/* One page in two has a notifier of its own. */
+/* The start of a range of one page. The ranges cover every other page. */
 #define RANGE_START(index) (BENCH_RANGES_START + (index) * 2 * PAGE_SIZE)
 
 static struct interval *ranges;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The benchmark's work by what a driver might take instead: a workqueue, which runs it soon, but in
- * a thread of the kernel's and not in the task.
+ * The benchmark's work by an alternative mechanism of C: a workqueue, which runs the work soon, but
+ * in a kernel thread and not in the task.
  */
 
 #include <linux/completion.h>
@@ -20,7 +20,7 @@ struct item {
 };
 
 static struct workqueue_struct *queue;
-/* Items that are not in use. */
+/* The items that are not in use. */
 static struct item *pool[BENCH_MAX];
 static unsigned long pooled;
 static struct item works[BENCH_BATCH];

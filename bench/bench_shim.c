@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What C needs to give the guarantees that Tether gives. For a task work: text that stays, which
- * calls the work's module and lets go of it afterwards, and accounts of what is pending. For a
- * thread: a reference to its task, a list of its module's, an end that can be asked for and waited
- * for separately, parking that is always answered, a look at who waits for whom. For a worker's
- * works: that they are bound to one, and are not queued when that goes.
+ * The code that C needs for the guarantees of Tether. For a task work: text that stays mapped,
+ * calls the work's module and then drops its pin; and a record of pending works. For a thread: a
+ * reference to its task, a list per module, separate functions to request the end and to wait for
+ * it, parking that always answers, and a check for cycles of waits. For the works of a worker: each
+ * is bound to one worker, and cannot be queued while the worker is torn down.
  */
 
 #include <linux/completion.h>
@@ -21,7 +21,7 @@
 #include "bench_shim.h"
 #include "pins.h"
 
-/* A work cannot be queued by its own callback, which may have freed it: what runs is noted here. */
+/* The running works: a callback, which may have freed its work, must not queue it again. */
 static struct guarded_work *running[64];
 
 static struct guarded_work **running_slot(struct guarded_work *work)
@@ -64,7 +64,7 @@ int guarded_add(struct task_struct *task, struct guarded_work *work,
 		return -EBUSY;
 	WRITE_ONCE(work->target, task);
 	work->added = jiffies;
-	/* A kernel thread would run it when it ends. */
+	/* A kernel thread runs its task works only when it exits. */
 	if (unlikely(READ_ONCE(task->flags) & PF_KTHREAD))
 		return -EINVAL;
 	if (unlikely(!pin(work->pins)))
@@ -142,7 +142,7 @@ void guarded_attach(struct guarded_threads *threads, struct guarded_attachment *
 }
 EXPORT_SYMBOL_GPL(guarded_attach);
 
-/* The module's end waits until guarded_leave(). */
+/* Removes an attachment from its list. The module's teardown waits until guarded_leave(). */
 bool guarded_detach(struct guarded_threads *threads, struct guarded_attachment *attachment)
 {
 	bool attached;
@@ -205,7 +205,7 @@ struct guarded_thread *guarded_thread_run(struct guarded_threads *threads,
 	thread->threads = threads;
 	thread->body = body;
 	thread->data = data;
-	/* The caller's, the list's, the thread's. */
+	/* One reference each for the caller, the list and the thread. */
 	refcount_set(&thread->refs, 3);
 	init_completion(&thread->returned);
 	if (guarded_enter(threads))
@@ -227,7 +227,7 @@ closed:
 }
 EXPORT_SYMBOL_GPL(guarded_thread_run);
 
-/* Who waits for whom, if the current task is one of these. */
+/* Records the wait in the graph if the current task is a guarded thread. Refuses a cycle. */
 static int guarded_wait_for(struct guarded_thread *thread)
 {
 	struct guarded_thread *me, *other;
@@ -369,7 +369,7 @@ int guarded_worker_queue(struct guarded_worker *worker, struct guarded_kthread_w
 {
 	int ret;
 
-	/* One that was never queued is bound, under a lock. */
+	/* Bind a work that was never queued, under a lock. */
 	if (unlikely(smp_load_acquire(&work->bound) != worker)) {
 		guard(raw_spinlock_irqsave)(&waits_lock);
 		if (work->bound && work->bound != worker)
@@ -396,7 +396,7 @@ int guarded_worker_flush(struct guarded_worker *worker)
 }
 EXPORT_SYMBOL_GPL(guarded_worker_flush);
 
-/* With nothing pending. */
+/* No work may be pending. */
 void guarded_worker_destroy(struct guarded_worker *worker)
 {
 	kthread_stop_put(worker->task);
@@ -408,7 +408,7 @@ static int __init shim_init(void)
 {
 	return 0;
 }
-/* No exit: it stays. */
+/* The module has no exit, so that it cannot be unloaded. */
 module_init(shim_init);
 
 MODULE_DESCRIPTION("Benchmark: guarded works and threads in C");

@@ -27,18 +27,18 @@ struct guarded_kthread_work {
 	struct kthread_work work;
 };
 
-/* Of a module, which stops what is left of them when it goes. */
+/* The threads of a module. Threads that still exist are stopped when the module is unloaded. */
 struct guarded_threads *guarded_threads(void);
 struct guarded_thread *guarded_thread_run(struct guarded_threads *threads,
 					  void (*body)(struct guarded_thread *thread, void *data),
 					  void *data);
 int guarded_thread_stop(struct guarded_threads *threads, struct guarded_thread *thread);
-/* Returns when it is asked to stop; parks meanwhile, if it is asked to. */
+/* Returns when the thread is asked to stop; parks meanwhile on request. */
 void guarded_thread_sleep(struct guarded_thread *thread, bool parkable);
 int guarded_thread_park(struct guarded_thread *thread);
 void guarded_thread_unpark(struct guarded_thread *thread);
 
-/* What else is to be ended with a module. */
+/* Another object that ends with its module. */
 struct guarded_attachment {
 	struct list_head links;
 	bool attached;

@@ -81,7 +81,7 @@ const NAME: &CStr = c"bench-tether";
 
 include!("device.rs");
 
-/// Of `enum bench_object`.
+/// The sizes of `enum bench_object`.
 const SIZES: [usize; 4] = [
     size_of::<TaskWork<Embedded>>(),
     size_of::<KthreadWork<Work>>(),
@@ -106,7 +106,7 @@ impl TaskWorkItem for Embedded {
     fn run(this: Self::Pointer, _context: &Context<'_>) {
         let pool = POOL.get();
         pool.sum += this.value;
-        // SAFETY: It stays pinned, behind a raw pointer.
+        // SAFETY: The item is not moved: only the raw pointer is kept until it is pinned again.
         pool.push(KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) }));
     }
 }
@@ -138,7 +138,7 @@ fn prepare() -> Result {
             pin_init!(Embedded { value, work <- TaskWork::new() }),
             GFP_KERNEL,
         )?;
-        // SAFETY: As in `run`.
+        // SAFETY: The item is not moved: only the raw pointer is kept until it is pinned again.
         pool.push(KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) }));
         let item = Arc::pin_init(
             pin_init!(Shared { value, work <- TaskWork::new() }),
@@ -154,7 +154,8 @@ fn prepare() -> Result {
 fn run_embedded(count: usize) -> Result {
     let task = current!();
     for _ in 0..count {
-        // SAFETY: What is in the pool was a pinned box.
+        // SAFETY: Items of the pool come from pinned boxes and were not moved since. `pop()`
+        // removes the item, so that the box is owned once.
         let item = unsafe { Pin::new_unchecked(KBox::from_raw(POOL.get().pop())) };
         task_work::add(task, item, Mode::Resume)?;
     }
@@ -185,7 +186,7 @@ fn run_boxed(count: usize) -> Result {
     Ok(())
 }
 
-/// What is queued on another thread.
+/// The item that is queued on another thread.
 #[pin_data]
 struct Round {
     ran: Begun,
@@ -205,9 +206,10 @@ struct Target {
 static TARGET: Alone<Option<Target>> = Alone(UnsafeCell::new(None));
 
 impl Target {
-    /// As from a pool of one.
+    /// Takes the item, like a pool with a single item.
     fn take(&self) -> Pin<KBox<Round>> {
-        // SAFETY: It was a pinned box, and is not queued.
+        // SAFETY: The item comes from a pinned box and was not moved since. It is not queued, so
+        // that the box is owned once.
         unsafe { Pin::new_unchecked(KBox::from_raw(self.round)) }
     }
 }
@@ -222,9 +224,9 @@ impl TaskWorkItem for Round {
     type Pointer = Pin<KBox<Self>>;
 
     fn run(this: Self::Pointer, _context: &Context<'_>) {
-        // SAFETY: It stays pinned, behind the raw pointer of `Target`.
+        // SAFETY: The item is not moved: `Target` keeps the raw pointer until it is pinned again.
         let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) });
-        // SAFETY: It is valid.
+        // SAFETY: The item is valid: the waiting thread takes it only after `complete()`.
         unsafe { &(*this).ran }.complete();
     }
 }
@@ -240,7 +242,7 @@ fn be_target() -> Result {
     )?;
     *TARGET.get() = Some(Target {
         task: ARef::from(&**current!()),
-        // SAFETY: As in `run`.
+        // SAFETY: The item is not moved: `Target` keeps the raw pointer until it is pinned again.
         round: KBox::into_raw(unsafe { Pin::into_inner_unchecked(round) }),
     });
     Ok(())
@@ -249,7 +251,7 @@ fn be_target() -> Result {
 #[inline(never)]
 fn round_trip(count: usize) -> Result {
     let target = TARGET.get().as_ref().ok_or(ESRCH)?;
-    // SAFETY: It is valid as long as the target is there.
+    // SAFETY: The item is valid as long as the `Target` exists, which is never replaced meanwhile.
     let ran = unsafe { &(*target.round).ran };
     for _ in 0..count {
         task_work::add(&target.task, target.take(), Mode::Signal)?;
@@ -274,9 +276,9 @@ impl KthreadWorkItem for Work {
 
     fn run(this: Self::Pointer, _context: &WorkContext<'_>) {
         POOL.get().sum += this.value;
-        // It stays where it is, behind the raw pointer of `Standing`.
+        // The item stays in memory; `Standing` has a raw pointer to it.
         //
-        // SAFETY: It stays pinned.
+        // SAFETY: The item is not moved: `Standing` keeps the raw pointer until it is pinned again.
         let _ = KBox::into_raw(unsafe { Pin::into_inner_unchecked(this) });
     }
 }
@@ -284,7 +286,7 @@ impl KthreadWorkItem for Work {
 struct Standing {
     parkable: Thread<(), Parkable>,
     worker: KthreadWorker,
-    /// For each CPU.
+    /// One per CPU.
     begun: [Begun; 2],
     works: KVVec<*mut Work>,
 }
@@ -295,7 +297,7 @@ impl Standing {
         for value in 0..BATCH_SIZE {
             let work = pin_init!(Work { value, work <- KthreadWork::new() });
             let work = KBox::pin_init(work, GFP_KERNEL)?;
-            // SAFETY: It stays pinned, behind a raw pointer.
+            // SAFETY: The item is not moved: the raw pointer is kept until it is pinned again.
             let work = KBox::into_raw(unsafe { Pin::into_inner_unchecked(work) });
             works.push(work, GFP_KERNEL)?;
         }
@@ -311,9 +313,10 @@ impl Standing {
 
     #[inline(always)]
     fn enqueue(&self, index: usize) -> Result {
-        // SAFETY: There are so many, as in C.
+        // SAFETY: `index` is less than `BATCH_SIZE`, the number of works. C does not check either.
         let work = unsafe { *self.works.get_unchecked(index) };
-        // SAFETY: It was a pinned box, and is not pending.
+        // SAFETY: The item comes from a pinned box and was not moved since. It is not pending, so
+        // that the box is owned once.
         let work = unsafe { Pin::new_unchecked(KBox::from_raw(work)) };
         Ok(self.worker.enqueue(work)?)
     }
@@ -322,7 +325,8 @@ impl Standing {
 impl Drop for Standing {
     fn drop(&mut self) {
         for work in &self.works {
-            // SAFETY: It was a pinned box, and is not pending.
+            // SAFETY: The item comes from a pinned box and was not moved since. The worker was
+            // flushed, so that it is not pending and the box is owned once.
             drop(unsafe { Pin::new_unchecked(KBox::from_raw(*work)) });
         }
     }
@@ -379,9 +383,11 @@ struct Notifier {
     ends: UnsafeCell<usize>,
 }
 
-// SAFETY: It is called by one thread, as in C.
+// SAFETY: Only one thread invalidates in the benchmark, so that the counters are not accessed
+// concurrently, like the counters of C.
 unsafe impl Send for Notifier {}
-// SAFETY: As above.
+// SAFETY: Only one thread invalidates in the benchmark, so that shared references are not used
+// concurrently.
 unsafe impl Sync for Notifier {}
 
 impl MmuNotifier for Notifier {
@@ -391,7 +397,7 @@ impl MmuNotifier for Notifier {
 #[vtable]
 impl InvalidateRanges for Notifier {
     fn invalidate_range_start(&self, range: &Range<'_>) {
-        // SAFETY: By what the type is for.
+        // SAFETY: Only one thread invalidates in the benchmark, and the pointer is valid.
         unsafe {
             let sum = self.starts.get();
             *sum = (*sum).wrapping_add(range.end() - range.start());
@@ -399,7 +405,7 @@ impl InvalidateRanges for Notifier {
     }
 
     fn invalidate_range_end(&self, range: &Range<'_>) {
-        // SAFETY: By what the type is for.
+        // SAFETY: Only one thread invalidates in the benchmark, and the pointer is valid.
         unsafe {
             let sum = self.ends.get();
             *sum = (*sum).wrapping_add(range.end() - range.start());
@@ -407,7 +413,7 @@ impl InvalidateRanges for Notifier {
     }
 }
 
-/// One for each place that inserts one, as in a driver: it is compiled into that.
+/// A type for each place that inserts an interval, so that its code is inlined as in a driver.
 struct Interval<const USE: usize>;
 
 type Inserted<const USE: usize> = IntervalRegistration<Interval<USE>>;
@@ -425,12 +431,12 @@ impl<const USE: usize> IntervalNotifier for Interval<USE> {
 
 impl<const USE: usize> Invalidate for Interval<USE> {
     fn invalidate(&self, range: &Range<'_>, shadow: &mut usize) {
-        // As C does. At its end, a notifier gets the whole address space.
+        // Wraps around, as in C: the last invalidation covers the whole address space.
         *shadow = shadow.wrapping_add(range.end() - range.start());
     }
 }
 
-/// One that has nothing of its own: what it is measured by.
+/// An empty notifier, to measure the size of a registration.
 struct Nothing;
 
 impl MmuNotifier for Nothing {
@@ -482,7 +488,7 @@ fn have_notifiers(count: usize) -> Result {
         there.push(registration, GFP_KERNEL)?;
     }
     while there.len() > count {
-        // No callback is measured after it was removed.
+        // Wait, so that no callback of a removed notifier is measured.
         if let Some(it) = there.pop() {
             KBox::into_inner(Pin::into_inner(it)).unregister()?;
         }
@@ -490,7 +496,7 @@ fn have_notifiers(count: usize) -> Result {
     Ok(())
 }
 
-/// In memory that is there, as in C.
+/// Inserts an interval notifier in existing memory, as in C.
 #[inline(always)]
 fn insert<const USE: usize>(
     mm: &MmWithUser,
@@ -501,14 +507,14 @@ fn insert<const USE: usize>(
     memory.write_pin_init(new_interval_notifier!(mm, start, length, Interval, 0))
 }
 
-/// Removes it, and keeps the memory.
+/// Removes an interval notifier, and returns its memory.
 #[inline(always)]
 fn remove<const USE: usize>(interval: Pin<KBox<Inserted<USE>>>) -> Memory<USE> {
-    // SAFETY: It is not moved, but dropped.
+    // SAFETY: The registration is dropped in place, and not moved before.
     KBox::drop_contents(unsafe { Pin::into_inner_unchecked(interval) })
 }
 
-/// A range that all of an address space is in.
+/// The length of a range that covers the whole memory of the benchmark.
 const WHOLE: usize = 1 << 46;
 
 #[inline(never)]
@@ -521,7 +527,7 @@ fn have_intervals(count: usize) -> Result {
         there.push(insert(mm, memory, 0, WHOLE)?, GFP_KERNEL)?;
     }
     while there.len() > count {
-        // No callback is measured after it was removed.
+        // Wait, so that no callback of a removed notifier is measured.
         if let Some(it) = there.pop() {
             KBox::into_inner(Pin::into_inner(it)).unregister()?;
         }
@@ -561,7 +567,7 @@ fn shared_get_put(count: usize) -> Result {
     Ok(())
 }
 
-/// One page in two has a notifier of its own.
+/// Returns the start of a range of one page. The ranges cover every other page.
 const fn range_start(index: usize) -> usize {
     (1 << 44) + index * 2 * PAGE_SIZE
 }

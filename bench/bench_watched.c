@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Maps memory, touches it and unmaps it, in a loop, and says what each takes: to be watched by
- * something; or it sees to that itself:
+ * Maps memory, touches it and unmaps it in a loop, and prints the time per iteration, to measure
+ * the cost of a watcher. The watcher is another program, or the program itself:
  *
- *   userfaultfd   a thread reads an event for each unmapping, as a monitor would
- *   device        mmwatch's device, and nobody reads
- *   ranges        100,000 ranges elsewhere, by that
+ *   userfaultfd   a thread reads an event for each unmapping, as a monitor does
+ *   device        mmwatch's device, without a reader
+ *   ranges        mmwatch's device with 100,000 ranges in other memory
  *
  * Usage: bench_watched [WATCHED-BY [ROUNDS]]
  */
@@ -66,7 +66,7 @@ static void map_and_unmap(void)
 	if (uffd >= 0) {
 		struct uffdio_register range = {
 			.range = { (unsigned long)memory, size },
-			/* Nothing is write-protected: it is only told of what is unmapped. */
+			/* No page is write-protected: only unmappings are reported. */
 			.mode = UFFDIO_REGISTER_MODE_WP,
 		};
 
@@ -122,7 +122,7 @@ int main(int argc, char **argv)
 		watch_by_device(0);
 	else if (!strcmp(by, "ranges"))
 		watch_by_device(100000);
-	/* The first ones warm up. */
+	/* Caches warm up in the rounds before round 0. */
 	for (round = -2; round < rounds; round++) {
 		long begun = now();
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// What bench_raw.rs and bench_tether.rs have in common, and include: the device, and what they take
-// their items from.
+// The common part of bench_raw.rs and bench_tether.rs, which include this file: the device, and the
+// pool of items.
 
 const MAX: usize = 4096;
 const BATCH_SIZE: usize = 64;
@@ -28,21 +28,22 @@ const BE_TARGET: u32 = _IO(0xBA, 16);
 const ROUND_TRIP: u32 = _IO(0xBA, 17);
 const SIZE: u32 = _IO(0xBA, 18);
 
-/// What is used by one program, from one thread: no lock, as in C.
+/// A value that only one thread of one program uses, without a lock, as in C.
 struct Alone<T>(UnsafeCell<T>);
 
-// SAFETY: By what the type is for.
+// SAFETY: Only one thread of the benchmark accesses the value.
 unsafe impl<T> Sync for Alone<T> {}
 
 impl<T> Alone<T> {
     #[expect(clippy::mut_from_ref)]
     fn get(&self) -> &mut T {
-        // SAFETY: By what the type is for: there is one thread, which does not nest this.
+        // SAFETY: Only one thread accesses the value, and it does not call `get()` while a
+        // reference from an earlier call is in use.
         unsafe { &mut *self.0.get() }
     }
 }
 
-/// Items that are not in use.
+/// The items that are not in use.
 struct Pool {
     items: [*mut Embedded; MAX],
     count: usize,
@@ -59,58 +60,59 @@ static POOL: Alone<Pool> = Alone(UnsafeCell::new(Pool {
 
 impl Pool {
     fn push(&mut self, item: *mut Embedded) {
-        // SAFETY: There are no more items than places, as in C.
+        // SAFETY: `count` is less than `MAX`, the number of all items. C does not check either.
         unsafe { *self.items.get_unchecked_mut(self.count) = item };
         self.count += 1;
     }
 
     fn pop(&mut self) -> *mut Embedded {
         self.count -= 1;
-        // SAFETY: As above.
+        // SAFETY: `count` was greater than 0, as operations take at most `MAX` items. C does not
+        // check either.
         unsafe { *self.items.get_unchecked(self.count) }
     }
 }
 
-/// A completion that is used again and again: the kernel crate's is completed for good.
+/// A completion that is used repeatedly; the kernel crate's `Completion` only has `complete_all()`.
 struct Begun(KBox<UnsafeCell<kernel::bindings::completion>>);
 
-// SAFETY: A completion is made to be shared.
+// SAFETY: A C completion may be used by any thread.
 unsafe impl Send for Begun {}
-// SAFETY: As above.
+// SAFETY: A C completion synchronises concurrent accesses itself.
 unsafe impl Sync for Begun {}
 
 impl Begun {
     fn new() -> Result<Self> {
         let this = Self(KBox::new(UnsafeCell::new(Default::default()), GFP_KERNEL)?);
-        // SAFETY: It is valid, and does not move.
+        // SAFETY: The completion is valid for writes, and does not move, as it is in a box.
         unsafe { kernel::bindings::init_completion(this.0.get()) };
         Ok(this)
     }
 
     fn complete(&self) {
-        // SAFETY: It is initialised.
+        // SAFETY: The completion was initialised in `new()`, and is valid as long as `self` is.
         unsafe { kernel::bindings::complete(self.0.get()) };
     }
 
     fn wait(&self) {
-        // SAFETY: As above.
+        // SAFETY: The completion was initialised in `new()`, and is valid as long as `self` is.
         unsafe { kernel::bindings::wait_for_completion(self.0.get()) };
     }
 }
 
-/// Who measures does not change it.
+/// Returns the element of the current CPU. A measuring thread stays on its CPU.
 fn of_this_cpu(all: &[Begun; 2]) -> &Begun {
     &all[CpuId::current().as_u32() as usize % 2]
 }
 
-/// Threads and works that are there for as long as the module.
+/// The threads and works that exist as long as the module.
 static STANDING: Alone<Option<Standing>> = Alone(UnsafeCell::new(None));
 
 fn standing() -> Result<&'static Standing> {
     STANDING.get().as_ref().ok_or(EINVAL)
 }
 
-/// Ends them with the module, behind the device.
+/// Ends them when the module is dropped, after the device.
 struct Threads;
 
 impl Threads {

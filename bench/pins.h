@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The pins of a module, as rust/kernel/tether/pins.rs has them: the first one takes a reference to
- * the module, and the last one puts it.
+ * The pins of a module, as in rust/kernel/tether/pins.rs: the first pin takes a reference to the
+ * module, the last one releases it.
  */
 
 #include <linux/atomic.h>
@@ -11,8 +11,8 @@
 #include <linux/spinlock.h>
 
 /*
- * @count: how many pins there are, less one, so that its sign tells whether there are some.
- * @held: a reference to @module is held. It changes under @lock.
+ * @count: the number of pins minus one, so that its sign tells whether there is a pin.
+ * @held: whether a reference to @module is held. Changes under @lock.
  */
 struct pins {
 	atomic_long_t count;
@@ -45,7 +45,7 @@ static noinline bool pin_first(struct pins *pins)
 
 static __always_inline bool pin(struct pins *pins)
 {
-	/* One more, where there is one. */
+	/* Add a pin if there is one already; the first pin needs the lock. */
 	return likely(atomic_long_inc_unless_negative(&pins->count)) || pin_first(pins);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// The notifiers of bench_raw.rs, which includes this.
+// The notifiers of bench_raw.rs, which includes this file.
 
 const SIZE_NOTIFIER: usize = size_of::<bindings::mmu_notifier>();
 const SIZE_INTERVAL: usize = size_of::<Interval>() - size_of::<usize>();
@@ -14,12 +14,12 @@ struct Notifier {
 
 /// # Safety
 ///
-/// Called with what is registered.
+/// `notifier` must be the first field of a registered [`Notifier`], and `range` valid.
 unsafe extern "C" fn notifier_start(
     notifier: *mut bindings::mmu_notifier,
     range: *const bindings::mmu_notifier_range,
 ) -> c_int {
-    // SAFETY: By the function's contract.
+    // SAFETY: The caller guarantees that both pointers are valid. Only one thread invalidates.
     unsafe {
         let sum = &raw mut (*notifier.cast::<Notifier>()).starts;
         *sum = (*sum).wrapping_add((*range).end - (*range).start);
@@ -29,12 +29,12 @@ unsafe extern "C" fn notifier_start(
 
 /// # Safety
 ///
-/// Called with what is registered.
+/// `notifier` must be the first field of a registered [`Notifier`], and `range` valid.
 unsafe extern "C" fn notifier_end(
     notifier: *mut bindings::mmu_notifier,
     range: *const bindings::mmu_notifier_range,
 ) {
-    // SAFETY: By the function's contract.
+    // SAFETY: The caller guarantees that both pointers are valid. Only one thread invalidates.
     unsafe {
         let sum = &raw mut (*notifier.cast::<Notifier>()).ends;
         *sum = (*sum).wrapping_add((*range).end - (*range).start);
@@ -57,29 +57,29 @@ struct Interval {
 
 /// # Safety
 ///
-/// Called with what is inserted.
+/// `notifier` must be the first field of an inserted [`Interval`], and `range` valid.
 unsafe extern "C" fn interval_invalidate(
     notifier: *mut bindings::mmu_interval_notifier,
     range: *const bindings::mmu_notifier_range,
     sequence: usize,
 ) -> bool {
-    // SAFETY: By the function's contract.
+    // SAFETY: The caller guarantees that both pointers are valid. Only one thread invalidates.
     let (it, range) = unsafe { (&mut *notifier.cast::<Interval>(), &*range) };
     if range.flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0 {
-        // SAFETY: The lock is initialised.
+        // SAFETY: The mutex was initialised in `interval()`, and the range allows sleeping.
         unsafe { bindings::mutex_lock(&mut it.lock) };
     } else {
-        // SAFETY: As above.
+        // SAFETY: The mutex was initialised in `interval()`.
         if unsafe { bindings::mutex_trylock(&mut it.lock) } == 0 {
             return false;
         }
     }
     // `mmu_interval_set_seq()`.
     //
-    // SAFETY: The notifier is valid.
+    // SAFETY: The notifier is valid, and its sequence is written with the mutex held.
     unsafe { ptr::write_volatile(&raw mut it.notifier.invalidate_seq, sequence) };
     it.shadow = it.shadow.wrapping_add(range.end - range.start);
-    // SAFETY: It is held.
+    // SAFETY: This task holds the mutex.
     unsafe { bindings::mutex_unlock(&mut it.lock) };
     true
 }
@@ -101,7 +101,7 @@ static NOTIFIERS_THERE: Alone<Notifiers> = Alone(UnsafeCell::new(Notifiers {
 }));
 
 fn mm() -> *mut bindings::mm_struct {
-    // SAFETY: The current task is valid, and is a process.
+    // SAFETY: The current task is valid, and is a process with an address space.
     unsafe { (*Task::current_raw()).mm }
 }
 
@@ -121,15 +121,16 @@ fn have_notifiers(count: usize) -> Result {
             GFP_KERNEL,
         )?;
         let raw = notifier.get();
-        // SAFETY: It is valid.
+        // SAFETY: The notifier was just allocated, and only this task uses it.
         unsafe { (*raw).notifier.ops = NOTIFIER_OPS.get() };
-        // SAFETY: It stays where it is until it was unregistered.
+        // SAFETY: The notifier has its operations, and is in a box that is not freed before it is
+        // unregistered. The caller is a process with a valid `mm`.
         kernel::error::to_result(unsafe { bindings::mmu_notifier_register(raw.cast(), mm()) })?;
         there.push(notifier, GFP_KERNEL)?;
     }
     while there.len() > count {
         let Some(notifier) = there.pop() else { break };
-        // SAFETY: It is registered.
+        // SAFETY: The notifier is registered on this `mm`, and is unregistered once.
         unsafe { bindings::mmu_notifier_unregister(notifier.get().cast(), mm()) };
     }
     Ok(())
@@ -144,7 +145,7 @@ fn interval() -> Result<KBox<UnsafeCell<Interval>>> {
         }),
         GFP_KERNEL,
     )?;
-    // SAFETY: It is valid, and does not move; the name and the class are static.
+    // SAFETY: The mutex is valid for writes and does not move; the name and the class are static.
     unsafe {
         bindings::__mutex_init(
             &raw mut (*it.get()).lock,
@@ -156,7 +157,8 @@ fn interval() -> Result<KBox<UnsafeCell<Interval>>> {
 }
 
 fn insert(it: *mut Interval) -> Result {
-    // SAFETY: It stays where it is until it was removed.
+    // SAFETY: All callers keep the interval in a box until the notifier is removed, and have
+    // initialised its mutex. The caller is a process with a valid `mm`.
     kernel::error::to_result(unsafe {
         bindings::mmu_interval_notifier_insert(
             &raw mut (*it).notifier,
@@ -178,7 +180,7 @@ fn have_intervals(count: usize) -> Result {
     }
     while there.len() > count {
         let Some(it) = there.pop() else { break };
-        // SAFETY: It is inserted.
+        // SAFETY: The notifier is inserted, and is removed once.
         unsafe { bindings::mmu_interval_notifier_remove(it.get().cast()) };
     }
     Ok(())
@@ -189,19 +191,19 @@ fn interval_read(mut count: usize) -> Result {
     let it = NOTIFIERS_THERE.get().intervals.first().ok_or(EINVAL)?.get();
     while count != 0 {
         count -= 1;
-        // SAFETY: It is inserted.
+        // SAFETY: The notifier is inserted.
         let sequence = unsafe { bindings::mmu_interval_read_begin(it.cast()) };
-        // SAFETY: The lock is initialised.
+        // SAFETY: The mutex was initialised in `interval()`, and this task does not hold it.
         unsafe { bindings::mutex_lock(&raw mut (*it).lock) };
         // `mmu_interval_read_retry()`.
         //
-        // SAFETY: It is valid, and the lock is held.
+        // SAFETY: The interval is valid, and this task holds the mutex that protects both fields.
         unsafe {
             if (*it).notifier.invalidate_seq == sequence {
                 (*it).shadow += count;
             }
         }
-        // SAFETY: It is held.
+        // SAFETY: This task holds the mutex.
         unsafe { bindings::mutex_unlock(&raw mut (*it).lock) };
     }
     Ok(())
@@ -212,7 +214,7 @@ fn interval_insert_remove(count: usize) -> Result {
     let it = interval()?;
     for _ in 0..count {
         insert(it.get())?;
-        // SAFETY: It is inserted.
+        // SAFETY: The notifier was inserted above, and is removed once.
         unsafe { bindings::mmu_interval_notifier_remove(it.get().cast()) };
     }
     Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// What bench_raw.rs includes where there are no bindings for notifiers.
+// Replaces raw_notifiers.rs in bench_raw.rs if the bindings contain no notifiers.
 
 const SIZE_NOTIFIER: usize = 0;
 const SIZE_INTERVAL: usize = 0;

@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the VM, as root: what mapping and unmapping takes, watched by nothing and by this and that, a line for each:
-# BY|what|median|quartile|quartile; and what real programs take, the least and the most of two runs:
-# RUN|program|by what|instructions|instructions.
+# Runs in the VM, as root: measures the cost of mapping and unmapping memory with different
+# watchers, and of whole programs. Prints a line for each watcher:
+#	BY|watcher|median|quartile|quartile
+# and a line for each program and watcher, with the minimum and the maximum of two runs:
+#	RUN|program|watcher|instructions|instructions
 #
 # Usage: bench/watched.sh MODULES PROGRAMS MMWATCH KERNEL-SOURCE
 
@@ -11,7 +13,7 @@ modules=$1 programs=$2 mmwatch=$3 kernel=$4
 insmod "$modules/rust/tether.ko"
 insmod "$modules/samples/mmwatch.ko"
 
-# by WHAT COMMAND...
+# by WATCHER COMMAND...
 by() {
 	local what=$1 said
 	shift
@@ -31,7 +33,7 @@ by "strace" strace -f -o /dev/null "$loop" nothing 2
 by "perf trace" perf trace -o /dev/null "$loop" nothing 2
 by "nothing, again" "$loop"
 
-# What all tasks have run for, those of the kernel too: a nanosecond is an instruction here.
+# The run time of all tasks, including kernel threads: a nanosecond is an instruction here.
 busy() {
 	awk '/^cpu0/ { print $8 }' /proc/schedstat
 }
@@ -55,7 +57,7 @@ run() {
 	sort) set -- "$@" sort -o sorted lines ;;
 	python) set -- "$@" python3 -S program.py ;;
 	esac
-	# The first one warms up.
+	# The first round warms up.
 	for round in 0 1 2; do
 		before=$(busy)
 		"$@" >/dev/null 2>/tmp/errors || { echo "RUN|$program|$by|| ($(head -n 1 /tmp/errors))"; return; }
