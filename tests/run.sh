@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the VM, as root: loads the modules, runs all suites, and writes a KTAP file for each suite.
+# Runs in the VM, as root: loads the modules, runs all suites, and writes a KTAP file for each
+# suite.
 #
 # Usage: tests/run.sh MODULES PROGRAMS RESULTS KDIR
 
@@ -244,8 +245,8 @@ sys.exit(names.count("path") < 3)'
 	kill "$watched"
 } >"$results/mmwatch_tool.ktap"
 
-# The kernel's hmm-tests: on the kernel's test_hmm, to show which of them pass on this machine, and on
-# Tether's driver, which has the same device nodes. Tests of device memory are left out, because
+# The kernel's hmm-tests: on the kernel's test_hmm, to show which of them pass on this machine, and
+# on Tether's driver, which has the same device nodes. Tests of device memory are left out, because
 # Tether's driver has none.
 hmm_tests=(open_close anon_read anon_read_prot anon_write anon_write_prot anon_write_child_shared
 	anon_write_huge anon_write_hugetlbfs file_read file_write anon_read_multiple anon_teardown mixedmap

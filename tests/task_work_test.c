@@ -568,7 +568,7 @@ TEST_F(work, cancelled_are_limited)
 		kill(race.tid, SIGSTOP);
 		nap(50);
 		EXPECT_EQ(4096, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&race));
-		/* The limit does not apply to other tasks or to boxes, which are never cancelled. */
+		/* The limit does not apply to other tasks, or to boxes (never cancelled). */
 		again.tid = other;
 		EXPECT_EQ(100, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&again));
 		EXPECT_EQ(0, add_from(self->fd, race.tid, TETHER_TEST_RESUME, TETHER_TEST_BOX));
