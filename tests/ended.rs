@@ -43,12 +43,12 @@ module! {
     type: Ended,
     name: "ended",
     authors: ["The Tether developers"],
-    description: "Test: a mirror is used when it has ended",
+    description: "Test: uses a mirror after its teardown",
     license: "GPL",
     params: {
         start: u64 {
             default: 0,
-            description: "A page of the process that loads this",
+            description: "The address of a page of the loading process",
         },
     },
 }
@@ -58,7 +58,7 @@ struct Device;
 impl MirrorDevice for Device {
     fn invalidate(&self, range: &Range<'_>) {
         if range.event() == Event::Release {
-            pr_info!("the device is told of the end\n");
+            pr_info!("the device is notified of the end\n");
         }
     }
 

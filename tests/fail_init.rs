@@ -31,7 +31,7 @@ module! {
     type: FailInit,
     name: "fail_init",
     authors: ["The Tether developers"],
-    description: "Test: an init that leaves things behind and fails",
+    description: "Test: an init that leaks works and threads, and fails",
     license: "GPL",
 }
 
@@ -39,7 +39,7 @@ struct FailInit;
 
 /// Reports that a work ran after the module's text was freed.
 fn gone() {
-    pr_err!("BUG: a work ran although its module was gone\n");
+    pr_err!("BUG: a work ran after its module was unloaded\n");
 }
 
 #[pin_data(PinnedDrop)]
@@ -111,7 +111,8 @@ impl kernel::Module for FailInit {
             while context.sleep_for(Delta::from_millis(1)) != Wake::Stopped {}
         })?;
         core::mem::forget(thread);
-        // Detached threads pin the module, but a failed init ignores pins: they are asked to stop.
+        // Detached threads pin the module, but the kernel ignores references after a failed init:
+        // teardown asks the threads to stop.
         let thread = kthread::spawn(c"fail_init", |context| {
             context.sleep_for(Delta::from_millis(50));
         })?;

@@ -26,5 +26,5 @@ static void __exit filler_exit(void)
 }
 module_exit(filler_exit);
 
-MODULE_DESCRIPTION("Test: takes the place of a module that is gone");
+MODULE_DESCRIPTION("Test: takes the place of an unloaded module");
 MODULE_LICENSE("GPL");

@@ -12,24 +12,24 @@ module! {
     type: Leak,
     name: "leak",
     authors: ["The Tether developers"],
-    description: "Test: a module that forgets what it has made",
+    description: "Test: a module that leaks an object",
     license: "GPL",
     params: {
         kind: i64 {
             default: -1,
-            description: "Which one, by its place in the ledger; without it, none",
+            description: "The kind of the object, by its index in the ledger; -1: no object",
         },
         target: i64 {
             default: 0,
-            description: "The pid of the task for which it is made; else who loads this",
+            description: "The pid of the target task; 0: the loading task",
         },
         random: i64 {
             default: 0,
-            description: "What decides how it is made",
+            description: "A random number that selects the variant of the object",
         },
         forget: bool {
             default: true,
-            description: "Whether it is forgotten; else it is ended as it should be",
+            description: "Whether the object is leaked; otherwise it is ended",
         },
     },
 }

@@ -19,7 +19,7 @@ module! {
     type: Ledger,
     name: "ledger",
     authors: ["The Tether developers"],
-    description: "Test: counts what other modules make and drop",
+    description: "Test: counts the objects that other modules create and drop",
     license: "GPL",
 }
 

@@ -437,16 +437,16 @@ static const char *happens(int action, int first, int count, int file)
 		if (munmap(start, length))
 			return "munmap";
 		if (read_at_last(start, data) != -EFAULT)
-			return "what is unmapped was read";
+			return "an unmapped page was read";
 		break;
 	case MOVE:
 		elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) !=
 		    MAP_FAILED) {
 			if (read_at_last(start, data) != -EFAULT)
-				return "what has moved was read";
+				return "a moved page was read at its old address";
 			if (read_at_last(elsewhere, data) || data[0] != *(uint64_t *)elsewhere)
-				return "what has moved was not read where it is";
+				return "a moved page was not read at its new address";
 		}
 		munmap(elsewhere, length);
 		break;
@@ -457,7 +457,7 @@ static const char *happens(int action, int first, int count, int file)
 		mprotect(start, length, PROT_READ);
 		memset(data, 0xff, sizeof(data));
 		if (write_at_last(start, data) != -EPERM)
-			return "what is read-only was written";
+			return "a read-only page was written";
 		mprotect(start, length, PROT_READ | PROT_WRITE);
 		break;
 	case FORK:
@@ -485,10 +485,10 @@ static const char *happens(int action, int first, int count, int file)
 			if (write_at_last(words(first + i), data))
 				return "a copy could not be written";
 			if (words(first + i)[0] != old)
-				return "what was written is not there";
+				return "written data is missing";
 		}
 		if (child < 0 || waitpid(child, &status, 0) != child || status)
-			return "a child has seen what is not its own";
+			return "a child has seen data of its parent";
 		return NULL;
 	case RECLAIM:
 		madvise(start, length, MADV_PAGEOUT);
@@ -521,13 +521,13 @@ static const char *happens(int action, int first, int count, int file)
 			(void)read[0];
 			memset(data, 0xa0 + i, sizeof(data));
 			if (write_at_last(words(first + i), data))
-				return "what was freed lazily could not be written";
+				return "a lazily freed page could not be written";
 		}
 		madvise(start, length, MADV_PAGEOUT);
 		for (i = 0; i < count; i++) {
 			memset(data, 0xa0 + i, sizeof(data));
 			if (memcmp(words(first + i), data, PAGE))
-				return "what only the device has written was lost";
+				return "data written by the device was lost";
 		}
 		return NULL;
 	case SECRET:
@@ -552,7 +552,7 @@ static const char *happens(int action, int first, int count, int file)
 		/* A reading thread may have faulted the page in meanwhile. */
 		madvise(start, PAGE, MADV_DONTNEED);
 		if (dread(storm.fd, start, data, 1) != -EBUSY)
-			return "what is not served was read, or refused";
+			return "an unserved page was read, or refused";
 		close(i);
 		return NULL;
 	}

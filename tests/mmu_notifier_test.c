@@ -1361,7 +1361,7 @@ static const char *happens(int action, int first, int count, int file)
 		if (munmap(start, length))
 			return "munmap";
 		if (shown(first, count, PRESENT))
-			return "what is unmapped is shown";
+			return "an unmapped page is shown";
 		break;
 	case MOVE: {
 		char *elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -1369,7 +1369,7 @@ static const char *happens(int action, int first, int count, int file)
 		/* Fails if the range is not mapped completely. */
 		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) != MAP_FAILED &&
 		    shown(first, count, PRESENT))
-			return "what has moved is shown";
+			return "a moved page is shown at its old address";
 		munmap(elsewhere, length);
 		break;
 	}
@@ -1380,7 +1380,7 @@ static const char *happens(int action, int first, int count, int file)
 	case PROTECT:
 		mprotect(start, length, PROT_READ);
 		if (shown(first, count, WRITABLE))
-			return "what is read-only is shown as writable";
+			return "a read-only page is shown as writable";
 		mprotect(start, length, PROT_READ | PROT_WRITE);
 		return NULL;
 	case FORK:

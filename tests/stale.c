@@ -50,5 +50,5 @@ static void __exit stale_exit(void)
 }
 module_exit(stale_exit);
 
-MODULE_DESCRIPTION("Test: forgets a notifier, as only C can");
+MODULE_DESCRIPTION("Test: leaks a notifier, as only C can");
 MODULE_LICENSE("GPL");

@@ -18,7 +18,7 @@ module! {
     type: Stubborn,
     name: "stubborn",
     authors: ["The Tether developers"],
-    description: "Test: a module whose threads do not listen",
+    description: "Test: a module with threads that ignore the request to stop",
     license: "GPL",
 }
 

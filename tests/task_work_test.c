@@ -536,7 +536,7 @@ TEST_F(work, wait_retarget)
 		deadlocks += ret == -EDEADLK;
 		end_child(child);
 	}
-	TH_LOG("%d of 20 were told of the deadlock", deadlocks);
+	TH_LOG("%d of 20 waits returned EDEADLK", deadlocks);
 }
 
 /* The functions for any context are called in an interrupt, concurrently with calls in a task. */

@@ -83,11 +83,11 @@ module! {
     params: {
         milliseconds: i64 {
             default: 0,
-            description: "How long init takes after the devices are registered",
+            description: "The time that init takes after the registration of the devices",
         },
         fail: bool {
             default: false,
-            description: "Whether init fails after that",
+            description: "Whether init fails afterwards",
         },
         forget: bool {
             default: false,
@@ -95,7 +95,7 @@ module! {
         },
         linger: bool {
             default: false,
-            description: "Whether a leaked thread uses a registration after the module's end has begun",
+            description: "Whether a leaked thread uses a registration during module teardown",
         },
     },
 }

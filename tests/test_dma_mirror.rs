@@ -266,20 +266,20 @@ module! {
     type: TestDmaMirror,
     name: "test_dma_mirror",
     authors: ["The Tether developers"],
-    description: "Test: pages of a process by DMA",
+    description: "Test: DMA to pages of a process",
     license: "GPL",
     params: {
         start: u64 {
             default: 0,
-            description: "Where the pages are in the memory of who loads this",
+            description: "The start address of the pages in the loading process",
         },
         length: u64 {
             default: 0,
-            description: "How many bytes",
+            description: "The length in bytes",
         },
         forget: bool {
             default: false,
-            description: "Whether the mirror is forgotten",
+            description: "Whether the mirror is leaked",
         },
     },
 }

@@ -69,7 +69,7 @@ module! {
     type: TestKthread,
     name: "test_kthread",
     authors: ["The Tether developers"],
-    description: "Test: threads that the tests in user space drive",
+    description: "Test: threads that user-space tests control",
     license: "GPL",
 }
 

@@ -44,7 +44,7 @@ module! {
     type: TestTorture,
     name: "test_torture",
     authors: ["The Tether developers"],
-    description: "Test: makes one of everything, at random",
+    description: "Test: creates objects of all kinds at random",
     license: "GPL",
 }
 

@@ -76,7 +76,7 @@ module! {
     type: TetherTest,
     name: "tether_test",
     authors: ["The Tether developers"],
-    description: "Test: what the tests in user space drive",
+    description: "Test: task works that user-space tests control",
     license: "GPL",
 }
 

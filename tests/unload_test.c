@@ -432,7 +432,7 @@ static int said(const char *text)
 TEST_F(unload, ended_mirror_has_no_pages)
 {
 	int before = said("ended: before: \\[1, 0, 0, 1\\]");
-	int told = said("ended: the device is told of the end");
+	int told = said("ended: the device is notified of the end");
 	int after = said("ended: after: \\[0, -19, -19, 1\\]");
 	char *page = mmap((void *)(1UL << 45), 4096, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -445,7 +445,7 @@ TEST_F(unload, ended_mirror_has_no_pages)
 	ASSERT_EQ(0, load_elsewhere(&loader, "ended", parameters, false));
 	EXPECT_EQ(before + 1, said("ended: before: \\[1, 0, 0, 1\\]"));
 	ASSERT_EQ(0, unload_soon("ended"));
-	EXPECT_EQ(told + 1, said("ended: the device is told of the end"));
+	EXPECT_EQ(told + 1, said("ended: the device is notified of the end"));
 	EXPECT_EQ(after + 1, said("ended: after: \\[0, -19, -19, 1\\]"));
 	EXPECT_EQ(0, end_of(&loader));
 	munmap(page, 4096);
