@@ -28,17 +28,20 @@ const BE_TARGET: u32 = _IO(0xBA, 16);
 const ROUND_TRIP: u32 = _IO(0xBA, 17);
 const SIZE: u32 = _IO(0xBA, 18);
 
-/// A value that only one thread of one program uses, without a lock, as in C.
+/// A value that the benchmark's program uses without a lock, as in C.
 struct Alone<T>(UnsafeCell<T>);
 
-// SAFETY: Only one thread of the benchmark accesses the value.
+// SAFETY: Only the benchmark's program opens the device, and its accesses are sequential. The
+// operations that "together" runs on two CPUs are an exception: both may add to `POOL.sum`, and an
+// addition may be lost, as in C. The sum is never read; it keeps the compiler from removing the
+// work. All other values are only read by these operations.
 unsafe impl<T> Sync for Alone<T> {}
 
 impl<T> Alone<T> {
     #[expect(clippy::mut_from_ref)]
     fn get(&self) -> &mut T {
-        // SAFETY: Only one thread accesses the value, and it does not call `get()` while a
-        // reference from an earlier call is in use.
+        // SAFETY: The pointer is valid. The accesses are sequential, except as stated above, and a
+        // caller does not use a reference from an earlier call while it changes the value.
         unsafe { &mut *self.0.get() }
     }
 }

@@ -88,8 +88,8 @@ FIXTURE_TEARDOWN(init)
 }
 
 /*
- * While init runs, no file can be opened. If init fails, no file is left behind; other modules
- * are loaded in its place to detect a call into the freed text.
+ * While init runs, no file can be opened. If init fails, no file is left behind; the caller then
+ * loads another module in its place, to detect calls into the freed text.
  */
 static void open_during_init(struct __test_metadata *_metadata, const char *parameters, int expected)
 {

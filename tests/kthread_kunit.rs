@@ -498,7 +498,8 @@ mod tests {
         assert_eq!((zero, many), (Err(EINVAL), Err(EINVAL)));
     }
 
-    /// Two threads wake each other. If a wake-up is lost, the test hangs.
+    /// Two threads wake each other. If a wake-up is lost, a wait times out after 20 seconds and the
+    /// test fails.
     #[test]
     fn no_wake_up_is_lost() {
         const ROUNDS: i32 = 5000;

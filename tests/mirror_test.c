@@ -591,7 +591,7 @@ TEST_F(mirror, secret_memory)
 #define SYS_map_shadow_stack 453
 #endif
 
-/* The device cannot write to a shadow stack, although its pages look writable. */
+/* The device can neither read nor write a shadow stack, although its pages look writable. */
 TEST_F(mirror, shadow_stack)
 {
 	char *stack = (char *)syscall(SYS_map_shadow_stack, 0UL, 4 * PAGE, 1UL);
