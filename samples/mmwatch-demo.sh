@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Watches two programs. Runs as root, on a kernel that the modules were built for.
+# Watches two programs. Run as root, on a kernel that the modules were built for.
 #
 # Usage: samples/mmwatch-demo.sh MODULES MMWATCH
 
@@ -13,14 +13,14 @@ echo "--- insmod tether.ko mmwatch.ko"
 insmod "$modules/rust/tether.ko"
 insmod "$modules/samples/mmwatch.ko"
 
-echo "--- python3 takes 64 MiB and gives it back"
+echo "--- python3 allocates and frees 64 MiB"
 "$mmwatch" --summary -- python3 -S -c '
 blocks = [bytearray(1 << 20) for _ in range(64)]
 del blocks
 '
 
 seq 1 200000 | awk '{ print ($1 * 7919) % 200003 }' >/tmp/numbers
-echo "--- sort of a large file, event by event (the last lines)"
+echo "--- sort of a large file, each event (last lines)"
 "$mmwatch" --events --output /tmp/sort.log -- sort -n -S 8M -o /tmp/sorted /tmp/numbers
 tail -n 12 /tmp/sort.log
 

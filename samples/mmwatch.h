@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * mmwatch: see an address space change.
+ * mmwatch: reports the changes of an address space.
  *
- * A file of /dev/mmwatch watches one address space: that of the process which asks (pid 0), as it
- * is at that moment, or that of a process which the asking task traces and has stopped.
+ * A file of /dev/mmwatch watches one address space: the current one of the calling process (pid 0),
+ * or that of a process which the calling task traces and has stopped.
  *
- *   read()   gives whole events, as many as fit; it waits for the first one unless O_NONBLOCK. 0 is
- *            the end: the address space is gone, and all that happened in it was read.
- *   poll()   POLLIN: there are events. POLLHUP: the end. POLLERR: nothing is watched.
- *   mmap()   gives the counters of ranges, see MMWATCH_ADD_RANGE.
+ *   read()   returns as many whole events as fit. Waits for the first one unless O_NONBLOCK is set.
+ *            Returns 0 at the end: the address space is gone, and all its events were read.
+ *   poll()   POLLIN: events can be read. POLLHUP: the end. POLLERR: the file watches nothing that
+ *            the caller may read.
+ *   mmap()   maps the counters of ranges, see MMWATCH_ADD_RANGE.
  *
- * Only the process that asked may use the file: for a forked child, and after the process has
- * executed another program, everything fails with ESTALE.
+ * Only the process that started the watch may use it. In a forked child, and after the process has
+ * executed another program, every operation fails with ESTALE.
  */
 #ifndef _MMWATCH_H
 #define _MMWATCH_H
@@ -19,19 +20,19 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* How many address spaces may be watched at one time, in all. */
+/* Maximum number of address spaces that are watched at one time, in the whole system. */
 #define MMWATCH_MAX_WATCHES	64
 
 /*
- * How many events wait for a reader, at most. What does not fit is dropped; but it is counted, and
- * its number is in MMWATCH_STATUS and in an MMWATCH_DROPPED event.
+ * Maximum number of events that wait for a reader. Further events are dropped. MMWATCH_STATUS and
+ * an MMWATCH_DROPPED event report their number.
  */
 #define MMWATCH_MAX_EVENTS	32768
 
-/* How many ranges there may be at one time, in all. */
+/* Maximum number of ranges at one time, in the whole system. */
 #define MMWATCH_MAX_RANGES	131072
 
-/* Kinds of events: the first are those of enum mmu_notifier_event. */
+/* Kinds of events. The first ones are those of enum mmu_notifier_event. */
 enum mmwatch_kind {
 	MMWATCH_UNMAP,
 	MMWATCH_CLEAR,
@@ -42,126 +43,137 @@ enum mmwatch_kind {
 	MMWATCH_MIGRATE,
 	MMWATCH_EXCLUSIVE,
 	MMWATCH_OTHER,
-	MMWATCH_DROPPED,	/* "start" events were dropped before the one that comes next */
-	MMWATCH_EXEC,		/* with MMWATCH_FOLLOW: what comes next is of the new program */
-	MMWATCH_NOT_FOLLOWED,	/* the same, but it is not watched; "start" is the errno */
+	MMWATCH_DROPPED,	/* "start" events were dropped: a gap in "count" */
+	MMWATCH_EXEC,		/* with MMWATCH_FOLLOW: the next events are of the new program */
+	MMWATCH_NOT_FOLLOWED,	/* the new program is not watched; "start" is the errno */
 };
 
-/* The one who invalidated could wait. */
+/* The invalidating task may sleep in the notifier. */
 #define MMWATCH_BLOCKABLE	(1 << 0)
-/* With MMWATCH_RELEASE: the process goes on, it has executed another program. */
+/* With MMWATCH_RELEASE: the process continues, because it has executed another program. */
 #define MMWATCH_EXECUTED	(1 << 1)
 
 /*
- * Added to the number of a system call of a 32-bit program: such calls have numbers of their own.
+ * Added to the number of a system call of a 32-bit program: these calls have a separate numbering.
  */
 #define MMWATCH_COMPAT_CALL	(1 << 29)
 
-/* Events come in the order of their counts, but for those of one moment on several CPUs. */
+/* Events are in the order of "count", except for events of the same moment on several CPUs. */
 struct mmwatch_event {
 	__u64 time;		/* nanoseconds since the watch began */
 	__u64 start;		/* first address */
-	__u64 end;		/* the one after the last */
-	__u64 count;		/* how many invalidations there were, with this one */
+	__u64 end;		/* first address after the range */
+	__u64 count;		/* number of invalidations so far, including this one */
 	__u32 kind;		/* enum mmwatch_kind */
 	__u32 flags;
-	__s32 pid;		/* the thread that did it, in the pid namespace of the watcher, or 0 */
-	__s32 tgid;		/* its process, likewise */
-	__s32 syscall;		/* the system call that it is in; -1: none, as in a page fault */
+	__s32 pid;		/* invalidating thread, in the watcher's pid namespace, or 0 */
+	__s32 tgid;		/* process of that thread, in the same namespace, or 0 */
+	__s32 syscall;		/* system call of that thread; -1: none, as in a page fault */
 	__u32 cpu;
-	__u32 latency;		/* nanoseconds that the watch has taken of it, nearly */
+	__u32 latency;		/* nanoseconds spent in the callback of the watch, approximately */
 	__u32 reserved;
-	__u64 cookie;		/* with MMWATCH_RANGES: that of the range */
+	__u64 cookie;		/* with MMWATCH_RANGES: the cookie of the range */
 };
 
-/* In mmwatch_watch.flags: not all of the address space, but what MMWATCH_ADD_RANGE adds. */
+/* Flag in mmwatch_watch.flags: watch only the ranges added by MMWATCH_ADD_RANGE. */
 #define MMWATCH_RANGES	(1 << 0)
 /*
- * Each event is followed by so many addresses, a __u64 each, 0 after the last: where the thread
- * that did it was in its program. The first one is where it has entered the kernel; the second one
- * is the word on top of its stack, which is a return address if the function there has no frame;
- * then come the return addresses that frame pointers lead to, which are wrong where a program has
- * none. All are 0 for a thread of another address space, and while another process is watched that
- * its user may not inspect (prctl(PR_SET_DUMPABLE)).
+ * Each event is followed by MMWATCH_STACK_DEPTH addresses, a __u64 each, padded with 0: the user
+ * stack of the invalidating thread. The first address is the instruction at which the thread has
+ * entered the kernel. The second one is the word on top of the user stack, which is a return
+ * address if the function has no frame. The others are the return addresses found through frame
+ * pointers; they are wrong if the program was built without frame pointers.
+ *
+ * All addresses are 0 if the thread belongs to another address space. They are also 0 if another
+ * process is watched and its user may not inspect it (prctl(PR_SET_DUMPABLE)).
  */
 #define MMWATCH_STACKS	(1 << 1)
 #define MMWATCH_STACK_DEPTH	16
 /*
- * If the process executes another program, goes on with that, from before its first instruction.
- * Not if its credentials change by that, or if it is not to be looked into. Not with
- * MMWATCH_RANGES, and only for another process.
+ * If the process executes another program, the watch continues with the new program, from before
+ * its first instruction. The watch ends with MMWATCH_NOT_FOLLOWED if the exec changes the
+ * credentials, or if the new program may not be inspected. Only for another process, and not
+ * together with MMWATCH_RANGES.
  */
 #define MMWATCH_FOLLOW	(1 << 2)
 
 struct mmwatch_watch {
 	__s32 pid;		/* 0: the calling process */
-	__u32 flags;		/* MMWATCH_RANGES and so on */
+	__u32 flags;		/* MMWATCH_RANGES, MMWATCH_STACKS, MMWATCH_FOLLOW */
 	/*
-	 * Only with pid 0: where in the caller's memory to publish the number of invalidations, a
-	 * __u64, or 0. The thread that asked does so itself, before it returns to user space: what
-	 * it has done is counted there when its system call returns, what others do at its next
-	 * one.
+	 * Address in the caller's memory at which the number of invalidations is published as a
+	 * __u64, or 0. Must be 0 if pid is not 0. The thread that has called MMWATCH_WATCH writes
+	 * the number itself before it returns to user space. Its own invalidations are published
+	 * when its system call returns; invalidations by other threads are published at its next
+	 * return to user space.
 	 */
 	__u64 count_address;
 };
 
-/* An event of it has what was invalidated of it: start and end are in the range. */
+/* Events of a range report the part that is invalidated: start and end lie within the range. */
 struct mmwatch_range {
 	__u64 start;
 	__u64 length;
-	__u64 cookie;		/* as the caller likes */
-	__u64 value;		/* returned: what its counter is now */
-	__u32 index;		/* returned: which counter it has; also its name for MMWATCH_REMOVE_RANGE */
+	__u64 cookie;		/* any value; copied to the events of the range */
+	__u64 value;		/* returned: current value of the range's counter */
+	__u32 index;		/* returned: index of the counter, for MMWATCH_REMOVE_RANGE */
 	__u32 reserved;		/* 0 */
 };
 
 struct mmwatch_status {
-	__u64 count;		/* invalidations */
-	__u64 published;	/* of these, what was published */
-	__u64 pages;		/* invalidated, a page each time that it was */
-	__u64 dropped;		/* events that did not fit */
-	__u32 ended;		/* the address space is gone */
+	__u64 count;		/* number of invalidations */
+	__u64 published;	/* last value of "count" that was published */
+	__u64 pages;		/* invalidated pages; a page counts at each invalidation */
+	__u64 dropped;		/* number of dropped events */
+	__u32 ended;		/* the address space is gone and not followed by another one */
 	__u32 reserved;
 };
 
 /*
- * Begins to watch. EBUSY: this file watches already. ENOSPC: MMWATCH_MAX_WATCHES. EINVAL: flags, or
- * a count_address that is not aligned or not of the caller. EFAULT. ESRCH: no such process.
- * EPERM: not traced by the caller, not stopped, or not to be looked into.
+ * Starts a watch.
+ *
+ * EBUSY: this file has a watch. ENOSPC: there are MMWATCH_MAX_WATCHES already. EINVAL: the flags
+ * are invalid, count_address is not aligned or is given for another process, or the process has no
+ * address space. EFAULT. ESRCH: no such process. EPERM: the process is not traced by the caller, is
+ * not stopped, or may not be inspected. ENOMEM. ESTALE.
  */
 #define MMWATCH_WATCH	_IOW(0xB8, 1, struct mmwatch_watch)
-/* How it stands. EINVAL: nothing is watched. ESTALE. EFAULT. */
+/* Returns the state of the watch. EINVAL: the file has no watch. ESTALE. EFAULT. */
 #define MMWATCH_STATUS	_IOR(0xB8, 2, struct mmwatch_status)
-/* Ends the watch; the file can watch again. EINVAL: nothing is watched. ESTALE. */
+/* Ends the watch. The file can start another one. EINVAL: the file has no watch. ESTALE. */
 #define MMWATCH_UNWATCH	_IO(0xB8, 3)
 /*
- * One more range, until the watch ends or MMWATCH_REMOVE_RANGE. What is outside of all ranges is
- * not noted, and one of many costs as much as the logarithm of their number.
+ * Adds a range, which is watched until MMWATCH_REMOVE_RANGE or the end of the watch. Invalidations
+ * outside of all ranges are not recorded. The cost of an invalidation grows with the logarithm of
+ * the number of ranges.
  *
- * Each has a counter, a __u64 at "index" in what mmap() has given. It moves before anything of the
- * range is unmapped, moved, discarded or protected, and when the range is not watched any more. So
- * while it is "value" the range is what it was when this returned; no event that is dropped, and no
- * system call that is not made, changes that. (What was unmapped just before this may still be read
- * for a moment, on another CPU, by its TLB: see mmwatch_range_add() in
+ * Each range has a counter, the __u64 at "index" in the mapping of the file. The counter changes
+ * before any part of the range is unmapped, moved, discarded or protected, and when the range is
+ * removed or the watch ends. As long as the counter equals "value", the range has not changed since
+ * this ioctl returned. This holds even if events were dropped, and reading the counter takes no
+ * system call. (If a page was unmapped just before this ioctl, another CPU may read the old page
+ * through its TLB for a moment: see mmwatch_range_add() in
  * tools/libmmwatch/include/mmwatch_ranges.h.)
  *
- * The counters are mapped before the first range is added, shared and read-only, as many as there
- * are to be ranges; a forked child does not have them. The first mapping decides how many there
- * are.
+ * The counters must be mapped before the first range is added, shared and read-only. The length of
+ * the first mapping determines the number of counters, which limits the number of ranges. A forked
+ * child does not inherit the mapping.
  *
- * EINVAL: nothing is watched, not with MMWATCH_RANGES, or "reserved". EOVERFLOW: it is empty, or
- * ends beyond all addresses. ENOSPC: MMWATCH_MAX_RANGES, or as many as there are counters. ESRCH:
- * the address space is gone. ENOMEM: the memory is the caller's. EINTR. ESTALE. EFAULT.
+ * EINVAL: the file has no watch, the watch is not with MMWATCH_RANGES, or "reserved" is not 0.
+ * EOVERFLOW: the range is empty or exceeds the address space. ENOSPC: there are MMWATCH_MAX_RANGES,
+ * or no counter is free. ESRCH: the address space is gone. ENOMEM: the memory is charged to the
+ * caller's memory cgroup. EINTR. ESTALE. EFAULT.
  *
- * mmap(): EINVAL: nothing is watched, not with MMWATCH_RANGES, an offset, or to be written or
- * executed. EBUSY: there are ranges, and no counters, or fewer than are wanted. ENOSPC: more than
- * MMWATCH_MAX_RANGES. ENOMEM. ESTALE.
+ * mmap(): EINVAL: the file has no watch, the watch is not with MMWATCH_RANGES, the offset is not 0,
+ * or the mapping is writable or executable. EBUSY: the first mapping has fewer counters, or ranges
+ * were added before the first mapping. ENOSPC: more than MMWATCH_MAX_RANGES counters. ENOMEM.
+ * ESTALE.
  */
 #define MMWATCH_ADD_RANGE	_IOWR(0xB8, 4, struct mmwatch_range)
 /*
- * Takes one away, by its index, which the next one that is added may get. Waits for whoever is in
- * the middle of changing it. ENOENT: there is none. EINVAL: nothing is watched, or not with
- * MMWATCH_RANGES. ESTALE.
+ * Removes the range with the given index. A range that is added later may get the same index. Waits
+ * for tasks that are changing the range. ENOENT: no such range. EINVAL: the file has no watch, or
+ * the watch is not with MMWATCH_RANGES. EINTR. ESTALE.
  */
 #define MMWATCH_REMOVE_RANGE	_IO(0xB8, 5)
 

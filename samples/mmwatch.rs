@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! mmwatch: see an address space change. What user space sees of it is in `mmwatch.h`.
+//! mmwatch: reports the changes of an address space. `mmwatch.h` describes the interface to user
+//! space.
 //!
 //! All three abstractions work together here:
 //!
 //! ```text
-//!    who changes the address space            the watch's thread          reader
+//!    task that changes the               thread of the watch            reader
+//!    address space
 //!
 //!    InvalidateRanges::invalidate_range_start
-//!      notes the event in its CPU's ring ---> moves it to the queue ----> read(), poll()
-//!      counts it                              (woken once for a batch)
-//!      adds the watch to the watched task
+//!      adds an event to the ring of its CPU ---> moves events to ---> read(), poll()
+//!      increments the count                      the queue (woken
+//!      queues work on the watched task           once for a batch)
 //!                 |
-//!    the watched task, on its way out
+//!    watched task, before it returns to user space
 //!      TaskWorkItem::run
-//!        writes the count to its memory
-//!        watches the program that it has executed
+//!        writes the count to user memory
+//!        watches a program that it has executed
 //! ```
 //!
-//! The notifier neither sleeps nor allocates, and takes no lock but that of the ring, which readers
-//! do not.
+//! The notifier does not sleep or allocate. The only lock that it takes is the lock of the ring,
+//! which readers do not take.
 
 use kernel::{
     cpu::{
@@ -120,19 +122,20 @@ module! {
     type: MmwatchModule,
     name: "mmwatch",
     authors: ["The Tether developers"],
-    description: "See an address space change",
+    description: "Reports the changes of an address space",
     license: "GPL",
 }
 
 const MAX_WATCHES: usize = 64;
 const MAX_RANGES: usize = 131072;
-/// For readers.
+/// Capacity of the queue that readers read from.
 const QUEUE_EVENTS: usize = 32768;
-/// As many as one call of read() returns at most.
+/// Maximum number of events that one call of read() returns.
 const READ_EVENTS: usize = 256;
-/// For the thread, on each CPU.
+/// Capacity of the ring of each CPU.
 const RING_EVENTS: usize = 2048;
-/// How long the thread lets events gather once there are some, if no ring is half full before that.
+/// Time for which the thread collects further events after the first one. A ring that is half full
+/// ends this early.
 const BATCH: Delta = Delta::from_millis(10);
 
 const KIND_RELEASE: u32 = 5;
@@ -143,7 +146,7 @@ const KIND_NOT_FOLLOWED: u32 = 11;
 const FLAG_BLOCKABLE: u32 = 1 << 0;
 const FLAG_EXECUTED: u32 = 1 << 1;
 const COMPAT_CALL: u32 = 1 << 29;
-/// Of a watch.
+/// Flags in `struct mmwatch_watch`.
 const FLAG_RANGES: u32 = 1 << 0;
 const FLAG_STACKS: u32 = 1 << 1;
 const FLAG_FOLLOW: u32 = 1 << 2;
@@ -225,11 +228,11 @@ impl kernel::InPlaceModule for MmwatchModule {
     }
 }
 
-/// How many watches there are, and ranges.
+/// Number of watches and of ranges, in the whole system.
 static WATCHES: Atomic<usize> = Atomic::new(0);
 static RANGES: Atomic<usize> = Atomic::new(0);
 
-/// One of as many as there may be.
+/// Counts one object, of which there are at most `MAX`.
 struct Slot<const MAX: usize>(&'static Atomic<usize>);
 
 impl<const MAX: usize> Slot<MAX> {
@@ -248,16 +251,16 @@ impl<const MAX: usize> Drop for Slot<MAX> {
     }
 }
 
-/// Events, as many as there is place for, and how many more there were.
+/// A bounded list of events, and the number of events that did not fit.
 struct Events {
     events: KVVec<Event>,
-    /// One for each event, if they are wanted.
+    /// The stack of each event; empty without `MMWATCH_STACKS`.
     stacks: KVVec<Stack>,
     dropped: u64,
 }
 
 impl Events {
-    /// What is not bounded by few is charged to who asks for it.
+    /// Allocates room for `capacity` events, charged to the caller's memory cgroup.
     fn new(capacity: usize, stacks: bool) -> Result<Self> {
         Ok(Self {
             events: KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?,
@@ -274,16 +277,16 @@ impl Events {
         if self.events.push_within_capacity(event).is_err() {
             self.dropped += 1;
         } else if let Some(stack) = stack {
-            // There is a place for each event.
+            // `stacks` has the same capacity as `events`, so this cannot fail.
             let _ = self.stacks.push_within_capacity(*stack);
         }
     }
 
-    /// Adds others, as many as there is place for.
+    /// Appends as many events of `other` as fit, and counts the rest as dropped.
     fn extend(&mut self, other: &Self) {
         let room = self.events.capacity() - self.events.len();
         let count = room.min(other.events.len());
-        // There is place for so many.
+        // `count` is at most the room left, so this cannot fail.
         let _ = self
             .events
             .extend_from_slice(&other.events[..count], GFP_KERNEL);
@@ -292,8 +295,8 @@ impl Events {
         self.dropped += (other.events.len() - count) as u64;
     }
 
-    /// Copies the events to a process, each with its stack if they have one. Returns how many were
-    /// copied whole.
+    /// Copies the events to user memory, each followed by its stack if stacks are recorded. Returns
+    /// the number of events that were copied completely.
     fn copy_to_iter(&self, iov: &mut IovIterDest<'_>) -> usize {
         if self.stacks.is_empty() {
             return iov.copy_to_iter(self.events.as_bytes()) / size_of::<Event>();
@@ -316,8 +319,8 @@ impl Events {
     }
 }
 
-/// What the notifier fills on one CPU and the thread empties.
-// A ring's lock is taken on its own CPU; others are not to be on the same line.
+/// The events of one CPU, between the notifier and the thread of the watch.
+// Each CPU takes the lock of its own ring, so rings must not share a cache line.
 #[repr(align(64))]
 #[pin_data]
 struct Ring {
@@ -325,17 +328,17 @@ struct Ring {
     events: SpinLock<Events>,
 }
 
-/// What the thread fills and readers empty.
+/// The events between the thread of the watch and readers.
 struct Queue {
     events: Events,
-    /// The first of them that was not read.
+    /// Index of the first event that was not read.
     next: usize,
-    /// Nothing comes after what is here.
+    /// No more events are added.
     ended: bool,
-    /// A reader copies events to its process, without the lock: a page of that may have to be
-    /// waited for, and another process may decide for how long.
+    /// A reader copies events to user memory, with the lock released: the copy may fault, and
+    /// another process may decide how long the fault takes.
     reading: bool,
-    /// Another reader waits for this.
+    /// Another reader waits until `reading` is false.
     waiting: bool,
 }
 
@@ -344,7 +347,8 @@ impl Queue {
         self.next == self.events.events.len() && self.events.dropped == 0
     }
 
-    /// Makes room of what was read. Not while a reader copies, which then moves `next`.
+    /// Removes the events that were read. Does nothing while a reader copies events, because the
+    /// reader advances `next` afterwards.
     fn compact(&mut self) {
         fn remove<T: Copy>(vec: &mut KVVec<T>, count: usize) {
             let count = count.min(vec.len());
@@ -359,7 +363,8 @@ impl Queue {
         }
     }
 
-    /// Copies the next events, as many as `batch` has place for. How many were dropped comes first.
+    /// Copies the next events to `batch`, as many as fit. If events were dropped, the first event
+    /// copied reports their number.
     fn copy_to(&self, batch: &mut Events) {
         if self.events.dropped != 0 {
             let event = Event {
@@ -383,7 +388,7 @@ impl Queue {
         self.events.stacks.capacity() != 0
     }
 
-    /// Removes the first `count` events of a batch, which were read.
+    /// Removes the first `count` events of `batch`, which a reader has copied.
     fn consume(&mut self, batch: &Events, count: usize) {
         let dropped = usize::from(batch.dropped != 0).min(count);
         if dropped != 0 {
@@ -393,11 +398,11 @@ impl Queue {
     }
 }
 
-/// What the thread needs to empty the rings.
+/// Buffers of the thread of the watch, which empties the rings.
 struct Drain {
-    /// One for each ring: what comes out of it.
+    /// For each ring, a buffer that is swapped with the ring's.
     batches: KVec<Events>,
-    /// Count, kind, ring and place of each event, to be sorted.
+    /// Sort keys: count, kind, index of the ring and index in the ring of each event.
     order: KVVec<(u64, u32, u32, u32)>,
 }
 
@@ -415,12 +420,13 @@ impl Drain {
 }
 
 impl Drain {
-    /// Puts what came out of the rings in order.
+    /// Sorts the events of all rings by count.
     fn sort(&mut self) {
         self.order.clear();
         for (number, batch) in self.batches.iter().enumerate() {
             for (place, event) in batch.events.iter().enumerate() {
-                // What is no invalidation comes after that which it has the count of.
+                // An event that is not an invalidation has the count of the last invalidation
+                // before it, and is placed after that one.
                 let kind = match event.kind {
                     KIND_RELEASE => KIND_DROPPED,
                     kind => kind,
@@ -433,8 +439,8 @@ impl Drain {
     }
 }
 
-/// Sorts in place. Unlike `sort_unstable()` it neither calls itself nor has scratch space on the
-/// stack: that takes a kilobyte for each of some ten calls, of which a kernel's stack has not many.
+/// Sorts in place, without recursion. `sort_unstable()` takes about a kilobyte of stack for each of
+/// about ten nested calls, which is too much for a kernel stack.
 fn heap_sort<T: Ord>(items: &mut [T]) {
     for root in (0..items.len() / 2).rev() {
         sift_down(items, root);
@@ -445,7 +451,8 @@ fn heap_sort<T: Ord>(items: &mut [T]) {
     }
 }
 
-/// Makes a heap of what is one but for its root.
+/// Restores the heap order of `items`, in which only the subtree at `root` may violate it, and only
+/// at its root.
 fn sift_down<T: Ord>(items: &mut [T], mut root: usize) {
     loop {
         let mut child = 2 * root + 1;
@@ -463,26 +470,26 @@ fn sift_down<T: Ord>(items: &mut [T], mut root: usize) {
     }
 }
 
-/// What a watch is told by.
+/// The MMU notifiers of a watch.
 struct Notifier {
     current: Option<Pin<KBox<Registration<Recorder>>>>,
-    /// That of the program before, which the thread is to drop.
+    /// The notifier of the previous program, to be dropped by the thread of the watch.
     retired: Option<Pin<KBox<Registration<Recorder>>>>,
-    /// The watch is over: there is to be no other one.
+    /// The watch has ended: no further notifier may be registered.
     over: bool,
 }
 
-/// What the notifier, the thread, the watched task and readers share.
+/// The state shared by the notifier, the thread of the watch, the watched task and readers.
 #[pin_data]
 struct Watch {
-    /// The task that the count is published by.
+    /// The task that publishes the count.
     target: ARef<Task>,
     watched: ARef<Mm>,
-    /// The address space of who asked: nobody else may read.
+    /// The address space of the process that started the watch; only this process may read.
     watcher: ARef<Mm>,
-    /// How the watcher numbers tasks.
+    /// The pid namespace of the watcher, in which events report tasks.
     numbering: Numbering,
-    /// What the program that it executes has to keep to, to be watched as well.
+    /// The permission to inspect the process, with `MMWATCH_FOLLOW`: tested again after each exec.
     permission: Option<ptrace::Permission>,
     count_address: usize,
     stacks: bool,
@@ -491,20 +498,20 @@ struct Watch {
     published: Atomic<u64>,
     pages: Atomic<u64>,
     dropped: Atomic<u64>,
-    /// The address space has ended. What is told of it afterwards, as that its pages go, is no
-    /// news.
+    /// The address space is gone. Invalidations after that, as by the release of its pages, are not
+    /// recorded.
     ended: Atomic<bool>,
-    /// And there is no other one.
+    /// The address space is gone, and no other one is watched afterwards.
     over: Atomic<bool>,
     waker: SetOnce<Waker>,
-    /// The thread was woken, and did not look into the rings since.
+    /// The thread was woken, and has not yet checked the rings since.
     awake: Atomic<bool>,
     rings: KVec<Pin<KBox<Ring>>>,
     #[pin]
     queue: Mutex<Queue>,
     #[pin]
     notifier: Mutex<Notifier>,
-    /// That of the file, as a poll may still wait for it when the watch is over.
+    /// Owned by the file as well, because a poll may still wait for it after the end of the watch.
     readable: Arc<PollCondVar>,
     #[pin]
     publish: TaskWork<Watch, PUBLISH>,
@@ -523,8 +530,8 @@ impl_has_task_work! {
 impl TaskWorkItem<FOLLOW> for Watch {
     type Pointer = Arc<Watch>;
 
-    /// Watches the program that was executed, in the task that has done so, before its first
-    /// instruction.
+    /// Watches the program that the current task has executed. Runs in that task, before the first
+    /// instruction of the program.
     fn run(this: Arc<Watch>, context: &Context<'_>) {
         if let Err(error) = this.watch_next(context) {
             this.note_not_followed(error);
@@ -536,17 +543,19 @@ impl TaskWorkItem<FOLLOW> for Watch {
 impl TaskWorkItem<PUBLISH> for Watch {
     type Pointer = Arc<Watch>;
 
-    /// Publishes the count, in the watched task, on its way back to user space.
+    /// Publishes the count. Runs in the watched task, before it returns to user space.
     fn run(this: Arc<Watch>, context: &Context<'_>) {
-        // Writing may change the address space in turn, as when the page was shared with a child.
+        // The write may itself invalidate the page, for instance if the page is shared with a
+        // child. Repeat, so that this invalidation is published too.
         for _ in 0..4 {
             let count = this.count.load(Acquire);
-            // The task may have executed another program, or be past its end.
+            // The task may have executed another program, or may be exiting.
             if let Some(mm) = context.mm() {
                 if this.count_address != 0 && is_same(mm, &this.watched) {
                     let address = UserPtr::from_addr(this.count_address);
                     let mut writer = UserSlice::new(address, size_of::<u64>()).writer();
-                    // If the program has unmapped it, then it does not want to know.
+                    // Fails if the program has unmapped the address; the count is then not
+                    // published.
                     let _ = writer.write(&count);
                 }
             }
@@ -558,7 +567,7 @@ impl TaskWorkItem<PUBLISH> for Watch {
     }
 }
 
-/// The number of a system call, as events have it.
+/// Returns the number of a system call as reported in events.
 fn numbered(number: u32) -> i32 {
     let compat = if syscall::current_is_compat() {
         COMPAT_CALL
@@ -631,7 +640,7 @@ impl Watch {
         )
     }
 
-    /// Notes an event. Called in the notifier.
+    /// Records an event. Called by the notifier.
     fn note(&self, event: Event, mm: &Mm) {
         let task = current!();
         let time = self.begun.elapsed().as_nanos();
@@ -639,8 +648,8 @@ impl Watch {
         let cpu = CpuId::current().as_u32();
         let stack = self.stacks.then(|| {
             let mut stack = Stack::default();
-            // Where somebody else is in a program of his own is nobody's business.
-            // The program may have become one that its user may not inspect since it is watched.
+            // Stacks of tasks of other address spaces are not recorded. The watched program may
+            // have become one that its user may not inspect, so this is tested for each event.
             if task.mm().is_some_and(|own| is_same(own, mm))
                 && (is_same(mm, &self.watcher) || ptrace::is_dumpable(task))
             {
@@ -648,13 +657,13 @@ impl Watch {
             }
             stack
         });
-        // There is one for each.
+        // There is a ring for each possible CPU, so this does not fail.
         let Some(ring) = self.rings.get(cpu as usize) else {
             return;
         };
         let length = {
             let mut ring = ring.events.lock();
-            // Under the lock, so that the counts in a ring go up.
+            // Increment the count with the lock held, so that the counts in a ring are ascending.
             let count = if event.kind < KIND_DROPPED && event.kind != KIND_RELEASE {
                 self.count.fetch_add(1u64, Release) + 1
             } else {
@@ -673,8 +682,8 @@ impl Watch {
             ring.push(event, stack.as_ref());
             ring.events.len()
         };
-        // If the thread was looking into this ring just before, then it had said that it is not
-        // awake before that, and this sees it.
+        // The thread clears `awake` before it checks the rings. If the thread has found this ring
+        // empty, its lock section precedes ours, and `awake` is seen as false here.
         let first = !self.awake.load(Relaxed) && !self.awake.xchg(true, Relaxed);
         if first || length == RING_EVENTS / 2 {
             self.wake();
@@ -688,14 +697,14 @@ impl Watch {
         }
     }
 
-    /// Nothing comes after what was noted.
+    /// Marks the watch as over: no events are recorded afterwards.
     fn set_over(&self) {
         self.over.store(true, Release);
-        // It may have looked into the rings just before.
+        // The thread may have tested `over` and the rings just before this store.
         self.wake();
     }
 
-    /// Notes that what the process executes is not watched, and why.
+    /// Records that the program which the process has executed is not watched, and the reason.
     fn note_not_followed(&self, error: Error) {
         let event = Event {
             kind: KIND_NOT_FOLLOWED,
@@ -717,7 +726,7 @@ impl Watch {
             return Ok(());
         }
         let next = Recorder::register(self, mm, false)?;
-        // It is dropped outside of the lock.
+        // The thread of the watch drops the old notifier, outside of this lock.
         notifier.retired = notifier.current.replace(next);
         self.ended.store(false, Relaxed);
         drop(notifier);
@@ -729,21 +738,22 @@ impl Watch {
         Ok(())
     }
 
-    /// Ends what tells of events.
+    /// Unregisters the notifiers.
     fn end(&self) {
         let (current, retired) = {
             let mut notifier = self.notifier.lock();
             notifier.over = true;
             (notifier.current.take(), notifier.retired.take())
         };
-        // Outside of the lock. There are no more events when the watch has ended, so that callbacks
-        // are waited for; if that fails the task is being killed, and they end later.
+        // Unregister outside of the lock. `unregister()` waits for running callbacks, so that no
+        // event is recorded afterwards. It fails if the current task is being killed; callbacks may
+        // then run a little longer.
         for registration in [current, retired].into_iter().flatten() {
             let _ = KBox::into_inner(Pin::into_inner(registration)).unregister();
         }
     }
 
-    /// The body of the watch's thread: brings events from the rings to the queue.
+    /// The body of the thread: moves events from the rings to the queue.
     fn drain(&self, context: &kthread::Context<'_>, mut drain: Drain) {
         let mut ended = false;
         loop {
@@ -771,9 +781,9 @@ impl Watch {
         }
     }
 
-    /// Returns whether there will be no more.
+    /// Moves all events from the rings to the queue. Returns whether these were the last ones.
     fn move_events(&self, drain: &mut Drain) -> bool {
-        // What was noted before that is in the rings.
+        // Events recorded before `over` was set are in the rings.
         let ended = self.over.load(Acquire);
         let mut dropped = 0;
         for (ring, batch) in self.rings.iter().zip(&mut drain.batches) {
@@ -822,7 +832,7 @@ impl Watch {
     }
 }
 
-/// Notes that a range is invalidated, or a part of it.
+/// Records that `start` to `end` is invalidated, as a part of `range`.
 fn note_range(watch: &Arc<Watch>, range: &Range<'_>, start: usize, end: usize, cookie: u64) {
     if watch.ended.load(Relaxed) {
         return;
@@ -854,17 +864,17 @@ fn note_range(watch: &Arc<Watch>, range: &Range<'_>, start: usize, end: usize, c
         ..Event::default()
     };
     watch.note(event, range.mm());
-    // One that is pending already will publish this as well, and a task that exits has nobody
-    // to publish it to.
+    // If the work is already queued, its run publishes this invalidation as well. If the task is
+    // exiting, there is no user space to publish the count to.
     if watch.count_address != 0 {
         let _ = task_work::add::<_, PUBLISH>(&watch.target, watch.clone(), Mode::Resume);
     }
 }
 
-/// What hears of the address space.
+/// The notifier of an address space.
 struct Recorder {
     watch: Arc<Watch>,
-    /// Only of its end: of what else happens, ranges hear.
+    /// Records the end of the address space only; its invalidations are recorded by ranges.
     end_only: bool,
 }
 
@@ -895,8 +905,8 @@ impl MmuNotifier for Recorder {
         let watch = &self.watch;
         let task = current!();
         let own = task.tgid() == watch.target.tgid();
-        // An exiting task has let go of its address space before this; one that executes another
-        // program has the new one already.
+        // The address space is detached from an exiting task before this callback. A task in an
+        // exec has its new address space already.
         let executed = own && task.mm().is_some_and(|new| !is_same(new, mm));
         let event = Event {
             end: u64::MAX,
@@ -907,8 +917,9 @@ impl MmuNotifier for Recorder {
         watch.ended.store(true, Relaxed);
         watch.note(event, mm);
         if watch.permission.is_some() {
-            // Somebody had a hold on the address space for longer than the process: this is not the
-            // place to learn what that does now.
+            // If this runs in another process, that process held a reference to the address space
+            // for longer than the watched process. The state of the watched process is unknown
+            // then.
             let mut result = if own { Ok(()) } else { Err(EBUSY) };
             if executed {
                 result = task_work::add::<_, FOLLOW>(task, watch.clone(), Mode::Resume)
@@ -925,14 +936,14 @@ impl MmuNotifier for Recorder {
     }
 }
 
-/// What hears of a range.
+/// The notifier of a range.
 struct RangeRecorder {
     watch: Arc<Watch>,
     start: usize,
     end: usize,
     cookie: u64,
     counter: Option<(Arc<SharedCounters>, usize)>,
-    /// It is being removed, and was counted for the last time.
+    /// The range is being removed, and its counter was incremented for the last time.
     removed: Atomic<bool>,
     _slot: Slot<MAX_RANGES>,
 }
@@ -943,14 +954,14 @@ impl RangeRecorder {
         counters.get(*index)
     }
 
-    /// Tells who looks at the counter that the range is not what it was.
+    /// Increments the counter: readers learn that the range has changed.
     fn count(&self) {
         if let Some(counter) = self.counter() {
             counter.fetch_add(1u64, Full);
         }
     }
 
-    /// Counts for the last time.
+    /// Increments the counter for the last time.
     fn count_removed(&self) {
         self.removed.store(true, Relaxed);
         self.count();
@@ -969,12 +980,12 @@ impl IntervalNotifier for RangeRecorder {
 
 impl Invalidate for RangeRecorder {
     fn invalidate(&self, range: &Range<'_>, _shadow: &mut ()) {
-        // A range that is being removed was counted for the last time.
+        // The counter of a range that is being removed may not change any more.
         if self.removed.load(Relaxed) {
             return;
         }
         self.count();
-        // The end of all of it is noted once, by who hears of that.
+        // `Recorder` records the end of the address space, once.
         if range.event() != MmuEvent::Release {
             let (start, end) = (range.start().max(self.start), range.end().min(self.end));
             note_range(&self.watch, range, start, end, self.cookie);
@@ -987,12 +998,12 @@ type WatchedRange = Pin<KBox<IntervalRegistration<RangeRecorder>>>;
 /// The ranges of a watch.
 struct WatchedRanges {
     ranges: KVVec<Option<WatchedRange>>,
-    /// The places of those that were taken away.
+    /// Indices of removed ranges.
     free: KVVec<u32>,
 }
 
 impl WatchedRanges {
-    /// The place of the next one.
+    /// Returns the index for the next range.
     fn place(&mut self, counters: Option<&SharedCounters>) -> Result<u32> {
         if let Some(index) = self.free.last() {
             return Ok(*index);
@@ -1001,7 +1012,7 @@ impl WatchedRanges {
         if counters.is_some_and(|counters| index >= counters.len()) {
             return Err(ENOSPC);
         }
-        // Nothing is to fail later for lack of these.
+        // Reserve memory now, so that `put()` and `give_back()` cannot fail for lack of memory.
         self.ranges.reserve(1, GFP_KERNEL_ACCOUNT)?;
         self.free.reserve(index + 1, GFP_KERNEL_ACCOUNT)?;
         Ok(index as u32)
@@ -1022,12 +1033,13 @@ impl WatchedRanges {
     fn take(&mut self, index: usize) -> Result<WatchedRange> {
         let range = self.ranges.get_mut(index).and_then(Option::take);
         let range = range.ok_or(ENOENT)?;
-        // Before it hears of nothing any more.
+        // Mark the range as changed before its notifier is unregistered.
         range.notifier().count_removed();
         Ok(range)
     }
 
-    /// The place of a range that was taken, and removed: until then, it counts there.
+    /// Makes the index of a range reusable. The range must be unregistered: until then its notifier
+    /// uses the counter at this index.
     fn give_back(&mut self, index: usize) -> Result {
         self.free
             .push_within_capacity(index as u32)
@@ -1035,9 +1047,9 @@ impl WatchedRanges {
     }
 }
 
-/// A watch, and what keeps it going.
+/// A watch, with its thread and ranges.
 struct Active {
-    /// If only these are watched.
+    /// The watched ranges, with `MMWATCH_RANGES`.
     ranges: Option<WatchedRanges>,
     _thread: Thread<()>,
     watch: Arc<Watch>,
@@ -1053,11 +1065,11 @@ impl Drop for Active {
     }
 }
 
-/// What may be mapped.
+/// The counters that a process can map.
 struct Mappable {
-    /// Who may do so: who watches ranges.
+    /// The address space that may map counters: that of the watcher, with `MMWATCH_RANGES`.
     watcher: Option<ARef<Mm>>,
-    /// There are ranges already.
+    /// A range was added.
     used: bool,
     counters: Option<Arc<SharedCounters>>,
 }
@@ -1075,14 +1087,15 @@ impl Mappable {
 struct Device {
     #[pin]
     active: Mutex<Option<Active>>,
-    // Apart, as it is taken under the `mmap_lock`, which what is done under the other one may take.
+    // A separate lock: mmap() takes it with the `mmap_lock` held, and code that holds the lock of
+    // `active` may take the `mmap_lock`.
     #[pin]
     mappable: Mutex<Mappable>,
     readable: Arc<PollCondVar>,
 }
 
 impl Device {
-    /// The watch, if it belongs to the calling process.
+    /// Returns the watch, if the calling process has started it.
     fn watch(&self) -> Result<Arc<Watch>> {
         let active = self.active.lock();
         let active = active.as_ref().ok_or(EINVAL)?;
@@ -1097,7 +1110,7 @@ impl Device {
         }
     }
 
-    /// Fails if the file watches already.
+    /// Fails if the file has a watch.
     fn check_idle(&self, active: &Option<Active>) -> Result {
         match active {
             Some(active) => {
@@ -1125,8 +1138,8 @@ impl Device {
         }
         self.check_idle(&self.active.lock())?;
         if argument.pid == 0 && count_address != 0 {
-            // Checks that the counter can be written. Not under the lock: the page may be one that
-            // a user has to bring in.
+            // Check that the count can be written. Do not hold the lock: the write may fault, and
+            // another process may decide how long the fault takes.
             UserSlice::new(UserPtr::from_addr(count_address), size_of::<u64>())
                 .writer()
                 .write(&0u64)?;
@@ -1169,14 +1182,14 @@ impl Device {
         };
         *self.mappable.lock() = Mappable::NOTHING;
         let watch = active.watch.clone();
-        // Outside of the lock: it waits for the notifier and for the thread.
+        // Outside of the lock, because this waits for the notifier and for the thread.
         drop(active);
         watch.queue.lock().ended = true;
         watch.readable.notify_all();
         Ok(())
     }
 
-    /// Calls `f` with the ranges of a watch of the calling process.
+    /// Calls `f` with the ranges of the watch, if the calling process has started it.
     fn with_ranges<R>(
         &self,
         f: impl FnOnce(&Arc<Watch>, &mut WatchedRanges) -> Result<R>,
@@ -1187,7 +1200,7 @@ impl Device {
         f(&active.watch, active.ranges.as_mut().ok_or(EINVAL)?)
     }
 
-    /// Adds a range, and says in `argument` which counter it has.
+    /// Adds a range. Stores the index and the value of its counter in `argument`.
     fn add_range(&self, argument: &mut RangeArgument) -> Result {
         if argument.reserved != 0 {
             return Err(EINVAL);
@@ -1198,7 +1211,7 @@ impl Device {
         self.with_ranges(|watch, ranges| {
             let slot = Slot::take(&RANGES)?;
             let counters = {
-                // From now on they are what they are.
+                // Counters cannot be created after the first range was added.
                 let mut mappable = self.mappable.lock();
                 mappable.used = true;
                 mappable.counters.clone()
@@ -1218,8 +1231,8 @@ impl Device {
                 new_interval_notifier!(&mm, start, length, recorder, ()),
                 GFP_KERNEL_ACCOUNT,
             )?;
-            // Who was in the middle of changing it when it was added has not told it so, and has to
-            // be through with that.
+            // An invalidation that was in progress when the notifier was inserted did not call the
+            // notifier. `read()` waits for the end of such invalidations.
             argument.value = range.read(
                 || Ok(()),
                 |(), ()| {
@@ -1236,17 +1249,17 @@ impl Device {
 
     fn remove_range(&self, index: usize) -> Result {
         let range = self.with_ranges(|_, ranges| ranges.take(index))?;
-        // Outside of the lock: this waits for tasks that are about to change the range.
+        // Outside of the lock, because this waits for tasks that are invalidating the range.
         KBox::into_inner(Pin::into_inner(range)).unregister()?;
         self.with_ranges(|_, ranges| ranges.give_back(index))
     }
 }
 
-/// What is to be watched.
+/// The process to watch.
 struct Target<'a> {
     task: ARef<Task>,
     mm: &'a MmWithUser,
-    /// If what it executes is to be watched as well.
+    /// With `MMWATCH_FOLLOW`.
     permission: Option<ptrace::Permission>,
     readable: Arc<PollCondVar>,
 }
@@ -1312,7 +1325,7 @@ impl MiscDevice for Device {
             Some(counters) if counters.len() >= wanted => counters.map(area),
             None if !mappable.used => {
                 let counters = SharedCounters::new(wanted, GFP_KERNEL_ACCOUNT)?;
-                // One that is refused does not decide how many there are.
+                // A mapping that fails must not determine the number of counters.
                 counters.map(area)?;
                 mappable.counters = Some(Arc::new(counters, GFP_KERNEL)?);
                 Ok(())
@@ -1380,7 +1393,7 @@ impl MiscDevice for Device {
         drop(queue);
         let count = batch.copy_to_iter(iov);
         let mut queue = watch.queue.lock();
-        // Events that were not copied stay for the next read.
+        // Events that were not copied remain for the next read.
         queue.consume(&batch, count);
         queue.reading = false;
         if core::mem::take(&mut queue.waiting) {

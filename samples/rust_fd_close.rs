@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust sample: a device that closes descriptors of its user.
+//! Rust sample: a device that closes file descriptors of its user.
 //!
-//! `ioctl(device, _IO(0xBB, 1), fd)` closes `fd`, as `close(fd)` does; also if `fd` is the one that
-//! the ioctl came by, which is in use until it returns. This is what
-//! `drivers/android/binder/deferred_close.rs` is for.
+//! `ioctl(device, _IO(0xBB, 1), fd)` closes `fd`, as `close(fd)` does. `fd` may be the descriptor
+//! of this ioctl itself, which is in use until the ioctl returns.
+//! `drivers/android/binder/deferred_close.rs` serves the same purpose.
 
 use kernel::{
     fs::File,
@@ -68,7 +68,7 @@ impl MiscDevice for Device {
         match command {
             CLOSE => {
                 let fd = u32::try_from(argument).map_err(|_| EBADF)?;
-                // The file is released when this task has left the system call.
+                // The file is released after this task has left the system call.
                 drop(fd::take(context, fd, GFP_KERNEL)?);
                 Ok(0)
             }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust mirror driver sample: two devices that read and write the memory of the process that has
-//! opened them, as `/dev/hmm_dmirror0` and `1`.
+//! Rust mirror driver sample: two devices, `/dev/hmm_dmirror0` and `1`, that read and write the
+//! memory of the process that has opened them.
 //!
-//! They speak the ABI of the kernel's own test driver (`lib/test_hmm_uapi.h`), so that its program
-//! tests them: `tools/testing/selftests/mm/hmm-tests.c`. Memory of their own, which pages would
-//! migrate to, they do not have: `ENOTTY`.
+//! They implement the ABI of the kernel's test driver (`lib/test_hmm_uapi.h`), so the kernel's test
+//! program `tools/testing/selftests/mm/hmm-tests.c` tests them. They have no device memory:
+//! commands that migrate pages fail with `ENOTTY`.
 //!
-//! The device is a loop that copies; a real one would have its own translations, and be told to
-//! forget them in [`MirrorDevice::invalidate`].
+//! The device is a loop that copies memory. A real device has translations, which the driver
+//! invalidates in [`MirrorDevice::invalidate`].
 
 use kernel::{
     fs::File,
@@ -82,14 +82,14 @@ impl kernel::InPlaceModule for HmmMirrorModule {
 #[derive(Clone, Copy, FromBytes, IntoBytes)]
 #[repr(C)]
 struct Command {
-    /// Where the device reads or writes.
+    /// The address in the process at which the device reads or writes.
     addr: u64,
-    /// What it writes, or where what it reads is put.
+    /// The buffer to write from, or to copy the data read to.
     ptr: u64,
     npages: u64,
-    /// How many it has copied.
+    /// Number of pages copied.
     cpages: u64,
-    /// How often it has looked pages up.
+    /// Number of page look-ups.
     faults: u64,
 }
 
@@ -100,7 +100,7 @@ const EXCLUSIVE: u32 = _IOWR::<Command>('H' as u32, 5);
 const CHECK_EXCLUSIVE: u32 = _IOWR::<Command>('H' as u32, 6);
 const READ_UNLOCKED: u32 = _IOWR::<Command>('H' as u32, 9);
 
-// What a snapshot says of a page.
+// The permissions of a page, as a snapshot reports them.
 const PROT_ERROR: u8 = 0xff;
 const PROT_NONE: u8 = 0x00;
 const PROT_READ: u8 = 0x01;
@@ -109,11 +109,11 @@ const PROT_PMD: u8 = 0x04;
 const PROT_PUD: u8 = 0x08;
 const PROT_ZERO: u8 = 0x10;
 
-// How many pages these map at once.
+// Orders of the mappings at PMD and PUD level.
 const PMD_ORDER: u32 = 9;
 const PUD_ORDER: u32 = 18;
 
-/// It has no translations of its own.
+/// A device without translations.
 struct Copier;
 
 impl MirrorDevice for Copier {
@@ -131,11 +131,11 @@ struct Device {
     mirror: Mirror<Copier>,
 }
 
-/// How many pages a command, or a mapping, is for at the most: 256 MiB. What it takes is charged to
-/// the caller.
+/// The maximum number of pages of a command or a mapping: 256 MiB. The memory is charged to the
+/// caller.
 const PAGES: usize = 1 << (28 - PAGE_SHIFT);
 
-/// The pages that a command is for: the first one's address, and how many.
+/// Returns the address of the first page of a command, and the number of pages.
 fn range(command: &Command) -> Result<(usize, usize)> {
     let start = usize::try_from(command.addr).map_err(|_| EINVAL)?;
     let count = usize::try_from(command.npages).map_err(|_| EINVAL)?;
@@ -149,14 +149,14 @@ fn range(command: &Command) -> Result<(usize, usize)> {
     Ok((start, count))
 }
 
-/// What a command points at.
+/// Returns the buffer of a command.
 fn user(command: &Command, length: usize) -> Result<UserSlice> {
     let address = usize::try_from(command.ptr).map_err(|_| EINVAL)?;
     Ok(UserSlice::new(UserPtr::from_addr(address), length))
 }
 
 impl Device {
-    /// What the device reads.
+    /// Reads the memory of the process.
     fn read(&self, mm: &MmWithUser, command: &mut Command, timeout: Option<Delta>) -> Result {
         let (start, count) = range(command)?;
         let mut bounce = KVVec::with_capacity(count << PAGE_SHIFT, GFP_KERNEL_ACCOUNT)?;
@@ -174,7 +174,7 @@ impl Device {
         user(command, bounce.len())?.writer().write_slice(&bounce)
     }
 
-    /// Copies what is in the table, up to the first page that is not.
+    /// Copies the pages that are in the table, up to the first missing page.
     fn copy_from(&self, start: usize, count: usize, bounce: &mut KVVec<u8>) -> Result {
         self.mirror.with_pages(|pages| {
             while bounce.len() < count << PAGE_SHIFT {
@@ -187,7 +187,7 @@ impl Device {
         })
     }
 
-    /// What the device writes.
+    /// Writes the memory of the process.
     fn write(&self, mm: &MmWithUser, command: &mut Command) -> Result {
         let (start, count) = range(command)?;
         let mut bounce = KVVec::new();
@@ -217,7 +217,7 @@ impl Device {
         Ok(())
     }
 
-    /// What the process has.
+    /// Reports the permissions of the pages, without faulting pages in.
     fn snapshot(&self, mm: &MmWithUser, command: &mut Command) -> Result {
         let (start, count) = range(command)?;
         let mut writer = user(command, count)?.writer();
@@ -236,7 +236,7 @@ impl Device {
         Ok(())
     }
 
-    /// Takes pages for the device alone, and reads them.
+    /// Makes pages exclusive to the device, and reads them.
     fn make_exclusive(&self, mm: &MmWithUser, command: &mut Command) -> Result {
         let (start, count) = range(command)?;
         for index in 0..count {
@@ -247,13 +247,13 @@ impl Device {
         self.copy_from(start, count, &mut bounce)?;
         command.cpages = (bounce.len() >> PAGE_SHIFT) as u64;
         if command.cpages < command.npages {
-            // The process was quicker.
+            // The process has accessed a page, which has ended the exclusive access.
             return Err(ENOENT);
         }
         user(command, bounce.len())?.writer().write_slice(&bounce)
     }
 
-    /// Refuses if the device has some of the pages for itself.
+    /// Fails if the device has exclusive access to any of the pages.
     fn check_exclusive(&self, command: &Command) -> Result {
         let (start, count) = range(command)?;
         let exclusive = self.mirror.with_pages(|pages| {
@@ -270,10 +270,10 @@ impl Device {
     }
 }
 
-/// As long as the kernel's driver tries.
+/// The timeout of the kernel's test driver.
 const TIMEOUT: Delta = Delta::from_millis(1000);
 
-/// What a snapshot says of a page.
+/// Returns the permissions of a page, as a snapshot reports them.
 fn permissions(pfn: Pfn) -> u8 {
     if pfn.is_error() {
         return PROT_ERROR;
@@ -302,7 +302,8 @@ impl MiscDevice for Device {
     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
-        // All but the last page: there is none, and the length of all would be one too large.
+        // All pages but the last one: it is never mapped, and the length of the whole address space
+        // does not fit in a `usize`.
         let all = usize::MAX - (PAGE_SIZE - 1);
         KBox::pin_init(
             try_pin_init!(Self { mirror <- new_mirror!(mm, 0, all, Copier) }? Error),
@@ -321,7 +322,7 @@ impl MiscDevice for Device {
         command.faults = 0;
         range(&command)?;
         let task = current!();
-        // A child has the file, and another address space.
+        // A child inherits the file, but has another address space.
         let mm = task.mm().ok_or(EINVAL)?;
         if !me.mirror.is_on(mm) {
             return Err(EPERM);

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust interval notifier sample: a shadow of a range of a process's memory.
+//! Rust interval notifier sample: a shadow of a range of user memory.
 //!
-//! A process writes two native `u64` to `/dev/rust-interval-notifier`, the address and the length
-//! of a range of whole pages. From then on the file has an entry of two `u64` for each page:
+//! A process writes two native `u64` to `/dev/rust-interval-notifier`: the address and the length
+//! of a range of whole pages. From then on, the file has an entry of two `u64` for each page:
 //!
-//! * where the page is in physical memory, with bit 0 set, and bit 1 if it may be written; or 0, if
-//!   there is none;
-//! * how often it has gone away, or was changed.
+//! * the physical address of the page, with bit 0 set, and with bit 1 set if the page is writable;
+//!   0 if no page is mapped;
+//! * the number of times that the page was invalidated.
 //!
-//! What is read is what the shadow has; a page that it does not have is looked up, and not brought
-//! in. A driver would fill page tables of its device so. It holds no reference to the pages: it
-//! hears when they go. A second write begins again; a child of the process has to begin with its
-//! own memory.
+//! A read returns the entries of the shadow. A page that is missing in the shadow is looked up, and
+//! not faulted in. A driver fills the page tables of its device in this way. The driver holds no
+//! reference to the pages, because the notifier is called before a page is unmapped.
+//!
+//! A second write replaces the range. A forked child must write a range of its own before it can
+//! read.
 //!
 //! ```python
 //! import mmap, struct
 //! memory = mmap.mmap(-1, 65536, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 //! memory[0] = 1
-//! start = ...  # where it is
+//! start = ...  # address of the memory
 //! device = open("/dev/rust-interval-notifier", "r+b", buffering=0)
 //! device.write(struct.pack("QQ", start, 65536))
 //! device.seek(0)
@@ -75,7 +77,7 @@ module! {
     license: "GPL",
 }
 
-/// How many pages a range has at the most: 1 GiB.
+/// The maximum number of pages of a range: 1 GiB.
 const PAGES: usize = 1 << (30 - PAGE_SHIFT);
 
 #[pin_data]
@@ -94,15 +96,15 @@ impl kernel::InPlaceModule for IntervalNotifierModule {
     }
 }
 
-/// What is known of a page.
+/// The shadow's entry of a page.
 #[derive(Clone, Copy, Default)]
 struct Entry {
-    /// Nothing, if it is to be looked up.
+    /// `None` if the page must be looked up.
     pfn: Option<Pfn>,
     changes: u64,
 }
 
-/// What begins where.
+/// The notifier of a range that starts at `start`.
 struct Shadowed {
     start: usize,
 }
@@ -116,7 +118,7 @@ impl IntervalNotifier for Shadowed {
         range: &Range<'_>,
         shadow: &mut KVVec<Entry>,
     ) -> Result<(), WouldSleep> {
-        // There is no device to wait for.
+        // There is no device to wait for, so this does not sleep.
         self.invalidate(range, shadow);
         Ok(())
     }
@@ -124,7 +126,7 @@ impl IntervalNotifier for Shadowed {
 
 impl Invalidate for Shadowed {
     fn invalidate(&self, range: &Range<'_>, shadow: &mut KVVec<Entry>) {
-        // It may be larger than ours.
+        // `range` may exceed the range of this notifier.
         let index = |address: usize| address.saturating_sub(self.start) / PAGE_SIZE;
         let last = index(range.end() - 1);
         for entry in shadow.iter_mut().take(last + 1).skip(index(range.start())) {
@@ -136,7 +138,7 @@ impl Invalidate for Shadowed {
 
 type Shadow = Registration<Shadowed>;
 
-/// The entry of a page; looks it up if that is needed.
+/// Returns the entry of a page. Looks the page up if the shadow does not have it.
 fn entry(shadow: &Shadow, mm: &MmWithUser, index: usize) -> Result<(Pfn, u64)> {
     let known = shadow
         .shadow()
@@ -147,7 +149,7 @@ fn entry(shadow: &Shadow, mm: &MmWithUser, index: usize) -> Result<(Pfn, u64)> {
     let mut pfns = [Pfn::default()];
     let start = shadow.notifier().start + index * PAGE_SIZE;
     shadow.fault(mm, HmmRange::new(start, &mut pfns), |pfns, entries| {
-        // One that comes is not told of.
+        // Do not record a missing page: the notifier is not called when a page is mapped.
         entries[index].pfn = pfns[0].is_valid().then_some(pfns[0]);
         (pfns[0], entries[index].changes)
     })
@@ -188,7 +190,7 @@ impl MiscDevice for Device {
             GFP_KERNEL,
         )?;
         let old = kiocb.file().get_ref().shadow.lock().replace(shadow);
-        // Outside of the lock. It is removed later.
+        // Drop the old range outside of the lock. Its notifier is removed later, by a work item.
         drop(old);
         Ok(length)
     }

@@ -2,18 +2,17 @@
 
 //! Rust kernel thread sample: a poller.
 //!
-//! A thread wakes up every so often and does its work: here it notes how late it was, which is what
-//! a driver that polls a device wants to know of a machine. It freezes with the system, can be
-//! parked while it is not wanted, and ends with the module:
+//! A thread wakes up periodically and does its work: here, it measures how late it has woken up. It
+//! freezes with the system, can be parked, and is stopped when the module is removed:
 //!
 //! ```sh
 //! insmod rust_kthread.ko
 //! cd /sys/kernel/debug/rust_kthread
-//! echo 20 > period_ms       # from now on: whoever waits is woken
-//! cat lateness              # polls 50, late by 1.874 ms, at the most by 4.002 ms
+//! echo 20 > period_ms       # takes effect at once: the thread is woken
+//! cat lateness              # polls 50, mean delay 1.874 ms, maximum 4.002 ms
 //! echo 1 > paused           # parked: ps shows it in state P
 //! echo 0 > paused
-//! rmmod rust_kthread        # rust_kthread: it has polled 75 times
+//! rmmod rust_kthread        # rust_kthread: polled 75 times
 //! ```
 
 use kernel::{
@@ -52,14 +51,14 @@ module! {
     license: "GPL",
 }
 
-/// How late the poller was, in microseconds.
+/// Delays of the poller, in microseconds.
 struct Lateness {
     polls: i64,
     sum: i64,
     most: i64,
 }
 
-/// What the poller and the files of debugfs share.
+/// State shared by the poller and the debugfs files.
 #[pin_data]
 struct Poller {
     #[pin]
@@ -76,16 +75,16 @@ impl Poller {
             match context.sleep_for(period) {
                 Wake::TimedOut => self.poll(begun.elapsed() - period),
                 Wake::Stopped => break,
-                // A driver would switch its device off before, and on again afterwards.
+                // A driver switches its device off before this, and on again afterwards.
                 Wake::Park(request) => request.park(),
-                // The period has changed. (No signal was allowed.)
+                // The period was changed. (Signals do not occur, because none is allowed.)
                 Wake::Woken | Wake::Signal(_) => {}
             }
         }
-        pr_info!("it has polled {} times\n", self.lateness.lock().polls);
+        pr_info!("polled {} times\n", self.lateness.lock().polls);
     }
 
-    /// What is to be done each time.
+    /// The work of each period.
     fn poll(&self, late: Delta) {
         let late = late.as_micros_ceil();
         let mut lateness = self.lateness.lock();
@@ -99,7 +98,7 @@ impl Poller {
         let mean = lateness.sum / lateness.polls.max(1);
         writeln!(
             f,
-            "polls {}, late by {}.{:03} ms, at the most by {}.{:03} ms",
+            "polls {}, mean delay {}.{:03} ms, maximum {}.{:03} ms",
             lateness.polls,
             mean / 1000,
             mean % 1000,
@@ -109,10 +108,10 @@ impl Poller {
     }
 }
 
-/// The thread, with what it shares, for the files that steer it.
+/// The thread and the state that it shares with the debugfs files.
 struct Control {
     poller: Arc<Poller>,
-    // Is stopped when the module goes, with the last of the files.
+    // Stopped when the last of the files is removed, on module removal.
     thread: Thread<(), Parkable>,
 }
 
@@ -138,7 +137,8 @@ impl Control {
     fn set_paused(this: &Arc<Self>, reader: &mut UserSliceReader) -> Result {
         match read_number(reader)? {
             0 => this.thread.unpark(),
-            // EBUSY if it is parked already. The writer can be killed while it waits.
+            // Fails with EBUSY if the thread is parked already. The writer can be killed while it
+            // waits.
             1 => this.thread.park_killable()?,
             _ => return Err(EINVAL),
         }

@@ -2,8 +2,8 @@
 
 //! Rust MMU notifier sample.
 //!
-//! A process that has `/dev/rust-mmu-notifier` open reads from it how many bytes of its address
-//! space were invalidated (unmapped, moved, protected...) since:
+//! A process that has opened `/dev/rust-mmu-notifier` reads the number of bytes of its address
+//! space that were invalidated (unmapped, moved, protected...) since then:
 //!
 //! ```sh
 //! exec 3</dev/rust-mmu-notifier; head -n 1 <&3

@@ -2,12 +2,12 @@
 
 //! Rust task work sample.
 //!
-//! What a process writes to `/dev/rust-task-work` is logged by that process itself, on its way
-//! back to user space:
+//! Text that a process writes to `/dev/rust-task-work` is logged by the process itself, before it
+//! returns to user space:
 //!
 //! ```sh
 //! sh -c 'echo hello > /dev/rust-task-work'
-//! dmesg | tail -n 1        # rust_task_work: pid 42 on its way out: hello
+//! dmesg | tail -n 1        # rust_task_work: pid 42 returns to user space: hello
 //! ```
 
 use kernel::{
@@ -72,10 +72,10 @@ impl MiscDevice for Device {
         let length = iov.copy_from_iter_vec(&mut text, GFP_KERNEL)?;
         let text = BStr::from_bytes(text.trim_ascii_end());
         let text = CString::try_from_fmt(fmt!("{text}"))?;
-        // The text goes to the task, and is dropped by it.
+        // The closure owns the text, runs in the task, and drops the text there.
         task_work::add_fn(
             current!(),
-            move |context| pr_info!("pid {} on its way out: {}\n", context.task().pid(), &*text),
+            move |context| pr_info!("pid {} returns to user space: {}\n", context.task().pid(), &*text),
             Mode::Resume,
             GFP_KERNEL,
         )?;
