@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the scripts share: where things are, how they speak. Sourced, never run.
+# Functions and paths shared by the scripts. Sourced, not run.
 
 set -euo pipefail
 
 TETHER=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${TETHER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tether}
 
-# The kernel series that is supported. Point releases come and go in the archive: take
-# what is there. What the code needs to know of a series is in rust/bindings/.
+# The supported kernel series. The newest point release in the archive is used. rust/bindings/ has
+# the code that depends on the series.
 KERNEL_SERIES=7.3
-# The oldest rustc that this series is built with.
+# The oldest rustc that this kernel series supports.
 RUST_MINIMUM=1.85.0
-# The version of LLVM that the kernel and the modules are built with, when the machine does
-# not say otherwise.
+# The LLVM version for building the kernel and the modules, unless set in the environment.
 LLVM_VERSION=${LLVM_VERSION:-19}
 
-# Colour only for a person.
+# Use colours only on a terminal.
 if [ -t 1 ]; then
 	BOLD=$'\e[1m' RED=$'\e[31m' PLAIN=$'\e[0m'
 else
 	BOLD='' RED='' PLAIN=''
 fi
 
-# say WORDS...: one line of progress.
+# say WORDS...: prints one line of progress.
 say() {
 	printf '%s[tether]%s %s\n' "$BOLD" "$PLAIN" "$*"
 }
 
-# die WORDS... [-- NEXT]: what went wrong, then what to do about it.
+# die ERROR [HINT...]: prints an error and hints, and exits.
 die() {
 	printf '%s[tether] error:%s %s\n' "$RED" "$PLAIN" "$1" >&2
 	shift
@@ -40,25 +39,25 @@ die() {
 	exit 1
 }
 
-# have COMMAND: whether it can be run.
+# have COMMAND: tests whether the command exists.
 have() {
 	command -v "$1" >/dev/null 2>&1
 }
 
-# as_root COMMAND...: run it as root, through sudo where that is needed.
+# as_root COMMAND...: runs a command as root, through sudo if needed.
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
 	elif have sudo; then
 		sudo "$@"
 	else
-		die "root is needed for: $*" "run this as root, or install sudo"
+		die "root privileges are needed for: $*" "run this as root, or install sudo"
 	fi
 }
 
-# long NAME LOG COUNT COMMAND...: run a long command into a log with one line of progress
-# every so often: COUNT is a command that prints how far it is. Where it fails, the end of
-# the log is shown.
+# long NAME LOG COUNT COMMAND...: runs a long command with its output in a log, and prints a line of
+# progress periodically. COUNT is a command that prints the progress so far. If the command fails,
+# the end of the log is printed.
 long() {
 	local name=$1 log=$2 count=$3 start=$SECONDS status=0 pid
 	shift 3
@@ -66,7 +65,7 @@ long() {
 	say "$name (log: $log)"
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	# A person who interrupts this interrupts what runs below it too.
+	# On interrupt, kill the command as well.
 	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
 	local last=$SECONDS every=20
 	[ -t 1 ] && every=2
@@ -86,41 +85,41 @@ long() {
 	[ -t 1 ] && printf '\r\e[K'
 	if [ "$status" != 0 ]; then
 		tail -n 40 "$log" >&2
-		die "$name failed (exit code $status)" "the whole log: $log" \
-			"what is done so far is kept: the same command goes on from there"
+		die "$name failed (exit code $status)" "complete log: $log" \
+			"finished steps are kept: run the same command again to continue"
 	fi
 	say "$name: done in $((SECONDS - start)) s"
 }
 
-# lines FILE: how many lines, for `long`.
+# lines FILE: prints the number of lines, for `long`.
 lines() {
 	wc -l <"$1" 2>/dev/null || echo 0
 }
 
-# saved_command FILE: how Kbuild has compiled a Rust object, by its .cmd file; without what is to be
-# written.
+# saved_command FILE: prints the command with which Kbuild has compiled a Rust object, taken from
+# its .cmd file, without the output options.
 saved_command() {
 	local command
 	command=$(sed -n 's/^savedcmd_[^ ]* := //p' "$1" 2>/dev/null | sed 's/ ; .*//')
-	[ -n "$command" ] || die "$1 is not there, or empty" "run: make modules"
+	[ -n "$command" ] || die "$1 does not exist or is empty" "run: make modules"
 	sed -E 's#--emit=(obj|dep-info|metadata)=[^ ]*##g; s#--out-dir [^ ]*##' <<<"$command"
 }
 
-# source_of KDIR: the source of a kernel tree that was built.
+# source_of KDIR: prints the source directory of a built kernel tree.
 source_of() {
 	local source=$1
 	[ -e "$1/source" ] && source=$1/source
 	(cd "$source" && pwd -P)
 }
 
-# test_programs SOURCE: builds them, in build/tests.
+# test_programs SOURCE: builds the test programs in build/tests.
 test_programs() {
 	long "test programs" "$CACHE/logs/test-programs.log" 'lines "$log"' \
 		make -C "$TETHER/tests" KSRC="$1" OUT="$TETHER/build/tests"
 }
 
-# The tool chain, where set-up put it. PATH first: what the machine has of its own is used
-# when it is good enough, and setup says so.
+# Adds the installed tool chain to the environment. The machine's own tools are used if they are
+# recent enough; scripts/setup checks this.
 tool_paths() {
 	local llvm=/usr/lib/llvm-$LLVM_VERSION
 	PATH=$CACHE/venv/bin:$CACHE/cargo/bin:$HOME/.cargo/bin:$PATH
@@ -134,14 +133,15 @@ tool_paths() {
 	return 0
 }
 
-# bench_initramfs KDIR FOLDER MODULE...: the benchmark's program as init, and these modules, in FOLDER/initramfs.gz.
+# bench_initramfs KDIR DIRECTORY MODULE...: creates DIRECTORY/initramfs.gz with the benchmark
+# program as init, and the modules.
 bench_initramfs() {
 	local source work=$2
 	source=$(source_of "$1")
 	shift 2
 	mkdir -p "$work/initramfs"
 	gcc -O2 -static -pthread -Wall -Wno-unused-result -I"$TETHER/bench" -I"$source" -o "$work/initramfs/init" \
-		"$TETHER/bench/bench.c" || die "the benchmark's program could not be built"
+		"$TETHER/bench/bench.c" || die "the benchmark program could not be built"
 	cp "$@" "$work/initramfs/"
 	(cd "$work/initramfs" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -n >"$work/initramfs.gz")
 }
