@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Every command that a person types. Each sets up first what it lacks.
+# Commands for users. Each command first installs the tools that it needs.
 #
-#   KDIR=DIRECTORY   a kernel tree that is built: nothing is fetched, only modules are built
-#   KSRC=DIRECTORY   a kernel source: that is built instead of Debian's
+#   KDIR=DIRECTORY   a built kernel tree: nothing is downloaded, only modules are built
+#   KSRC=DIRECTORY   a kernel source, which is built instead of Debian's
 
 export KDIR KSRC
 
@@ -21,76 +21,76 @@ help: ## list the targets
 demo: ## watch real programs' address spaces in a VM
 	@scripts/demo
 
-test: ## run every test; the last line says how many have passed
+test: ## run all tests; the last line is the number of tests that have passed
 	@scripts/test dev
 
-attack: ## run modules in safe Rust that try to break the promise; FLAVOUR=debug on that kernel
+attack: ## run modules in safe Rust that try to break Tether's guarantees; FLAVOUR=debug selects that kernel
 	@scripts/attack $(if $(FLAVOUR),-k $(FLAVOUR)) $(ATTACKS)
 
 model: ## explore every interleaving of the lock-free parts
 	@scripts/model
 
-test-debug: ## the same on a kernel with KASAN, lockdep, kmemleak and more (long)
+test-debug: ## run the tests on a kernel with KASAN, lockdep, kmemleak and more (long)
 	@scripts/test debug
 
-test-flavour: ## the same on another kernel: FLAVOUR=cfi, rt or kcsan (long)
-	@scripts/test $(or $(FLAVOUR),$(error which one? make test-flavour FLAVOUR=rt))
+test-flavour: ## run the tests on another kernel: FLAVOUR=cfi, rt or kcsan (long)
+	@scripts/test $(or $(FLAVOUR),$(error FLAVOUR is missing: make test-flavour FLAVOUR=rt))
 
-test-configurations: ## which configurations of a kernel the modules compile for, and which are refused (long)
+test-configurations: ## build the modules for other kernel configurations, some of which must be refused (long)
 	@scripts/check-configurations
 
-stress: ## the long forms of some tests (minutes); FLAVOUR=debug on that kernel
+stress: ## run long versions of some tests (minutes); FLAVOUR=debug selects that kernel
 	@scripts/stress $(FLAVOUR)
 
-torture: ## modules come and go while all happens at once; SECONDS=, SEED=, FLAVOUR=debug
+torture: ## load and unload modules while all facilities are in use; SECONDS=, SEED=, FLAVOUR=debug
 	@scripts/torture $(or $(FLAVOUR),dev) $(or $(SECONDS),600) $(SEED)
 
-bench: ## count instructions: C, raw bindings and Tether at the same work; FLAVOUR= on that kernel
+bench: ## count instructions of C, raw bindings and Tether; FLAVOUR= selects the kernel
 	@scripts/bench $(FLAVOUR)
 
-bench-json: ## the same as one JSON object (make -s bench-json)
+bench-json: ## run bench and print one JSON object (make -s bench-json)
 	@scripts/bench --json $(FLAVOUR)
 
-bench-native: ## measure time, and two CPUs at once, on user-mode Linux
+bench-native: ## measure time, on one CPU and on two, on user-mode Linux
 	@scripts/bench-native
 
-bench-allocations: ## count what is allocated, and how large it is
+bench-allocations: ## count allocations and their sizes
 	@scripts/bench-allocations
 
-bench-watched: ## what being watched costs a program: by mmwatch, userfaultfd, strace
+bench-watched: ## measure the cost of watching a program with mmwatch, userfaultfd and strace
 	@scripts/bench-watched
 
-bench-plot: ## draw what Tether costs against C, for the documentation
+bench-plot: ## draw the cost of Tether relative to C, for the documentation
 	@scripts/bench-plot
 
-setup: ## install and fetch what is needed, and no more than is missing
+setup: ## install and download missing tools and sources
 	@scripts/setup $(if $(KDIR),modules)
 
 modules: ## build the modules; with KDIR= against your own kernel tree
-	@out=$$(scripts/build modules | tail -n 1); echo "the modules are in $$out"
+	@out=$$(scripts/build modules | tail -n 1); echo "modules: $$out"
 
-tools: ## build the programs of user space
+tools: ## build the user-space programs
 	@scripts/setup modules
 	@scripts/tools
-	@echo "mmwatch is build/tools/release/mmwatch"
+	@echo "mmwatch: build/tools/release/mmwatch"
 
-install: ## install the modules of KDIR= for its kernel (as root)
-	@$(if $(KDIR),,echo "for which kernel? make KDIR=/path/to/build install" >&2; exit 1)
+install: ## install the modules for the kernel of KDIR= (as root)
+	@$(if $(KDIR),,echo "KDIR is missing: make KDIR=/path/to/build install" >&2; exit 1)
 	@scripts/build modules modules_install
 
-doc: ## build the documentation of the API
-	@out=$$(scripts/build TETHER_DOC=y modules | tail -n 1); echo "begin at $$out/doc/tether/index.html"
+doc: ## build the API documentation
+	@out=$$(scripts/build TETHER_DOC=y modules | tail -n 1); echo "documentation: $$out/doc/tether/index.html"
 
-clippy: ## clippy, with the kernel's configuration
+clippy: ## run clippy with the kernel's configuration
 	@scripts/build >/dev/null
 	@scripts/check-clippy
 
-format: ## format all Rust code as the kernel's is
+format: ## format all Rust code with the kernel's configuration
 	@scripts/check-format --write
 
-in-tree: ## prove that the abstractions compile in a kernel tree
+in-tree: ## compile the abstractions in a kernel tree
 	@scripts/build >/dev/null
 	@scripts/in-tree
 
-clean: ## remove what was built here; the cache stays
+clean: ## remove the build directory, but not the cache
 	@rm -rf build
