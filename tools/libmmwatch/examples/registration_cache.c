@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A registration cache, as programs have one that let a device read their memory (RDMA, say): a
- * buffer that was registered is used again as it is, unless its memory has changed; then it is
- * registered anew.
+ * A registration cache, as used by programs that let a device read their memory (RDMA, for
+ * instance): a registered buffer is used again without a new registration, unless its memory has
+ * changed.
  *
- * To register means here: to look up which pages are behind the buffer. Needs /dev/mmwatch; as
- * root, or all pages have the number 0. Checks what it says: its exit code is 0 if all was as it is
- * to be.
+ * Here, registering a buffer means looking up the page frame numbers behind the buffer. Needs
+ * /dev/mmwatch, and root privileges, because all page frame numbers are read as 0 otherwise. The
+ * program checks its own results: the exit code is 0 if all of them are as expected.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -24,7 +24,7 @@
 #define BUFFERS	16
 
 struct registration {
-	void *buffer;		/* NULL: there is none */
+	void *buffer;		/* NULL: unused entry */
 	struct mmwatch_range range;
 	uint64_t pages[PAGES];
 };
@@ -34,7 +34,7 @@ struct cache {
 	struct registration registrations[BUFFERS];
 };
 
-/* The numbers of the pages behind a buffer. */
+/* Reads the page frame numbers behind a buffer. */
 static int pages_of(const void *buffer, uint64_t *pages)
 {
 	off_t offset = (uintptr_t)buffer / PAGE * sizeof(*pages);
@@ -47,7 +47,9 @@ static int pages_of(const void *buffer, uint64_t *pages)
 	return size == PAGES * sizeof(*pages) ? 0 : -EIO;
 }
 
-/* The pages of a buffer, and whether they were known. NULL: errno tells why not. */
+/*
+ * Returns the pages of a buffer, and whether they were cached. Returns NULL with errno on failure.
+ */
 static const uint64_t *cached_pages(struct cache *cache, void *buffer, int *known)
 {
 	struct registration *slot = NULL;
@@ -65,7 +67,7 @@ static const uint64_t *cached_pages(struct cache *cache, void *buffer, int *know
 		return slot->pages;
 	if (slot->buffer)
 		mmwatch_range_remove(&cache->ranges, &slot->range);
-	/* First the range, then what is there: so a change in between is not missed. */
+	/* Add the range before looking up the pages, so that a change in between is detected. */
 	ret = mmwatch_range_add(&cache->ranges, buffer, LENGTH, 0, &slot->range);
 	slot->buffer = ret ? NULL : buffer;
 	if (!ret)
@@ -74,7 +76,7 @@ static const uint64_t *cached_pages(struct cache *cache, void *buffer, int *know
 	return ret ? NULL : slot->pages;
 }
 
-/* New memory that has its pages; where something was unmapped before, or anywhere. */
+/* Maps memory and populates it, at an unused address or anywhere. */
 static void *map(void *at)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | (at ? MAP_FIXED_NOREPLACE : 0);
@@ -87,7 +89,7 @@ static void *map(void *at)
 	return memory;
 }
 
-/* Looks the buffer up, and checks whether it was known, and rightly so. */
+/* Looks up a buffer, and checks that the result is correct and cached as expected. */
 static void step(struct cache *cache, void *buffer, const char *what, int expected)
 {
 	uint64_t now[PAGES];
@@ -100,7 +102,7 @@ static void step(struct cache *cache, void *buffer, const char *what, int expect
 	}
 	printf("%s: %s\n", what, known ? "known" : "registered");
 	if (known != expected || memcmp(pages, now, sizeof(now))) {
-		fprintf(stderr, "not as it is to be\n");
+		fprintf(stderr, "unexpected result\n");
 		exit(1);
 	}
 }
@@ -146,11 +148,11 @@ int main(void)
 	if (child == 0)
 		_exit(all_changed(&cache) ? 0 : 1);
 	if (waitpid(child, &status, 0) != child || status) {
-		fprintf(stderr, "a forked child takes ranges for its own\n");
+		fprintf(stderr, "a range is valid in a forked child\n");
 		return 1;
 	}
-	printf("in a forked child: none is valid\n");
-	/* A fork lets both have the same pages until one of them writes. */
+	printf("in a forked child: no range is valid\n");
+	/* After a fork, the pages are shared with the child until they are written to. */
 	step(&cache, buffer, "after the fork", 0);
 	step(&cache, buffer, "again", 1);
 	mmwatch_ranges_close(&cache.ranges);

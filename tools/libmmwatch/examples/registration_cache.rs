@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A registration cache, as programs have one that let a device read their memory (RDMA, say): a
-//! buffer that was registered is used again as it is, unless its memory has changed; then it is
-//! registered anew.
+//! A registration cache, as used by programs that let a device read their memory (RDMA, for
+//! instance): a registered buffer is used again without a new registration, unless its memory has
+//! changed.
 //!
-//! To register means here: to look up which pages are behind the buffer. Needs /dev/mmwatch; as
-//! root, or all pages have the number 0. Checks what it says: its exit code is 0 if all was as it
-//! is to be.
+//! Here, registering a buffer means looking up the page frame numbers behind the buffer. Needs
+//! /dev/mmwatch, and root privileges, because all page frame numbers are read as 0 otherwise. The
+//! program checks its own results: the exit code is 0 if all of them are as expected.
 
 use libmmwatch::Range;
 use libmmwatch::Ranges;
@@ -43,14 +43,15 @@ struct Cache {
 }
 
 impl Cache {
-    /// The pages of a buffer, and whether they were known.
+    /// Returns the pages of a buffer, and whether they were cached.
     fn pages(&mut self, address: usize, length: usize) -> io::Result<(&[u64], bool)> {
         match self.registrations.entry((address, length)) {
             Entry::Occupied(known) if known.get().range.is_valid() => {
                 Ok((&known.into_mut().pages, true))
             }
             entry => {
-                // First the range, then what is there: so a change in between is not missed.
+                // Add the range before looking up the pages, so that a change in between is
+                // detected.
                 let range = self.ranges.add(address, length, 0)?;
                 let pages = pages_of(address, length)?;
                 let registration = entry.insert_entry(Registration { range, pages });
@@ -60,7 +61,7 @@ impl Cache {
     }
 }
 
-/// The numbers of the pages behind a buffer.
+/// Reads the page frame numbers behind a buffer.
 fn pages_of(address: usize, length: usize) -> io::Result<Vec<u64>> {
     let mut entries = vec![0; length / PAGE * 8];
     File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, (address / PAGE * 8) as u64)?;
@@ -72,7 +73,7 @@ fn pages_of(address: usize, length: usize) -> io::Result<Vec<u64>> {
 const PAGE: usize = 4096;
 const LENGTH: NonZeroUsize = NonZeroUsize::new(64 * PAGE).unwrap();
 
-/// New memory that has its pages; where something was unmapped before, or anywhere.
+/// Maps memory and populates it, at an unused address or anywhere.
 fn map(at: Option<NonNull<c_void>>) -> io::Result<NonNull<c_void>> {
     let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     let mut flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE;
@@ -80,11 +81,12 @@ fn map(at: Option<NonNull<c_void>>) -> io::Result<NonNull<c_void>> {
         flags |= MapFlags::MAP_FIXED_NOREPLACE;
     }
     let at = at.map(|at| at.addr());
-    // SAFETY: A new mapping, where nothing is.
+    // SAFETY: Without MAP_FIXED, mmap() replaces no existing mapping. The result is not yet
+    // referenced.
     Ok(unsafe { mmap_anonymous(at, LENGTH, protection, flags) }?)
 }
 
-/// Looks the buffer up, and checks whether it was known, and rightly so.
+/// Looks up a buffer, and checks that the result is correct and cached as expected.
 fn step(cache: &mut Cache, buffer: NonNull<c_void>, what: &str, known: bool) -> io::Result<()> {
     let address = buffer.addr().get();
     let (pages, hit) = cache.pages(address, LENGTH.get())?;
@@ -93,7 +95,7 @@ fn step(cache: &mut Cache, buffer: NonNull<c_void>, what: &str, known: bool) -> 
     println!("{what}: {word}{}", if right { "" } else { ", WRONG" });
     right
         .then_some(())
-        .ok_or_else(|| io::Error::other("not as it is to be"))
+        .ok_or_else(|| io::Error::other("unexpected result"))
 }
 
 fn run() -> io::Result<()> {
@@ -105,7 +107,8 @@ fn run() -> io::Result<()> {
     step(&mut cache, buffer, "first use", false)?;
     step(&mut cache, buffer, "again", true)?;
 
-    // SAFETY: The buffer is this program's, which has no reference into it. So everywhere here.
+    // SAFETY: `buffer` is a mapping of `LENGTH` bytes, made by `map()`. The program has no Rust
+    // reference into the mapping, so its contents may change or become unmapped.
     unsafe { munmap(buffer, LENGTH.get()) }?;
     map(Some(buffer))?;
     step(
@@ -116,7 +119,8 @@ fn run() -> io::Result<()> {
     )?;
     step(&mut cache, buffer, "again", true)?;
 
-    // SAFETY: See above.
+    // SAFETY: `buffer` was mapped again with `LENGTH` bytes. The program has no Rust reference into
+    // the mapping, so its contents may be discarded.
     unsafe { madvise(buffer, LENGTH.get(), MmapAdvise::MADV_DONTNEED) }?;
     step(&mut cache, buffer, "madvise(MADV_DONTNEED)", false)?;
     step(&mut cache, buffer, "again", true)?;
@@ -126,14 +130,15 @@ fn run() -> io::Result<()> {
         MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED,
     );
     let elsewhere = map(None)?;
-    // SAFETY: See above; so is what is replaced.
+    // SAFETY: `buffer` and `elsewhere` are mappings of `LENGTH` bytes, made by `map()`. The program
+    // has no Rust reference into either, so the one may be moved and the other replaced.
     unsafe { mremap(buffer, length, length, flags, Some(elsewhere)) }?;
     map(Some(buffer))?;
     step(&mut cache, buffer, "mremap, mmap at the old address", false)?;
     step(&mut cache, elsewhere, "at its new address", false)?;
     step(&mut cache, elsewhere, "again", true)?;
 
-    // SAFETY: There is one thread.
+    // SAFETY: The process has only one thread, so the child can call any function.
     match unsafe { fork() }? {
         ForkResult::Child => {
             let changed = cache.registrations.values().all(|it| it.range.changed());
@@ -141,12 +146,12 @@ fn run() -> io::Result<()> {
         }
         ForkResult::Parent { child } => {
             if waitpid(child, None)? != WaitStatus::Exited(child, 0) {
-                return Err(io::Error::other("a forked child takes ranges for its own"));
+                return Err(io::Error::other("a range is valid in a forked child"));
             }
-            println!("in a forked child: none is valid");
+            println!("in a forked child: no range is valid");
         }
     }
-    // A fork lets both have the same pages until one of them writes.
+    // After a fork, the pages are shared with the child until they are written to.
     step(&mut cache, buffer, "after the fork", false)?;
     step(&mut cache, buffer, "again", true)
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * Whether ranges of one's own memory have changed: unmapped, moved, discarded or protected, by
- * whomever. That is told without a system call. Needs samples/mmwatch.h and /dev/mmwatch.
+ * Detects changes of ranges of the calling process's memory: unmapped, moved, discarded or
+ * protected, by any task. Checking a range takes no system call. Needs samples/mmwatch.h and
+ * /dev/mmwatch.
  *
  *	struct mmwatch_ranges ranges;
  *	struct mmwatch_range range;
@@ -12,9 +13,9 @@
  *	if (mmwatch_range_changed(&ranges, &range))
  *		...
  *
- * Functions return 0 or -errno. Any thread may call them, but who opens and closes does so alone.
- * In a forked child all ranges are changed, and none can be added; it may close what its parent has
- * opened.
+ * Functions return 0 or -errno. They may be called concurrently, except mmwatch_ranges_open() and
+ * mmwatch_ranges_close(). In a forked child all ranges count as changed, and none can be added; the
+ * child may call mmwatch_ranges_close() for the object of its parent.
  */
 #ifndef _MMWATCH_RANGES_H
 #define _MMWATCH_RANGES_H
@@ -30,24 +31,24 @@
 #include "mmwatch.h"
 
 struct mmwatch_ranges {
-	int fd;			/* events can be read here, as mmwatch.h says */
+	int fd;			/* events can be read here, see mmwatch.h */
 	size_t size;		/* of the counters, in bytes */
 	const uint64_t *counters;
-	uint32_t *owner;	/* 1; in a forked child 0, which does not have the counters */
-	size_t owner_size;	/* in bytes: its page, and one in which nothing is */
+	uint32_t *owner;	/* 1; 0 in a forked child, where the counters are not mapped */
+	size_t owner_size;	/* in bytes: the page of "owner", and an unused page */
 };
 
-/* Ends it, and all ranges. */
+/* Ends the watch and all its ranges. */
 static inline void mmwatch_ranges_close(struct mmwatch_ranges *ranges)
 {
-	/* A child may have something else there. */
+	/* In a child, other memory may be mapped at this address. */
 	if (__atomic_load_n(ranges->owner, __ATOMIC_RELAXED))
 		munmap((void *)ranges->counters, ranges->size);
 	munmap(ranges->owner, ranges->owner_size);
 	close(ranges->fd);
 }
 
-/* Begins, for as many ranges at one time as @max, or somewhat more. */
+/* Starts a watch with room for at least @max ranges at one time. */
 static inline int mmwatch_ranges_open(struct mmwatch_ranges *ranges, unsigned int max)
 {
 	struct mmwatch_watch watch = { 0, MMWATCH_RANGES, 0 };
@@ -87,8 +88,8 @@ close:
 }
 
 /*
- * Watches a range from now on. What it is used for is to be looked up after this, not before.
- * Events of it have the cookie.
+ * Adds a range. Data derived from the range must be read after this call, not before. Events of the
+ * range carry the cookie.
  */
 static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *address, size_t length,
 				    uint64_t cookie, struct mmwatch_range *range)
@@ -102,18 +103,16 @@ static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *a
 	if (ioctl(ranges->fd, MMWATCH_ADD_RANGE, range))
 		return -errno;
 	/*
-	 * What somebody was unmapping just before may still be read by CPUs that have not been told
-	 * yet (their TLBs). They are told before this returns, which is of memory that has nothing.
+	 * If another thread is unmapping a page at this time, it may have called the notifier
+	 * already, and not yet have flushed all TLBs. CPUs may then still read the old page.
+	 * madvise() does not return before these TLBs are flushed, even for a page that was never
+	 * used.
 	 */
 	madvise((char *)ranges->owner + ranges->owner_size / 2, ranges->owner_size / 2, MADV_DONTNEED);
 	return 0;
 }
 
-/*
- * Whether it has changed since it was added. Once it has, or was removed, it stays so. If it has
- * not, then what was read of it since it was added, and before this call, is of the memory that was
- * there then.
- */
+/* Removes a range. Must not be called twice for a range, because the index may be reused. */
 static inline int mmwatch_range_changed(const struct mmwatch_ranges *ranges,
 					const struct mmwatch_range *range)
 {
@@ -123,7 +122,9 @@ static inline int mmwatch_range_changed(const struct mmwatch_ranges *ranges,
 	return __atomic_load_n(&ranges->counters[range->index], __ATOMIC_ACQUIRE) != range->value;
 }
 
-/* Does not watch it any more. Once for each: another one may have its index then. */
+/*
+ * Removes a range. Must be called once for each range, because the index may be reused afterwards.
+ */
 static inline int mmwatch_range_remove(struct mmwatch_ranges *ranges, const struct mmwatch_range *range)
 {
 	return ioctl(ranges->fd, MMWATCH_REMOVE_RANGE, (unsigned long)range->index) ? -errno : 0;

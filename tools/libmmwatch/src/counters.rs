@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The counters of ranges, which the kernel writes.
+//! The counters of ranges, which the kernel increments.
 
 use crate::device::explain;
 use crate::device::page_size;
@@ -18,21 +18,23 @@ use std::sync::atomic::fence;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-/// A mapping of them. A forked child does not have it, which is why it is looked first whether this
-/// is one.
+/// A mapping of the counters. A forked child does not inherit the mapping, so each access first
+/// checks that the current process is the one that made the mapping.
 pub struct Counters {
     first: NonNull<AtomicU64>,
     count: usize,
     owner: Owner,
 }
 
-// SAFETY: What it points to are atomics in a mapping that goes by `drop` only, in whatever thread.
+// SAFETY: `first` points to atomic counters in a mapping that only `drop` unmaps, which any thread
+// may do.
 unsafe impl Send for Counters {}
-// SAFETY: As above.
+// SAFETY: `Counters` gives access to the mapping only through atomic loads, which any number of
+// threads may do.
 unsafe impl Sync for Counters {}
 
 impl Counters {
-    /// Maps so many, or somewhat more: whole pages.
+    /// Maps at least `count` counters, rounded up to whole pages.
     pub fn map(device: &Device, count: usize) -> io::Result<Self> {
         let what = format!("counters of {count} ranges cannot be mapped");
         let owner = Owner::new().map_err(|error| explain(&what, error))?;
@@ -42,7 +44,7 @@ impl Counters {
             .and_then(NonZeroUsize::new)
             .ok_or_else(|| explain(&what, Errno::EINVAL))?;
         let (protection, flags) = (ProtFlags::PROT_READ, MapFlags::MAP_SHARED);
-        // SAFETY: A new mapping, where nothing is.
+        // SAFETY: The kernel chooses the address (`None`), so mmap() replaces no existing mapping.
         let first = unsafe { mmap(None, length, protection, flags, device, 0) }
             .map_err(|errno| explain(&what, errno))?;
         Ok(Self {
@@ -52,31 +54,31 @@ impl Counters {
         })
     }
 
-    /// Whether the calling process has mapped them.
+    /// Returns whether the calling process has mapped the counters.
     pub fn are_of_caller(&self) -> bool {
         self.owner.is_caller()
     }
 
-    /// After a range was added: lets nobody read any more what was unmapped before.
+    /// Waits until no CPU can read pages that were unmapped before. Called after a range was added.
     pub fn settle(&self) {
         self.owner.settle();
     }
 
-    /// What one is. None where it cannot be told: in a forked child.
+    /// Returns the value of a counter, or `None` in a forked child.
     ///
-    /// What was read of the range before this is from before it, what is read later is from after
-    /// it.
+    /// Acts as a barrier: reads of the range before this call are not reordered after the load of
+    /// the counter, and later reads are not reordered before it.
     pub fn value(&self, index: u32) -> Option<u64> {
         let index = index as usize;
         if !self.owner.is_caller() || index >= self.count {
             return None;
         }
-        // SAFETY: There are so many in the mapping, and this process has that as long as `self` is
-        // there.
+        // SAFETY: `index` is less than `count`, so the counter is in the mapping. The mapping
+        // exists in this process, as `is_caller()` has returned true, until `self` is dropped.
         let counter = unsafe { self.first.add(index).as_ref() };
         fence(Ordering::Acquire);
-        // Relaxed, and a fence: of atomic loads, only relaxed ones are allowed on memory that is
-        // read-only.
+        // A relaxed load and a fence, because only relaxed atomic loads are allowed on read-only
+        // memory.
         let value = counter.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         Some(value)
@@ -85,11 +87,12 @@ impl Counters {
 
 impl Drop for Counters {
     fn drop(&mut self) {
-        // A child may have something else there.
+        // In a child, other memory may be mapped at this address.
         if self.owner.is_caller() {
             let length = self.count * size_of::<AtomicU64>();
-            // SAFETY: The mapping is of this, and nobody has a reference into it any more. A
-            // failure leaks it.
+            // SAFETY: `first` and `length` are the address and the length of the mapping made by
+            // `map()`, which `self` owns. `self` is dropped, so no reference into the mapping
+            // exists. If munmap() fails, the mapping is leaked.
             let _ = unsafe { munmap(self.first.cast(), length) };
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/mmwatch`, as `samples/mmwatch.h` describes it.
+//! Access to `/dev/mmwatch`. `samples/mmwatch.h` describes the device.
 
 use crate::event::Event;
 use nix::errno::Errno;
@@ -46,17 +46,17 @@ pub struct RangeArgument {
     reserved: u32,
 }
 
-/// How a watch stands.
+/// The state of a watch.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Status {
-    /// Invalidations.
+    /// Number of invalidations.
     pub count: u64,
-    /// Of these, what was published.
+    /// The last value of `count` that was published.
     pub published: u64,
-    /// Invalidated, a page each time that it was.
+    /// Number of invalidated pages; a page counts at each invalidation.
     pub pages: u64,
-    /// Events that did not fit.
+    /// Number of dropped events.
     pub dropped: u64,
     ended: u32,
     reserved: u32,
@@ -75,29 +75,30 @@ pub fn page_size() -> u64 {
     })
 }
 
-/// An error, with what could not be done.
+/// Adds the failed action to an error.
 pub(crate) fn explain(what: &str, error: impl Into<io::Error>) -> io::Error {
     let error = error.into();
     io::Error::new(error.kind(), format!("{PATH}: {what}: {error}"))
 }
 
-/// How an address space is to be watched.
+/// Options of a watch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Not all of it, but what [`Device::add_range`] adds.
+    /// Watch only the ranges added by [`Device::add_range`].
     pub ranges: bool,
-    /// Events tell where the thread was.
+    /// Record the user stack of the thread in each event.
     pub stacks: bool,
-    /// What another process executes is watched as well.
+    /// If the watched process, which must be another one, executes a program, watch that program
+    /// too.
     pub follow: bool,
 }
 
 /// A range that was added.
 #[derive(Clone, Copy, Debug)]
 pub struct Added {
-    /// Which counter it has; its name for [`Device::remove_range`].
+    /// Index of the counter of the range; identifies the range in [`Device::remove_range`].
     pub index: u32,
-    /// What that was.
+    /// Value of the counter.
     pub value: u64,
 }
 
@@ -116,20 +117,20 @@ pub struct Added {
 /// ```
 pub struct Device {
     file: File,
-    /// Of one event.
+    /// Size of an event in bytes.
     size: usize,
     buffer: Mutex<Vec<u8>>,
 }
 
 impl Device {
-    /// Watches the calling process (0), or one that the caller traces and has stopped.
+    /// Watches the calling process (0), or a process that the caller traces and has stopped.
     pub fn watch(pid: i32, options: Options) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).open(PATH).map_err(|error| {
             let what = match error.kind() {
                 io::ErrorKind::NotFound => {
                     "cannot be opened (is the module loaded? insmod mmwatch.ko)"
                 }
-                io::ErrorKind::PermissionDenied => "cannot be opened (it is root's)",
+                io::ErrorKind::PermissionDenied => "cannot be opened (this needs root privileges)",
                 _ => "cannot be opened",
             };
             explain(what, error)
@@ -142,7 +143,8 @@ impl Device {
                 | flag(options.follow, FOLLOW),
             count_address: 0,
         };
-        // SAFETY: The argument is what this request reads, and the kernel keeps no pointer to it.
+        // SAFETY: MMWATCH_WATCH reads one `WatchArgument`, to which the pointer refers. The kernel
+        // does not keep the pointer.
         unsafe { watch(file.as_raw_fd(), &argument) }.map_err(|errno| {
             let what = match pid {
                 0 => "cannot watch this process".into(),
@@ -158,7 +160,7 @@ impl Device {
         })
     }
 
-    /// Watches a range. Events of it have the cookie.
+    /// Adds a range. Events of the range carry the cookie.
     pub fn add_range(&self, range: Range<u64>, cookie: u64) -> io::Result<Added> {
         let mut argument = RangeArgument {
             start: range.start,
@@ -168,8 +170,8 @@ impl Device {
             index: 0,
             reserved: 0,
         };
-        // SAFETY: The argument is what this request reads and fills, and the kernel keeps no
-        // pointer to it.
+        // SAFETY: MMWATCH_ADD_RANGE reads and writes one `RangeArgument`, to which the exclusive
+        // reference refers. The kernel does not keep the pointer.
         unsafe { add_range(self.file.as_raw_fd(), &mut argument) }.map_err(|errno| {
             let what = format!(
                 "the range {:#x}-{:#x} cannot be watched",
@@ -183,16 +185,16 @@ impl Device {
         })
     }
 
-    /// Does not watch a range any more.
+    /// Removes a range.
     pub fn remove_range(&self, index: u32) -> io::Result<()> {
         let name = i32::try_from(index).map_err(|_| io::Error::from(Errno::ENOENT))?;
-        // SAFETY: This request takes a number, no pointer.
+        // SAFETY: MMWATCH_REMOVE_RANGE takes a number, not a pointer.
         unsafe { remove_range(self.file.as_raw_fd(), name) }
             .map_err(|errno| explain(&format!("range {index} cannot be removed"), errno))?;
         Ok(())
     }
 
-    /// Waits until there is something to read, for so long at the most. Returns whether there is.
+    /// Waits until an event can be read, for at most `time`. Returns whether one can be read.
     pub fn wait(&self, time: Duration) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
         let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
@@ -203,9 +205,10 @@ impl Device {
         }
     }
 
-    /// Reads events, at least one. None is the end.
+    /// Reads events. Waits for the first one. Returns `None` at the end of the watch.
     pub fn read(&self) -> io::Result<Option<Vec<Event>>> {
-        // Nothing of what is in it is used before it is read anew.
+        // The contents of the buffer are overwritten before they are used, so a poisoned lock is
+        // harmless.
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match (&self.file).read(&mut buffer) {
@@ -222,14 +225,15 @@ impl Device {
 
     pub fn status(&self) -> io::Result<Status> {
         let mut result = Status::default();
-        // SAFETY: The argument is what this request fills, and the kernel keeps no pointer to it.
+        // SAFETY: MMWATCH_STATUS writes one `Status`, to which the exclusive reference refers. The
+        // kernel does not keep the pointer.
         unsafe { status(self.file.as_raw_fd(), &mut result) }
-            .map_err(|errno| explain("does not say how it stands", errno))?;
+            .map_err(|errno| explain("the status cannot be read", errno))?;
         Ok(result)
     }
 }
 
-/// For those who wait for more than this.
+/// For polling together with other file descriptors.
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is read from the device.
+//! Events that are read from the device.
 
 /// The names of `enum mmwatch_kind`, in its order.
 pub const KINDS: [&str; 12] = [
@@ -19,14 +19,14 @@ pub const KINDS: [&str; 12] = [
 ];
 /// The address space is gone.
 pub const KIND_RELEASE: u32 = 5;
-/// So many events as [`Event::start`] says did not fit.
+/// Events were dropped; [`Event::start`] is their number.
 pub const KIND_DROPPED: u32 = 9;
-/// What comes next is of another program, which the process has executed.
+/// The process has executed another program. The following events are of that program.
 pub const KIND_EXEC: u32 = 10;
-/// The process has executed a program that is not watched; [`Event::start`] is the errno.
+/// The process has executed a program that is not watched. [`Event::start`] is the errno.
 pub const KIND_NOT_FOLLOWED: u32 = 11;
 
-/// How many addresses a stack has at the most.
+/// Maximum number of addresses in a stack.
 pub const STACK_DEPTH: usize = 16;
 
 /// `struct mmwatch_event`, and the addresses that follow it.
@@ -36,42 +36,42 @@ pub struct Event {
     pub time: u64,
     pub start: u64,
     pub end: u64,
-    /// How many invalidations there were, with this one.
+    /// Number of invalidations so far, including this one.
     pub count: u64,
     /// An index of [`KINDS`].
     pub kind: u32,
-    /// The one who invalidated could wait.
+    /// The invalidating task may sleep in the notifier.
     pub blockable: bool,
-    /// Of a release: the process goes on, it has executed another program.
+    /// Of a release: the process continues, because it has executed another program.
     pub executed: bool,
-    /// The thread that did it.
+    /// The invalidating thread.
     pub pid: i32,
-    /// Its process.
+    /// The process of that thread.
     pub tgid: i32,
-    /// Negative, if it was not in one.
+    /// The system call of that thread; negative if there is none.
     pub syscall: i32,
     pub cpu: u32,
-    /// Nanoseconds that the watch has taken of it.
+    /// Nanoseconds spent in the callback of the watch.
     pub latency: u32,
-    /// That of the range.
+    /// The cookie of the range.
     pub cookie: u64,
-    /// With [`crate::Options::stacks`]: where the thread was, without the zeros at the end.
+    /// With [`crate::Options::stacks`]: the user stack of the thread, without trailing zeros.
     pub stack: Vec<u64>,
 }
 
 impl Event {
-    /// Of an event without the addresses.
+    /// Size of an event without its stack, in bytes.
     const SIZE: usize = 72;
 
-    /// How many bytes one takes.
+    /// Size of an event in bytes.
     pub(crate) fn size(stacks: bool) -> usize {
         Self::SIZE + if stacks { 8 * STACK_DEPTH } else { 0 }
     }
 
-    /// Takes apart what is of [`Event::size`].
+    /// Decodes an event from [`Event::size`] bytes.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let (event, stack) = bytes.split_at(Self::SIZE);
-        // What the size is known of costs no more than a load for each field.
+        // A slice of known size needs no bounds check for each field.
         let event: &[u8; Self::SIZE] = event.try_into().unwrap();
         let u64_at = |at: usize| u64::from_ne_bytes(event[at..at + 8].try_into().unwrap());
         let u32_at = |at: usize| u32::from_ne_bytes(event[at..at + 4].try_into().unwrap());
@@ -97,7 +97,7 @@ impl Event {
         }
     }
 
-    /// The addresses, without the zeros at the end.
+    /// Decodes a stack, and removes trailing zeros.
     fn stack_from_bytes(bytes: &[u8]) -> Vec<u64> {
         let addresses = bytes.chunks_exact(8);
         let mut stack: Vec<u64> = addresses
@@ -152,7 +152,7 @@ mod tests {
     fn a_stack_ends_at_its_last_address() {
         let mut bytes = bytes();
         let mut stack = [0u64; STACK_DEPTH];
-        // The word on top of the stack may be anything, also 0.
+        // The word on top of the stack may have any value, including 0.
         stack[..3].copy_from_slice(&[0x400000, 0, 0x400100]);
         for word in stack {
             bytes.extend(word.to_ne_bytes());

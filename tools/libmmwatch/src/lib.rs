@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `/dev/mmwatch` offers, without `unsafe`.
+//! Safe access to `/dev/mmwatch`.
 //!
-//! [`Ranges`] answers a program's question about its own memory: is this range what it was? It does
-//! so without a system call. [`Device`] gives the events of an address space, as
-//! `samples/mmwatch.h` describes them.
+//! [`Ranges`] detects changes of ranges of the calling process's own memory; checking a range takes
+//! no system call. [`Device`] reads the events of an address space, as described in
+//! `samples/mmwatch.h`.
 
 mod counters;
 mod device;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tells a process from its forked child.
+//! Distinguishes a process from its forked child.
 
 use crate::device::page_size;
 use nix::errno::Errno;
@@ -18,16 +18,16 @@ use std::sync::atomic::Ordering;
 
 const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
-/// A word that is 1 for who has made this, and 0 for a forked child: it is in a page that a fork
-/// wipes. Beside it is a page in which nothing is.
+/// A word that is 1 in the process that has created it, and 0 in a forked child, because the page
+/// of the word is wiped on fork. The mapping has a second page, which is unused.
 pub struct Owner {
     word: NonNull<AtomicU32>,
     page: NonZeroUsize,
 }
 
-// SAFETY: What it points to is an atomic in a mapping that goes by `drop` only, in whatever thread.
+// SAFETY: `word` points to an atomic in a mapping that only `drop` unmaps, which any thread may do.
 unsafe impl Send for Owner {}
-// SAFETY: As above.
+// SAFETY: `Owner` accesses the word only by atomic operations, which any number of threads may do.
 unsafe impl Sync for Owner {}
 
 impl Owner {
@@ -35,27 +35,29 @@ impl Owner {
         let page = NonZeroUsize::new(page_size() as usize).ok_or(Errno::EINVAL)?;
         let length = page.checked_mul(TWO).ok_or(Errno::EINVAL)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: A new mapping, where nothing is.
+        // SAFETY: The kernel chooses the address (`None`), so mmap() replaces no existing mapping.
         let pages = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_PRIVATE) }?;
         let word = pages.cast();
         let owner = Self { word, page };
-        // SAFETY: All of it is this mapping, which is empty yet.
+        // SAFETY: The range is this new mapping. MADV_WIPEONFORK does not change its contents in
+        // this process.
         unsafe { madvise(pages, length.get(), MmapAdvise::MADV_WIPEONFORK) }?;
         owner.word().store(1, Ordering::Relaxed);
         Ok(owner)
     }
 
     fn word(&self) -> &AtomicU32 {
-        // SAFETY: It is aligned, as a page is, and mapped as long as `self` is there, in a child as
-        // well.
+        // SAFETY: The word is at the start of a page, so it is aligned. It is mapped until `self`
+        // is dropped, in a forked child as well, and is accessed only by atomic operations.
         unsafe { self.word.as_ref() }
     }
 
-    /// Waits until no CPU finds by its TLB any more what somebody has unmapped before, or is
-    /// unmapping and has told of already: the kernel takes care of that where it discards anything.
+    /// Waits until no CPU can read, through its TLB, a page that another thread has unmapped or is
+    /// unmapping after calling its notifiers. madvise(MADV_DONTNEED) does not return before such
+    /// TLBs are flushed, even for a page that was never used.
     pub fn settle(&self) {
-        // SAFETY: It is the second page of the mapping, in which nothing is, and of which there is
-        // no reference.
+        // SAFETY: The range is the second page of the mapping that `self` owns. The page is unused,
+        // so no reference into it exists.
         let _ = unsafe {
             madvise(
                 self.word.byte_add(self.page.get()).cast(),
@@ -65,7 +67,7 @@ impl Owner {
         };
     }
 
-    /// Whether the calling process has made this.
+    /// Returns whether the calling process has created this object.
     pub fn is_caller(&self) -> bool {
         self.word().load(Ordering::Relaxed) == 1
     }
@@ -73,8 +75,9 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // SAFETY: The mapping is of this, and nobody has a reference into it any more. A failure
-        // leaks it.
+        // SAFETY: `word` and the length are those of the mapping made by `new()`, which `self`
+        // owns. `self` is dropped, so no reference into the mapping exists. If munmap() fails, the
+        // mapping is leaked.
         let _ = unsafe { munmap(self.word.cast(), TWO.get() * self.page.get()) };
     }
 }
@@ -91,7 +94,8 @@ mod tests {
     fn a_child_is_not_the_owner() {
         let owner = Owner::new().unwrap();
         assert!(owner.is_caller());
-        // SAFETY: The child only loads a word and ends.
+        // SAFETY: The child calls no function that may take a lock of another thread: it only loads
+        // a word and exits.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => std::process::exit(if owner.is_caller() { 1 } else { 0 }),
             ForkResult::Parent { child } => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether ranges of the calling process's own memory have changed.
+//! Detects changes of ranges of the calling process's own memory.
 
 use crate::counters::Counters;
 use crate::device::explain;
@@ -25,7 +25,7 @@ use std::time::Duration;
 /// let range = ranges.add(buffer.as_ptr() as usize, buffer.len(), 42)?;
 /// assert!(!range.changed());
 /// drop(buffer);
-/// // It was large: free() has unmapped it.
+/// // The allocation is large, so free() has unmapped it.
 /// assert!(range.changed());
 /// for event in ranges.events()?.into_iter().flatten() {
 ///     println!("of {}: {:#x}-{:#x}", event.cookie, event.start, event.end);
@@ -33,8 +33,8 @@ use std::time::Duration;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Any thread may use it. In a forked child nothing can be added, and all ranges are changed: the
-/// memory is another one.
+/// Any thread may use a watch. In a forked child, no range can be added, and all ranges count as
+/// changed, because the child has a copy of the memory.
 pub struct Ranges {
     shared: Arc<Shared>,
 }
@@ -45,7 +45,7 @@ struct Shared {
 }
 
 impl Ranges {
-    /// Watches the calling process, for so many ranges at one time.
+    /// Watches the calling process, with room for `max` ranges at one time.
     pub fn new(max: usize) -> io::Result<Self> {
         let options = Options {
             ranges: true,
@@ -58,10 +58,10 @@ impl Ranges {
         })
     }
 
-    /// Watches a range, from now on. Events of it have the cookie.
+    /// Adds a range. Events of the range carry the cookie.
     ///
-    /// What the range is used for is to be looked up after this, not before: what has changed until
-    /// then is not told.
+    /// Data derived from the range must be read after this call, not before: changes before the
+    /// call are not detected.
     pub fn add(&self, address: usize, length: usize, cookie: u64) -> io::Result<Range> {
         let Some(end) = address.checked_add(length) else {
             let what = format!("{length} bytes at {address:#x} cannot be watched");
@@ -81,30 +81,30 @@ impl Ranges {
         })
     }
 
-    /// Reads events, at least one; waits for it. None is the end.
+    /// Reads events. Waits for the first one. Returns `None` at the end of the watch.
     pub fn events(&self) -> io::Result<Option<Vec<Event>>> {
         self.shared.device.read()
     }
 
-    /// Waits until there are events, for so long at the most. Returns whether there are.
+    /// Waits until an event can be read, for at most `time`. Returns whether one can be read.
     pub fn wait(&self, time: Duration) -> io::Result<bool> {
         self.shared.device.wait(time)
     }
 
-    /// How the watch stands.
+    /// Returns the state of the watch.
     pub fn status(&self) -> io::Result<Status> {
         self.shared.device.status()
     }
 }
 
-/// For those who wait for more than this.
+/// For polling together with other file descriptors.
 impl AsFd for Ranges {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.device.as_fd()
     }
 }
 
-/// A range that is watched, until this is dropped.
+/// A watched range. Dropping it removes the range from the watch.
 pub struct Range {
     shared: Arc<Shared>,
     address: usize,
@@ -122,16 +122,16 @@ impl Range {
         self.length
     }
 
-    /// Whether anything of it was unmapped, moved, discarded or protected since it was added;
-    /// without a system call. Once that was so it stays so.
+    /// Returns whether any part of the range was unmapped, moved, discarded or protected since the
+    /// range was added. Takes no system call. Once this returns true, it always does.
     ///
-    /// If it was not, then what was read of the range since it was added, and before this call, is
-    /// of the memory that was there when it was added.
+    /// If this returns false, all data read from the range since it was added is from the memory
+    /// that was mapped at that time.
     pub fn changed(&self) -> bool {
         self.shared.counters.value(self.index) != Some(self.value)
     }
 
-    /// The contrary.
+    /// Returns the opposite of [`Range::changed`].
     pub fn is_valid(&self) -> bool {
         !self.changed()
     }
@@ -139,9 +139,9 @@ impl Range {
 
 impl Drop for Range {
     fn drop(&mut self) {
-        // Those of a child's parent are not the child's to remove.
+        // A child must not remove the ranges of its parent.
         if self.shared.counters.are_of_caller() {
-            // Where it fails the watch has ended, and the range with it.
+            // If this fails, the watch has ended, and its ranges with it.
             let _ = self.shared.device.remove_range(self.index);
         }
     }
