@@ -7,7 +7,7 @@
 //!
 //! ```sh
 //! sh -c 'echo hello > /dev/rust-task-work'
-//! dmesg | tail -n 1        # rust_task_work: pid 42 returns to user space: hello
+//! dmesg | tail -n 1        # rust_task_work: task work of pid 42: hello
 //! ```
 
 use kernel::{
@@ -75,7 +75,7 @@ impl MiscDevice for Device {
         // The closure owns the text, runs in the task, and drops the text there.
         task_work::add_fn(
             current!(),
-            move |context| pr_info!("pid {} returns to user space: {}\n", context.task().pid(), &*text),
+            move |context| pr_info!("task work of pid {}: {}\n", context.task().pid(), &*text),
             Mode::Resume,
             GFP_KERNEL,
         )?;
