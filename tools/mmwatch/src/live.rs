@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The live view: what happens now, at the bottom of the terminal. What the program writes is above
-//! it.
+//! The live view, at the bottom of the terminal. Output of the program is shown above the view.
 
 mod activity;
 mod bar;
@@ -19,7 +18,7 @@ use std::io;
 use std::time::Duration;
 use std::time::Instant;
 
-/// How often it is drawn.
+/// Time between two updates.
 pub const PERIOD: Duration = Duration::from_millis(250);
 
 pub struct Live {
@@ -45,14 +44,14 @@ impl Live {
         self.activity.add(space, event);
     }
 
-    /// What the program has written. Whole lines are shown at once, others as soon as they are
-    /// whole.
+    /// Shows output of the program above the view, line by line. The unfinished last line is shown
+    /// at the edge of the view.
     pub fn write(&mut self, stream: usize, bytes: &[u8]) -> io::Result<()> {
         let lines = self.text.add(stream, bytes);
         self.screen.print(&lines)
     }
 
-    /// Draws what there was since the last time.
+    /// Updates the view.
     pub fn show(&mut self, report: &Report) -> io::Result<()> {
         self.activity.tick(self.begun.elapsed());
         let (activity, text) = (&self.activity, self.text.unfinished());
@@ -61,7 +60,7 @@ impl Live {
             .draw(|frame| draw(frame, report, activity, text, colour))
     }
 
-    /// Takes the view away. What was written without the end of a line stays.
+    /// Removes the view. Prints an unfinished last line of the program's output.
     pub fn end(&mut self) -> io::Result<()> {
         let lines = self.text.finish();
         self.screen.print(&lines)?;

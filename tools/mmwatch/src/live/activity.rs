@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens now: how much of each kind, and where.
+//! Recent activity: the rate of each kind of event, and the active ranges.
 
 use crate::event::Event;
 use libmmwatch::KIND_DROPPED;
@@ -12,16 +12,16 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Rates are of so many periods.
+/// Number of periods over which rates are computed.
 const PERIODS: usize = 4;
-/// What is left of heat after a period: half of it after a second.
+/// Factor by which heat decreases in each period: half of the heat remains after a second.
 const COOLING: f64 = 0.84;
-/// How many ranges are remembered at the most; the hottest ones.
+/// Maximum number of ranges that are remembered; the hottest ones are kept.
 const PLACES: usize = 4096;
-/// All of an address space is no part of it.
+/// Events of this size or more concern the whole address space, and are not counted for a range.
 const WHOLE: u64 = 1 << 46;
 
-/// A range that something happened to.
+/// A range in which events occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     pub space: usize,
@@ -29,7 +29,7 @@ pub struct Place {
     pub end: u64,
 }
 
-/// How often, and of which kind the last one was.
+/// The activity of a range: recent heat, number of events, and kind of the last event.
 #[derive(Clone, Copy, Debug)]
 pub struct Heat {
     pub now: f64,
@@ -39,7 +39,7 @@ pub struct Heat {
 
 #[derive(Default)]
 pub struct Activity {
-    /// When they ended, and how many there were of each kind.
+    /// The end of each past period, and the number of events of each kind.
     periods: VecDeque<(Duration, BTreeMap<u32, u64>)>,
     current: BTreeMap<u32, u64>,
     places: HashMap<Place, Heat>,
@@ -73,7 +73,7 @@ impl Activity {
         }
     }
 
-    /// A period is over, so long after the beginning.
+    /// Ends a period, at `elapsed` after the beginning.
     pub fn tick(&mut self, elapsed: Duration) {
         if self.periods.len() > PERIODS {
             self.periods.pop_front();
@@ -93,9 +93,9 @@ impl Activity {
         }
     }
 
-    /// How many of a kind there are in a second; of all, without one.
+    /// Returns the number of events of a kind per second, or of all kinds.
     pub fn rate(&self, kind: Option<u32>) -> f64 {
-        // What comes before the first period that is counted tells when that began.
+        // The first period in the list, if it is not counted, gives the start of the next one.
         let whole = self.periods.len() <= PERIODS;
         let begun = match self.periods.front() {
             Some((end, _)) if !whole => *end,
@@ -128,11 +128,11 @@ impl Activity {
         self.places.iter()
     }
 
-    /// The hottest ranges: where most happens now, then where most has happened.
+    /// Returns the ranges with the most recent activity, then those with the most events.
     pub fn hottest(&self, count: usize) -> Vec<(Place, Heat)> {
         let mut places: Vec<_> = self.places.iter().map(|(it, heat)| (*it, *heat)).collect();
         places.sort_by(|(place, heat), (other, other_heat)| {
-            // What has cooled down is as cold as anything else.
+            // All ranges without recent activity are equal.
             let warmth = |heat: &Heat| if heat.now < 0.1 { 0.0 } else { heat.now };
             warmth(other_heat)
                 .total_cmp(&warmth(heat))
@@ -181,7 +181,7 @@ mod tests {
             activity.add(0, &event(kind, 0, u64::MAX));
         }
         activity.add(0, &event(KIND_DROPPED, 12, 0));
-        // What happens to all of it counts, but is no place.
+        // An event of the whole address space counts, but has no place.
         activity.add(0, &event(1, 0, u64::MAX));
         activity.tick(quarters(4));
         assert_eq!(activity.rate(None), 1.0);

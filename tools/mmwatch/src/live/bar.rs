@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parts of an address space in which something happened, side by side, with how much happens
-//! there.
+//! A bar for an address space: the parts in which events occurred, side by side, with their
+//! activity.
 
 use super::activity::Activity;
 use super::activity::Heat;
 use super::activity::Place;
 
-/// What is closer together is one part.
+/// Ranges with a smaller distance belong to the same part.
 const GAP: u64 = 4 << 20;
 
-/// A column of the bar. None is between two parts.
+/// A column of the bar. `None` separates two parts.
 pub type Column = Option<Cell>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cell {
-    /// How much happens there.
+    /// The activity of this column.
     pub heat: f64,
-    /// The kind of what makes most of it; none if nothing has ever happened just there.
+    /// The kind of event with the most activity; `None` if no event has occurred here.
     pub kind: Option<u32>,
 }
 
@@ -28,13 +28,13 @@ struct Part {
 }
 
 impl Part {
-    /// It is the wider, the larger it is, but not by as much.
+    /// Returns the relative width of a part: it grows with the logarithm of the size.
     fn weight(&self) -> f64 {
         1.0 + (((self.end - self.start) >> 12).max(1) as f64).log2()
     }
 }
 
-/// Draws an address space, from the lowest address on, with so many columns at the most.
+/// Draws an address space, lowest address first, with at most `width` columns.
 pub fn columns(activity: &Activity, space: usize, width: usize) -> Vec<Column> {
     let mut places: Vec<(&Place, &Heat)> = activity
         .places()
@@ -55,7 +55,7 @@ pub fn columns(activity: &Activity, space: usize, width: usize) -> Vec<Column> {
             }),
         }
     }
-    // Each has two columns at least, and there is one between two of them.
+    // Each part has at least two columns, and one column separates two parts.
     let most = (width + 1) / 3;
     if parts.len() > most {
         parts.sort_by(|a, b| b.heat.total_cmp(&a.heat));
@@ -81,7 +81,7 @@ pub fn columns(activity: &Activity, space: usize, width: usize) -> Vec<Column> {
     columns
 }
 
-/// What happens in a part.
+/// Returns the columns of a part.
 fn cells(part: &Part, places: &[(&Place, &Heat)], wide: usize) -> Vec<Cell> {
     let mut cells = vec![Cell::default(); wide];
     let mut hottest = vec![-1.0; wide];

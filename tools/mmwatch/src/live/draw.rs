@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the view looks like.
+//! The contents of the view.
 
 use super::activity::Activity;
 use super::activity::Heat;
@@ -19,13 +19,13 @@ use ratatui::widgets::Paragraph;
 use ratatui::Frame;
 use std::collections::HashMap;
 
-/// How many address spaces have a bar at the most.
+/// Maximum number of address spaces with a bar.
 const BARS: usize = 3;
-/// How wide the words before it are.
+/// Width of the label of a bar.
 const LABEL: usize = 20;
-/// What happens how often, from little to much.
+/// Levels of activity, from low to high.
 const LEVELS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
-/// How much is much at least: a single event is not.
+/// The lowest activity that is drawn at the highest level, so that a single event is not.
 const MUCH: f64 = 4.0;
 
 fn kind_colour(kind: u32) -> Color {
@@ -47,7 +47,8 @@ struct Painter<'a> {
     colour: bool,
 }
 
-/// Draws all of it: what the program has begun to write, a title, and as much of the rest as fits.
+/// Draws the view: the unfinished line of the program's output, a title, and as many of the other
+/// parts as fit.
 pub fn draw(
     frame: &mut Frame,
     report: &Report,
@@ -86,13 +87,13 @@ impl Painter<'_> {
         Span::styled("■ ", self.style(kind))
     }
 
-    /// What is between the view and what the program has written.
+    /// Draws the line between the program's output and the view.
     fn edge(&self, unfinished: &str) -> Line<'static> {
         if unfinished.is_empty() {
             let dim = Style::new().add_modifier(Modifier::DIM);
             return Line::styled("─".repeat(self.width), dim);
         }
-        // The end of it is where a prompt waits.
+        // Show the end of a long line, where a prompt waits.
         let more = unfinished.chars().count().saturating_sub(self.width);
         Line::raw(unfinished.chars().skip(more).collect::<String>())
     }
@@ -145,7 +146,7 @@ impl Painter<'_> {
         lines
     }
 
-    /// Where it happens, of the address spaces in which most does.
+    /// Draws bars for the address spaces with the most activity.
     fn bars(&self) -> Vec<Line<'static>> {
         let mut heats: HashMap<usize, (f64, u64)> = HashMap::new();
         for (place, heat) in self.activity.places() {
@@ -161,7 +162,7 @@ impl Painter<'_> {
                 .then(a.cmp(b))
         });
         spaces.truncate(BARS);
-        // They do not change their places all the time.
+        // Keep the bars in a fixed order.
         spaces.sort_unstable_by_key(|(space, _)| *space);
         spaces
             .into_iter()
@@ -195,7 +196,7 @@ impl Painter<'_> {
         let Some(kind) = cell.kind else {
             return Span::styled("·", Style::new().add_modifier(Modifier::DIM));
         };
-        // By the logarithm: one event is to be seen beside a thousand.
+        // Use a logarithmic scale, so that a single event is visible beside a thousand.
         let level = (1.0 + cell.heat).ln() / (1.0 + most).ln();
         let level = (level * LEVELS.len() as f64) as usize;
         let modifier = match level {
@@ -360,7 +361,7 @@ mod tests {
     #[test]
     fn what_the_program_has_begun_to_write() {
         assert_eq!(text(&drawn(80, 16, "continue? ", true))[0], "continue?");
-        // The end of it is what counts.
+        // Only the end of a long line is shown.
         assert_eq!(text(&drawn(10, 16, "0123456789abc", true))[0], "3456789abc");
     }
 

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program writes, in lines that can be shown.
+//! Splits the output of a program into lines that can be shown.
 
 use std::collections::BTreeMap;
 
-/// A line that has no end yet is not longer than this.
+/// Maximum length of an unfinished line.
 const LONGEST: usize = 1 << 16;
 
 #[derive(Default)]
 pub struct ProgramText {
-    /// By stream: what has no end yet.
+    /// The unfinished line of each stream.
     unfinished: BTreeMap<usize, Vec<u8>>,
     shown: String,
 }
 
 impl ProgramText {
-    /// Takes what was written. Returns the lines that are whole now.
+    /// Adds output. Returns the lines that are now complete.
     pub fn add(&mut self, stream: usize, bytes: &[u8]) -> Vec<String> {
         let unfinished = self.unfinished.entry(stream).or_default();
         unfinished.extend_from_slice(bytes);
@@ -34,12 +34,12 @@ impl ProgramText {
         lines
     }
 
-    /// What was written last and has no end yet: a prompt, say.
+    /// Returns the unfinished line that was written last, for instance a prompt.
     pub fn unfinished(&self) -> &str {
         &self.shown
     }
 
-    /// What has no end, when nothing comes any more.
+    /// Returns the unfinished lines, after the last output.
     pub fn finish(&mut self) -> Vec<String> {
         let unfinished = std::mem::take(&mut self.unfinished);
         unfinished
@@ -50,8 +50,8 @@ impl ProgramText {
     }
 }
 
-/// As it looks: without what moves the cursor or sets colours, and after the last return to the
-/// beginning of the line.
+/// Converts a line to the text that a terminal would show: removes escape sequences and control
+/// characters, expands tabs, and applies carriage returns and backspaces.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches('\r');
@@ -65,11 +65,11 @@ fn printable(bytes: &[u8]) -> String {
                 line.extend(std::iter::repeat_n(' ', 8 - column % 8));
             }
             '\x1b' => match characters.next() {
-                // Up to its last character, which is a letter mostly.
+                // A control sequence ends with a character from '@' to '~'.
                 Some('[') => {
                     characters.find(|it| ('@'..='~').contains(it));
                 }
-                // A title, up to a bell.
+                // A title ends with a bell character.
                 Some(']') => {
                     characters.find(|it| *it == '\x07');
                 }
@@ -94,7 +94,7 @@ mod tests {
         let mut text = ProgramText::default();
         assert!(text.add(1, b"one").is_empty());
         assert_eq!(text.unfinished(), "one");
-        // The other stream has lines of its own.
+        // Each stream has its own unfinished line.
         assert_eq!(text.add(2, b"error\n"), ["error"]);
         assert_eq!(
             text.add(1, b" line\n\nthree\nfo"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bottom of the terminal that standard error is.
+//! The bottom part of the terminal on standard error.
 
 use ratatui::backend::Backend;
 use ratatui::backend::ClearType;
@@ -23,18 +23,18 @@ use std::ops::Range;
 use terminal_size::terminal_size_of;
 use unicode_width::UnicodeWidthChar;
 
-/// How high the view is, where there is room.
+/// Height of the view, if the terminal is large enough.
 const HEIGHT: u16 = 16;
-/// How much of the terminal is left to what the program writes, where there is little.
+/// Number of lines left for the output of the program, if the terminal is small.
 const ABOVE: u16 = 6;
-/// Of a terminal that does not tell.
+/// Size to assume for a terminal that does not report one.
 const SIZE: Size = Size {
     width: 80,
     height: 24,
 };
 
-/// A terminal that is not asked for anything by writing to it: the answer would come as if it was
-/// typed, and what is typed is for the program.
+/// A terminal backend that sends no queries to the terminal. A reply would arrive as terminal
+/// input, which belongs to the program.
 struct Bottom {
     inner: CrosstermBackend<BufWriter<Stderr>>,
 }
@@ -50,8 +50,8 @@ impl Backend for Bottom {
         })
     }
 
-    /// It is taken to be in the last line. So it is, after as many ends of lines as the view is
-    /// high; or there is some room between what was there before and the view.
+    /// Assumes that the cursor is in the last line. After the line feeds that make room for the
+    /// view, the cursor is there, or some empty lines remain above the view.
     fn get_cursor_position(&mut self) -> io::Result<Position> {
         let last = self.size()?.height.saturating_sub(1);
         Ok(Position { x: 0, y: last })
@@ -128,7 +128,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Shows lines above the view.
+    /// Prints lines above the view.
     pub fn print(&mut self, lines: &[String]) -> io::Result<()> {
         let width = self.terminal.backend().size()?.width;
         let rows: Vec<Line> = lines.iter().flat_map(|line| rows(line, width)).collect();
@@ -141,7 +141,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Takes the view away: what is written next is where it was.
+    /// Removes the view: later output begins in its place.
     pub fn end(&mut self) -> io::Result<()> {
         self.terminal.clear()?;
         self.terminal.show_cursor()?;
@@ -149,7 +149,7 @@ impl Screen {
     }
 }
 
-/// A line as the rows of the terminal that it takes.
+/// Splits a line into terminal rows.
 fn rows(line: &str, width: u16) -> Vec<Line<'static>> {
     let (mut rows, mut row, mut used) = (Vec::new(), String::new(), 0);
     for character in line.chars() {
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(text("", 4), [""]);
         assert_eq!(text("abcd", 4), ["abcd"]);
         assert_eq!(text("abcdefghi", 4), ["abcd", "efgh", "i"]);
-        // These are two columns wide.
+        // These characters are two columns wide.
         assert_eq!(text("日本語", 4), ["日本", "語"]);
         assert_eq!(text("日", 1), ["日"]);
         assert_eq!(text("ab", 0), ["a", "b"]);
