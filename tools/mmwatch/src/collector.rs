@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes what is seen until there is no more, or it is interrupted, and says what it was.
+//! Receives all events until the end or an interruption, and writes the report.
 
 use crate::arguments::Output;
 use crate::arguments::Watch;
@@ -23,19 +23,19 @@ use std::sync::mpsc::Receiver;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Instant;
 
-/// What a collector gets.
+/// Input of a collector.
 pub enum Input {
     Message(Message),
-    /// The program has written this, to its standard output (1) or standard error (2).
+    /// Output of the program, to its standard output (1) or standard error (2).
     Output(usize, Vec<u8>),
     End,
 }
 
-/// What is shown meanwhile.
+/// Output while the program runs.
 enum Meanwhile {
     Nothing,
     Events,
-    /// A live view, as soon as the program runs.
+    /// A live view, started as soon as the program runs.
     Live(Option<Box<Live>>),
 }
 
@@ -54,7 +54,7 @@ impl Collector {
         let (out, terminal) = watch.output.open()?;
         let record = watch.record.as_deref().map(create).transpose()?;
         if let Some(path) = &watch.output.svg {
-            // Rather now than after all of it was done.
+            // Report an error now and not after the program has run.
             create(path)?;
         }
         if watch.live && !io::stderr().is_terminal() {
@@ -82,7 +82,7 @@ impl Collector {
         })
     }
 
-    /// Whether there is a view that what the program writes would destroy.
+    /// Returns whether there is a live view, which output of the program would destroy.
     pub fn is_live(&self) -> bool {
         matches!(self.meanwhile, Meanwhile::Live(_))
     }
@@ -101,7 +101,7 @@ impl Collector {
         )
     }
 
-    /// Whether an event is to be told of as it comes.
+    /// Returns whether events are processed one by one.
     fn tells_each(&self) -> bool {
         self.record.is_some()
             || matches!(self.meanwhile, Meanwhile::Events | Meanwhile::Live(Some(_)))
@@ -141,7 +141,7 @@ impl Collector {
     pub fn collect(mut self, inputs: Receiver<Input>) -> io::Result<()> {
         let result = self.take_all(inputs);
         if let Meanwhile::Live(Some(live)) = &mut self.meanwhile {
-            // Also if something went wrong: the terminal is left as it was.
+            // Restore the terminal even if there was an error.
             live.end()?;
         }
         result?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shows how a program's address space changes: from its exec on, with all that it starts and
-//! executes.
+//! Reports the changes of the address space of a program, from its exec on, and of the processes
+//! that it forks and the programs that it executes.
 
 #![forbid(unsafe_code)]
 
@@ -49,8 +49,8 @@ use std::thread;
 use trace::How;
 use trace::Tracer;
 
-/// Interruptions end a watch of a process that ran already; what is typed at a program that was
-/// started is for that.
+/// Ends the watch of a running process on SIGINT, SIGQUIT and SIGTERM. If mmwatch has started the
+/// program, SIGINT and SIGQUIT are meant for the program instead.
 fn end_when_interrupted(inputs: mpsc::SyncSender<Input>) -> io::Result<()> {
     let mut signals = interruptions();
     signals.add(Signal::SIGTERM);
@@ -66,7 +66,8 @@ fn interruptions() -> SigSet {
     [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect()
 }
 
-/// How much may wait for the collector. A program that writes more than is shown has to wait, too.
+/// Maximum number of inputs that wait for the collector. A program that writes faster than its
+/// output can be shown is blocked.
 const INPUTS: usize = 4096;
 
 fn watch(watch: Watch) -> io::Result<u8> {
@@ -97,12 +98,13 @@ fn watch(watch: Watch) -> io::Result<u8> {
             }
             let (output, error) = program_output::choose(collector.is_live());
             let child = tracer.start(&program, output, error)?;
-            // After that, as the program would inherit it, and before there are more threads.
+            // Block signals after the program has started, which would inherit the mask, and before
+            // the start of other threads, which must inherit it.
             interruptions().thread_block()?;
             program_output = ProgramOutput::read(child, &inputs);
         }
     }
-    // Both end what the collector gets: all that was traced is gone, or there was an interruption.
+    // The collector ends when all traced tasks are gone, or after an interruption.
     thread::spawn(move || {
         for message in messages {
             if inputs.send(Input::Message(message)).is_err() {
@@ -115,7 +117,8 @@ fn watch(watch: Watch) -> io::Result<u8> {
     let collecting = thread::spawn(move || {
         let result = collector.collect(collected);
         if pid.is_some() {
-            // The tracer may wait for long. What it has stopped goes on when this is gone.
+            // The tracer may be waiting for a tracee. The kernel resumes stopped tracees when
+            // mmwatch exits.
             exit(result.map(|()| 0));
         }
         result
@@ -123,7 +126,7 @@ fn watch(watch: Watch) -> io::Result<u8> {
     let code = tracer.follow();
     match collecting.join() {
         Ok(result) => result?,
-        Err(_) => return Err(io::Error::other("the report could not be made")),
+        Err(_) => return Err(io::Error::other("the collector thread has panicked")),
     }
     code
 }

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is seen, as it is brought from who sees it to who tells of it; `--record` writes just that.
+//! Messages from the readers of events to the collector. `--record` writes them to a file.
 
 use crate::event::Event;
 use crate::mapping::Mapping;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// What an address space begins with.
+/// The beginning of an address space.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Space {
     pub index: usize,
     pub pid: i32,
-    /// How it came: by "exec", by "fork", or that it was there ("attach").
+    /// Origin: "exec", "fork", or "attach" if the process was running.
     pub by: String,
     pub name: String,
     /// Nanoseconds since the program was started.
     pub time: u64,
 }
 
-/// What the kernel has counted of an address space, also of events that were dropped.
+/// The kernel's counts for an address space, which include dropped events.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     pub count: u64,
@@ -27,15 +27,15 @@ pub struct Totals {
     pub dropped: u64,
 }
 
-/// What is seen, in the order in which it is.
+/// A message. Messages are sent in the order of the events.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
-    /// What is watched.
+    /// The program that is watched.
     Program {
         version: u32,
         words: Vec<String>,
-        /// What it forks is not followed.
+        /// Processes that the program forks are not watched.
         #[serde(default)]
         untraced: bool,
     },
@@ -44,7 +44,7 @@ pub enum Message {
         space: usize,
         event: Event,
     },
-    /// The same, many at once: to bring each by itself would take longer than what is done with it.
+    /// Several events. A message for each event would take longer than processing the event.
     #[serde(skip)]
     Events {
         space: usize,
@@ -58,7 +58,7 @@ pub enum Message {
         space: usize,
         status: Totals,
     },
-    /// How long the program took, in nanoseconds, unwatched, and watched.
+    /// Run time of the program in nanoseconds, unwatched and watched.
     Unwatched(u64),
     Watched(u64),
     NotFollowed(String),

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `/proc` has of a task.
+//! Information about a task from `/proc`.
 
 use nix::unistd::Pid;
 use std::fs;
 
-/// What it is called.
+/// Returns the name of a task.
 pub fn comm(pid: i32) -> Option<String> {
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(comm.trim_end().into())
 }
 
-/// Whether it is a thread of another one's process.
+/// Returns whether the task is a thread, but not the main thread of its process.
 pub fn is_thread(pid: Pid) -> bool {
     fs::read_to_string(format!("/proc/{pid}/status"))
         .ok()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a program writes to the terminal that a live view is on: it goes through pipes, to be shown
-//! above.
+//! Reads the output of a program through pipes, if a live view uses the terminal, so that the
+//! output can be shown above the view.
 
 use crate::collector::Input;
 use std::fs::File;
@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long it is waited for what the program has left behind and that still writes.
+/// Time to wait for output by processes that outlive the program.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Whether standard output is the terminal that standard error is.
+/// Returns whether standard output is the same terminal as standard error.
 fn is_standard_output_too() -> bool {
     let device = |file: std::os::fd::BorrowedFd<'_>| {
         let file = File::from(file.try_clone_to_owned()?);
@@ -39,7 +39,7 @@ fn is_standard_output_too() -> bool {
         )
 }
 
-/// Where a program's standard output and standard error go.
+/// Chooses the standard output and standard error of the program: pipes if there is a live view.
 pub fn choose(live: bool) -> (Stdio, Stdio) {
     let pipe = |needed| {
         if needed {
@@ -51,16 +51,16 @@ pub fn choose(live: bool) -> (Stdio, Stdio) {
     (pipe(live && is_standard_output_too()), pipe(live))
 }
 
-/// The pipes that are read.
+/// The pipes that are being read.
 #[derive(Default)]
 pub struct ProgramOutput {
     ended: Option<Receiver<()>>,
-    /// How many have something that could not be handed on yet.
+    /// Number of pipes with a reader that waits for the collector to accept output.
     busy: Arc<AtomicUsize>,
 }
 
 impl ProgramOutput {
-    /// Reads what there are pipes for.
+    /// Starts to read the pipes of a program.
     pub fn read(child: Child, inputs: &SyncSender<Input>) -> Self {
         let (ends, ended) = mpsc::channel();
         let busy = Arc::<AtomicUsize>::default();
@@ -76,7 +76,7 @@ impl ProgramOutput {
         }
     }
 
-    /// Waits until all of it was read, or no more comes.
+    /// Waits until all output was read, or no more output arrives for a while.
     pub fn wait(self) {
         let Some(ended) = self.ended else {
             return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Brings what is seen of one watch to who listens: its events, and the mappings of the process.
+//! Reads the events of one watch and the mappings of its process, and sends them to the collector.
 
 use crate::event::Event;
 use crate::mapping::mappings_of;
@@ -28,11 +28,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// What of an address space is watched, if it is not all.
+/// The parts of an address space that are watched, unless all of it is.
 #[derive(Clone, Default)]
 pub struct Parts {
     pub ranges: Vec<Range<u64>>,
-    /// What the names of mappings have in them.
+    /// Text that the names of mappings contain.
     pub mappings: Vec<String>,
 }
 
@@ -46,14 +46,14 @@ impl Parts {
     }
 }
 
-/// The mappings of an address space that were told of.
+/// The mappings of an address space that were sent already.
 #[derive(Clone, Default)]
 pub struct Told {
     mappings: Arc<Mutex<HashSet<Mapping>>>,
 }
 
 impl Told {
-    /// Tells of those that are new. Returns them.
+    /// Sends the new mappings, and returns them.
     pub fn look(&self, space: &Space, out: &Sender<Message>) -> Vec<Mapping> {
         let mut told = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = mappings_of(space.pid);
@@ -73,12 +73,13 @@ impl Told {
     }
 }
 
-/// How often mappings are looked at, at the most; seldomer, where there are no new ones.
+/// Minimum interval between two reads of the mappings. The interval grows while there are no new
+/// ones.
 const MAPPINGS: Duration = Duration::from_millis(50);
-/// The same, if there is code of which it is not known whose it is.
+/// Minimum interval if an event comes from code outside of all known mappings.
 const MAPPINGS_OF_CODE: Duration = Duration::from_millis(2);
-/// Both, where the device follows what is executed: it cannot, if that happens just while somebody
-/// looks.
+/// Longer intervals for both cases if the device follows an exec: this fails if the exec happens
+/// while another process reads the mappings.
 const MAPPINGS_SELDOM: Duration = Duration::from_secs(1);
 const MAPPINGS_OF_CODE_SELDOM: Duration = Duration::from_millis(50);
 
@@ -87,17 +88,17 @@ pub struct SpaceReader {
     pub space: Space,
     pub told: Told,
     pub parts: Parts,
-    /// The device goes on with what the process executes, as a new address space.
+    /// The device follows the process through an exec, as a new address space.
     pub follows: bool,
-    /// How many address spaces there are.
+    /// Number of address spaces so far.
     pub spaces: Arc<AtomicUsize>,
     pub out: Sender<Message>,
-    /// What was read, and not told yet.
+    /// Events that were read, but not sent yet.
     pub events: Vec<Event>,
 }
 
 impl SpaceReader {
-    /// Tells of what was read. What is told next comes after it.
+    /// Sends the events that were read. Must precede any other message.
     fn flush(&mut self) {
         if !self.events.is_empty() {
             let _ = self.out.send(Message::Events {
@@ -107,7 +108,7 @@ impl SpaceReader {
         }
     }
 
-    /// Reads until the end.
+    /// Reads until the end of the watch.
     pub fn run(mut self) {
         if let Err(error) = self.read() {
             let _ = self.out.send(Message::NotFollowed(format!(
@@ -118,12 +119,12 @@ impl SpaceReader {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        // Those that the device tells are nanoseconds since this.
+        // The times of events are relative to the start of the watch.
         let begun = self.space.time;
         let mut names: HashMap<i32, Option<String>> = HashMap::new();
-        // What was counted of the programs before, and what is told of this one.
+        // Totals of the previous programs, and of the events of the current one.
         let (mut before, mut now) = (Totals::default(), Totals::default());
-        // Once before this, when it was stopped.
+        // The mappings were read when the process was stopped.
         let mut looked = Instant::now();
         let (first, often_for_code) = if self.follows {
             (MAPPINGS_SELDOM, MAPPINGS_OF_CODE_SELDOM)
@@ -136,14 +137,14 @@ impl SpaceReader {
             if looked.elapsed() > often {
                 let new = self.look();
                 looked = Instant::now();
-                // Looking takes the longer the more there are. Where mappings are wanted, none is
-                // to wait.
+                // Reading takes longer the more mappings there are. With `--map`, keep the interval
+                // short, so that new mappings are watched soon.
                 often = match new || !self.parts.mappings.is_empty() {
                     true => first,
                     false => (2 * often).min(MAPPINGS_SELDOM).max(first),
                 };
             }
-            // Mappings that come are looked for, also if nothing happens.
+            // Look for new mappings even if there are no events.
             if !self.device.wait(MAPPINGS)? {
                 continue;
             }
@@ -221,7 +222,7 @@ impl SpaceReader {
         });
     }
 
-    /// What comes next is of another program.
+    /// The following events are of another program.
     fn begin_program(&mut self, time: u64) {
         self.space = Space {
             index: self.spaces.fetch_add(1, Ordering::Relaxed),
@@ -235,8 +236,8 @@ impl SpaceReader {
         self.look();
     }
 
-    /// Tells of mappings that are new, and watches those that are wanted. Returns whether there
-    /// were any.
+    /// Sends the new mappings, and watches the selected ones. Returns whether there were new
+    /// mappings.
     pub fn look(&self) -> bool {
         let new = self.told.look(&self.space, &self.out);
         for mapping in &new {
@@ -247,7 +248,7 @@ impl SpaceReader {
         !new.is_empty()
     }
 
-    /// Watches a mapping; tells if it cannot be.
+    /// Watches a mapping, and reports a failure.
     fn add(&self, mapping: &Mapping) {
         if let Err(error) = self.device.add_range(mapping.start..mapping.end, 0) {
             let _ = self.out.send(Message::NotFollowed(format!(

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Starts a program, or finds one that runs, and follows it: what it forks, vforks, clones and
-//! executes. Each address space is watched by itself.
+//! Starts a program or attaches to a running process, and follows the processes that it forks,
+//! vforks and clones and the programs that it executes. Each address space has a watch of its own.
 //!
-//! A new process or program is stopped by ptrace before its first instruction, so that nothing is
-//! missed. If mmwatch is killed, then what it follows runs on.
+//! ptrace stops a new process or program before its first instruction, so that no event is missed.
+//! If mmwatch is killed, the traced processes continue to run.
 
 use crate::message::Message;
 use crate::message::Space;
@@ -45,10 +45,10 @@ const OPTIONS: Options = Options::PTRACE_O_TRACEEXEC
     .union(Options::PTRACE_O_TRACEVFORK)
     .union(Options::PTRACE_O_TRACECLONE);
 
-/// The argument by which mmwatch starts itself, to become the program.
+/// The argument with which mmwatch starts itself, in the process that becomes the program.
 pub const START: &str = "--start-stopped";
 
-/// In the process that becomes the program: waits to be traced.
+/// Runs in the process that becomes the program: stops until the tracer has attached.
 pub fn become_program(program: &[String]) -> ! {
     let error = match raise(Signal::SIGSTOP) {
         Ok(()) => Command::new(&program[0]).args(&program[1..]).exec(),
@@ -62,22 +62,22 @@ pub fn become_program(program: &[String]) -> ! {
     })
 }
 
-/// Why a child is new.
+/// The system call that has created a child.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Born {
     Fork,
-    /// It has its parent's memory, until it executes a program.
+    /// The child uses the memory of its parent until it executes a program.
     Vfork,
     Clone,
 }
 
-/// How it is followed.
+/// Tracing options.
 #[derive(Clone, Copy, Default)]
 pub struct How {
-    /// Events tell where the thread was.
+    /// Record the user stack of each event.
     pub stacks: bool,
-    /// Not by tracing: the device itself follows what is executed, and what is forked is not
-    /// followed.
+    /// Do not trace the program: the device follows programs that the process executes, and
+    /// processes that it forks are not watched.
     pub untraced: bool,
 }
 
@@ -86,7 +86,7 @@ impl How {
         if self.untraced {
             return Options::PTRACE_O_TRACEEXEC;
         }
-        // What was mapped at the end tells what the addresses of a stack mean.
+        // The mappings at the exit of the process are needed to interpret the addresses in stacks.
         let exits = if self.stacks {
             Options::PTRACE_O_TRACEEXIT
         } else {
@@ -101,17 +101,17 @@ pub struct Tracer {
     parts: Parts,
     how: How,
     begun: Instant,
-    /// What was started, and its exit code.
+    /// The process that was started; its exit code is returned.
     root: Option<Pid>,
     code: u8,
     known: HashSet<Pid>,
-    /// Children of which their parents have told, and which were not seen yet; and the other way
-    /// round.
+    /// Children that were reported by their parents and have not stopped yet; `stopped` has
+    /// children for which the reverse holds.
     expected: HashMap<Pid, Born>,
     stopped: HashSet<Pid>,
-    /// How many address spaces there are.
+    /// Number of address spaces so far.
     spaces: Arc<AtomicUsize>,
-    /// Those that are looked at once more when their processes exit.
+    /// Address spaces for which the mappings are read once more at the exit of the process.
     looked_at: HashMap<Pid, (Space, Told)>,
     readers: Vec<thread::JoinHandle<()>>,
 }
@@ -135,7 +135,7 @@ impl Tracer {
     }
 
     fn send(&self, message: Message) {
-        // Who does not listen any more has said why.
+        // If the receiver is gone, it has reported the error.
         let _ = self.out.send(message);
     }
 
@@ -155,7 +155,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Starts a program, which is stopped until [`Tracer::follow`].
+    /// Starts a program, which stays stopped until [`Tracer::follow`] is called.
     pub fn start(&mut self, program: &[String], out: Stdio, error: Stdio) -> io::Result<Child> {
         self.begun = Instant::now();
         let started = Command::new("/proc/self/exe")
@@ -167,7 +167,7 @@ impl Tracer {
             .stderr(error)
             .spawn()?;
         let child = Pid::from_raw(started.id() as i32);
-        // Not traced yet: a stop of the ordinary kind.
+        // The child is not traced yet, so this is an ordinary job-control stop.
         match waitpid(child, Some(WaitPidFlag::WUNTRACED))? {
             WaitStatus::Stopped(..) => {}
             status => {
@@ -184,7 +184,7 @@ impl Tracer {
         Ok(started)
     }
 
-    /// Takes a process that runs, with its threads.
+    /// Attaches to a running process and its threads.
     pub fn attach(&mut self, pid: i32) -> io::Result<()> {
         let explain =
             |error: io::Error| io::Error::new(error.kind(), format!("process {pid}: {error}"));
@@ -210,7 +210,7 @@ impl Tracer {
                 Ok(()) => {
                     self.known.insert(Pid::from_raw(task));
                 }
-                // A thread that has ended meanwhile.
+                // The thread has exited.
                 Err(Errno::ESRCH) if task != pid => {}
                 Err(errno) => return Err(explain(errno.into())),
             }
@@ -222,7 +222,7 @@ impl Tracer {
         self.watched(pid)
     }
 
-    /// Watches the address space of a process that is stopped.
+    /// Watches the address space of a stopped process.
     fn watch(&mut self, pid: Pid, by: &str) -> io::Result<()> {
         let options = WatchOptions {
             ranges: !self.parts.is_all(),
@@ -251,7 +251,7 @@ impl Tracer {
             out: self.out.clone(),
             events: Vec::new(),
         };
-        // As long as it is stopped, nothing of what there is now is missed.
+        // The process is stopped, so its current mappings are all found.
         reader.look();
         if self.how.stacks && !self.how.untraced {
             let looked_at = (reader.space.clone(), reader.told.clone());
@@ -261,7 +261,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Lets a process go on that is watched now, or was to be.
+    /// Resumes a process after `watch()`, successful or not. Detaches from the process if untraced.
     fn watched(&mut self, pid: Pid) -> io::Result<()> {
         if !self.how.untraced {
             return resume(pid, None);
@@ -273,10 +273,11 @@ impl Tracer {
         }
     }
 
-    /// Watches it; what cannot be watched is told.
+    /// Watches the address space of a stopped process. Reports a failure, unless no address space
+    /// is watched at all, which is an error.
     fn try_watch(&mut self, pid: Pid, by: &str) -> io::Result<()> {
         if let Err(error) = self.watch(pid, by) {
-            // Nothing at all could be.
+            // No address space is watched.
             if self.spaces.load(Ordering::Relaxed) == 0 {
                 let _ = kill(pid, Signal::SIGKILL);
                 return Err(error);
@@ -289,7 +290,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// A child that is stopped, and of which it is known why it is new.
+    /// Starts to follow a stopped child, after its parent has reported how the child was created.
     fn begin_child(&mut self, child: Pid, born: Born) -> io::Result<()> {
         self.known.insert(child);
         let own = match born {
@@ -303,7 +304,7 @@ impl Tracer {
         resume(child, None)
     }
 
-    /// Follows until all have ended. Returns the exit code of what was started.
+    /// Traces until all tasks have ended. Returns the exit code of the program that was started.
     pub fn follow(mut self) -> io::Result<u8> {
         loop {
             let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
@@ -394,7 +395,7 @@ mod libc_event {
     pub const STOP: i32 = 128;
 }
 
-/// Lets a tracee go on. It may have been killed meanwhile.
+/// Resumes a tracee. Succeeds if the tracee was killed meanwhile.
 fn resume(pid: Pid, signal: Option<Signal>) -> io::Result<()> {
     match ptrace::cont(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
