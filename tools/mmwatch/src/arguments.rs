@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be asked for.
+//! Command line arguments.
 
 use clap::Args;
 use clap::Parser;
@@ -8,12 +8,14 @@ use clap::Subcommand;
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// Shows how a program's memory changes: what is unmapped, moved, protected, when, by whom.
+/// Reports the changes of a program's address space: each unmapping, move or change of protection,
+/// its time, and the task that causes it.
 ///
-/// What the program forks and executes is followed, each address space by itself. On a terminal
-/// there is a live view, which ends in a summary; else the summary only. It goes to standard error,
-/// so that the program's own output stays what it is. The exit code is the program's; 125 if
-/// mmwatch itself has failed, 126 and 127 if the program could not be run.
+/// Programs that the program executes and processes that it forks are watched as well, each address
+/// space separately. On a terminal, a live view is shown until the program ends, and then a
+/// summary; otherwise, only the summary. The report is written to standard error, so that it does
+/// not mix with the standard output of the program. The exit code is that of the program; 125 if
+/// mmwatch itself fails; 126 or 127 if the program cannot be run.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -26,9 +28,9 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Action {
-    /// Make a report of what --record has written.
+    /// Print the report of a file written by --record.
     Report {
-        /// What was recorded.
+        /// The recorded file.
         file: PathBuf,
 
         #[command(flatten)]
@@ -38,42 +40,42 @@ pub enum Action {
 
 #[derive(Args)]
 pub struct Watch {
-    /// Show rates, the hottest ranges and where in memory it is, four times a second (the default
-    /// on a terminal).
+    /// Show a live view with rates, the most active ranges and their places in the address space,
+    /// updated four times a second (the default on a terminal).
     #[arg(long, conflicts_with_all = ["events", "summary", "json"])]
     pub live: bool,
 
-    /// Print events as they come.
+    /// Print each event when it occurs.
     #[arg(long, conflicts_with_all = ["summary", "json"])]
     pub events: bool,
 
-    /// Tell where in the program it was: the functions, as far as there are symbols and frame
-    /// pointers.
+    /// Record the call stack of each event: function names, as far as symbols and frame pointers
+    /// are available.
     #[arg(long)]
     pub stacks: bool,
 
-    /// Do not trace: job control and debuggers work as ever, but only what the process itself
-    /// executes is followed, not what it forks.
+    /// Do not trace the program, so that job control and debuggers work. Programs that the process
+    /// executes are watched; processes that it forks are not.
     #[arg(long, conflicts_with_all = ["range", "map"])]
     pub untraced: bool,
 
-    /// Write all that is seen to this file, for "mmwatch report".
+    /// Write all events to this file, for "mmwatch report".
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 
-    /// Watch a process that runs, until it ends or mmwatch is interrupted.
+    /// Watch a running process until it ends or mmwatch is interrupted.
     #[arg(short, long, value_name = "PID", conflicts_with = "program")]
     pub pid: Option<i32>,
 
-    /// Watch only what is in this range of addresses (hexadecimal); may be given many times.
+    /// Watch only this range of addresses (hexadecimal); may be repeated.
     #[arg(long, value_name = "START-END", value_parser = parse_range)]
     pub range: Vec<Range<u64>>,
 
-    /// Watch only mappings that have this in their names, as /proc/PID/maps has them; likewise.
+    /// Watch only mappings with this text in their names in /proc/PID/maps; may be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub map: Vec<String>,
 
-    /// Run the program unwatched before, and say how much slower it was watched.
+    /// Run the program unwatched first, and report how much slower it is when watched.
     #[arg(long, conflicts_with = "pid")]
     pub compare: bool,
 
@@ -91,7 +93,7 @@ pub struct Watch {
 
 #[derive(Args)]
 pub struct Output {
-    /// Print a table at the end (the default unless standard error is a terminal).
+    /// Print a summary at the end (the default unless standard error is a terminal).
     #[arg(long)]
     pub summary: bool,
 
@@ -99,11 +101,11 @@ pub struct Output {
     #[arg(long, conflicts_with = "summary")]
     pub json: bool,
 
-    /// Draw addresses against time.
+    /// Draw a diagram of addresses over time.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 
-    /// Write to this file instead of standard error (standard output for a report).
+    /// Write to this file instead of standard error (for a report: instead of standard output).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -112,7 +114,7 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| {
         u64::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|error| error.to_string())
     };
-    let (start, end) = text.split_once('-').ok_or("it is to be START-END")?;
+    let (start, end) = text.split_once('-').ok_or("expected START-END")?;
     let (start, end) = (number(start)?, number(end)?);
     if start >= end {
         return Err("it is empty".into());

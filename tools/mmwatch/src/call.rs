@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a word on a stack may be a return address: what it points behind is a call.
+//! Checks whether a word on a stack may be a return address: the code before this address is a
+//! call.
 
-/// The longest call that is known here, in bytes.
+/// Length of the longest call instruction that is recognised, in bytes.
 pub const LONGEST: usize = 7;
 
-/// Whether x86-64 code ends with a call instruction: by a relative address, or by what a register
-/// or a place in memory has.
+/// Returns whether x86-64 code ends with a call instruction, direct or indirect through a register
+/// or memory.
 pub fn ends_with_call(code: &[u8]) -> bool {
     let at_end = |length: usize| {
         code.len()
@@ -18,7 +19,7 @@ pub fn ends_with_call(code: &[u8]) -> bool {
     if at_end(5).first() == Some(&0xe8) {
         return true;
     }
-    // call r/m64, which is ff /2: as long as its ModRM byte says.
+    // call r/m64 is ff /2; the ModRM byte determines the length.
     (2..=LONGEST).any(|length| match at_end(length) {
         [0xff, modrm, rest @ ..] if (modrm >> 3) & 7 == 2 => {
             operand_length(*modrm, rest.first().copied()) == Some(rest.len())
@@ -27,13 +28,14 @@ pub fn ends_with_call(code: &[u8]) -> bool {
     })
 }
 
-/// How many bytes follow a ModRM byte, of which the next one may be a SIB byte.
+/// Returns the number of bytes that follow a ModRM byte. `next` is the byte after the ModRM byte,
+/// which may be a SIB byte.
 fn operand_length(modrm: u8, next: Option<u8>) -> Option<usize> {
     let (mode, register) = (modrm >> 6, modrm & 7);
     let sib = usize::from(mode != 3 && register == 4);
     let displacement = match (mode, register) {
         (0, 5) => 4,
-        // Without a base.
+        // No base register.
         (0, 4) if next? & 7 == 5 => 4,
         (0 | 3, _) => 0,
         (1, _) => 1,
@@ -89,7 +91,7 @@ mod tests {
             &[0x90, 0xe9, 1, 2, 3, 4],
             // push (%rax)
             &[0x90, 0xff, 0x30],
-            // call *(%rbx), and an instruction after it
+            // call *(%rbx), followed by another instruction
             &[0xff, 0x13, 0x90],
             // The displacement is missing.
             &[0x90, 0x90, 0xff, 0x15],

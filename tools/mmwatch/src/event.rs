@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An event, as it is recorded and told.
+//! An event, as it is recorded and reported.
 
 use libmmwatch::page_size;
 use libmmwatch::Event as DeviceEvent;
@@ -12,7 +12,7 @@ use libmmwatch::KIND_RELEASE;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// `struct mmwatch_event`, without what only a program needs that watches itself.
+/// `struct mmwatch_event`, without the fields that are only for a program that watches itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// Nanoseconds since the program was started.
@@ -24,15 +24,15 @@ pub struct Event {
     pub executed: bool,
     pub pid: i32,
     pub tgid: i32,
-    /// Negative, if it was not in one.
+    /// The system call of the thread; negative if there is none.
     pub syscall: i32,
     pub cpu: u32,
-    /// Nanoseconds.
+    /// Nanoseconds spent in the callback of the watch.
     pub latency: u32,
-    /// What the task is called, if it is not one of the process itself.
+    /// The name of the task, if it does not belong to the watched process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// Where the thread was, if that was asked for: see `samples/mmwatch.h`.
+    /// The user stack of the thread, with `--stacks`; see `samples/mmwatch.h`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<u64>,
 }
@@ -66,13 +66,13 @@ impl Event {
         self.end.saturating_sub(self.start) / page_size()
     }
 
-    /// It tells of the watch, and is no invalidation.
+    /// Returns whether the event is about the watch itself, and not an invalidation.
     pub fn is_of_watch(&self) -> bool {
         [KIND_RELEASE, KIND_DROPPED, KIND_EXEC, KIND_NOT_FOLLOWED].contains(&self.kind)
     }
 
-    /// The same has happened, at the same place, by the same: it differs in when, and in how long
-    /// it took.
+    /// Returns whether the events differ at most in time, latency, and fields that a report does
+    /// not use.
     pub fn is_like(&self, other: &Self) -> bool {
         self.start == other.start
             && self.end == other.end
@@ -81,11 +81,11 @@ impl Event {
             && self.cpu == other.cpu
             && self.blockable == other.blockable
             && self.task == other.task
-            // Most have none, and comparing what is empty would be a call.
+            // Most stacks are empty. Test this first, because comparing two empty slices is a call.
             && (self.stack.is_empty() && other.stack.is_empty() || self.stack == other.stack)
     }
 
-    /// Who or what did it, as far as it can be told.
+    /// Describes the cause of the event, as far as it is known.
     pub fn reason(&self) -> String {
         reason(self.syscall, self.blockable, self.task.as_deref())
     }
@@ -95,7 +95,7 @@ pub fn reason(syscall: i32, blockable: bool, task: Option<&str>) -> String {
     let what = match usize::try_from(syscall) {
         Ok(number) => syscall_name(number),
         Err(_) if !blockable => "the OOM killer".into(),
-        // Its memory was copied on write, say.
+        // For instance a copy on write.
         Err(_) if task.is_none() => "a page fault".into(),
         Err(_) => String::new(),
     };
@@ -110,7 +110,7 @@ pub fn kind_name(kind: u32) -> &'static str {
     KINDS.get(kind as usize).copied().unwrap_or("unknown")
 }
 
-/// Added to the number of a system call of a 32-bit program, as `samples/mmwatch.h` says.
+/// Added to the number of a system call of a 32-bit program, see `samples/mmwatch.h`.
 const COMPAT_CALL: usize = 1 << 29;
 
 fn syscall_name(number: usize) -> String {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events as lines, as they come.
+//! Events as lines, printed when they occur.
 
 use crate::event::Event;
 use crate::message::Space;
@@ -13,8 +13,7 @@ use libmmwatch::KIND_RELEASE;
 use std::io;
 use std::io::Write;
 
-/// Prints an event; after its process, if there are several, and before its stack, if that is
-/// known.
+/// Prints an event, with its process if there are several, and with its stack if known.
 pub fn print(
     out: &mut impl Write,
     space: Option<&Space>,

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is mapped where.
+//! The mappings of an address space.
 
 use serde::Deserialize;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fs;
 
-/// A mapping that has a name, or one without that may be executed.
+/// A mapping that has a name or is executable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mapping {
     pub start: u64,
     pub end: u64,
     pub name: String,
-    /// Where in the file it begins.
+    /// Offset of the mapping in the file.
     #[serde(default)]
     pub offset: u64,
     #[serde(default)]
@@ -33,7 +33,7 @@ impl Mapping {
         self.name.starts_with('/')
     }
 
-    /// The last part of its name.
+    /// Returns the file name without directories, or the name of a mapping that is not of a file.
     pub fn short_name(&self) -> &str {
         if self.is_of_file() {
             self.name.rsplit('/').next().unwrap_or(&self.name)
@@ -42,13 +42,13 @@ impl Mapping {
         }
     }
 
-    /// Takes a line of `/proc/PID/maps`.
+    /// Parses a line of `/proc/PID/maps`.
     fn from_line(line: &str) -> Option<Self> {
         let mut words = line.splitn(5, ' ');
         let (start, end) = words.next()?.split_once('-')?;
         let executable = words.next()?.contains('x');
         let offset = u64::from_str_radix(words.next()?, 16).ok()?;
-        // The device, then the inode and, after some blanks, the name.
+        // The remaining fields are the device, the inode and, after blanks, the name.
         let name = words.nth(1)?.split_once(' ').map_or("", |(_, name)| name);
         let mapping = Self {
             start: u64::from_str_radix(start, 16).ok()?,
@@ -61,13 +61,13 @@ impl Mapping {
     }
 }
 
-/// The mappings of a process, as they are.
+/// Returns the current mappings of a process.
 pub fn mappings_of(pid: i32) -> Vec<Mapping> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     maps.lines().filter_map(Mapping::from_line).collect()
 }
 
-/// The mappings of several address spaces, in the order in which they were seen.
+/// The mappings of several address spaces, in the order in which they were first seen.
 #[derive(Default)]
 pub struct Mappings {
     spaces: HashMap<usize, Vec<Mapping>>,
@@ -82,14 +82,14 @@ impl Mappings {
         self.spaces.get(&space).map_or(&[], Vec::as_slice)
     }
 
-    /// Those that have names, and are in a range or overlap it.
+    /// Returns the named mappings that overlap a range.
     pub fn named(&self, space: usize, start: u64, end: u64) -> impl Iterator<Item = &Mapping> {
         self.of(space)
             .iter()
             .filter(move |it| !it.name.is_empty() && it.overlaps(start, end))
     }
 
-    /// A name for a range, if there is one.
+    /// Returns the name of a mapping that overlaps a range.
     pub fn name(&self, space: usize, start: u64, end: u64) -> Option<&str> {
         self.named(space, start, end)
             .next()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where what is told goes.
+//! The destination of a report.
 
 use crate::arguments::Output;
 use crate::picture;
@@ -12,7 +12,7 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::path::Path;
 
-/// An error, with the file that it is about.
+/// Adds the path of the file to an error.
 pub fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -23,13 +23,13 @@ pub fn create(path: &Path) -> io::Result<BufWriter<File>> {
         .map_err(|error| named(path, error))
 }
 
-/// Whether a person has asked for no colours.
+/// Returns whether the user has disabled colours.
 pub fn is_without_colour() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 impl Output {
-    /// Where a watch's goes, and whether that is a terminal.
+    /// Opens the destination of a watch's report. Returns whether the destination is a terminal.
     pub fn open(&self) -> io::Result<(Box<dyn Write + Send>, bool)> {
         match &self.output {
             Some(path) => Ok((Box::new(create(path)?), false)),
@@ -43,11 +43,11 @@ impl Output {
         report
     }
 
-    /// What comes at the end; only what is not there yet if all events were printed.
+    /// Prints the end of a report. If all events were printed (`printed`), the summary is omitted.
     pub fn finish(&self, report: &Report, out: &mut dyn Write, printed: bool) -> io::Result<()> {
         let mut out = out;
         if report.spaces.is_empty() {
-            // The program was not executed: who was to become it has said why.
+            // The program was not executed. `become_program()` has printed the reason.
             return Ok(());
         }
         if self.json {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A picture of what happened: addresses against time, a colour for each kind.
+//! A diagram of the events: addresses over time, with a colour for each kind.
 //!
-//! An address space is mostly empty. Shown are the parts in which something happened, each as a
-//! band with the names of what is mapped there; its height grows with the logarithm of its size.
+//! Most of an address space is empty. The diagram shows only the parts in which events occurred.
+//! Each part is a band with the names of the mappings there, and its height grows with the
+//! logarithm of its size.
 
 use crate::event::kind_name;
 use crate::report::Report;
@@ -22,9 +23,9 @@ const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 250.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 70.0;
-/// What is closer together is in one band.
+/// Ranges with a smaller distance belong to the same band.
 const GAP: u64 = 4 << 20;
-/// How many bands there are at the most; those with the most events.
+/// Maximum number of bands; the ones with the most events are drawn.
 const BANDS: usize = 24;
 
 /// A part of an address space.
@@ -56,13 +57,13 @@ fn text(x: f64, y: f64, size: u32, words: impl Into<String>) -> Text {
         .set("font-size", size)
 }
 
-/// The parts in which something happened, from the lowest address on, a process after the other.
+/// Returns the bands, sorted by process and address.
 fn bands(report: &Report) -> Vec<Band> {
     let mut ranges: Vec<_> = report
         .events
         .iter()
         .flatten()
-        // All of an address space is no part of it.
+        // Events of the whole address space do not belong to a band.
         .filter(|(_, event)| event.end - event.start < 1 << 46)
         .map(|(space, event)| (*space, event.start, event.end))
         .collect();
@@ -92,7 +93,7 @@ fn bands(report: &Report) -> Vec<Band> {
     let mut top = TOP;
     let mut space = None;
     for band in &mut bands {
-        // The name of the process is above its first one.
+        // The name of the process is above the first band of the process.
         top += if space == Some(band.space) { 6.0 } else { 26.0 };
         space = Some(band.space);
         let pages = ((band.end - band.start) >> 12).max(1) as f64;
@@ -103,7 +104,7 @@ fn bands(report: &Report) -> Vec<Band> {
     bands
 }
 
-/// A number of bytes for people.
+/// Formats a number of bytes.
 fn size(bytes: u64) -> String {
     match bytes {
         0..=0xfffff => format!("{} KiB", bytes >> 10),
@@ -112,7 +113,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Ticks of a round number of seconds.
+/// Returns the distance of ticks on the time axis: a round number of seconds.
 fn tick(seconds: f64) -> f64 {
     let rough = seconds / 8.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -146,7 +147,7 @@ pub fn draw(report: &Report, path: &Path) -> std::io::Result<()> {
         )
         .add(text(LEFT, 28.0, 17, report.title()));
 
-    // What the colours stand for, with how often there was that.
+    // Legend: the colour of each kind, with the number of events.
     let mut x = LEFT;
     let kinds: BTreeSet<u32> = report
         .events
@@ -176,7 +177,7 @@ pub fn draw(report: &Report, path: &Path) -> std::io::Result<()> {
         x += 40.0 + 7.5 * words.len() as f64;
     }
 
-    // Seconds.
+    // Time axis.
     let step = tick(seconds);
     let mut at = 0.0;
     while at <= seconds {
@@ -222,7 +223,7 @@ pub fn draw(report: &Report, path: &Path) -> std::io::Result<()> {
     svg::save(path, &document)
 }
 
-/// A band, and what happened there.
+/// Draws a band and its events.
 fn draw_band(report: &Report, band: &Band, x_of: impl Fn(u64) -> f64, across: f64) -> Group {
     let mut group = Group::new().add(
         Rectangle::new()
@@ -237,7 +238,7 @@ fn draw_band(report: &Report, band: &Band, x_of: impl Fn(u64) -> f64, across: f6
         *sizes.entry(mapping.short_name()).or_default() += mapping.end - mapping.start;
     }
     let mut names: Vec<&str> = sizes.keys().copied().collect();
-    // The largest first.
+    // Largest mapping first.
     names.sort_by_key(|name| (std::cmp::Reverse(sizes[name]), *name));
     let label = match names[..] {
         [] => "anonymous".to_string(),
@@ -259,7 +260,7 @@ fn draw_band(report: &Report, band: &Band, x_of: impl Fn(u64) -> f64, across: f6
         );
     }
 
-    // What falls on the same places is drawn once: each kind is one path of rectangles.
+    // Events at the same place in the diagram are drawn once. Each kind is one path of rectangles.
     let scale = band.height / (band.end - band.start) as f64;
     let mut places: HashMap<u32, BTreeSet<(i64, i64, i64)>> = HashMap::new();
     for (_, event) in report.events.iter().flatten().filter(|(space, event)| {
@@ -269,7 +270,7 @@ fn draw_band(report: &Report, band: &Band, x_of: impl Fn(u64) -> f64, across: f6
         let to = event.end.min(band.end) - band.start;
         let top = (from as f64 * scale).floor() as i64;
         let bottom = ((to as f64 * scale).ceil() as i64).max(top + 2);
-        // Half a point.
+        // Resolution of half a point.
         let x = (x_of(event.time) * 2.0).floor() as i64;
         places
             .entry(event.kind)
@@ -277,7 +278,7 @@ fn draw_band(report: &Report, band: &Band, x_of: impl Fn(u64) -> f64, across: f6
             .insert((x, top, bottom));
     }
     let mut kinds: Vec<_> = places.into_iter().collect();
-    // What there is more of is below.
+    // Draw the most frequent kind first, below the others.
     kinds.sort_by_key(|(_, places)| std::cmp::Reverse(places.len()));
     for (kind, places) in kinds {
         let mut data = String::new();

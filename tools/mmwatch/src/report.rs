@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is made of what was seen.
+//! Collects events and counts them for the report.
 
 use crate::event::kind_name;
 use crate::event::reason;
@@ -24,7 +24,7 @@ use std::io::Write;
 pub struct Count {
     pub events: u64,
     pub pages: u64,
-    /// Nanoseconds in the watch's callback, and the longest one.
+    /// Time in the callback of the watch in nanoseconds: in total, and the longest.
     pub latency: u64,
     pub latency_max: u64,
 }
@@ -38,30 +38,30 @@ impl Count {
     }
 }
 
-/// What happened to one address space.
+/// The events of one address space.
 #[derive(Serialize)]
 pub struct SpaceReport {
     pub space: Space,
-    /// What the kernel has counted, also of events that were dropped; as long as it goes on, what
-    /// was seen.
+    /// The kernel's counts, which include dropped events. Until the address space has ended, the
+    /// counts of the events seen so far.
     pub count: u64,
     pub pages: u64,
     pub dropped: u64,
-    /// When it ended, in nanoseconds since the program was started; if it has.
+    /// The end of the address space, if it has ended, in nanoseconds since the program was started.
     pub end: Option<u64>,
 }
 
-/// What was done, and by whom.
+/// The kind and the cause of an event.
 #[derive(PartialEq, Eq, Hash)]
 struct Cause {
     kind: u32,
     syscall: i32,
     blockable: bool,
-    /// The place of its name in [`Report::tasks`].
+    /// Index of the task's name in [`Report::tasks`].
     task: Option<usize>,
 }
 
-/// Where something happened: the same addresses mean something else in another address space.
+/// The stack of an event. The address space is included, because addresses differ in meaning.
 #[derive(PartialEq, Eq, Hash)]
 struct StackKey {
     space: usize,
@@ -70,7 +70,7 @@ struct StackKey {
     stack: Vec<u64>,
 }
 
-/// The same, as functions.
+/// A stack with function names.
 #[derive(Serialize)]
 pub struct StackReport {
     pub kind: &'static str,
@@ -78,39 +78,39 @@ pub struct StackReport {
     pub frames: Vec<Frame>,
 }
 
-/// All of it.
+/// The report.
 #[derive(Default, Serialize)]
 pub struct Report {
     program: Vec<String>,
-    /// What it forks is not followed.
+    /// Processes that the program forks are not watched.
     pub untraced: bool,
     pub spaces: Vec<SpaceReport>,
     #[serde(skip)]
     causes: FxHashMap<Cause, Count>,
-    /// The names of those that are not of the process itself.
+    /// The names of tasks outside of the watched process.
     #[serde(skip)]
     tasks: Vec<String>,
     #[serde(skip)]
     pub ranges: FxHashMap<(usize, u64, u64), Count>,
     #[serde(skip)]
     stacks: HashMap<StackKey, Count>,
-    /// How many there were on each.
+    /// Number of events on each CPU.
     cpus: Vec<u64>,
     pub not_followed: Vec<String>,
     pub others: u64,
-    /// When the last thing happened.
+    /// Time of the last event.
     pub last: u64,
-    /// How long the program took, in nanoseconds.
+    /// Run time of the program in nanoseconds.
     pub unwatched: Option<u64>,
     pub watched: Option<u64>,
-    /// Only if a picture is wanted.
+    /// The events, if a diagram is drawn.
     #[serde(skip)]
     pub events: Option<Vec<(usize, Event)>>,
     #[serde(skip)]
     pub mappings: Mappings,
 }
 
-/// How many events are kept for a picture, at the most.
+/// Maximum number of events in a diagram.
 const EVENTS: usize = 4_000_000;
 
 impl Report {
@@ -146,7 +146,7 @@ impl Report {
     }
 
     fn add_events(&mut self, space: usize, events: Vec<Event>) {
-        // Programs repeat themselves: what is the same again is looked up once.
+        // Programs often repeat an operation: count equal events in one step.
         for same in events.chunk_by(Event::is_like) {
             self.add_same(space, same);
         }
@@ -157,7 +157,7 @@ impl Report {
         }
     }
 
-    /// Adds events that are like each other.
+    /// Adds events that are equal as defined by [`Event::is_like`].
     fn add_same(&mut self, space: usize, events: &[Event]) {
         let Some(event) = events.first() else {
             return;
@@ -223,7 +223,7 @@ impl Report {
         })
     }
 
-    /// How much there was of each kind, by its name.
+    /// Returns the counts of each kind of event, by name.
     pub fn kinds(&self) -> BTreeMap<&'static str, Count> {
         let mut kinds: BTreeMap<_, Count> = BTreeMap::new();
         for (cause, count) in &self.causes {
@@ -232,7 +232,7 @@ impl Report {
         kinds
     }
 
-    /// How much there was by each that did it.
+    /// Returns the counts of each cause.
     pub fn reasons(&self) -> BTreeMap<String, Count> {
         let mut reasons: BTreeMap<_, Count> = BTreeMap::new();
         for (cause, count) in &self.causes {
@@ -243,7 +243,7 @@ impl Report {
         reasons
     }
 
-    /// The program and its arguments as they fit on a line.
+    /// Returns the program and its arguments, shortened to one line.
     pub fn title(&self) -> String {
         let line = self.program.join(" ");
         let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -253,7 +253,7 @@ impl Report {
         line
     }
 
-    /// Where most of it happened; none if that was not asked for.
+    /// Returns the stacks, the most frequent first. Empty without `--stacks`.
     pub fn stacks(&self) -> Vec<StackReport> {
         let mut symbols = Symbols::default();
         let mut stacks: HashMap<(&str, String), StackReport> = HashMap::new();
@@ -263,7 +263,7 @@ impl Report {
             if frames.is_empty() {
                 continue;
             }
-            // The same in another process may be elsewhere.
+            // Functions may have different addresses in different processes, so compare names.
             stacks
                 .entry((key.kind, line(&frames)))
                 .or_insert_with(|| StackReport {
@@ -293,7 +293,7 @@ impl Report {
     }
 }
 
-/// With what is made of it at the end.
+/// The report with the values that are computed at the end.
 #[derive(Serialize)]
 struct Whole<'a> {
     #[serde(flatten)]
@@ -308,7 +308,7 @@ mod tests {
     use super::*;
     use crate::event::tests::event;
 
-    /// As `--record` writes it, and has written it before there were stacks.
+    /// Written by `--record`; the first events are of a version without stacks.
     const RECORDED: &str = r#"
 {"program":{"version":1,"words":["sh","-c","exec  true"]}}
 {"space":{"index":0,"pid":93,"by":"exec","name":"sh","time":1000}}
@@ -353,8 +353,8 @@ mod tests {
             "  top stacks                       count         pages",
             "  clear                                2             2",
             "    0x2100 (no file) < 0x2200 (no file)",
-            "  7 events were dropped: counted under \"all\", but not otherwise",
-            "  Of these, caused by others than the process itself: 1",
+            "  7 events were dropped: counted only under \"all\"",
+            "  Of these, caused by other processes: 1",
             "  Not followed: what process 93 has executed: Operation not permitted",
         ] {
             assert!(

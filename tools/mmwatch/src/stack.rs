@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the addresses mean that an event has of its thread: the functions that it was in.
+//! Converts the user stack of an event to functions.
 
 use crate::mapping::Mapping;
 use crate::symbols::Symbols;
@@ -13,7 +13,7 @@ pub struct Frame {
     pub place: String,
 }
 
-/// Makes frames of what an event has. Of several mappings for an address the last one counts.
+/// Converts addresses to frames. If several mappings contain an address, the last one is used.
 pub fn frames(
     stack: &[u64],
     in_system_call: bool,
@@ -29,18 +29,18 @@ pub fn frames(
         let after_call = mapping.and_then(|it| symbols.is_after_call(it, address));
         let Some(mapping) = mapping.filter(|_| position == 0 || after_call != Some(false)) else {
             match position {
-                // Nothing was found yet, or what is on top of the stack is something else.
+                // No frame was found yet, or the word on top of the stack is not a return address.
                 0 | 1 => continue,
-                // So it is not what a frame pointer has led to, nor is all that follows.
+                // The frame pointer was invalid, so all further addresses are invalid too.
                 _ => break,
             }
         };
-        // What is on top of the stack is believed only if it is proved.
+        // Use the word on top of the stack only if it is known to follow a call.
         if position == 1 && after_call.is_none() {
             continue;
         }
-        // A return address may be the first one of the next function; so may what follows a system
-        // call.
+        // A return address may be the first address of the next function, and so may the address
+        // after a system call instruction.
         let just_before = position > 0 || in_system_call;
         frames.push(Frame {
             address,
@@ -50,7 +50,7 @@ pub fn frames(
     frames
 }
 
-/// All on one line, from where it was to who had called that.
+/// Joins the frames to one line, innermost function first.
 pub fn line(frames: &[Frame]) -> String {
     let places: Vec<&str> = frames.iter().map(|frame| &*frame.place).collect();
     places.join(" < ")
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// A file that has the header of an x86-64 program, and a call before 0x105.
+    /// An x86-64 program header, with a call instruction that ends at 0x105.
     fn program(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
         let mut bytes = vec![0x90; 0x1000];
@@ -107,7 +107,7 @@ mod tests {
         );
         assert_eq!(places(&[0x400200, 0x400106], &mappings), [at(0x200)]);
         assert_eq!(places(&[0x400200, 0x1234], &mappings), [at(0x200)]);
-        // What frame pointers lead to is told all the same, until it is wrong.
+        // Return addresses found through frame pointers are used up to the first invalid one.
         let stack = [0x400200, 0, 0x400105, 0x400105, 0x400106, 0x400105];
         assert_eq!(places(&stack, &mappings), [at(0x200), at(0x105), at(0x105)]);
         std::fs::remove_file(path).unwrap();
@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn code_without_a_file() {
         let mappings = [mapping(0x1000, "", true), mapping(0x5000, "[heap]", false)];
-        // A frame pointer's word cannot be disproved, one on top of the stack not be proved.
+        // Without a file, a return address found through a frame pointer cannot be disproved, and
+        // the word on top of the stack cannot be proved to be a return address.
         assert_eq!(
             places(&[0x1100, 0x1200, 0x1300, 0x5000, 0x1400], &mappings),
             ["0x1100 (no file)", "0x1300 (no file)"]

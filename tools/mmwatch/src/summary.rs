@@ -26,7 +26,7 @@ impl Report {
             "  {:<28}{:>10}{:>14}{:>12}",
             "event", "count", "pages", "per second"
         )?;
-        // In the kernel's order.
+        // In the order of enum mmu_notifier_event.
         let kinds = self.kinds();
         for name in KINDS {
             if let Some(count) = kinds.get(name) {
@@ -55,20 +55,20 @@ impl Report {
         if dropped != 0 {
             writeln!(
                 out,
-                "\n  {dropped} events were dropped: counted under \"all\", but not otherwise"
+                "\n  {dropped} events were dropped: counted only under \"all\""
             )?;
         }
         if self.others != 0 {
             writeln!(
                 out,
-                "\n  Of these, caused by others than the process itself: {}",
+                "\n  Of these, caused by other processes: {}",
                 self.others
             )?;
         }
         self.print_end(out)
     }
 
-    /// What follows a table, and lines.
+    /// Prints the part of the report that follows the summary or the events.
     pub fn print_end(&self, out: &mut impl Write) -> io::Result<()> {
         if let (Some(unwatched), Some(watched)) = (self.unwatched, self.watched) {
             let seconds = |time: u64| time as f64 / 1e9;

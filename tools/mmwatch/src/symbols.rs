@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is at an address of a program: the function, by the symbols of the file that is mapped
-//! there.
+//! Finds the function at an address of a program, from the symbols of the mapped file.
 
 use crate::call::ends_with_call;
 use crate::call::LONGEST;
@@ -22,13 +21,13 @@ struct Symbol {
     name: String,
 }
 
-/// What is known of a file.
+/// A file with its symbols.
 struct Image {
     file: File,
     is_x86_64: bool,
-    /// Where in the file, how many bytes, and the address that its symbols have for it.
+    /// File offset, size in the file, and virtual address of each segment.
     segments: Vec<(u64, u64, u64)>,
-    /// By address.
+    /// Sorted by address.
     symbols: Vec<Symbol>,
 }
 
@@ -53,7 +52,8 @@ impl Image {
                 })
             })
             .collect();
-        // Of several names, the shortest one: "read" rather than "__libc_read".
+        // If several symbols have the same address, keep the shortest: "read" rather than
+        // "__libc_read".
         symbols.sort_by(|a, b| {
             (a.address, a.name.len(), &a.name).cmp(&(b.address, b.name.len(), &b.name))
         });
@@ -66,7 +66,7 @@ impl Image {
         })
     }
 
-    /// The function that an offset in the file is in, and where that begins, in the file.
+    /// Returns the function that contains an offset in the file, and the offset of its beginning.
     fn function(&self, offset: u64) -> Option<(&str, u64)> {
         let (from, _, address) = self
             .segments
@@ -77,13 +77,13 @@ impl Image {
             .symbols
             .partition_point(|symbol| symbol.address <= wanted);
         let symbol = &self.symbols[next.checked_sub(1)?];
-        // Assembler code may have none.
+        // Symbols of assembler code may have no size.
         let is_in = symbol.size == 0 || wanted < symbol.address + symbol.size;
         is_in.then(|| (&*symbol.name, symbol.address.wrapping_sub(*address) + from))
     }
 }
 
-/// The files that were looked into.
+/// A cache of opened files.
 #[derive(Default)]
 pub struct Symbols {
     images: HashMap<String, Option<Image>>,
@@ -100,7 +100,7 @@ impl Symbols {
             .as_ref()
     }
 
-    /// Names an address, as the function that it, or what is just before it, is in.
+    /// Describes an address by the function that contains it, or that contains the byte before it.
     pub fn name(&mut self, mapping: &Mapping, address: u64, just_before: bool) -> String {
         let file = match mapping.short_name() {
             "" => "no file".into(),
@@ -116,13 +116,13 @@ impl Symbols {
                 rustc_demangle::demangle(name),
                 offset - begin
             ),
-            // What a disassembler of the file can be asked for.
+            // The offset in the file, as disassemblers take it.
             None if mapping.is_of_file() => format!("{offset:#x} ({file})"),
             None => format!("{address:#x} ({file})"),
         }
     }
 
-    /// Whether what is before an address is a call. None if that cannot be told.
+    /// Returns whether the code before an address is a call, or `None` if this is unknown.
     pub fn is_after_call(&mut self, mapping: &Mapping, address: u64) -> Option<bool> {
         let image = self.image(mapping).filter(|image| image.is_x86_64)?;
         let length = (address - mapping.start).min(LONGEST as u64) as usize;
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::mapping::mappings_of;
 
-    /// A function of the C library, and what is mapped where that is.
+    /// Returns the mapping and the address of a function of the C library.
     fn of_libc() -> (Mapping, u64) {
         let mappings = mappings_of(std::process::id() as i32);
         let is_libc = |it: &&Mapping| it.executable && it.short_name() == "libc.so.6";
@@ -171,7 +171,7 @@ mod tests {
             symbols.name(&mapping, start + 4, true),
             "qsort+0x4 (libc.so.6)"
         );
-        // What returns to the first instruction has called from what is before it.
+        // A return address at the start of a function belongs to the preceding function.
         assert!(!symbols.name(&mapping, start, true).starts_with("qsort"));
     }
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(symbols.is_after_call(&mapping, 0x1234), None);
     }
 
-    /// Whether calls are found where a compiler has put them.
+    /// Checks that calls are found in compiled code.
     #[test]
     fn calls_of_a_program() {
         let (mapping, start) = of_libc();
