@@ -132,10 +132,11 @@ struct mmwatch_status {
 /*
  * Starts a watch.
  *
- * EBUSY: this file has a watch. ENOSPC: there are MMWATCH_MAX_WATCHES already. EINVAL: the flags
- * are invalid, count_address is not aligned or is given for another process, or the process has no
- * address space. EFAULT. ESRCH: no such process. EPERM: the process is not traced by the caller, is
- * not stopped, or may not be inspected. ENOMEM. ESTALE.
+ * EBUSY: this file has a watch, or many ended watches of the process were not removed within ten
+ * seconds. ENOSPC: there are MMWATCH_MAX_WATCHES already. EINVAL: the flags are invalid,
+ * count_address is not aligned or is given for another process, or the process has no address
+ * space. EFAULT. ESRCH: no such process. EPERM: the process is not traced by the caller, is not
+ * stopped, or may not be inspected. EINTR. ENOMEM. ESTALE.
  */
 #define MMWATCH_WATCH	_IOW(0xB8, 1, struct mmwatch_watch)
 /* Returns the state of the watch. EINVAL: the file has no watch. ESTALE. EFAULT. */
@@ -161,8 +162,9 @@ struct mmwatch_status {
  *
  * EINVAL: the file has no watch, the watch is not with MMWATCH_RANGES, or "reserved" is not 0.
  * EOVERFLOW: the range is empty or exceeds the address space. ENOSPC: there are MMWATCH_MAX_RANGES,
- * or no counter is free. ESRCH: the address space is gone. ENOMEM: the memory is charged to the
- * caller's memory cgroup. EINTR. ESTALE. EFAULT.
+ * or no counter is free. ESRCH: the address space is gone. EBUSY: many removed ranges were not
+ * freed within ten seconds. ENOMEM: the memory is charged to the caller's memory cgroup. EINTR.
+ * ESTALE. EFAULT.
  *
  * mmap(): EINVAL: the file has no watch, the watch is not with MMWATCH_RANGES, the offset is not 0,
  * or the mapping is writable or executable. EBUSY: the first mapping has fewer counters, or ranges
@@ -173,7 +175,8 @@ struct mmwatch_status {
 /*
  * Removes the range with the given index. A range that is added later may get the same index. Waits
  * for tasks that are changing the range. ENOENT: no such range. EINVAL: the file has no watch, or
- * the watch is not with MMWATCH_RANGES. EINTR. ESTALE.
+ * the watch is not with MMWATCH_RANGES. ESTALE. With EINTR (the task is being killed), EBUSY (after
+ * ten seconds) and ENOMEM, the range is removed later, and its index is not used again.
  */
 #define MMWATCH_REMOVE_RANGE	_IO(0xB8, 5)
 

@@ -746,8 +746,8 @@ impl Watch {
             (notifier.current.take(), notifier.retired.take())
         };
         // Unregister outside of the lock. `unregister()` waits for running callbacks, so that no
-        // event is recorded afterwards. It fails if the current task is being killed; callbacks may
-        // then run a little longer.
+        // event is recorded afterwards. It fails if the current task is being killed, or after ten
+        // seconds; callbacks may then run a little longer.
         for registration in [current, retired].into_iter().flatten() {
             let _ = KBox::into_inner(Pin::into_inner(registration)).unregister();
         }
