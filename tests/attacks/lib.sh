@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# For the guest.sh of an attack, which runs in a copy of the attack's folder, with tether.ko loaded.
+# Functions for the guest.sh of an attack, which runs in a copy of the attack's folder with
+# tether.ko loaded.
 #
 #   LIB    the folder with Tether's modules
-#   SCALE  how many times slower than the dev kernel this kernel is
+#   SCALE  the factor by which this kernel is slower than the dev kernel
 
-# The verdict; the first one counts.
+# held TEXT..., broken TEXT...: prints the verdict and ends the attack. The first verdict counts.
 held() {
 	echo "RESULT HELD $*"
 	exit 0
@@ -16,12 +17,12 @@ broken() {
 	exit 0
 }
 
-# The kernel's log since the attack has begun.
+# log: prints the kernel's log since the beginning of the attack.
 log() {
 	dmesg --color=never | tac | sed '/attack begins/q' | tac
 }
 
-# ends PID SECONDS: whether the child ends within that time.
+# ends PID SECONDS: succeeds if the child ends within SECONDS, scaled by SCALE.
 ends() {
 	local tries
 	for ((tries = 0; tries < $2 * SCALE * 5; tries++)); do
@@ -31,7 +32,7 @@ ends() {
 	return 1
 }
 
-# where PID: the functions that the process and its children are in.
+# where PID: prints the innermost kernel functions of the process and its children.
 where() {
 	local pid
 	for pid in $(pgrep -P "$1") "$1"; do
@@ -39,7 +40,8 @@ where() {
 	done 2>/dev/null
 }
 
-# removes MODULE SECONDS: whether rmmod returns within that time; RC is its exit code, REMOVER its pid.
+# removes MODULE SECONDS: succeeds if rmmod returns within SECONDS. Sets RC to the exit code of
+# rmmod, and REMOVER to the pid of its parent shell.
 removes() {
 	RC=
 	(
@@ -51,7 +53,8 @@ removes() {
 	RC=$(cat "/tmp/rmmod.$1")
 }
 
-# loads MODULE SECONDS [PARAMETER...]: whether insmod returns within that time; RC and LOADER likewise.
+# loads MODULE SECONDS [PARAMETER...]: succeeds if insmod returns within SECONDS. Sets RC
+# to the exit code of insmod, and LOADER to the pid of its parent shell.
 loads() {
 	local module=$1 seconds=$2
 	shift 2
@@ -65,7 +68,8 @@ loads() {
 	RC=$(cat "/tmp/insmod.$module")
 }
 
-# must_go MODULE SECONDS: broken, unless the module can be removed within that time.
+# must_go MODULE SECONDS: removes the module, and ends the attack as broken if rmmod fails or does
+# not return within SECONDS.
 must_go() {
 	removes "$1" "$2" || broken "rmmod hangs: $(where $REMOVER)"
 	[ "$RC" = 0 ] || broken "rmmod: exit code $RC"

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Keeps registrations of another module, uses them, and drops them at some time.
-// what it attacks: the table of the functions of a device is in the module that has registered it. The registration is
-// used and dropped by another module before, during and after that module's end, while files are opened all the time.
+//! Uses and drops registrations of misc devices that belong to another module.
+//!
+//! `dfmake.ko` registers the devices and passes the registrations to this module. The functions
+//! of the driver are monomorphised in `dfmake.ko`. This module uses and drops the registrations
+//! before, during and after the removal of `dfmake.ko`, or its failed init, while a process
+//! opens the devices all the time.
+//!
+//! A sound library deregisters the devices before the text of `dfmake.ko` is freed. A
+//! registration that is used or dropped afterwards accesses nothing of that module.
 use kernel::{
     fs::File,
     new_mutex,
@@ -19,7 +25,7 @@ use tether::{
 module! { type: Keep, name: "dfkeep", authors: ["h"], description: "attack", license: "GPL", }
 #[allow(missing_docs)]
 pub static OPENED: Atomic<i32> = Atomic::new(0);
-/// A driver, whose functions are compiled into the module that registers it.
+/// A driver. Its functions are monomorphised in the module that registers the device.
 pub struct Dev(KBox<[u64; 4]>);
 #[vtable]
 impl MiscDevice for Dev {

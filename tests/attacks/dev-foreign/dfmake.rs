@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Registers devices, and gives the registrations away.
+//! Registers three devices and passes the registrations to `dfkeep.ko`. With `fail=1`, the init
+//! fails afterwards.
+//!
+//! `dfkeep_code.rs` describes the misuse and the expected answer.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An asynchronous read that fails with `EIOCBQUEUED`.
-// what it attacks: `returned()` passes every error of a driver on. `vfs_read()` has a BUG_ON() for
-// this one, and an asynchronous request that returns it is never completed.
+//! Returns `EIOCBQUEUED` from `read_iter()` of a misc device, for an asynchronous request.
+//!
+//! This error promises that the request is completed later. The driver does not complete the
+//! request, so the exit of the task that has submitted the request would wait without an end.
+//!
+//! A sound library completes the request with another error (`EIO`), and the task can be
+//! killed.
 use kernel::{iov::IovIterDest, prelude::*};
 use tether::misc_device::*;
 module! { type: M, name: "iocbaio", authors: ["h"], description: "attack", license: "GPL", }

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
+/*
+ * Submits one asynchronous read of /dev/iocbaio and exits without waiting for its completion.
+ */
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <stdio.h>

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A read that fails with `EIOCBQUEUED`.
-// what it attacks: `returned()` passes every error of a driver on. `vfs_read()` has a BUG_ON() for
-// this one, and an asynchronous request that returns it is never completed.
+//! Returns `EIOCBQUEUED` from `read_iter()` of a misc device.
+//!
+//! This error promises that the request is completed later. The driver does not complete the
+//! request, and `new_sync_read()` of the kernel has a `BUG_ON()` for this error.
+//!
+//! A sound library returns another error (`EIO`) to the caller of `read()`.
 use kernel::{iov::IovIterDest, prelude::*};
 use tether::misc_device::*;
 module! { type: M, name: "iocbqueued", authors: ["h"], description: "attack", license: "GPL", }

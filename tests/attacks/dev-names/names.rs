@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Devices with odd names.
-// what it attacks: the name of a device is passed to `misc_register()` as it is. The uevent of the
-// device has a buffer of two kilobytes, and a name that another device has is reported by sysfs.
+//! Registers misc devices under odd names and under names of up to 70000 bytes.
+//!
+//! A name may contain `%`, `/` and other characters that `printk()`, sysfs or uevents treat
+//! specially. The uevent of a device has a buffer of 2 KiB, and the kernel warns about a longer
+//! name.
+//!
+//! A sound library registers the device or refuses the name (with `EINVAL` if it is longer than
+//! 255 bytes), without a warning of the kernel.
 use kernel::prelude::*;
 use tether::misc_device::*;
 module! { type: M, name: "names", authors: ["h"], description: "attack", license: "GPL", }

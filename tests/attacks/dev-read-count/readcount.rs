@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A read that returns more bytes than there is room for.
-// what it attacks: the number of bytes is passed on as it is. Callers in the kernel
-// (`kernel_read()` of 9p over a descriptor, for instance) go on behind their buffer, and as a
-// negative number it is any error.
+//! Returns more bytes from `read_iter()` than the caller has requested.
+//!
+//! Callers in the kernel, such as `kernel_read()` of 9p on a file descriptor, trust the count
+//! and continue behind the end of their buffer. A count that does not fit into `isize` becomes
+//! an arbitrary negative error.
+//!
+//! A sound library fails with `EIO`: `read()` does not return more than the requested bytes.
 use kernel::{iov::IovIterDest, prelude::*};
 use tether::misc_device::*;
 module! { type: M, name: "readcount", authors: ["h"], description: "attack", license: "GPL", }

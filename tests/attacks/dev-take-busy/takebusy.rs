@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A file is released while the ioctl runs that was called through it.
-// what it attacks: dropping a `TakenFile` adds a boxed work to the task that has taken the file.
-// If the box is where the box of the running callback has been, the work is refused with EBUSY,
-// and the file is released at once, by the current task. `fdget()` of the other task has only
-// borrowed it.
+//! Drops a `TakenFile` in another task while the ioctl that was called through this file runs.
+//!
+//! The drop adds a boxed work to the task that has called `fd::take()`. The box may lie at the
+//! address of the item that the running callback has freed, so that an add is refused with
+//! `EBUSY` as if the callback added its own item. If the current task released the file in this
+//! case, the ioctl of the other task would lose the file that its `fdget()` has borrowed
+//! without a reference.
+//!
+//! A sound library releases the file after the system call that has called `fd::take()`.
 use kernel::{
     fs::File,
     ioctl::_IO,
@@ -27,7 +31,7 @@ module! { type: M, name: "takebusy", authors: ["h"], description: "attack", lice
 
 const TAKE: u32 = _IO(0xBB, 1);
 const WAIT: u32 = _IO(0xBB, 2);
-/// 0: idle, 1: a callback has freed its box, 2: a file was taken, 3: the file was dropped.
+/// 0: idle, 1: a callback has freed its box, 2: a file was taken, 3: the `TakenFile` was dropped.
 static PHASE: Atomic<i32> = Atomic::new(0);
 static IN_IOCTL: Atomic<i32> = Atomic::new(0);
 static RELEASED: Atomic<i32> = Atomic::new(0);
