@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A user's task cancels, or flushes, an item that runs for as long as another user's task is stopped.
-// `cancel()` and `flush_work()` had no killable forms, so that the task of a user could not be killed.
+//! Cancels and flushes, in tasks of a user, a work item that runs until another task continues.
+//!
+//! The item waits for a closure on a stopped task. Two processes call `cancel_killable()` and
+//! `flush_work_killable()` in an ioctl and are killed.
+//!
+//! A sound library ends both waits with `EINTR`, so that both processes exit while the other
+//! task is still stopped.
 use kernel::{
     fs::File,
     ioctl::_IO,

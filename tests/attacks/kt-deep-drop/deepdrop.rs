@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the stack by dropping a chain of threads that were not started.
-// what it attacks: the body of each thread owns the next thread. Dropping the first one drops its body, and
-// so on, one in the other. The documentation promises 50.
+//! Drops chains of unstarted threads, each owned by the body of the next thread.
+//!
+//! The drop of a thread drops its body, which drops the previous thread: the recursion is as
+//! deep as the chain. The chains have 10, 30 and 50 threads. A chain of 100 boxes is dropped
+//! first, for comparison.
+//!
+//! A sound library does not use up the kernel stack. `Documentation/kthread.rst` promises that
+//! a chain of 50 threads can be dropped.
 use kernel::prelude::*;
 use tether::kthread::{Builder, Unstarted};
 module! { type: Deep, name: "deepdrop", authors: ["h"], description: "attack", license: "GPL", }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the end of a module by destructors that call back into the API.
-// what it attacks: bodies, results and items whose destructors create threads and workers, stop, detach,
-// park, flush and enqueue, at the end of the module and in threads that end. Objects of the third kind
-// own the worker in which they are pending.
+//! Calls the API in destructors of bodies, results and work items.
+//!
+//! The destructors create threads and workers, and stop, detach, park, flush and enqueue,
+//! during the removal of the module and in threads that end. Some payloads own the worker on
+//! which they are pending.
+//!
+//! A sound library drops each payload exactly once before `rmmod` returns, and does not hang.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -87,7 +90,8 @@ impl kernel::Module for Calls {
             GFP_KERNEL,
         )?;
         let new = || Busy::new(&worker, &parkable);
-        // A result that is leaked; a body that is never called; a result in a result.
+        // A leaked thread with a result; a leaked unstarted thread; a result that owns another
+        // thread with a result.
         let busy = new()?;
         core::mem::forget(kthread::spawn(c"dropcalls-1", move |_| busy)?);
         let busy = new()?;
@@ -104,7 +108,7 @@ impl kernel::Module for Calls {
             while !context.sleep().is_stopped() {}
             outer
         })?);
-        // Its own handle, dropped in itself: an orphan with a result.
+        // A thread that drops its own handle and returns a result afterwards.
         let slot = Arc::pin_init(pin_init!(Slot { own <- new_mutex!(None) }), GFP_KERNEL)?;
         let (captured, busy) = (slot.clone(), new()?);
         let thread = kthread::spawn(c"dropcalls-5", move |context| {
@@ -118,11 +122,13 @@ impl kernel::Module for Calls {
             busy
         })?;
         *slot.own.lock() = Some(thread);
-        // Pending on the worker that it owns, behind a work that lasts until the end.
+        // A payload that is pending on its own worker, behind a work that still runs when the
+        // module is removed.
         let busy = new()?;
         worker.try_spawn(GFP_KERNEL, |_| fsleep(Delta::from_millis(1500)))?;
         worker.try_spawn(GFP_KERNEL, move |_| drop(busy))?;
-        // A worker that is dropped by its own work, with a pending item that owns another worker.
+        // A worker that is dropped by its own work, while an item that owns another worker is
+        // pending.
         let slot = Arc::pin_init(pin_init!(Slot { own <- new_mutex!(None) }), GFP_KERNEL)?;
         let captured = slot.clone();
         let second = Builder::new(c"dropcalls-w2").worker(module)?;

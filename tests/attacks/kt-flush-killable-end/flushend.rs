@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the killable flush of a worker that ends together with its module.
-// what it attacks: `flush_killable()` waits for a work of Tether's own and is not a user of the queue
-// meanwhile. The end of the module moves that work to the leftover list and drops it. A kernel thread
-// cannot be killed, so it waits for an event that nothing completes any more.
+//! Calls `flush_killable()` in a thread while the module of the worker is removed.
+//!
+//! The flush waits for a work of Tether's own behind a work of three seconds. If the teardown
+//! of the worker dropped the work of the flush, no event would end the wait, since a kernel
+//! thread cannot be killed.
+//!
+//! A sound library returns from the flush, with an error or after the works have run, and
+//! `rmmod` succeeds.
 use kernel::{
     prelude::*,
     sync::Arc,
@@ -17,7 +21,7 @@ struct FlushEnd;
 impl kernel::Module for FlushEnd {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let worker = Arc::new(Builder::new(c"flushend-w").worker(module)?, GFP_KERNEL)?;
-        // Runs when the module is removed, and returns by itself.
+        // This work still runs when the module is removed, and returns after three seconds.
         worker.try_spawn(GFP_KERNEL, |_| fsleep(Delta::from_secs(3)))?;
         let flushed = worker.clone();
         core::mem::forget(kthread::spawn(c"flushend-t", move |_| {

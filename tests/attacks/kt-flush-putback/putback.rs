@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An item that is pending and running cancels itself while others flush.
-// what it attacks: `cancel()` in the item's own callback fails with EDEADLK, and puts the item back into the queue:
-// behind the works by which others are waiting for it in `flush()` and `flush_work()`.
+//! Cancels an item in its own callback, while it is pending again and other threads flush it.
+//!
+//! `cancel()` fails with `EDEADLK` there. A library that takes the item out of the queue first
+//! has to put it back, and the item then runs behind the works with which `flush()` and
+//! `flush_work()` wait for it.
+//!
+//! A sound library leaves the item in its place: both flushes return after the second run.
 use kernel::{
     prelude::*,
     sync::{
@@ -48,7 +52,7 @@ fn attack(by_work: bool) -> Result {
     )?;
     worker.enqueue(item.clone())?;
     fsleep(Delta::from_millis(200));
-    // It is running, and pending as well.
+    // The item is running; this call makes it pending as well.
     worker.enqueue(item.clone())?;
     let other = item.clone();
     let flusher = kthread::spawn(c"flusher", move |_| {
