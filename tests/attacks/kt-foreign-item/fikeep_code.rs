@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Keeps a work item that another module has made, and enqueues it when that module is gone.
-// what it attacks: the type of the item belongs to this module, and holds nothing but a number and its
-// `KthreadWork`. That one points at functions and at a table in the module that has called
-// `KthreadWork::new()`. `Queue::enqueue()` reads that table before it knows whose it is.
+//! Enqueues a work item after the module that has created the item was removed.
+//!
+//! The type of the item belongs to this module. The item has only a number and its
+//! `KthreadWork`, and code in `fimake.ko` has initialised the latter, so that it may point at
+//! functions and at a table in that module.
+//!
+//! A sound library refuses the item or runs it, and does not read memory of the removed module.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -27,7 +30,7 @@ impl KthreadWorkItem for Item {
         pr_info!("fikeep: ran {}\n", this.n);
     }
 }
-/// Makes an item. It is compiled into the caller's module.
+/// Creates an item. This function is inlined into the module of the caller.
 #[inline(always)]
 pub fn make(n: u64) -> Result<Arc<Item>> {
     Arc::pin_init(
@@ -60,7 +63,7 @@ impl kernel::Module for Keep {
         let worker = Builder::new(c"fikeep-w").worker(module)?;
         let thread = kthread::spawn(c"fikeep", move |context| {
             while !context.sleep_for(Delta::from_millis(100)).is_stopped() {
-                // Kept for five seconds: its maker is gone then.
+                // Keep the item for six seconds, in which `fimake.ko` is removed.
                 let Some(slot) = SLOT.as_ref() else { continue };
                 if slot.kept.lock().is_none() {
                     continue;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Makes a work item of another module's type, and gives it to that module.
+//! Creates a work item of a type of `fikeep.ko` and passes the item to that module.
+//!
+//! `fikeep_code.rs` describes the misuse and the expected answer.
 use kernel::prelude::*;
 module! { type: Make, name: "fimake", authors: ["h"], description: "attack", license: "GPL", }
 struct Make;

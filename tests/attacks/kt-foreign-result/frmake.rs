@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Gives the handle of its own thread, which has returned, to another module.
+//! Creates a thread, waits until it has finished, and passes its handle to `frkeep.ko`.
+//!
+//! `frkeep_code.rs` describes the misuse and the expected answer.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Keeps the handle of a thread that another module has made, and drops it.
-// what it attacks: the handle is dropped while the end of the thread's module waits for the thread. As soon
-// as that end publishes that the thread has ended, the handle and the end compete for the result. A handle
-// in a real-time thread on the same CPU wins, and runs the destructor, for which the end does not wait.
+//! Drops the handle of another module's thread while the teardown of that module waits for it.
+//!
+//! When the teardown publishes the end of the thread, the drop of the handle and the teardown
+//! compete for the result. The handle is dropped by a real-time thread on the CPU of `rmmod`,
+//! so that the drop may win, and runs the destructor of the result in the text of `fsmake.ko`.
+//!
+//! A sound library keeps the text: `rmmod fsmake` returns after the destructor has returned.
 use kernel::{
     cpu::CpuId,
     new_mutex,
@@ -47,7 +50,7 @@ impl kernel::Module for Keep {
                     let Some(kept) = slot.kept.lock().take() else {
                         continue;
                     };
-                    // The module of the thread is being removed by now.
+                    // `rmmod fsmake` waits for the thread when this sleep is over.
                     context.sleep_for(Delta::from_secs(6));
                     pr_info!("fskeep: dropping\n");
                     drop(kept);

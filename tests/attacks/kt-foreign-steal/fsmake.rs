@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Gives the handle of its own thread, which returns long after it was asked to, to another module.
+//! Creates a thread that returns ten seconds after the request to stop, and passes its handle
+//! to `fskeep.ko`.
+//!
+//! `fskeep_code.rs` describes the misuse and the expected answer.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the freezer: the module comes and goes while the system freezes.
-// what it attacks: freezable threads that sleep, are parked or about to be, and freezable workers with
-// delayed works, all leaked; a supervisor, not freezable, that stops and parks them while they are frozen.
+//! Loads and removes a module with freezable threads and workers while the system freezes.
+//!
+//! The module leaks freezable threads that sleep, park or are about to park, and a freezable
+//! worker with a delayed work. Threads that are not freezable park these threads, and create
+//! and stop freezable threads, while the system is frozen.
+//!
+//! A sound library lets the system freeze and thaw, and `rmmod` returns at any moment of this.
 use kernel::{
     prelude::*,
     sync::Arc,
