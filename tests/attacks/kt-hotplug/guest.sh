@@ -11,7 +11,7 @@ for n in 1 2 3; do
 		echo 1 >/sys/devices/system/cpu/cpu1/online
 	done
 	( echo 0 >/sys/devices/system/cpu/cpu1/online ) 2>/dev/null &
-	# A detached thread may pin the module for a moment.
+	# A detached thread may pin the module for a short time.
 	for i in $(seq 200); do
 		removes hotplug 30 || broken "rmmod hangs: $(where $REMOVER)"
 		[ "$RC" = 0 ] && break

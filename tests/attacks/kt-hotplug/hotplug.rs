@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks threads and workers that are bound to a CPU which goes off line and comes back.
-// what it attacks: bound and preferring threads and workers are created, parked, unparked, stopped and
-// leaked while their CPU goes and comes; the module is removed meanwhile.
+//! Uses threads and workers of CPU 1 while this CPU is taken offline and brought back online.
+//!
+//! A leaked thread creates threads that are bound to the CPU or prefer it, and bound workers.
+//! It parks, unparks, stops, detaches and leaks them until the module is removed.
+//!
+//! A sound library does not warn or hang, and `rmmod` returns.
 use kernel::{cpu::CpuId, cpumask::CpumaskVar, prelude::*, time::Delta};
 use tether::kthread::{self, Builder, Policy};
 module! { type: Hotplug, name: "hotplug", authors: ["h"], description: "attack", license: "GPL", }

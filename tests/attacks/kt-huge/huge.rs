@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the allocation of a thread with a result that is larger than any allocation.
-// what it attacks: the memory of a thread has room for the result. A type of 16 MiB makes `kmalloc()` warn
-// of an order that the page allocator does not have, although no value of that type is ever built.
+//! Creates a thread with a result type that is larger than any allocation.
+//!
+//! The memory of a thread includes the result. With a type of 16 MiB, `kmalloc()` would warn
+//! about an order that the page allocator does not have, although no value of this type is ever
+//! built.
+//!
+//! A sound library fails with `ENOMEM`, without a warning of the kernel.
 use core::mem::MaybeUninit;
 use kernel::prelude::*;
 use tether::kthread::Builder;

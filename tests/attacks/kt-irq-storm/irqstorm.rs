@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks threads and workers from a timer's interrupt, while a task uses them as well.
-// what it attacks: every function that may be called in any context, and every other function too, is
-// called in a hard interrupt; handles of threads that run, have returned or were never started, and
-// workers, are dropped there. Each payload must be dropped once by the end of the module.
+//! Calls threads and workers in a hard interrupt while a task uses them as well.
+//!
+//! The callback of an hrtimer calls the functions that may be called in any context, and also
+//! those that may not. It drops handles of threads that run, have returned or were not started,
+//! and of workers.
+//!
+//! A sound library returns `EDEADLK` where a call would sleep. Each payload is dropped exactly
+//! once before the module is removed.
 use kernel::{
     impl_has_hr_timer, new_spinlock_irq,
     prelude::*,

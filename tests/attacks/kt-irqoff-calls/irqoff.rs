@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A task calls and drops everything with interrupts disabled.
-// what it attacks: what is refused in an interrupt is not a question of `in_task()`: a task that holds a spinlock that
-// interrupts take as well may not sleep either, nor take a lock that is taken with interrupts enabled.
+//! Calls all functions, and drops all objects, in a task that has interrupts disabled.
+//!
+//! `in_task()` is true there. Nevertheless the task must not sleep, nor take a lock that is
+//! held with interrupts enabled elsewhere, as under a spinlock that interrupts take.
+//!
+//! A sound library returns `EDEADLK` where a call would sleep, and each payload is dropped
+//! exactly once.
 use kernel::{
     fs::File,
     interrupt::local_interrupt_disable,

@@ -9,6 +9,6 @@ for form in 0 1; do
 	[ -z "$said" ] || [ $form = 1 ] || ends $REMOVER 70 || break
 done
 [ -z "$said" ] || broken "$said $(log | grep -a 'ignores' | tail -n 1)"
-# Its work takes a minute.
+# The work of its worker takes one minute.
 must_go jfkeep 90
 held "$(log | grep -a 'jfuse: ' | sed 's/.*jfuse: //' | tr '\n' ';')"

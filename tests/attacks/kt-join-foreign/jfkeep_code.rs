@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Makes threads for other modules, which run until they are stopped.
+//! Creates threads for `jfuse.ko` that run until they are stopped, and a worker that is busy.
+//!
+//! `jfuse.rs` describes the misuse and the expected answer.
 use kernel::{
     prelude::*,
     sync::{Arc, SetOnce},
@@ -15,7 +17,7 @@ pub fn jfkeep_make() -> Result<Thread<()>> {
     })?)
 }
 static WORKER: SetOnce<Arc<KthreadWorker>> = SetOnce::new();
-/// A worker that runs a work of half a minute.
+/// Returns a worker that runs a work of one minute.
 #[no_mangle]
 pub fn jfkeep_work() -> Option<Arc<KthreadWorker>> {
     WORKER.as_ref().cloned()

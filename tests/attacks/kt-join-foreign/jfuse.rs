@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A thread that waits killably for the thread, or the worker, of another module.
-// what it attacks: a thread that is asked to stop is woken from interruptible sleeps, and what it waits for of its own
-// module is asked as well. A killable wait for another module's thread is not ended by that: the thread cannot look
-// whether it is to stop, and rmmod waits for ever. That other module cannot be removed before.
+//! Waits killably, in a thread, for a thread or a worker of another module.
+//!
+//! The teardown of this module asks the thread to stop, but does not stop the objects of
+//! `jfkeep.ko`, which cannot be removed before this module. While the thread is in
+//! `join_killable()` or `flush_killable()`, it cannot check for the request itself.
+//!
+//! A sound library ends the wait with `EINTR` when the thread is asked to stop, and `rmmod`
+//! returns.
 use kernel::prelude::*;
 use tether::kthread;
 module! {
     type: M, name: "jfuse", authors: ["h"], description: "attack", license: "GPL",
-    params: { form: i32 { default: 0, description: "what is waited for", }, },
+    params: { form: i32 { default: 0, description: "0: flush a worker, 1: join a thread", }, },
 }
 struct M {
     _thread: kthread::Thread<()>,
