@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Waits killably in the exit of a task.
-// what it attacks: a task that has passed `exit_signals()` gets no signals, so that no wait is killable: neither
-// in `release()`, which its exit calls, nor in a task work.
+//! Waits killably for a thread in `release()` of a file, which the exit of a killed task calls.
+//!
+//! A task that has passed `exit_signals()` gets no signals, so that nothing could end a
+//! killable wait there. The same holds in a task work of such a task.
+//!
+//! A sound library returns `EINTR` with the handle, and the task exits.
 use kernel::{
     fs::File,
     ioctl::_IO,
@@ -27,7 +30,7 @@ impl MiscDevice for Dev {
     type Ptr = KBox<Self>;
     fn open(file: &TransientFile, _: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         let end = END.as_ref().ok_or(EIO)?;
-        // Who opens it for reading lets the threads go.
+        // Opening the device for reading lets the threads of all files return.
         if file.flags() & 3 == 0 {
             end.store(1, Relaxed);
             return Ok(KBox::new(Dev { thread: None }, GFP_KERNEL)?);

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the killable waits of an init that is killed, uses the handles again, and fails.
-// what it attacks: after SIGKILL each killable wait returns with EINTR and the handle. The handles are then
-// used again: waited for with limits, parked, detached and leaked. The init fails at last, so that its
-// detached threads and what it has leaked are ended by a task that has a fatal signal pending.
+//! Uses killable waits in an init that is killed, uses the handles again, and lets the init
+//! fail.
+//!
+//! After SIGKILL, each killable or timed wait returns `EINTR`, and `join` and `stop` return the
+//! handle with it. The init then detaches, leaks and stops the threads, and fails. The task
+//! that tears the detached and leaked objects down has a fatal signal pending.
+//!
+//! A sound library returns `EINTR` from each wait, ends all threads, and drops each payload
+//! once.
 use kernel::{
     prelude::*,
     sync::{
@@ -36,7 +41,7 @@ impl kernel::Module for Waits {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let worker = Arc::new(Builder::new(c"killedwaits-w").worker(module)?, GFP_KERNEL)?;
         let keep = Canary::new();
-        // Ignores the request to stop for a while.
+        // Ignores the request to stop for four seconds.
         let deaf = || {
             let canary = Canary::new();
             Builder::new(c"killedwaits-t")

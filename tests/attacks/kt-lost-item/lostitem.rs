@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks a pending item by `flush_work()` and `cancel()` at the same time.
-// what it attacks: the item runs and is pending as well. `flush_work()` takes it out of the queue, to end
-// its delay, and enqueues it again when it has run. A `cancel()` that still waits then refuses that with
-// EBUSY, and the item is dropped: it does not run, and `cancel()` says that it was not pending.
+//! Calls `flush_work()` and `cancel()` at the same time for an item that runs and is pending.
+//!
+//! `flush_work()` ends the delay of the item, which is pending again while it runs. If a
+//! library took the item out of the queue for this and enqueued it again after the run, a
+//! `cancel()` that waits meanwhile could make the second step fail with `EBUSY`. The item would
+//! be dropped, although it has not run and `cancel()` reports that it was not pending.
+//!
+//! A sound library runs the item or returns it from `cancel()`.
 use kernel::{
     cpu::CpuId,
     prelude::*,

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks a pending delayed item by two `cancel()` and a `modify_delayed()`.
-// what it attacks: a `cancel()` in the item's own callback is refused, and makes the item pending again, also while
-// another `cancel()` waits. `modify_delayed()` then takes the item out of the queue, sees that it is being
-// cancelled, and returns as if it had not been pending: its reference is lost.
+//! Enqueues, cancels and modifies a delayed item in its own callback, while another task
+//! cancels it.
+//!
+//! `cancel()` in the callback fails and leaves the item pending, even while another `cancel()`
+//! waits for the callback. If `modify_delayed()` took the item out of the queue, found that it
+//! is being cancelled, and reported that it was not pending, the reference of the queue would
+//! be leaked.
+//!
+//! A sound library drops each of the 100 items.
 use kernel::{
     prelude::*,
     sync::{
@@ -41,7 +46,7 @@ impl KthreadWorkItem for Item {
         }
         this.begun.store(1, Relaxed);
         for _ in 0..3000 {
-            // It is pending, unless another task cancels it.
+            // After this call the item is pending, unless another task cancels it.
             let _ = context.queue().enqueue_delayed(this.clone(), 100_000);
             let _ = context.queue().cancel(&this);
             let _ = context.queue().modify_delayed(this.clone(), 100_000);

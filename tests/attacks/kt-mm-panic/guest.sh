@@ -2,7 +2,8 @@
 # alone
 # seconds: 90
 insmod mmpanic.ko || exit 1
-# One reference is the process's, one the file's: no thread of the two has one.
+# The process and the file own one reference each. If each of two threads dropped a
+# reference that it does not own, none would be left.
 perl -e 'open(F, "+<", "/dev/mmpanic") or die "open"; ioctl(F, 0xBB01, 0+$ARGV[0]) or die "ioctl $!"; $x = "a" x 5000000; sleep 2; print "the process is fine\n"; exit 7;' "${THREADS:-2}"
 rc=$?
 sleep 3

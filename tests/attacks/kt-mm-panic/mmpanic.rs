@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Threads that panic in `with_mm()`.
-// what it attacks: a kernel thread that dies inside `kthread_use_mm()` goes through `exit_mm()`, which drops a
-// reference to the users of the address space, and the thread has none.
+//! Panics in the closure of `with_mm()` in a kernel thread.
+//!
+//! The exit of the thread calls `exit_mm()`, which drops a reference to the users of the
+//! address space. If the thread did not own one, the process would lose its address space.
+//!
+//! A sound library lets the process and its address space live on: it exits with its own exit
+//! code.
 use kernel::{
     fs::File,
     ioctl::_IO,
@@ -43,7 +47,8 @@ impl MiscDevice for Dev {
             core::mem::forget(thread);
         }
         pr_info!("mmpanic: {count} threads are gone\n");
-        // What the file refers to is ended by now. A reference is taken and dropped.
+        // Take and drop references, to detect a count that the panics have made too low: the
+        // reference of the file would then refer to an address space that has ended.
         let mm = me.mm.clone();
         kthread::spawn(c"mmdrop", move |_| {
             for _ in 0..8 {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Cancels an item that is pending all the time, while its delay is modified.
-// what it attacks: `modify_delayed()` takes the item out of the queue and enqueues it again, in two steps. In between
-// `cancel()` finds nothing, and `flush_work()` does not wait: `kthread_mod_delayed_work()` is one step.
+//! Cancels an item that is always pending, while another thread modifies its delay.
+//!
+//! If `modify_delayed()` took the item out of the queue and enqueued it again in two steps,
+//! `cancel()` would not find it in between, and `flush_work()` would not wait for it.
+//!
+//! A sound library returns the item from each `cancel()`.
 use kernel::{
     cpu::CpuId,
     prelude::*,
@@ -57,7 +60,7 @@ impl kernel::Module for M {
         let begin = Instant::<Monotonic>::now();
         let (mut found, mut missed) = (0u32, 0u32);
         while begin.elapsed().as_millis() < 5000 {
-            // It is pending here: by this task, or by the other one.
+            // The item is pending here: this task or the modifier has enqueued it.
             match worker.cancel(&item)? {
                 Some(item) => {
                     found += 1;
