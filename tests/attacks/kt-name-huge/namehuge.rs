@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A thread and a worker with a name of more than four megabytes.
-// what it attacks: the name is copied by `kvasprintf(GFP_KERNEL)`, and the page allocator warns of an order that
-// it does not have.
+//! Creates a thread and a worker with a name of 5 MiB.
+//!
+//! The kernel copies the name by `kvasprintf(GFP_KERNEL)`, and the page allocator would warn
+//! about an order that it does not have.
+//!
+//! A sound library refuses the name or cuts it (Tether: after 255 bytes), without a warning.
 use kernel::prelude::*;
 use tether::kthread::Builder;
 module! { type: M, name: "namehuge", authors: ["h"], description: "attack", license: "GPL", }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Stops threads whose bodies have panicked.
-// what it attacks: design.rst says of a panic in the body of a thread: `join()` and `stop()` do not return, rmmod
-// waits, and names the thread. kthread.rs says that `Exit` tells a body that has run from one that was not called,
-// and that a request to park is answered in any case.
+//! Stops, parks and drops threads after their bodies have panicked.
+//!
+//! Such a body does not return, and does not answer a request to park, so that a wait for
+//! either would not end.
+//!
+//! A sound library returns `Exit::Died` from `stop()` and `stop_timeout()`, and an error from
+//! `park_timeout()`. Handles of such threads can be dropped, also in the exit of the module.
 use kernel::{
     prelude::*,
     sync::Arc,

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the states of parking by many tasks at once, up to the end of the module.
-// what it attacks: parkers with and without a limit, unparkers, wake-ups by the task, requests to stop and
-// forgotten requests to park, all of the same threads, while the module is removed. No parker may hang, and
-// `kthread_park()` must not warn.
+//! Parks and unparks three threads from many tasks at once until the module is removed.
+//!
+//! Parkers with and without a limit, unparkers, wake-ups of the task, requests to stop and
+//! leaked `ParkRequest`s concern the same threads while the module is removed.
+//!
+//! A sound library returns from each `park()`, does not make `kthread_park()` warn, and lets
+//! `rmmod` return.
 use kernel::{
     prelude::*,
     sync::{
@@ -44,7 +47,7 @@ impl kernel::Module for Park {
                         }
                         _ => {}
                     }
-                    // Some threads return by themselves, with requests pending.
+                    // The third thread returns by itself, while requests to park are pending.
                     if round == 2 && n > 300 {
                         break;
                     }

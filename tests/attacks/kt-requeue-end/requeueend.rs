@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the end of workers whose items requeue, delay, cancel and flush themselves and each other.
-// what it attacks: the module is removed at any moment while leaked threads and works of two workers
-// enqueue, modify, cancel and flush the same items, with timers that fire in the end of the worker. Each
-// item must be dropped once, and rmmod must return.
+//! Removes a module while works of two workers requeue, delay, cancel and flush each other.
+//!
+//! Leaked threads enqueue, modify, cancel and flush the same items at the same time, and timers
+//! of delayed items fire during the teardown of the workers.
+//!
+//! A sound library drops each item exactly once, and `rmmod` returns at any moment.
 use kernel::{
     prelude::*,
     sync::{

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks threads that allow every signal, by sending them every signal.
-// what it attacks: `allow_signal()` accepts SIGKILL, SIGSTOP and SIGCONT too. The threads sleep, park,
-// freeze, create threads and wait killably meanwhile. A signal may be lost, but no thread may hang, spin
-// or stay behind, and a stop must not be taken for a signal.
+//! Sends every signal to threads that have allowed every signal.
+//!
+//! `allow_signal()` accepts SIGKILL, SIGSTOP and SIGCONT as well. Meanwhile the threads sleep,
+//! park, freeze, create threads and wait killably.
+//!
+//! A sound library may lose a signal, but no thread hangs, spins or stays after the removal of
+//! the module, and a request to stop is not reported as a signal.
 use kernel::{
     prelude::*,
     sync::{

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A worker in the module's struct, whose work does not return for 25 seconds; and a thread.
-// what it attacks: kthread.rst says that such works and bodies are named in the log every ten seconds.
+//! Keeps a worker busy for 25 seconds and a thread for 40 seconds while the module is removed.
+//!
+//! Both handles are in the module's struct, so that the exit of the module drops them and
+//! waits.
+//!
+//! A sound library names the worker in the log while its work makes `rmmod` wait:
+//! `Documentation/kthread.rst` promises a message every ten seconds.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Two leaked threads that join each other, with the longest limit that there is.
-// what it attacks: a wait with a limit is not in the graph of waits; but a limit of more than 2^31 ms is none:
-// `msecs_to_jiffies()` takes it for negative. And nobody can kill a thread that waits killably.
+//! Lets two leaked threads join each other with the longest limit that `Delta` can express.
+//!
+//! A wait with a short limit is not in the graph of waits. A limit of 2^31 ms or more is no
+//! limit at all where it is passed to `msecs_to_jiffies()`, which returns `MAX_JIFFY_OFFSET`
+//! for it. Kernel threads cannot be killed, so that neither wait would end.
+//!
+//! A sound library treats such a limit as none: the second `join_timeout()` fails with
+//! `EDEADLK`.
 use kernel::{
     new_mutex,
     prelude::*,
