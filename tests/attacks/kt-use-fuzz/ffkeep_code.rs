@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Uses the handles of another module's threads, workers and closures, at random.
-// what it attacks: everything that a handle can do, by two threads of this module, while the module that has made it
-// ends, or its init fails.
+//! Uses handles of another module's threads, workers and closures at random.
+//!
+//! Three threads of this module call all functions of the handles while `ffmake.ko`, which has
+//! created the objects, is removed or its init fails.
+//!
+//! A sound library does not hang or crash, and drops each payload exactly once.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -19,7 +22,7 @@ module! { type: Keep, name: "ffkeep", authors: ["h"], description: "attack", lic
 #[no_mangle]
 #[allow(missing_docs)]
 pub static FFKEEP_LIVE: Atomic<i32> = Atomic::new(0);
-/// Something that is counted.
+/// A payload that counts its live instances.
 pub struct Canary(KBox<u64>);
 #[allow(missing_docs)]
 impl Canary {
@@ -140,7 +143,7 @@ fn fuzz(seed: &mut u64) {
                 back(Handle::Worker(worker));
             }
             3 => {
-                // Not of this worker's module.
+                // The worker refuses this closure, which belongs to another module.
                 let _ = worker.try_spawn(GFP_KERNEL, |_| ());
                 back(Handle::Worker(worker));
             }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Makes threads, workers and closures, and gives their handles away.
+//! Creates threads, workers and closures, and passes their handles to `ffkeep.ko`. With
+//! `fail=1`, the init fails afterwards.
+//!
+//! `ffkeep_code.rs` describes the misuse and the expected answer.
 use ffkeep::{Canary, Closure, Handle};
 use kernel::{
     prelude::*,

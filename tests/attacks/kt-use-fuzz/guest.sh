@@ -9,7 +9,8 @@ targets=($spins $sleeps $stopped)
 n=0
 end=$((SECONDS + ${FUZZ:-80}))
 while [ $SECONDS -lt $end ]; do
-	# A stopped target would keep the module in use.
+	# A closure that is pending on a stopped target keeps the module in use, so that this target
+	# is used with a failing init only.
 	[ $((n % 2)) = 1 ] && target=${targets[n % 3]} || target=${targets[n / 2 % 2]}
 	loads ffmake 40 fail=$((n % 2)) target=$target || broken "round $n: insmod hangs: $(where $LOADER)"
 	if [ "$RC" = 0 ]; then

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Waits for 200 ms, with a condition that takes a while, and is woken often.
-// what it attacks: `wait_until_timeout()` says that it waits no longer than the time. Only the time that it sleeps
-// counts, and a thread that was woken does not sleep.
+//! Waits 200 ms for a condition that takes 20 ms, while the thread is woken every 2 ms.
+//!
+//! A thread that is woken hardly sleeps. If `wait_until_timeout()` counted only the time
+//! asleep, the wait would not end after the limit.
+//!
+//! A sound library counts the time of the condition: the wait returns within two seconds.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta, Instant, Monotonic},

@@ -14,6 +14,6 @@ if ! ends $remover 8; then
 	ends $remover 4 || hangs="rmmod hangs as long as a process does not answer page faults, and the thread has used $used ticks of 3 seconds: $(where $pid)"
 fi
 pkill -KILL withuffd
-ends $remover 10 || broken "rmmod hangs for ever: $(where $remover)"
+ends $remover 10 || broken "rmmod hangs although the process was killed: $(where $remover)"
 [ -z "$hangs" ] || broken "$hangs"
 held "$(log | grep -a 'withuffd: read' | sed 's/.*withuffd: //')"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Passes memory with unserved page faults (userfaultfd) to the driver. */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ int main(void)
 		perror("UFFDIO_REGISTER");
 		return 1;
 	}
-	/* Another process has the descriptor: the end of this one does not end the wait. */
+	/* The child keeps the userfaultfd open: the exit of this process does not end the wait. */
 	if (fork() == 0) {
 		close(fd);
 		sleep(1000);

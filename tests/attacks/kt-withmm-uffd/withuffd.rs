@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A thread reads user memory whose page faults another process answers, or does not.
-// what it attacks: `with_mm()` faults pages in. Being asked to stop is no fatal signal: the fault is begun again and
-// again, and each wait for the other process ends at once. The thread spins in the kernel, and rmmod waits for it, for
-// as long as the user likes.
+//! Reads user memory by `with_mm()` in a thread, where page faults are not served.
+//!
+//! The memory is registered with a userfaultfd that no process reads. A request to stop is no
+//! fatal signal: if the fault were retried after each interrupted wait, the thread would spin
+//! in the kernel, and `rmmod` would wait for it as long as the user likes.
+//!
+//! A sound library lets the read fail when the thread is asked to stop, and `rmmod` returns.
 use kernel::{
     fs::File,
     ioctl::_IO,

@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Attacks the end of a module whose attachments wait for a younger worker.
-// what it attacks: all threads are asked to stop before the first attachment is ended, because one may wait for a
-// younger one. Workers are not asked: the work of a worker is interrupted only when that worker's turn has come. What
-// waits for a younger worker (a work or a thread in `flush()` or `cancel()`, the destructor of a result) is ended
-// before, and so waits for as long as the younger worker's work waits, which only its end would interrupt.
+//! Removes a module in which works, threads and destructors wait for a younger worker.
+//!
+//! Module teardown ends attachments in the order of their creation. The work of the younger
+//! worker waits for a stopped task, and only the teardown of that worker would interrupt it. An
+//! older object that waits for the younger worker would therefore block the teardown first.
+//! `form` selects this object:
+//!
+//! * 0: a work of an older worker, in `flush()`;
+//! * 1: a leaked thread, in `flush()`;
+//! * 2: a thread in the module's struct, in `flush()`;
+//! * 3: a leaked thread, in `cancel()`;
+//! * 4: the destructor of the result of a leaked thread, in `flush()`.
+//!
+//! A sound library interrupts the running works of all workers before it waits for the first
+//! attachment: `rmmod` returns while the task is stopped.
 use kernel::{
     prelude::*,
     sync::aref::ARef,
@@ -23,7 +33,7 @@ use tether::{
 };
 module! {
     type: M, name: "wcuse", authors: ["h"], description: "attack", license: "GPL",
-    params: { target: i32 { default: 0, description: "the pid of a stopped task", }, form: i32 { default: 0, description: "what waits", }, },
+    params: { target: i32 { default: 0, description: "the pid of a stopped task", }, form: i32 { default: 0, description: "the object that waits, 0 to 4", }, },
 }
 #[pin_data]
 struct Item {
@@ -70,7 +80,7 @@ impl kernel::Module for M {
                 }
             })?),
             4 => {
-                // The worker is in the result, which the end of the module drops.
+                // The result owns the worker, and module teardown drops the result.
                 core::mem::forget(kthread::spawn(c"wcuse-t", move |context| {
                     while !context.sleep().is_stopped() {}
                     get.as_ref()
@@ -99,7 +109,7 @@ impl kernel::Module for M {
         core::mem::forget(older);
         core::mem::forget(slot);
         if form == 2 {
-            // As a driver would: the thread and the worker are in the module's struct.
+            // As in a usual driver, the module's struct owns the thread and the worker.
             return Ok(M {
                 _thread: thread,
                 _worker: Some(worker),

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Random operations on delayed items, by three threads and their callbacks; the worker is dropped meanwhile.
-// what it attacks: each item must be dropped once.
+//! Applies random operations to delayed items, in three threads and in the callbacks of the
+//! items.
+//!
+//! The handle of the worker is dropped meanwhile.
+//!
+//! A sound library drops each of the 120 items exactly once.
 use kernel::{
     prelude::*,
     sync::{

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Asks a task for something, for other modules.
-// what it attacks: the closure belongs to this module, and pins this one; who waits for it is another module's worker.
-// Nobody interrupts that: the end of the other module waits for as long as the task is stopped.
+//! Runs an empty closure in another task and waits for it, on behalf of `wruse.ko`.
+//!
+//! The closure belongs to this module and pins this module only, so that `wruse.ko` can be
+//! removed while it waits. `wruse.rs` describes the misuse and the expected answer.
 use kernel::{prelude::*, task::Task};
 use tether::task_work::{self, Mode};
 module! { type: Ask, name: "wrask", authors: ["h"], description: "attack", license: "GPL", }

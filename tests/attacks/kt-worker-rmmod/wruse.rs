@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A module with a worker and a thread, that both wait for an answer of a stopped task.
+//! Removes a module while its worker and its thread wait for a stopped task.
+//!
+//! Both wait for a closure of `wrask.ko`, which does not pin this module. The worker is dropped
+//! by the exit of the module, or leaked with `leak=1`. If nothing interrupted its work, `rmmod`
+//! would wait as long as the task is stopped.
+//!
+//! A sound library interrupts both waits, and `rmmod` returns while the task is stopped.
 use kernel::prelude::*;
 use tether::{
     kthread::{self, worker::KthreadWorker, Builder, Thread},

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails, and drops a worker whose work waits for a closure on a stopped task.
-// what it attacks: `Pending::wait()` sleeps interruptibly, but nobody can interrupt the thread of a worker, not
-// even the drop of the worker, which waits for the work.
+//! Drops a worker in a failing init, while its work waits for a closure on a stopped task.
+//!
+//! `Pending::wait()` sleeps interruptibly, but no signal reaches the thread of a worker, and
+//! the drop of the worker waits for the work.
+//!
+//! A sound library interrupts the work when the worker is dropped, and `insmod` returns.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},
