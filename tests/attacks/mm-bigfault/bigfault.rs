@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! One lookup of many pages.
-// what it attacks: a lookup ends with EBUSY if time is up, and with EINTR if the task is being killed. Pages
-// are brought in one by one, and nothing of this is looked at between them.
+//! Looks up 4 million pages in one call of `fault()`, with a limit or in a task that is killed.
+//!
+//! The pages are faulted in one after the other. If neither the limit nor signals are checked
+//! in between, the call runs until all pages are there.
+//!
+//! A sound library returns `EBUSY` soon after the limit, and `EINTR` soon after SIGKILL: a
+//! limit of 200 ms ends within a second, and a killed task within 1.5 seconds.
 use kernel::{
     fs::File,
     page::PAGE_SIZE,

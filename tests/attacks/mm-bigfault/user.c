@@ -1,3 +1,7 @@
+/*
+ * Maps 16 GiB of memory and lets the driver look up all pages, with a limit in ms (0: no
+ * limit).
+ */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Unmaps a page in each invalidation, a few hundred times. There is no recursion in here: each call of `invalidate()`
-//! returns before the next one.
-// what it attacks: the drop of the shadow's guard calls `catch_up()`, which calls the notifier, and drops a guard.
+//! Unmaps the next page of the range in each invalidation, 400 times.
+//!
+//! The first page is unmapped with the shadow locked, so that the notifier is called when the
+//! lock is released (`catch_up()`). Each call of `invalidate()` unmaps another page of the
+//! range, and returns before the notifier is called again. If `catch_up()` called itself for
+//! each missed range, it would use up the kernel stack.
+//!
+//! A sound library calls the notifier in a loop.
 use kernel::{fs::File, page::PAGE_SIZE, prelude::*};
 use tether::{
     misc_device::*,

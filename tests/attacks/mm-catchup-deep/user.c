@@ -1,3 +1,4 @@
+/* Maps and writes 400 pages, and passes their address to the driver. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

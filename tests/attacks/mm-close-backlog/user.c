@@ -1,5 +1,15 @@
-/* What it attacks: each registration that is dropped is removed by itself, with a synchronize_srcu() each, one after the
- * other (space.rs, free_dead()), and there is no limit to how many wait for that. */
+/*
+ * Opens and closes the device of rust_mmu_notifier.ko in a loop, each time with a new
+ * registration of a notifier.
+ *
+ * The removal of a notifier may wait for a grace period of SRCU (synchronize_srcu()), and a
+ * work item removes the dropped registrations one after the other. Threads of the process
+ * invalidate memory meanwhile. Without a limit of dropped registrations, rmmod would wait for
+ * the removal of all of them.
+ *
+ * A sound library makes the opener wait for removals, so that rmmod takes less than 20
+ * seconds.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

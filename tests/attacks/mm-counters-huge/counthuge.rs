@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Asks for more counters than there is memory.
-// what it attacks: the size of a list is the caller's; kvmalloc() warns if it is more than INT_MAX.
+//! Requests more counters than there is memory: 2^40 and more.
+//!
+//! The caller chooses the size of the list of pages, and `kvmalloc()` warns about sizes of more
+//! than `INT_MAX`.
+//!
+//! A sound library fails with `ENOMEM`, without a warning.
 use kernel::prelude::*;
 use tether::mm::shared_counters::SharedCounters;
 module! { type: Huge, name: "counthuge", authors: ["h"], description: "attack", license: "GPL", }

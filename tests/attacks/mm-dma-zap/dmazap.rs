@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Zaps a page that a device may write, in the closure that has the table locked.
-// what it attacks: a page that the device may write is marked as dirty when it is unmapped. Here that is
-// done after the closure has returned, when the page was freed. The one unsafe call is the kernel crate's:
-// each driver that does DMA makes it.
+//! Unmaps pages that a device may write, in the closure that has the table of the mirror
+//! locked.
+//!
+//! A page that the device may have written is marked as dirty when it is unmapped for DMA. If
+//! this happened after the closure has returned, the page would already be free.
+//!
+//! A sound library does not touch a freed page. The unsafe call in `probe()` is one of the
+//! kernel crate that every driver with DMA makes.
 use kernel::{
     device::Core,
     dma::{Device as _, DmaMask},
@@ -47,11 +51,13 @@ impl pci::Driver for Driver {
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Data, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            // SAFETY: Nothing is mapped for the device yet.
+            // SAFETY: `dma_set_mask_and_coherent()` must not run concurrently with DMA allocations
+            // or mappings of the device. `probe()` is the only user of the device, and makes its
+            // first mapping below.
             unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
             let task = current!();
             let mm = task.mm().ok_or(EINVAL)?;
-            // The lowest pages of the stack, which are not in use.
+            // Use the lowest pages of the stack, which the process does not access.
             let page = {
                 let locked = mm.mmap_read_lock();
                 (1..1usize << 24)
@@ -69,7 +75,8 @@ impl pci::Driver for Driver {
                 GFP_KERNEL,
             )?;
             mirror.fault(mm, page, PAGES, Request::Write, None)?;
-            // The pages leave the list of their CPU's latest pages, which keeps them.
+            // Wait until guest.sh has dropped the caches: this drains the per-CPU LRU batches,
+            // which hold references to the pages.
             pr_info!("dmazap: mapped\n");
             fsleep(Delta::from_secs(3));
             let mut frames = [0u64; PAGES];
@@ -85,7 +92,8 @@ impl pci::Driver for Driver {
             let left = mirror.with_addresses(|addresses| addresses.get(page).is_some());
             pr_info!("dmazap: zapped {:?}, left {}\n", zapped, left);
             pr_info!("dmazap: frames {:?}\n", frames);
-            // The CPU that has freed them has nothing else to do meanwhile.
+            // Keep this CPU idle, so that the freed pages are not allocated again before guest.sh
+            // has read their flags.
             fsleep(Delta::from_secs(5));
             Ok(try_pin_init!(Data { _n: 0 }? Error))
         })

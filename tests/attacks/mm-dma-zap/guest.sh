@@ -1,7 +1,7 @@
 # alone
 # seconds: 60
-# What is printed is waited for without another process, and on another CPU: pages that were freed are not
-# used again before their flags are read.
+# heard TEXT: waits until the module logs the text. This takes no further process, and runs on
+# another CPU, so that freed pages are not used again before their flags are read.
 exec 3</dev/kmsg
 heard() {
 	while read -r -t 20 -u 3 line; do
@@ -18,7 +18,7 @@ heard frames
 cat /proc/kpageflags >/tmp/dmazap.flags
 frames=${line##*[}
 frames=${frames%%]*}
-# Bits of a frame's flags: 3 is up to date, 4 dirty, 5 LRU, 11 mapped, 12 anonymous.
+# Bits of the flags of a page frame: 3 up to date, 4 dirty, 5 LRU, 11 mapped, 12 anonymous.
 dirty=0
 for frame in ${frames//,/}; do
 	[ "$frame" != 0 ] || exit 1

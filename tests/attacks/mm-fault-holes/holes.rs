@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Looks up all of an address space, where next to nothing is mapped.
-// what it attacks: `Mirror::fault()` looks 32 pages up at a time. No step of that waits, where nothing is
-// mapped, so that none looks for a signal.
+//! Looks up a whole address space of which almost nothing is mapped, in a task that is killed.
+//!
+//! `Mirror::fault()` looks up 32 pages at a time. Where nothing is mapped, no step sleeps, so
+//! that no function of the kernel checks for signals.
+//!
+//! A sound library checks for signals between the steps, and returns after SIGKILL.
 use kernel::{page::PAGE_SIZE, prelude::*};
 use tether::mm::{
     hmm::Request,

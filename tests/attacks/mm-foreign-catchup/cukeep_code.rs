@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Unmaps a page under the lock of a shadow that another module has made, which goes meanwhile.
-// what it attacks: what was missed is caught up by a function of the module that has made the registration
-// (`Shadow::catch_up`). It unlocks the shadow, which is all that the end of that module waits for, and then goes on:
-// with the second pass, which may sleep.
+//! Unmaps a page with the shadow of another module locked, while that module is removed.
+//!
+//! When the lock is released, the missed range is invalidated by `catch_up()`, in the text of
+//! `cumake.ko`. This function releases the lock, for which the teardown of `cumake.ko` waits,
+//! and then runs the second pass, which may sleep.
+//!
+//! A sound library keeps the text: `rmmod cumake` returns after the second pass has returned.
 use kernel::{
     mm::MmWithUser,
     new_mutex,
@@ -25,7 +28,7 @@ use tether::{
 };
 module! { type: Keep, name: "cukeep", authors: ["h"], description: "attack", license: "GPL", }
 
-/// Where the process has a page.
+/// The address at which `user.c` maps a page.
 pub const ADDRESS: usize = 0x1000_0000;
 static SLOW: Atomic<i32> = Atomic::new(0);
 #[allow(missing_docs)]
@@ -95,7 +98,7 @@ impl kernel::Module for Keep {
                 SLOW.store(1, Relaxed);
                 it.shadow().with(|_| {
                     pr_info!("cukeep: locked\n");
-                    // Its maker is being removed meanwhile.
+                    // `cumake.ko` is being removed meanwhile.
                     fsleep(Delta::from_secs(5));
                     let vma = mm.lock_vma_under_rcu(ADDRESS);
                     pr_info!("cukeep: zapping, {}\n", vma.is_some());

@@ -1,3 +1,7 @@
+/*
+ * Maps a page at a fixed address, loads the module, and keeps its address space for 40
+ * seconds.
+ */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <fcntl.h>

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Unmaps a page under the lock of a shadow that another module has made, while that module waits for the removal of its
-//! registration.
-// what it attacks: the guard of a shadow calls `catch_up()`, which is in the maker's module, as "the end of its owner waits
-// for the lock". That end takes the lock once, in `Inner::end()`, and then waits for the kernel's removal, which is put off
-// as long as something else is invalidated. The notifier is called until then, also for who has the lock by now; but nobody
-// waits for the lock any more.
+//! Unmaps a page with the shadow of another module locked, while that module waits for the
+//! removal of its registration.
+//!
+//! The teardown of `flmake.ko` takes the lock in `Inner::end()`, and then waits for the kernel
+//! to remove the notifier. The kernel delays the removal while another range of the address
+//! space is invalidated, and calls the notifier until then. A task that has the lock by then
+//! misses the range and calls `catch_up()`, in the text of `flmake.ko`, when it releases the
+//! lock.
+//!
+//! A sound library waits for the lock once more after the removal: `rmmod flmake` returns after
+//! the closure has ended.
 use kernel::{
     mm::MmWithUser,
     new_mutex,
@@ -28,7 +33,7 @@ use tether::{
 };
 module! { type: Keep, name: "flkeep", authors: ["h"], description: "attack", license: "GPL", }
 
-/// Where the process has a page.
+/// The address at which `user.c` maps 32 pages.
 pub const ADDRESS: usize = 0x1000_0000;
 const SLOW: usize = ADDRESS + 16 * PAGE_SIZE;
 #[allow(missing_docs)]
@@ -46,7 +51,7 @@ impl Invalidate for Watch {
         *n += 1;
     }
 }
-/// Takes its time.
+/// A notifier with an invalidation that takes twelve seconds.
 struct Slow;
 impl IntervalNotifier for Slow {
     type Shadow = ();
@@ -98,7 +103,7 @@ fn attack(it: Kept, mm: ARef<MmWithUser>) -> Result {
         pr_info!("flkeep: zapped slow {}\n", zap(&other, SLOW));
         ZAPPED.store(1, Relaxed);
     })?;
-    // Its maker is being removed.
+    // Wait until the teardown of `flmake.ko` has marked the registration as ended.
     for _ in 0..300 {
         if it.read(|| Ok(()), |(), _| ()).err() == Some(ENODEV) {
             break;

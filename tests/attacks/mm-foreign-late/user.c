@@ -1,3 +1,7 @@
+/*
+ * Maps 32 pages at a fixed address, loads the module, and keeps its address space for 300
+ * seconds.
+ */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <fcntl.h>

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Keeps a registration that another module has made, and drops it when that module is gone.
-// what it attacks: the notifier's type belongs to this module. The registration was made by code in the
-// other module, which is its owner; its `Kind`, by which it is freed, is a constant in that module.
+//! Drops a registration of a notifier after the module that has created the registration was
+//! removed.
+//!
+//! The type of the notifier belongs to this module. The registration is created by code in
+//! `mfmake.ko`, which is its owner. Its `Kind`, the table of functions that free it, is a
+//! constant in that module.
+//!
+//! A sound library drops the registration without reading memory of the removed module.
 use kernel::{
     mm::MmWithUser,
     new_mutex,
@@ -20,7 +25,7 @@ pub struct Watch(pub u64);
 impl MmuNotifier for Watch {
     type Callbacks = ReleaseOnly;
 }
-/// Registers a notifier. It is compiled into the caller's module.
+/// Registers a notifier. This function is inlined into the module of the caller.
 #[inline(always)]
 pub fn make(mm: &MmWithUser, n: u64) -> Result<Pin<KBox<Registration<Watch>>>> {
     KBox::pin_init(Registration::new(mm, Watch(n)), GFP_KERNEL)
@@ -53,7 +58,7 @@ impl kernel::Module for Keep {
                 if slot.kept.lock().is_none() {
                     continue;
                 }
-                // Its maker is gone after that.
+                // `mfmake.ko` is removed during this sleep.
                 if context.sleep_for(Delta::from_secs(6)).is_stopped() {
                     break;
                 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Registers a notifier of another module's type, and gives the registration to that module.
+//! Registers a notifier of a type of `mfkeep.ko` and passes the registration to that module.
+//!
+//! `mfkeep_code.rs` describes the misuse and the expected answer.
 use kernel::prelude::*;
 module! { type: Make, name: "mfmake", authors: ["h"], description: "attack", license: "GPL", }
 struct Make;
