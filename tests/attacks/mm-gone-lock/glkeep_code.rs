@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Locks the shadow of a registration whose module is gone.
-// what it attacks: the lock class of the shadow, and its name, are statics of the module in which the macro
-// `new_interval_notifier!` is: `Mutex::new((), name, key)`. The registration outlives that module, in the hands of another
-// one, and its methods may still be called.
+//! Locks the shadow of a registration after the module that has created it was removed.
+//!
+//! `new_interval_notifier!` is expanded in `glmake.ko`. If the lock class and the name of the
+//! shadow's mutex were statics at this place, the lock would refer to freed memory.
+//!
+//! A sound library uses a class and a name that stay: the shadow can be locked, and `read()`
+//! fails.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -18,7 +21,7 @@ use tether::{
 };
 module! { type: Keep, name: "glkeep", authors: ["h"], description: "attack", license: "GPL", }
 
-/// Where.
+/// The start of the range.
 pub const ADDRESS: usize = 0x1000_0000;
 #[allow(missing_docs)]
 pub struct Watch(pub u64);

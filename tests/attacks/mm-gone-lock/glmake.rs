@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Registers a notifier of another module's type, and gives the registration to that module.
+//! Registers an interval notifier of a type of `glkeep.ko` and passes the registration to that
+//! module.
+//!
+//! `glkeep_code.rs` describes the misuse and the expected answer.
 use kernel::prelude::*;
 use tether::mm::interval_notifier::new_interval_notifier;
 module! { type: Make, name: "glmake", authors: ["h"], description: "attack", license: "GPL", }

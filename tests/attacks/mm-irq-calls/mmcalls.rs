@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Calls the functions of notifiers and mirrors in a timer's interrupt.
-// what it attacks: the interrupted task may hold any lock that these take. So each of them must refuse before it
-// takes one.
+//! Calls functions of notifiers and mirrors that sleep, in a timer interrupt.
+//!
+//! The interrupted task may hold any lock that these functions take.
+//!
+//! A sound library returns `EDEADLK` from each function before it takes a lock.
 use kernel::{
     impl_has_hr_timer,
     mm::MmWithUser,
@@ -130,7 +132,7 @@ impl kernel::Module for Calls {
             GFP_KERNEL,
         )?;
         let timer = irq.clone().start(Delta::from_micros(300));
-        // Interrupts of a task that has the lock, too.
+        // Let the timer interrupt a task that holds the lock, too.
         for _ in 0..20000 {
             irq.interval.shadow().with(|count| *count += 1);
             irq.interval.read(|| Ok(()), |_, count| *count += 1)?;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Drops registrations in a timer's interrupt.
-// what it attacks: each registration is dropped, none is forgotten. So each payload must be dropped by the
-// end of the module.
+//! Drops 30 registrations in a timer interrupt.
+//!
+//! The lock of the owner's list cannot be taken there, so that a library might leave the
+//! removal to the teardown of the module.
+//!
+//! A sound library removes and frees each registration. No payload is left when the module has
+//! been removed.
 use kernel::{
     impl_has_hr_timer, new_spinlock_irq,
     prelude::*,

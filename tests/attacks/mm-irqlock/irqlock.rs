@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Drops registrations with a lock held that interrupts take.
-// what it attacks: a registration may be dropped "in any context". The list of its owner has a spinlock that
-// disables no interrupts; whoever holds it and is interrupted by a taker of the other lock is in a deadlock.
+//! Drops registrations with a spinlock held that interrupts take.
+//!
+//! Registrations may be dropped in any context. If the lock of the owner's list were held with
+//! interrupts enabled, its holder could be interrupted by a taker of the other lock, and this
+//! would be a deadlock.
+//!
+//! A sound library does not take such a lock where interrupts are disabled: `insmod` returns.
 use kernel::{
     impl_has_hr_timer, new_spinlock_irq,
     prelude::*,
@@ -81,7 +85,7 @@ impl kernel::Module for Drops {
                 ) else {
                     continue;
                 };
-                // The one before is dropped with the lock held.
+                // This drops the previous registration with the lock held.
                 *its.lock() = Some(h);
             }
             let h = its.lock().take();

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Drops the last user of an address space in a closure that has a table of its pages locked, and uses the pages.
-// what it attacks: all that "nothing is invalidated until the closure returns" rests on. The end of an address space frees
-// all pages, without a single unmapping.
+//! Drops the last user of an address space in a closure that has its pages, and uses the pages.
+//!
+//! The closure runs with the table of a mirror locked. The end of the address space frees all
+//! pages without unmapping them range by range, so that notifiers are called for the end only.
+//!
+//! A sound library refuses the frames from then on: `read()` and `write()` return an error.
 use kernel::{fs::File, prelude::*, sync::Arc, time::Delta};
 use tether::{
     kthread::{self},
@@ -55,7 +58,7 @@ impl InvalidateInTwoPasses for Two {
         pr_info!("mmput: two: finish {} of {}\n", *b, s.with(|n| *n));
     }
 }
-/// Its release drops another registration of the same address space.
+/// A notifier that logs the end of the address space.
 struct Ends(kernel::sync::SetOnce<u8>);
 impl MmuNotifier for Ends {
     type Callbacks = ReleaseOnly;
@@ -83,7 +86,7 @@ impl MiscDevice for Dev {
         mirror.fault(mm, arg, 2, Request::Write, None)?;
         let own = mirror.mm().mmget_not_zero().ok_or(EINVAL)?;
         kthread::spawn(c"mmput", move |context| {
-            // The process has ended then.
+            // The process has exited when this sleep is over.
             context.sleep_for(Delta::from_secs(5));
             two.shadow().with(|n| {
                 mirror.with_pages(|pages| {

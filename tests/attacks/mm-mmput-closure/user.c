@@ -1,3 +1,4 @@
+/* Maps and writes two pages, passes their address to the driver, and exits. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

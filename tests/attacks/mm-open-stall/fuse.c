@@ -1,4 +1,4 @@
-/* A file system with one file, "f", reads of which are never answered. */
+/* Serves a FUSE file system with one file, "f". A read of this file is never answered. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,14 @@
 /*
- * What it attacks: Registration::new() waits for the mmap_lock without a limit in a task that can be killed, and a driver
- * registers in open(), as all samples do, where misc_open() has the mutex of all misc devices.
- * The mmap_lock is held by a read of /proc/self/mem of a page that a FUSE server does not serve.
+ * Opens a misc device that registers a notifier in open(), while the mmap_lock cannot be
+ * taken for writing.
+ *
+ * A read of /proc/self/mem holds the mmap_lock: its page is in a file of a FUSE server that
+ * does not answer. Registration::new() needs the lock for writing, and misc_open() holds the
+ * mutex of all misc devices. Without a limit, no process could open a misc device until this
+ * process is killed.
+ *
+ * A sound library limits the wait in open(): other processes can open misc devices and load
+ * modules.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
