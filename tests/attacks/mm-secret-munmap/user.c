@@ -1,7 +1,13 @@
 /*
- * What it attacks: hmm.rs looks pages up first, and looks for secret memory in the VMAs later. munmap() takes the VMA away
- * and downgrades the mmap_lock before it tells of that: in between the page is there, and the VMA is not.
- * Unprivileged, by the sample's devices.
+ * Maps and unmaps a page of memfd_secret() in a loop, while a thread looks the page up for a
+ * device (rust_hmm_mirror.ko).
+ *
+ * A look-up finds the page first, and checks its VMA for secret memory later. munmap()
+ * removes the VMA and downgrades the mmap_lock before it invalidates the range, so that in
+ * between the page is there and the VMA is not. The process needs no privileges.
+ *
+ * A sound library refuses a page without a VMA: each read of the page fails, and no secret is
+ * read.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,3 +1,13 @@
+/*
+ * Opens a misc device that registers a notifier in open(), while processes that share the
+ * address space hold the locks of its VMAs for reading, one after the other (MADV_FREE in a
+ * loop). The argument is the number of processes.
+ *
+ * A registration locks each VMA for writing. If it required a moment without readers, it
+ * would fail with EBUSY.
+ *
+ * A sound library lets the registration succeed.
+ */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Passes that unmap pages of the range, drop other registrations, and lock each other's shadow.
-// what it attacks: there is one slot for what a first pass has begun.
+//! Unmaps pages of the range, drops registrations and locks shadows in callbacks of two-pass
+//! notifiers.
+//!
+//! A registration has one slot for the value that the first pass passes to the second one, and
+//! the callbacks make invalidations overlap. Processes fork, unmap, and are killed meanwhile.
+//!
+//! A sound library runs one second pass for each first pass, and drops each value and each
+//! notifier once.
 use kernel::{
     fs::File,
     new_mutex,
@@ -95,7 +101,7 @@ impl IntervalNotifier for N {
     }
     fn invalidate_while_locked(&self, _: &Range<'_>) {
         if let Some(mut kept) = self.other.kept.try_lock() {
-            // Drops another one, in a callback.
+            // Drops a registration in a callback.
             drop(kept.pop());
         }
     }
@@ -180,7 +186,7 @@ impl MiscDevice for Dev {
         Ok(0)
     }
 }
-/// Waits for what was dropped.
+/// Waits, in the exit of the module, until all notifiers are dropped, and logs the counts.
 struct Counted;
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -1,3 +1,7 @@
+/*
+ * Invalidates memory at random in three threads of a process, with notifiers of twonest.ko on
+ * it, and kills the process; repeats this for the given number of seconds.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>

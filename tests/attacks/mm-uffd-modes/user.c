@@ -1,4 +1,12 @@
-/* What it attacks: bring_in() in hmm.rs knows by userfaultfd_armed() whether a fault has unlocked the mmap_lock. */
+/*
+ * Lets a device (rust_hmm_mirror.ko) look up memory of each kind that is registered with a
+ * userfaultfd in each mode.
+ *
+ * bring_in() in hmm.rs tests userfaultfd_armed() to know whether a page fault has released
+ * the mmap_lock. A wrong answer would release the lock twice or leave it locked.
+ *
+ * A sound library leaves the mmap_lock as it was. No look-up takes longer than eight seconds.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +52,7 @@ int main(void)
 			double b = now(); int e = ioctl(d, write_ ? WRITE : READ, &c) ? errno : 0; b = now() - b;
 			printf("kind %d mode %d pop %d sig %d %s: %s %.1f s\n", kind, mode, populate, sig, write_ ? "write" : "read", strerror(e), b); fflush(stdout);
 			if (b > 8) bad++;
-			/* The lock is free, and not one too many times. */
+			/* These calls hang, or lockdep warns, if the mmap_lock is still held or was released twice. */
 			for (int i = 0; i < 3; i++) { char *q = mmap(0, 4096, 3, MAP_PRIVATE|MAP_ANONYMOUS|MAP_POPULATE, -1, 0); munmap(q, 4096); }
 		}
 		close(u); munmap(p, size); if (f >= 0) close(f);

@@ -1,3 +1,4 @@
+/* Maps and writes a page and passes its address to the driver. */
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/ioctl.h>

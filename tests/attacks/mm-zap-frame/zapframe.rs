@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Asks for a page in the closure that has just unmapped it.
-// what it attacks: "If the closure that has these invalidates a page itself, all of them are gone for it." A driver
-// notes number() in its device's page table.
+//! Requests a frame in the closure that has just unmapped its page.
+//!
+//! The closure has the table of the mirror locked, so that the table still contains the page. A
+//! driver could record its number in the page table of a device.
+//!
+//! A sound library returns no frame after the closure has invalidated a page, as `Pages`
+//! documents.
 use kernel::{fs::File, prelude::*};
 use tether::{
     misc_device::*,

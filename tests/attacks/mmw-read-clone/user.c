@@ -1,6 +1,13 @@
 /*
- * What it attacks: mmwatch copies events to the reader's memory under the lock of the queue. If that memory is not served,
- * the lock is held for as long as one likes: the watch's thread waits for it, and UNWATCH for the thread.
+ * Reads events of mmwatch.ko into memory with unserved page faults (userfaultfd), and ends
+ * the watch.
+ *
+ * If mmwatch copied the events with the lock of the queue held, the reader would hold the
+ * lock as long as the page is missing. The thread of the watch would wait for the lock, and
+ * MMWATCH_UNWATCH for the thread.
+ *
+ * A sound driver copies without the lock: the process can be killed while the reader, which
+ * shares its memory, still waits.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
