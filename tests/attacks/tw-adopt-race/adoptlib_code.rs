@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The type of an item, and a function that adds it.
+//! Defines the item of `adoptrace.ko`, and adds it from the text of this module.
+//!
+//! `adoptrace.rs` describes the misuse and the expected answer.
 use kernel::{
     prelude::*,
     sync::{
@@ -29,7 +31,7 @@ impl TaskWorkItem for Item {
         this.runs.fetch_add(1, Relaxed);
     }
 }
-/// Makes an item.
+/// Creates an item. This function is inlined into the module of the caller.
 #[inline(always)]
 pub fn make() -> Result<Arc<Item>> {
     Arc::pin_init(

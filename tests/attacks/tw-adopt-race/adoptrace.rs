@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Two modules add one `Arc` in turn, while its target runs it.
-// what it attacks: the target claims the node, and reads the functions and the pins of the node
-// after that. In between the node can be added again, and then it is given the functions and the
-// pins of the other module. A timer interrupts the target often.
+//! Adds an `Arc` from two modules in turn, while its target runs it.
+//!
+//! The module that adds an item becomes the owner of its node. The item can be added again as
+//! soon as its target has claimed the node. If the target read the functions and the pins of
+//! the node after the claim, it might drop a pin of the other module. A timer interrupts the
+//! target often, to hit this window.
+//!
+//! A sound library runs each add and drops the pin of the right module: both modules can be
+//! removed.
 use kernel::{
     impl_has_hr_timer,
     prelude::*,

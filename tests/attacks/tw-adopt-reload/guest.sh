@@ -1,6 +1,7 @@
 # alone
 # seconds: 90
-# Records are taken newest first: in the end rlsecond has the first record of rluser, and rluser that of rlthird.
+# A module gets the newest free record. At the end, rlsecond has the record that rluser had at
+# first, and rluser has the record of rlthird.
 sleep 1000 &
 target=$!
 put() { loads "$1" 10 && [ "$RC" = 0 ] && sleep 0.5; }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Keeps an item that another module has made, beyond the end of that module.
+//! Keeps an item of `rluser.ko` after that module was removed.
+//!
+//! `rluser.rs` describes the misuse and the expected answer.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -28,15 +30,16 @@ impl TaskWorkItem for Item {
         pr_info!("rlkeep: ran {}\n", this.n);
     }
 }
-/// Makes an item. It is compiled into the caller's module.
+/// Creates an item. This function is inlined into the module of the caller.
 #[inline(always)]
 pub fn make(n: u64) -> Result<Pin<KBox<Item>>> {
     KBox::pin_init(pin_init!(Item { n, work <- TaskWork::new() }), GFP_KERNEL)
 }
 struct Kept {
     item: Pin<KBox<Item>>,
-    /// Where the module was that has made it.
+    /// An address in the text of the module that has created the item.
     text: usize,
+    /// An address in its data.
     data: usize,
 }
 #[pin_data]
@@ -52,7 +55,11 @@ pub fn rlkeep_keep(item: Pin<KBox<Item>>, text: usize, data: usize) {
         *slot.kept.lock() = Some(Kept { item, text, data });
     }
 }
-/// The item, if its maker was at the same place. The caller makes one if there is none.
+/// Returns the item if its creator had the same addresses, or `None` if there is no item yet.
+///
+/// # Errors
+///
+/// `EAGAIN` if the creator had other addresses; the item is kept.
 #[no_mangle]
 pub fn rlkeep_take(text: usize, data: usize) -> Result<Option<Pin<KBox<Item>>>> {
     let Some(slot) = SLOT.as_ref() else {

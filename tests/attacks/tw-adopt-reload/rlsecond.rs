@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A module that takes a record, and a place in memory.
+//! Occupies an owner record of Tether and a range of module memory.
+//!
+//! `rluser.rs` describes the misuse and the expected answer.
 use kernel::prelude::*;
 module! { type: M, name: "rlsecond", authors: ["h"], description: "attack", license: "GPL", }
 struct M;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Makes an item; loaded again, at the same place, adds the item that was made the first time.
-// what it attacks: `Node::adopt()` takes the vtable's address for the module's identity. A module
-// that is loaded at the address of the module that has made the item has the same one, but another
-// record: the item pins the module that has the old record now, and this one can be removed while
-// the item is pending.
+//! Adds an item that was created by an earlier load of this module at the same addresses.
+//!
+//! The first load creates the item and passes it to `rlkeep.ko`. A later load at the same
+//! addresses has the same vtable address, but another owner record, and the old record belongs
+//! to `rlsecond.ko` by then. If the library took an equal vtable address for the same module,
+//! the pending item would pin `rlsecond.ko`, and this module could be removed.
+//!
+//! A sound library pins the module that adds the item: `rmmod` fails while the item is pending.
 use kernel::prelude::*;
 use tether::{
     pid,

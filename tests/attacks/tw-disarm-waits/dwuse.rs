@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails, with a pending item whose destructor waits for a thread or a worker.
-// what it attacks: all threads are asked to stop before anything is waited for; but the items of pending works are
-// dropped before that, and their destructors may wait: for a thread, which nobody has asked to stop then, or for the
-// works of a worker, which nobody interrupts.
+//! Lets an init fail with a pending task work that has a destructor which waits.
+//!
+//! The teardown disarms the work and drops its item. The destructor joins a thread that runs
+//! until it is asked to stop, or flushes a worker while the work of that worker waits for a
+//! stopped task. If no thread was asked and no work interrupted before, the destructor would
+//! not return.
+//!
+//! A sound library asks all threads and interrupts all works before it drops items: `insmod`
+//! returns.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},
@@ -17,7 +22,7 @@ module! {
     type: M, name: "dwuse", authors: ["h"], description: "attack", license: "GPL",
     params: {
         stopped: i32 { default: 0, description: "a stopped task", },
-        form: i32 { default: 0, description: "what is waited for", },
+        form: i32 { default: 0, description: "0: flush a worker, 1: join a thread", },
     },
 }
 struct Payload {

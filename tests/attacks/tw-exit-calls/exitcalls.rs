@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Callbacks that run in the exit of their task call all that there is.
-// what it attacks: a task in its exit has no address space, no descriptors, no namespaces and gets no signals.
+//! Calls all functions, and drops all objects, in a callback that runs in the exit of its task.
+//!
+//! A task in its exit has no address space, no descriptors and no namespaces, and gets no
+//! signals.
+//!
+//! A sound library returns errors where these are needed. No task hangs in its exit, each
+//! payload is dropped once, and `rmmod` succeeds.
 use kernel::{
     fs::File,
     ioctl::_IO,

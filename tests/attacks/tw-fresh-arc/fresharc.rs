@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A callback frees its box, makes an `Arc`, and adds that.
-// what it attacks: a fresh box at the address of the callback's own is told apart by a mark; an
-// `Arc` has none.
+//! Frees the box of the running callback, creates an `Arc`, and adds the `Arc` to the same
+//! task.
+//!
+//! The `Arc` may lie at the address of the box. A library that compares addresses would take it
+//! for the item of the running callback, which must not be added there.
+//!
+//! A sound library accepts the `Arc`, which was never added before.
 use kernel::{
     fs::File,
     prelude::*,
