@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Adds, cancels and drops works in a timer's interrupt, while a thread does the same.
-// what it attacks: two queues and the task's own list share items; queues and handles are dropped
-// in interrupts; callbacks make works. Each payload must be dropped once.
+//! Adds, cancels and drops task works in a timer interrupt, while a thread does the same.
+//!
+//! The list of the task and two queues share three items. Queues and handles are dropped in the
+//! interrupt, and callbacks add closures.
+//!
+//! A sound library drops each payload exactly once, and `rmmod` succeeds.
 use kernel::{
     impl_has_hr_timer, new_spinlock_irq,
     prelude::*,
@@ -111,7 +114,7 @@ impl HrTimerCallback for Irq {
     type Pointer<'a> = Arc<Self>;
     fn run(this: ArcBorrow<'_, Self>, mut c: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
         let n = this.n.fetch_add(7, Relaxed);
-        // Often the last reference.
+        // This is often the last reference to the queue.
         let queue = this.queue.lock().take();
         if let Some(queue) = queue {
             step(n, &this.task, &this.items, &queue);

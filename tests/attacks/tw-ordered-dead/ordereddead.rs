@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Adds to a queue whose target has died in one of its callbacks.
-// what it attacks: a queue is linked to its target until its callback finds it empty. If one of its items panics, it
-// stays "linked" for ever: what is added afterwards, for a task that is long gone, is accepted, never runs, and pins
-// its module for ever.
+//! Adds works to an `Ordered` queue after its target has died in a callback of the queue.
+//!
+//! A queue is linked to its target until its callback finds the queue empty. If a closure
+//! panics, this callback does not return, and the queue stays linked. A closure that was
+//! accepted then would not run, and would pin its module although the task is gone.
+//!
+//! A sound library refuses the closure with `ESRCH`.
 use kernel::{
     fs::File,
     ioctl::_IO,

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Boxes that two tasks throw to each other.
-// what it attacks: an item is not added from inside its own callback, because the target would never return to user
-// space; `Documentation/task_work.rst` says that it is refused for another task as well. For a box that is not so: it
-// is added to the other task, which gives it back before the first one's callback has returned. Neither comes out of
-// `task_work_run()` again, so that neither can be killed, and the module stays pinned.
+//! Adds boxes to another task in their callback, so that two tasks add them to each other.
+//!
+//! An item is not added to its own task inside its callback, since the task would not return
+//! from `task_work_run()`. A box may be added to another task there. If that task adds it back
+//! before the callback has returned, neither task leaves `task_work_run()`: neither can be
+//! killed, and the module stays pinned.
+//!
+//! A sound library refuses the add, at the latest when the target is being killed: both tasks
+//! exit after SIGKILL.
 use kernel::{
     fs::File,
     ioctl::_IO,
@@ -38,7 +42,7 @@ impl TaskWorkItem for Ball {
     type Pointer = Pin<KBox<Ball>>;
     fn run(this: Pin<KBox<Ball>>, context: &Context<'_>) {
         ROUNDS.fetch_add(1, Relaxed);
-        // So that the machine comes back.
+        // Stop after a minute, so that the VM can be used again if the attack succeeds.
         if this.begun.elapsed().as_millis() > 60_000 {
             pr_info!("pingpong: over after {} rounds\n", ROUNDS.load(Relaxed));
             return;

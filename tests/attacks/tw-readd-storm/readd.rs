@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A shared item that is added again while its callback runs, by another user's process.
-// what it attacks: an `Arc` that is added while its callback runs is run once more, in the same `task_work_run()`. Adding
-// it from inside is refused, because the target would never return to user space; another task, or a timer, that adds
-// it faster than it runs does the same to the target, which cannot be killed then.
+//! Adds a shared item to a task of another user again and again, while its callback runs.
+//!
+//! An `Arc` that is added while its callback runs is run once more in the same
+//! `task_work_run()`. If another task adds it faster than it runs, the target does not return
+//! to user space and cannot be killed.
+//!
+//! A sound library refuses the item when the target is being killed: the target exits after
+//! SIGKILL.
 use kernel::{
     fs::File,
     ioctl::_IO,

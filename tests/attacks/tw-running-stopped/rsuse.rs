@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails while its callback runs, which waits for a task that is stopped.
-// what it attacks: the end of the module waits for callbacks that are running. Threads and works of workers are
-// interrupted for that; the task that runs a task work is not, although the wait is interruptible: insmod cannot be
-// killed, and stays for as long as the user of the two tasks likes.
+//! Lets an init fail while its callback runs in another task and waits for a stopped task.
+//!
+//! The teardown waits for running callbacks. The callback sleeps interruptibly. If the teardown
+//! did not interrupt it, `insmod` would wait as long as the task is stopped, and could not be
+//! killed.
+//!
+//! A sound library interrupts the callback, and `insmod` returns.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},
@@ -16,7 +19,7 @@ module! {
     type: M, name: "rsuse", authors: ["h"], description: "attack", license: "GPL",
     params: {
         target: i32 { default: 0, description: "the task that runs the callback", },
-        stopped: i32 { default: 0, description: "the task that is waited for", },
+        stopped: i32 { default: 0, description: "the task that the callback waits for", },
     },
 }
 struct M;

@@ -2,7 +2,7 @@
 # seconds: 60
 insmod waitexit.ko || exit 1
 hangs= rounds=0
-# Without a limit, and with one that is too long to be one.
+# 0xBB01 waits without a limit, 0xBB02 with a limit of 30 days.
 for command in 0xBB01 0xBB02; do
 	sleep 1000 &
 	stopped=$!

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A callback that runs in the exit of its task waits for a work of a stopped task.
-// what it attacks: a wait sleeps interruptibly, but a task that exits gets no signals. A limit of 30 days is none.
+//! Waits for a closure on a stopped task, in a callback that runs in the exit of its task.
+//!
+//! `wait()` sleeps interruptibly, but a task in its exit gets no signals. A limit of 30 days
+//! does not help either.
+//!
+//! A sound library refuses both waits with `EDEADLK`, and the task exits.
 use kernel::{fs::File, ioctl::_IO, prelude::*, time::Delta};
 use tether::{
     misc_device::*,

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! The release of a file waits for a task, in the work that releases all files.
-// what it attacks: a task in its exit gets no signals, so that `wait()` is refused there. The kernel's own threads
-// get none either, nor are they asked to stop. The last reference to a file that a kernel thread drops is released by
-// a work of the system; while that waits for a stopped task, no other file is released that way.
+//! Waits for a closure on a stopped task in `release()`, in the work item that releases files.
+//!
+//! If a kernel thread drops the last reference to a file, a work item of the kernel calls
+//! `release()`. Workers of workqueues get no signals and are not asked to stop. While `wait()`
+//! sleeps there, no other file is released by this work item.
+//!
+//! A sound library refuses the wait in a worker of a workqueue with `EDEADLK`.
 use kernel::{
     fs::File,
     ioctl::_IO,

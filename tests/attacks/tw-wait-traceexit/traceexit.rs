@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A callback that runs at the beginning of the exit of its task waits.
-// what it attacks: a task in its exit gets no signals, so that waits are refused there; what is looked at is PF_EXITING.
-// A task that is traced with PTRACE_O_TRACEEXIT runs its works in `ptrace_notify()`, and one with an io_uring in
-// `io_uring_files_cancel()`, both before PF_EXITING is set, when its process is SIGNAL_GROUP_EXIT already:
-// `prepare_signal()` drops every signal, SIGKILL too.
+//! Waits in a callback that runs at the beginning of the exit of its task, before `PF_EXITING`
+//! is set.
+//!
+//! A task that is traced with `PTRACE_O_TRACEEXIT` runs works in `ptrace_notify()`, and a task
+//! with an io_uring in `io_uring_files_cancel()`. Its process has `SIGNAL_GROUP_EXIT` by then,
+//! so that `prepare_signal()` drops every signal, including SIGKILL. A library that tests
+//! `PF_EXITING` only would start a wait that cannot be killed.
+//!
+//! A sound library refuses the waits, with `EDEADLK` or `EINTR`, or lets SIGKILL end them.
 use kernel::{
     fs::File,
     ioctl::_IO,

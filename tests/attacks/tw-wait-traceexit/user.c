@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Traces a child into its exit (PTRACE_O_TRACEEXIT), after the child has called the driver. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* user COMMAND PID: traces a child into its exit; prints the child's pid. */
+/* user COMMAND PID: prints the pid of the child. COMMAND (0 to 3) selects the wait on task PID. */
 int main(int argc, char **argv)
 {
 	int command = argc > 2 ? atoi(argv[1]) : 0, status;
