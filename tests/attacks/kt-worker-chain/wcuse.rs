@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 //! Removes a module in which works, threads and destructors wait for a younger worker.
 //!
-//! Module teardown ends attachments in the order of their creation. The work of the younger
-//! worker waits for a stopped task, and only the teardown of that worker would interrupt it. An
-//! older object that waits for the younger worker would therefore block the teardown first.
-//! `form` selects this object:
+//! Module teardown ends attachments in the order of their creation, and the work of the younger
+//! worker waits for a stopped task. If only the teardown of the younger worker interrupted this
+//! work, an older object that waits for the worker would block the teardown before. `form`
+//! selects this object:
 //!
 //! * 0: a work of an older worker, in `flush()`;
 //! * 1: a leaked thread, in `flush()`;
