@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is inline or a macro in C, as functions that Rust can call; the counterpart of
- * rust/helpers/helpers.c in the kernel, one file a header. Sorted alphabetically.
+ * Functions for inline functions and macros of C, which Rust code cannot call. This is the
+ * counterpart of rust/helpers/helpers.c in the kernel: one file for each area, sorted
+ * alphabetically.
  */
 
 #include <linux/compiler_types.h>
 
-/* Real functions here: bindgen reads them, and nothing inlines them. */
+/* Helpers are ordinary functions here: bindgen finds them, and Rust code does not inline them. */
 #define __rust_helper
 
 #include "hmm.c"

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for misc devices: rust/kernel/misc_device.rs. */
 
 #include <linux/kernel.h>
 #include <linux/uio.h>
 #include <linux/wait_bit.h>
 
 /*
- * Waits, killably, while *@word is @value, for @timeout ticks at most. Whoever changes it calls
- * wake_up_var() on it. Returns the remaining time, or 1; 0 if the time is over; -ERESTARTSYS.
+ * rust_helper_tether_wait_while() - Waits while a word has a given value.
+ * @word: word to read
+ * @value: the wait ends when the word has another value
+ * @timeout: limit in jiffies
+ *
+ * ___wait_var_event() is a macro. The sleep is killable. A task that changes @word calls
+ * wake_up_var() on it afterwards.
+ *
+ * Return: the remaining time, at least 1; 0 if the limit has passed; -ERESTARTSYS if the task
+ * was killed.
  */
 __rust_helper long rust_helper_tether_wait_while(const unsigned int *word, unsigned int value,
 						 long timeout)
@@ -18,6 +27,12 @@ __rust_helper long rust_helper_tether_wait_while(const unsigned int *word, unsig
 				 __ret = schedule_timeout(__ret));
 }
 
+/*
+ * rust_helper_tether_iov_iter_count() - Returns the number of bytes that are left in an
+ * iterator.
+ *
+ * Wraps iov_iter_count(), which is inline.
+ */
 __rust_helper size_t rust_helper_tether_iov_iter_count(const struct iov_iter *iter)
 {
 	return iov_iter_count(iter);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for address spaces: rust/kernel/mm/. */
 
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -9,22 +10,45 @@
 #include <linux/userfaultfd_k.h>
 #include <linux/xarray.h>
 
+/*
+ * rust_helper_tether_page_address() - Returns the address of a page in the kernel's mapping.
+ *
+ * Wraps page_address(), which is a macro or a function, depending on the configuration.
+ *
+ * Return: the address, or NULL if the page is not mapped.
+ */
 __rust_helper void *rust_helper_tether_page_address(struct page *page)
 {
 	return page_address(page);
 }
 
+/*
+ * rust_helper_fatal_signal_pending() - Tests whether a task is being killed.
+ *
+ * Wraps fatal_signal_pending(), which is inline.
+ */
 __rust_helper int rust_helper_fatal_signal_pending(struct task_struct *task)
 {
 	return fatal_signal_pending(task);
 }
 
+/*
+ * rust_helper_mmap_write_lock_killable() - Takes the mmap_lock for writing.
+ *
+ * Wraps mmap_write_lock_killable(), which is inline.
+ */
 __rust_helper int rust_helper_mmap_write_lock_killable(struct mm_struct *mm)
 {
 	return mmap_write_lock_killable(mm);
 }
 
-/* mmap_write_lock() by down_write_trylock(): the kernel has no such function. */
+/*
+ * rust_helper_tether_mmap_write_trylock() - Tries to take the mmap_lock for writing.
+ *
+ * The kernel has no mmap_write_trylock(). mm_lock_seqcount_begin() is part of each write lock.
+ *
+ * Return: whether the lock was taken.
+ */
 __rust_helper bool rust_helper_tether_mmap_write_trylock(struct mm_struct *mm)
 {
 	if (!down_write_trylock(&mm->mmap_lock))
@@ -33,17 +57,34 @@ __rust_helper bool rust_helper_tether_mmap_write_trylock(struct mm_struct *mm)
 	return true;
 }
 
+/*
+ * rust_helper_mmap_write_unlock() - Releases the mmap_lock and the write locks of all VMAs.
+ *
+ * Wraps mmap_write_unlock(), which is inline.
+ */
 __rust_helper void rust_helper_mmap_write_unlock(struct mm_struct *mm)
 {
 	mmap_write_unlock(mm);
 }
 
+/*
+ * rust_helper_vma_start_write_killable() - Locks a VMA for writing.
+ *
+ * Wraps vma_start_write_killable(), which is inline in some configurations.
+ */
 __rust_helper int rust_helper_vma_start_write_killable(struct vm_area_struct *vma)
 {
 	return vma_start_write_killable(vma);
 }
 
-/* The reference counts of VMAs and the owners of semaphores have no accessors. */
+/*
+ * rust_helper_tether_vma_has_readers() - Tests whether a VMA has readers.
+ *
+ * Reads the reference count of the VMA, for which the kernel has no accessor: the count is more
+ * than 1 while a reader holds the VMA.
+ *
+ * Return: false without CONFIG_PER_VMA_LOCK.
+ */
 __rust_helper bool rust_helper_tether_vma_has_readers(struct vm_area_struct *vma)
 {
 #ifdef CONFIG_PER_VMA_LOCK
@@ -53,54 +94,100 @@ __rust_helper bool rust_helper_tether_vma_has_readers(struct vm_area_struct *vma
 #endif
 }
 
+/*
+ * rust_helper_tether_mmap_is_write_locked_by_current() - Tests whether the current task holds
+ * the mmap_lock for writing.
+ *
+ * Reads the owner of the semaphore, for which the kernel has no accessor.
+ */
 __rust_helper bool rust_helper_tether_mmap_is_write_locked_by_current(struct mm_struct *mm)
 {
 #ifdef CONFIG_PREEMPT_RT
 	/*
-	 * RT_MUTEX_HAS_WAITERS is private to kernel/locking. A writer has the mutex until it
-	 * unlocks.
+	 * A writer owns the mutex until it unlocks. Bit 0 is RT_MUTEX_HAS_WAITERS, which is private
+	 * to kernel/locking.
 	 */
 	struct task_struct *owner = READ_ONCE(mm->mmap_lock.rwbase.rtmutex.owner);
 
 	return ((unsigned long)owner & ~1UL) == (unsigned long)current;
 #else
-	/* Without flags: a writer that owns it. */
+	/* If no flag is set in the owner, the owner is a writer. */
 	return atomic_long_read(&mm->mmap_lock.owner) == (long)current;
 #endif
 }
 
+/*
+ * rust_helper_tether_vma_is_shadow_stack() - Tests whether a VMA is a shadow stack.
+ *
+ * VM_SHADOW_STACK is a macro that depends on the architecture.
+ */
 __rust_helper bool rust_helper_tether_vma_is_shadow_stack(struct vm_area_struct *vma)
 {
 	return vma->vm_flags & VM_SHADOW_STACK;
 }
 
-/* The magic number of the file system that a VMA maps a file of, or 0. */
+/*
+ * rust_helper_tether_vma_magic() - Returns the magic number of the file system of a mapped file.
+ *
+ * Follows vma->vm_file by file_inode(), which is inline.
+ *
+ * Return: the magic number, or 0 if the VMA does not map a file.
+ */
 __rust_helper unsigned long rust_helper_tether_vma_magic(struct vm_area_struct *vma)
 {
 	return vma->vm_file ? file_inode(vma->vm_file)->i_sb->s_magic : 0;
 }
 
+/*
+ * rust_helper_mmap_read_lock_killable() - Takes the mmap_lock for reading.
+ *
+ * Wraps mmap_read_lock_killable(), which is inline.
+ */
 __rust_helper int rust_helper_mmap_read_lock_killable(struct mm_struct *mm)
 {
 	return mmap_read_lock_killable(mm);
 }
 
+/*
+ * rust_helper_check_stable_address_space() - Tests whether the OOM reaper has taken pages of an
+ * address space.
+ *
+ * Wraps check_stable_address_space(), which is inline.
+ *
+ * Return: 0, or VM_FAULT_SIGBUS if pages may be missing.
+ */
 __rust_helper vm_fault_t rust_helper_check_stable_address_space(struct mm_struct *mm)
 {
 	return check_stable_address_space(mm);
 }
 
+/*
+ * rust_helper_userfaultfd_armed() - Tests whether a userfaultfd is registered on a VMA.
+ *
+ * Wraps userfaultfd_armed(), which is inline.
+ */
 __rust_helper bool rust_helper_userfaultfd_armed(struct vm_area_struct *vma)
 {
 	return userfaultfd_armed(vma);
 }
 
+/*
+ * rust_helper_tether_timer_setup() - Initialises a timer.
+ *
+ * Wraps timer_setup(), which is a macro.
+ */
 __rust_helper void rust_helper_tether_timer_setup(struct timer_list *timer,
 						  void (*func)(struct timer_list *))
 {
 	timer_setup(timer, func, 0);
 }
 
+/*
+ * rust_helper_tether_xa_init_accounted() - Initialises an xarray with nodes that are charged to
+ * the memory cgroup.
+ *
+ * Wraps xa_init_flags(), which is inline, with XA_FLAGS_ACCOUNT, which is a macro with a cast.
+ */
 __rust_helper void rust_helper_tether_xa_init_accounted(struct xarray *xa)
 {
 	xa_init_flags(xa, XA_FLAGS_ACCOUNT);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for the system call of the current task: rust/kernel/syscall.rs. */
 
 #include <linux/compat.h>
 #include <linux/ptrace.h>
@@ -6,17 +7,30 @@
 #include <linux/sched/task_stack.h>
 #include <asm/syscall.h>
 
-/* The system call that the current task is in, or something negative. */
+/*
+ * rust_helper_tether_current_syscall() - Returns the number of the system call that the current
+ * task executes.
+ *
+ * Wraps syscall_get_nr(), which is inline.
+ *
+ * Return: the number, or a negative value if the task is in no system call.
+ */
 __rust_helper int rust_helper_tether_current_syscall(void)
 {
-	/* They have no registers of user space, or those that they were made with. */
+	/*
+	 * Kernel threads have no user registers. User workers, such as those of io_uring, have the
+	 * registers that they were created with.
+	 */
 	if (current->flags & (PF_KTHREAD | PF_USER_WORKER))
 		return -1;
 	return syscall_get_nr(current, task_pt_regs(current));
 }
 
 /*
- * Whether the current task is in a system call of a 32-bit program, which has numbers of its own.
+ * rust_helper_tether_in_compat_syscall() - Tests whether the current task is in a system call of
+ * a 32-bit program.
+ *
+ * Wraps in_compat_syscall(), which is inline. Such system calls have their own numbers.
  */
 __rust_helper bool rust_helper_tether_in_compat_syscall(void)
 {

@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helper for the user stack of the current task: rust/kernel/user_stack.rs. */
 
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
 #include <linux/uaccess.h>
 
-/* What a frame pointer points at. */
+/* The memory at the address in a frame pointer. */
 struct tether_user_frame {
 	unsigned long next;
 	unsigned long return_address;
 };
 
 /*
- * What arch_stack_walk_user() does, which modules cannot call; but for the second entry. Returns
- * how many there are.
+ * rust_helper_tether_save_user_stack() - Saves the return addresses on the user stack of the
+ * current task.
+ * @entries: destination
+ * @size: number of entries that fit
+ *
+ * The first entry is the instruction pointer. For a 64-bit program on x86-64, the second entry is
+ * the word at the stack pointer, which is the return address if the function has no frame yet, and
+ * the frames follow. The memory is read without page faults. arch_stack_walk_user() has no such
+ * second entry, and is not exported to modules.
+ *
+ * Return: the number of entries.
  */
 __rust_helper unsigned int rust_helper_tether_save_user_stack(u64 *entries, unsigned int size)
 {
@@ -36,7 +46,7 @@ __rust_helper unsigned int rust_helper_tether_save_user_stack(u64 *entries, unsi
 		while (count < size) {
 			struct tether_user_frame it;
 
-			/* It grows down: a caller's frame is above. */
+			/* The stack grows down: the frame of a caller has a higher address. */
 			if (frame < lowest || !IS_ALIGNED(frame, sizeof(long)))
 				break;
 			if (copy_from_user_nofault(&it, (void __user *)frame, sizeof(it)) || !it.return_address)
