@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for kernel threads and workers: rust/kernel/kthread.rs and rust/kernel/kthread/. */
 
 #include <linux/cleanup.h>
 #include <linux/cpumask.h>
@@ -10,15 +11,25 @@
 #include <linux/spinlock.h>
 #include <linux/timer.h>
 
+/*
+ * rust_helper_set_current_state() - Sets the state of the current task.
+ *
+ * Wraps set_current_state(), which is a macro.
+ */
 __rust_helper void rust_helper_set_current_state(unsigned int state)
 {
 	set_current_state(state);
 }
 
 /*
- * If @task, a kernel thread, uses the memory of a process (with_mm()), only a fatal signal ends its
- * wait for a page. On PREEMPT_RT the lock of signals sleeps, so that a caller in atomic context
- * sends none; the task that waits for the end of the thread calls this again.
+ * tether_kthread_kill() - Sends SIGKILL to a kernel thread that uses user memory.
+ * @task: kernel thread
+ *
+ * While @task uses the address space of a process (with_mm()), only a fatal signal ends its wait
+ * for a page. The signal does not end the thread.
+ *
+ * Context: Any. On PREEMPT_RT the lock of signals sleeps, so that no signal is sent in atomic
+ * context there. The task that waits for the end of the thread calls this again.
  */
 static void tether_kthread_kill(struct task_struct *task)
 {
@@ -27,8 +38,12 @@ static void tether_kthread_kill(struct task_struct *task)
 }
 
 /*
- * What kthread_stop() does to make a thread look up, without KTHREAD_SHOULD_STOP, which is
- * private to kernel/kthread.c, and without waiting.
+ * rust_helper_tether_kthread_interrupt() - Ends the interruptible sleep of a kernel thread.
+ * @task: kernel thread that is asked to stop
+ *
+ * kthread_stop() sets the same flag and wakes the thread as well, but it also sets
+ * KTHREAD_SHOULD_STOP, which is private to kernel/kthread.c, and waits. Until TIF_NOTIFY_SIGNAL is
+ * cleared, each interruptible sleep of the thread returns at once.
  */
 __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task)
 {
@@ -37,58 +52,113 @@ __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task
 	wake_up_process(task);
 }
 
-/* Undoes the above for the current thread, which is a worker between two works. */
+/*
+ * rust_helper_tether_kthread_clear_interrupt() - Undoes tether_kthread_interrupt() for the
+ * current thread.
+ *
+ * Called by the thread of a worker between two works. clear_notify_signal() is inline.
+ */
 __rust_helper void rust_helper_tether_kthread_clear_interrupt(void)
 {
 	clear_notify_signal();
 }
 
-/* Takes a signal off the current thread, if one is pending: being asked to stop is none. */
+/*
+ * rust_helper_tether_dequeue_signal() - Dequeues a signal of the current kernel thread.
+ *
+ * Wraps kernel_dequeue_signal(), which is inline. A request to stop makes signal_pending() true
+ * as well, but is no signal; hence task_sigpending() is tested first.
+ *
+ * Return: the number of the signal, or 0 if none is pending.
+ */
 __rust_helper int rust_helper_tether_dequeue_signal(void)
 {
 	return task_sigpending(current) ? kernel_dequeue_signal() : 0;
 }
 
+/*
+ * rust_helper_allow_signal() - Lets the current kernel thread receive a signal.
+ *
+ * Wraps allow_signal(), which is inline.
+ */
 __rust_helper void rust_helper_allow_signal(int sig)
 {
 	allow_signal(sig);
 }
 
-/* Inline where nothing freezes. */
+/*
+ * rust_helper_tether_set_freezable() - Makes the current kernel thread freezable.
+ *
+ * Wraps set_freezable(), which is inline without CONFIG_FREEZER.
+ */
 __rust_helper void rust_helper_tether_set_freezable(void)
 {
 	set_freezable();
 }
 
-/* The opposite. Nobody waits for a thread to freeze that needs not. */
+/*
+ * rust_helper_tether_set_nofreeze() - Makes the current kernel thread not freezable.
+ *
+ * Undoes set_freezable(): the freezer does not wait for this thread. The kernel has no function
+ * for this. Only the current task changes its flags, so that no lock is needed.
+ */
 __rust_helper void rust_helper_tether_set_nofreeze(void)
 {
 	current->flags |= PF_NOFREEZE;
 }
 
+/*
+ * rust_helper_tether_node_online() - Tests whether a NUMA node is online.
+ *
+ * Wraps node_online(), which is inline or a macro. A number out of range is accepted, and is not
+ * online.
+ */
 __rust_helper bool rust_helper_tether_node_online(unsigned int node)
 {
 	return node < MAX_NUMNODES && node_online(node);
 }
 
+/*
+ * rust_helper_tether_cpu_possible() - Tests whether a CPU is possible.
+ *
+ * Wraps cpu_possible(), which is inline or a macro. A number out of range is accepted, and is
+ * not possible.
+ */
 __rust_helper bool rust_helper_tether_cpu_possible(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
 }
 
+/*
+ * rust_helper_kthread_init_work() - Initialises a work.
+ *
+ * Wraps kthread_init_work(), which is a macro.
+ */
 __rust_helper void rust_helper_kthread_init_work(struct kthread_work *work,
 						 kthread_work_func_t func)
 {
 	kthread_init_work(work, func);
 }
 
+/*
+ * rust_helper_kthread_init_delayed_work() - Initialises a delayed work.
+ *
+ * Wraps kthread_init_delayed_work(), which is a macro.
+ */
 __rust_helper void rust_helper_kthread_init_delayed_work(struct kthread_delayed_work *dwork,
 							 kthread_work_func_t func)
 {
 	kthread_init_delayed_work(dwork, func);
 }
 
-/* Makes @work, which is not pending, one that calls @func, and that any worker may get. */
+/*
+ * rust_helper_tether_kthread_work_unbind() - Lets any worker queue a work again.
+ * @work: work that is not pending
+ * @func: new function of the work
+ *
+ * The kernel binds a work to the first worker that queues it (work->worker). The caller holds
+ * the lock for the binding of works.
+ */
 __rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *work,
 							  kthread_work_func_t func)
 {
@@ -97,10 +167,14 @@ __rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *w
 }
 
 /*
- * In C because of the atomic operations, which are calls in Rust.
+ * tether_kthread_enter() - Becomes a user of the worker of a queue.
+ * @users: number of tasks that use the worker of the queue; negative if the queue is closed
+ * @bound: queue that the work is bound to
+ * @queue: queue that the caller wants to use
  *
- * @users, of the queue, counts those who use its worker; it is negative when it is closed. @bound,
- * of the work, is the queue that it may be given to; if that is another one it is not.
+ * This is in C because the atomic operations are function calls in Rust.
+ *
+ * Return: 0; -EXDEV if the work is bound to another queue; -ESHUTDOWN if the queue is closed.
  */
 static __always_inline int tether_kthread_enter(atomic_t *users, void *const *bound, void *queue)
 {
@@ -109,12 +183,28 @@ static __always_inline int tether_kthread_enter(atomic_t *users, void *const *bo
 	return likely(atomic_inc_unless_negative(users)) ? 0 : -ESHUTDOWN;
 }
 
+/*
+ * tether_kthread_leave() - Undoes tether_kthread_enter().
+ */
 static __always_inline void tether_kthread_leave(atomic_t *users)
 {
 	atomic_dec_return_release(users);
 }
 
-/* 0, or why the work was not queued. */
+/*
+ * rust_helper_tether_kthread_queue_work() - Queues a work.
+ * @worker: worker of @queue
+ * @work: work
+ * @users: as for tether_kthread_enter()
+ * @bound: as for tether_kthread_enter()
+ * @queue: as for tether_kthread_enter()
+ *
+ * Calls kthread_queue_work() as a user of the worker, so that the worker is not destroyed
+ * meanwhile.
+ *
+ * Return: 0; -EBUSY if the work is pending or being cancelled; an error of
+ * tether_kthread_enter().
+ */
 __rust_helper int rust_helper_tether_kthread_queue_work(struct kthread_worker *worker,
 							struct kthread_work *work,
 							void *users, void *const *bound,
@@ -129,7 +219,21 @@ __rust_helper int rust_helper_tether_kthread_queue_work(struct kthread_worker *w
 	return ret;
 }
 
-/* Likewise. */
+/*
+ * rust_helper_tether_kthread_queue_delayed_work() - Queues a delayed work.
+ * @worker: worker of @queue
+ * @dwork: delayed work
+ * @users: as for tether_kthread_enter()
+ * @bound: as for tether_kthread_enter()
+ * @queue: as for tether_kthread_enter()
+ * @delay: delay in jiffies; at most MAX_JIFFY_OFFSET is used
+ *
+ * Calls kthread_queue_delayed_work() as a user of the worker, so that the worker is not
+ * destroyed meanwhile.
+ *
+ * Return: 0; -EBUSY if the work is pending or being cancelled; an error of
+ * tether_kthread_enter().
+ */
 __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_worker *worker,
 								struct kthread_delayed_work *dwork,
 								void *users, void *const *bound,
@@ -145,7 +249,13 @@ __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_w
 	return ret;
 }
 
-/* As kthread_insert_work() at the end of the list, with the worker's lock held. */
+/*
+ * tether_kthread_insert() - Appends a work to the list of pending works.
+ *
+ * Replaces kthread_insert_work(), which is static in kernel/kthread.c.
+ *
+ * Context: The lock of the worker must be held. The work must be bound to the worker.
+ */
 static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_work *work)
 {
 	list_add_tail(&work->node, &worker->work_list);
@@ -154,9 +264,17 @@ static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_
 }
 
 /*
- * Deletes the timer of @dwork, with the worker's lock held, and returns whether it was armed. A
- * timer that is firing is about to move the work, and spins for the lock: in this case the lock is
- * released and taken again, and the result is negative.
+ * tether_kthread_delete_timer() - Deletes the timer of a delayed work.
+ * @worker: worker of @dwork
+ * @dwork: delayed work
+ * @flags: flags of the interrupts, as saved when the lock was taken
+ *
+ * A timer that is firing is about to move the work, and spins for the lock. In this case the
+ * lock is released and taken again, and the caller repeats the call.
+ *
+ * Context: The lock of the worker must be held.
+ *
+ * Return: 1 if the timer was armed; 0 if it was not; negative if the lock was released.
  */
 static int tether_kthread_delete_timer(struct kthread_worker *worker,
 				       struct kthread_delayed_work *dwork, unsigned long *flags)
@@ -172,8 +290,11 @@ static int tether_kthread_delete_timer(struct kthread_worker *worker,
 }
 
 /*
- * Takes @work out of the list that it is in, with the worker's lock held. Returns whether it was in
- * one.
+ * tether_kthread_unlink() - Removes a work from the list that it is in, if any.
+ *
+ * Context: The lock of the worker must be held.
+ *
+ * Return: whether the work was in a list, that is, pending or waiting for its delay.
  */
 static bool tether_kthread_unlink(struct kthread_work *work)
 {
@@ -184,12 +305,20 @@ static bool tether_kthread_unlink(struct kthread_work *work)
 }
 
 /*
- * Takes @work, which is a delayed one if @delayed, out of the list that it is in. Returns whether
- * it was in one, with the worker's lock held.
+ * tether_kthread_dequeue() - Locks a worker and removes a work from its lists.
+ * @worker: worker of @work
+ * @work: work
+ * @delayed: whether @work is that of a struct kthread_delayed_work
+ * @flags: set to the flags of the interrupts, for the unlock
  *
- * kthread_cancel_delayed_work_sync() and kthread_mod_delayed_work() do not serve here. If the timer
- * fires meanwhile, it drops the work because the work is being cancelled, and these functions
- * return that the work was not pending. The reference that was given to the queue would be leaked.
+ * kthread_cancel_delayed_work_sync() and kthread_mod_delayed_work() cannot be used instead. If
+ * the timer fires while they delete it, the timer drops the work because the work is being
+ * cancelled, and these functions report that the work was not pending. The reference that was
+ * given to the queue would be leaked.
+ *
+ * Context: Returns with the lock of the worker held.
+ *
+ * Return: whether the work was in a list.
  */
 static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
 				   bool delayed, unsigned long *flags)
@@ -203,11 +332,20 @@ static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread
 }
 
 /*
- * Queues @dwork, or changes its delay if it is pending, under one hold of the lock: a task that
- * cancels the work or waits for it meanwhile finds it pending. Returns whether it was pending, or
- * why it was not queued.
+ * rust_helper_tether_kthread_mod_delayed_work() - Queues a delayed work or changes its delay.
+ * @worker: worker of @queue
+ * @dwork: delayed work
+ * @users: as for tether_kthread_enter()
+ * @bound: as for tether_kthread_enter()
+ * @queue: as for tether_kthread_enter()
+ * @delay: new delay in jiffies; at most MAX_JIFFY_OFFSET is used
  *
- * kthread_mod_delayed_work() releases the lock in between, and leaks a work if its timer is firing.
+ * The lock is held from the removal of the work to its insertion, so that a task that cancels
+ * the work or waits for it finds it pending. kthread_mod_delayed_work() releases the lock in
+ * between, and leaks a work if its timer is firing.
+ *
+ * Return: 1 if the work was pending; 0 if it was not; -EBUSY if the work is being cancelled; an
+ * error of tether_kthread_enter().
  */
 __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_worker *worker,
 							      struct kthread_delayed_work *dwork,
@@ -223,8 +361,8 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 	ret = tether_kthread_dequeue(worker, work, true, &flags);
 	if (work->canceling) {
 		/*
-		 * It was not pending: the canceller has taken it, and nothing is queued until it
-		 * returns.
+		 * The canceller has taken the work, so that it was not pending. The work cannot be
+		 * queued until the canceller returns.
 		 */
 		ret = -EBUSY;
 	} else {
@@ -243,9 +381,18 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 }
 
 /*
- * Takes @work out of the list that it is in. Returns whether it was in one. If it is running,
- * *@running is set; then nothing is done unless @may_wait, and otherwise it cannot be queued until
- * rust_helper_tether_kthread_cancel_end().
+ * rust_helper_tether_kthread_cancel_begin() - Removes a work from the lists of its worker.
+ * @worker: worker of @work
+ * @work: work
+ * @delayed: whether @work is that of a struct kthread_delayed_work
+ * @may_wait: whether the caller waits for a running work
+ * @running: set to whether the work is running
+ *
+ * If the work is running and @may_wait is false, nothing is changed. If it is running and
+ * @may_wait is true, the work cannot be queued until rust_helper_tether_kthread_cancel_end() was
+ * called.
+ *
+ * Return: whether the work was in a list and was removed from it.
  */
 __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker *worker,
 							   struct kthread_work *work, bool delayed,
@@ -270,7 +417,12 @@ unlock:
 }
 
 /*
- * Interrupts the work that the worker runs, if it runs one: it is woken from interruptible sleeps.
+ * rust_helper_tether_kthread_interrupt_work() - Interrupts the work that a worker runs.
+ * @worker: worker with a thread
+ *
+ * Interruptible sleeps of the work return from then on. Nothing happens if no work is running.
+ * SIGKILL is sent after the lock of the worker is released, because the lock of signals sleeps
+ * on PREEMPT_RT.
  */
 __rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_worker *worker)
 {
@@ -287,7 +439,13 @@ __rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_work
 		tether_kthread_kill(worker->task);
 }
 
-/* Waits until @work is not running. */
+/*
+ * rust_helper_tether_kthread_cancel_end() - Waits until a cancelled work is not running.
+ * @worker: worker of @work
+ * @work: work that rust_helper_tether_kthread_cancel_begin() has found running
+ *
+ * Allows the work to be queued again.
+ */
 __rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *worker,
 							 struct kthread_work *work)
 {
@@ -296,7 +454,15 @@ __rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *
 	work->canceling--;
 }
 
-/* Ends the delay of @dwork, if it is not over. */
+/*
+ * rust_helper_tether_kthread_end_delay() - Makes a delayed work pending at once.
+ * @worker: worker of @dwork
+ * @dwork: delayed work
+ *
+ * Nothing happens if the delay is over or the work is not queued. kthread_flush_work() of a work
+ * that waits for its delay inserts its own work into the list of delayed works, which are not
+ * run, and does not return. A flush of Tether calls this helper first.
+ */
 __rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *worker,
 							struct kthread_delayed_work *dwork)
 {
@@ -314,7 +480,11 @@ __rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *w
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 }
 
-/* Whether @work is pending or running. */
+/*
+ * rust_helper_tether_kthread_work_busy() - Tests whether a work is pending or running.
+ *
+ * The lock of the worker is a raw spinlock, and its functions are macros.
+ */
 __rust_helper bool rust_helper_tether_kthread_work_busy(struct kthread_worker *worker,
 							struct kthread_work *work)
 {
@@ -323,8 +493,14 @@ __rust_helper bool rust_helper_tether_kthread_work_busy(struct kthread_worker *w
 }
 
 /*
- * Moves all pending works to @leftover, but those that wait for their delay, and returns whether
- * the worker runs none. The worker must be closed, so that no task flushes it.
+ * rust_helper_tether_kthread_take_pending() - Moves the pending works of a worker to another
+ * list.
+ * @worker: worker that is closed, so that no task flushes it
+ * @leftover: destination
+ *
+ * Works that wait for their delay stay.
+ *
+ * Return: whether the worker runs no work.
  */
 __rust_helper bool rust_helper_tether_kthread_take_pending(struct kthread_worker *worker,
 							   struct list_head *leftover)
@@ -335,8 +511,14 @@ __rust_helper bool rust_helper_tether_kthread_take_pending(struct kthread_worker
 }
 
 /*
- * Takes a work out of @leftover, or one out of @worker, be it pending or waiting for its delay; or
- * returns NULL. The worker must be closed, and its thread have ended.
+ * rust_helper_tether_kthread_take_work() - Removes one work from a worker that has ended.
+ * @worker: worker that is closed, after its thread has ended
+ * @leftover: list with works of rust_helper_tether_kthread_take_pending()
+ *
+ * Takes works from @leftover and from the lists of the worker, pending or waiting for their
+ * delay.
+ *
+ * Return: the work, or NULL if none is left.
  */
 __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct kthread_worker *worker,
 									struct list_head *leftover)
@@ -358,7 +540,8 @@ __rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct k
 		if (!work)
 			return NULL;
 		/*
-		 * The timer may be about to make it pending: it is taken from there in that case.
+		 * The timer may make the work pending meanwhile. The call removes it from the list
+		 * of pending works in this case.
 		 */
 		if (tether_kthread_dequeue(worker, work, true, &flags)) {
 			raw_spin_unlock_irqrestore(&worker->lock, flags);

@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for modules and their text: rust/kernel/tether.rs and rust/kernel/tether/. */
 
 #include <linux/list.h>
 #include <linux/module.h>
 
+/*
+ * rust_helper_tether_module_name() - Returns the name of a module.
+ *
+ * Reads module->name in C, so that no Rust code depends on the layout of struct module.
+ */
 __rust_helper const char *rust_helper_tether_module_name(const struct module *module)
 {
 	return module->name;
 }
 
-/* Unlike module_is_live(), which is true while the module's init is running. */
+/*
+ * rust_helper_tether_module_is_live() - Tests whether the init of a module has succeeded and its
+ * removal has not begun.
+ *
+ * module_is_live() is different: it is also true while the init runs. Without CONFIG_MODULES,
+ * there is only built-in code, which is live.
+ */
 __rust_helper bool rust_helper_tether_module_is_live(const struct module *module)
 {
 #ifdef CONFIG_MODULES
@@ -18,6 +30,12 @@ __rust_helper bool rust_helper_tether_module_is_live(const struct module *module
 #endif
 }
 
+/*
+ * rust_helper_tether_module_is_going() - Tests whether a module is being removed.
+ * @module: module, or NULL for text that is not part of a module
+ *
+ * Return: false without CONFIG_MODULES.
+ */
 __rust_helper bool rust_helper_tether_module_is_going(const struct module *module)
 {
 #ifdef CONFIG_MODULES
@@ -27,28 +45,51 @@ __rust_helper bool rust_helper_tether_module_is_going(const struct module *modul
 #endif
 }
 
-/* Whether @address is in text that is there for as long as the machine runs. */
+/*
+ * rust_helper_tether_permanent_text() - Tests whether an address is in text that is never
+ * unmapped.
+ * @address: address in the text of the kernel or of a module that has no owner record
+ *
+ * As a module, this tests for the text of Tether's own module, which cannot be removed.
+ * within_module_core() is inline.
+ */
 __rust_helper bool rust_helper_tether_permanent_text(unsigned long address)
 {
 #ifdef MODULE
 	return within_module_core(address, THIS_MODULE);
 #else
-	/* What is not in a module that has announced itself is in the kernel's image. */
+	/* Each module has an owner record, so that all other text is in the kernel image. */
 	return true;
 #endif
 }
 
+/*
+ * rust_helper_tether_list_del_init() - Removes an entry from a list and reinitialises the entry.
+ *
+ * Wraps list_del_init(), which is inline.
+ */
 __rust_helper void rust_helper_tether_list_del_init(struct list_head *entry)
 {
 	list_del_init(entry);
 }
 
-/* Inline, or nothing, where modules cannot be removed. */
+/*
+ * rust_helper_tether_module_get() - Takes a reference to a module.
+ *
+ * Wraps try_module_get(), which is inline if modules cannot be removed.
+ *
+ * Return: false if the module is being removed.
+ */
 __rust_helper bool rust_helper_tether_module_get(struct module *module)
 {
 	return try_module_get(module);
 }
 
+/*
+ * rust_helper_tether_module_put() - Drops a reference to a module.
+ *
+ * Wraps module_put(), which is inline and empty if modules cannot be removed.
+ */
 __rust_helper void rust_helper_tether_module_put(struct module *module)
 {
 	module_put(module);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for finding and numbering tasks: rust/kernel/pid.rs. */
 
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
@@ -7,8 +8,15 @@
 #include <linux/sched.h>
 
 /*
- * find_get_task_by_vpid(), which modules cannot call; but for a kernel thread. The namespace is
- * that of the current task, which has none after it has passed exit_notify().
+ * rust_helper_tether_find_user_task() - Finds a task of user space by its number.
+ * @number: number of the thread in the pid namespace of the current task
+ *
+ * Does the same as find_get_task_by_vpid(), which is not exported to modules, but does not find
+ * kernel threads. The current task has no pid namespace after it has passed exit_notify().
+ *
+ * Context: Any. In an interrupt, no task is found.
+ *
+ * Return: the task with a reference, or NULL.
  */
 __rust_helper struct task_struct *rust_helper_tether_find_user_task(pid_t number)
 {
@@ -27,13 +35,23 @@ __rust_helper struct task_struct *rust_helper_tether_find_user_task(pid_t number
 	return get_task_struct(task);
 }
 
-/* The number of the thread @task in @ns; 0 if it has none there. */
+/*
+ * rust_helper_tether_pid_in() - Returns the number of a thread in a pid namespace.
+ *
+ * Wraps task_pid_nr_ns(), which is inline.
+ *
+ * Return: the number, or 0 if the thread has none in the namespace.
+ */
 __rust_helper pid_t rust_helper_tether_pid_in(struct task_struct *task, struct pid_namespace *ns)
 {
 	return task_pid_nr_ns(task, ns);
 }
 
-/* Whether numbers in @ns are those that the kernel itself uses. */
+/*
+ * rust_helper_tether_is_initial_pid_ns() - Tests whether a pid namespace is the initial one.
+ *
+ * The numbers in this namespace are those that the kernel itself uses.
+ */
 __rust_helper bool rust_helper_tether_is_initial_pid_ns(struct pid_namespace *ns)
 {
 	return ns == &init_pid_ns;

@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for the context of the caller: rust/kernel/tether.rs. */
 
 #include <linux/irqflags.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 
+/*
+ * rust_helper_tether_in_task() - Tests for process context.
+ *
+ * Wraps in_task(), which is a macro.
+ */
 __rust_helper bool rust_helper_tether_in_task(void)
 {
 	return in_task();
 }
 
 /*
- * Whether the caller may sleep, and take a spinlock that interrupts do not take, as far as the
- * kernel can tell: not in an interrupt, nor with interrupts disabled, as under a spinlock that
- * interrupts take as well.
+ * rust_helper_tether_may_sleep() - Tests whether the caller may sleep, as far as the kernel can
+ * tell.
+ *
+ * The caller may also take a spinlock that is held with interrupts enabled. The result is false
+ * in an interrupt, and with interrupts disabled, as under a spinlock that interrupts take.
  */
 __rust_helper bool rust_helper_tether_may_sleep(void)
 {
 	return in_task() && !irqs_disabled();
 }
 
-/* The current task, or NULL where it may not sleep: one call, where both are asked for. */
+/*
+ * rust_helper_tether_current_if_may_sleep() - Returns the current task if it may sleep.
+ *
+ * One call serves callers that need both answers.
+ *
+ * Return: the current task, or NULL if it may not sleep.
+ */
 __rust_helper struct task_struct *rust_helper_tether_current_if_may_sleep(void)
 {
 	return rust_helper_tether_may_sleep() ? current : NULL;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for access to a tracee: rust/kernel/ptrace.rs. */
 
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -7,14 +8,26 @@
 #include <linux/sched/exec_state.h>
 #include <linux/security.h>
 
-/* Whether the current task traces @task, and has it stopped. */
+/*
+ * rust_helper_tether_stopped_tracee() - Tests whether the current task traces a task and has it
+ * stopped.
+ *
+ * ptrace_parent() is inline, and task_is_traced() is a macro.
+ */
 __rust_helper bool rust_helper_tether_stopped_tracee(struct task_struct *task)
 {
 	guard(rcu)();
 	return ptrace_parent(task) == current && task_is_traced(task);
 }
 
-/* The dumpable rule of ptrace_may_access(), which modules cannot call. */
+/*
+ * rust_helper_tether_may_inspect() - Tests whether the dumpability of a task permits the current
+ * task to inspect it.
+ * @task: task to inspect
+ *
+ * Implements this rule of ptrace_may_access(), which is not exported to modules: CAP_SYS_PTRACE
+ * is required unless the program is dumpable by its owner.
+ */
 __rust_helper bool rust_helper_tether_may_inspect(struct task_struct *task)
 {
 	const struct task_exec_state *exec_state;
@@ -27,9 +40,14 @@ __rust_helper bool rust_helper_tether_may_inspect(struct task_struct *task)
 }
 
 /*
- * Whether who could look into the current task when its credentials were @before may still do so,
- * whoever that was: they are the same, or less, and the program is not one that only root may look
- * into.
+ * rust_helper_tether_as_permitted_as() - Tests whether a permission to inspect the current task
+ * still holds.
+ * @before: credentials of the current task when the permission was given
+ *
+ * The permission holds if the current credentials have the same real, effective and saved user
+ * and group IDs, the same user namespace and the same security label as @before, and no further
+ * permitted capabilities, and if the program is dumpable by its owner. The result does not
+ * depend on the task that has got the permission.
  */
 __rust_helper bool rust_helper_tether_as_permitted_as(const struct cred *before)
 {
@@ -49,7 +67,12 @@ __rust_helper bool rust_helper_tether_as_permitted_as(const struct cred *before)
 	       cap_issubset(now->cap_permitted, before->cap_permitted);
 }
 
-/* Whether its user may inspect the program of the current task. */
+/*
+ * rust_helper_tether_current_is_dumpable() - Tests whether the user of the current task may
+ * inspect its program.
+ *
+ * See PR_SET_DUMPABLE in prctl(2).
+ */
 __rust_helper bool rust_helper_tether_current_is_dumpable(void)
 {
 	const struct task_exec_state *exec_state;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for signals and the exit of tasks. */
 
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 
-/* Whether @task is being killed, or is in its exit. */
+/*
+ * rust_helper_tether_is_ending() - Tests whether a task is being killed or is in its exit.
+ */
 __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 {
 	return READ_ONCE(task->flags) & PF_EXITING ||
@@ -13,8 +16,10 @@ __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 }
 
 /*
- * Whether the current task gets no signals any more: it is in its exit, or on its way there. From
- * the moment that it has taken its fatal signal, a further SIGKILL is dropped.
+ * rust_helper_tether_is_exiting() - Tests whether the current task gets no signals any more.
+ *
+ * This is true in the exit of the task, and on its way there: after a task has taken its fatal
+ * signal, the kernel drops a further SIGKILL.
  */
 __rust_helper bool rust_helper_tether_is_exiting(void)
 {
@@ -24,15 +29,23 @@ __rust_helper bool rust_helper_tether_is_exiting(void)
 }
 
 /*
- * Lets a SIGKILL that the kernel sends to this kernel thread end its waits for pages of user
- * memory. It does not end the thread.
+ * rust_helper_tether_allow_kill() - Lets SIGKILL end waits of the current kernel thread for
+ * pages of user memory.
+ *
+ * Wraps allow_kernel_signal(), which is inline. Only the kernel can send the signal, and the
+ * signal does not end the thread.
  */
 __rust_helper void rust_helper_tether_allow_kill(void)
 {
 	allow_kernel_signal(SIGKILL);
 }
 
-/* Takes that signal back. */
+/*
+ * rust_helper_tether_clear_kill() - Removes a pending SIGKILL from the current kernel thread.
+ *
+ * Undoes the effect of a signal that was sent after rust_helper_tether_allow_kill(). The kernel
+ * has no function for this.
+ */
 __rust_helper void rust_helper_tether_clear_kill(void)
 {
 	if (!sigismember(&current->pending.signal, SIGKILL))
@@ -44,8 +57,10 @@ __rust_helper void rust_helper_tether_clear_kill(void)
 }
 
 /*
- * Whether the current task is a worker of a workqueue: it gets no signals, and others wait for what
- * is queued to it.
+ * rust_helper_tether_is_workqueue_worker() - Tests whether the current task is a worker of a
+ * workqueue.
+ *
+ * Such a task gets no signals, and other work items may wait for it.
  */
 __rust_helper bool rust_helper_tether_is_workqueue_worker(void)
 {

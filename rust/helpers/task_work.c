@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Helpers for task works: rust/kernel/task_work.rs and rust/kernel/task_work/. */
 
 #include <linux/cache.h>
 #include <linux/irqflags.h>
@@ -10,15 +11,24 @@
 #include <linux/task_work.h>
 #include <linux/wait_bit.h>
 
-/* rust/kernel/task_work/ keeps flags in the low bits of a task's address. */
+/*
+ * rust/kernel/task_work/ stores flags in the low bits of the address of a task, which is aligned to
+ * L1_CACHE_BYTES.
+ */
 static_assert(L1_CACHE_BYTES >= 64);
 
 /*
- * Calls @seen for each task work of @task with function @func that is in the task's list.
+ * rust_helper_tether_for_each_work_of() - Calls a function for each queued work of a task.
+ * @task: task
+ * @func: function of the works; works with another function are skipped
+ * @seen: function to call, with the pi_lock of @task held; it must not wake @task
+ * @data: argument of @seen
  *
- * task_work_run() takes the whole list off the task, then passes through pi_lock, and only then
- * runs the works. While pi_lock is held, a work found in the list is neither run nor freed. The
- * node that marks a list as sealed has no function.
+ * task_work_run() takes the whole list off the task, then acquires and releases pi_lock, and
+ * only then runs the works. While pi_lock is held here, a work in the list is neither run nor
+ * freed. The node that marks a list as sealed (work_exited) has no function, and is skipped.
+ *
+ * Context: Any context but NMI. The caller must not hold a pi_lock.
  */
 __rust_helper void rust_helper_tether_for_each_work_of(
 	struct task_struct *task, task_work_func_t func,
@@ -33,7 +43,12 @@ __rust_helper void rust_helper_tether_for_each_work_of(
 			seen(task, work, data);
 }
 
-/* Calls @seen for each task work with function @func that is in the list of any task. */
+/*
+ * rust_helper_tether_for_each_task_work() - Calls a function for each queued work of all tasks.
+ * @func: as for rust_helper_tether_for_each_work_of()
+ * @seen: as for rust_helper_tether_for_each_work_of()
+ * @data: argument of @seen
+ */
 __rust_helper void rust_helper_tether_for_each_task_work(
 	task_work_func_t func,
 	void (*seen)(struct task_struct *task, struct callback_head *work, void *data),
@@ -47,8 +62,13 @@ __rust_helper void rust_helper_tether_for_each_task_work(
 }
 
 /*
- * The pid of the task at this address, which is only compared; 0 if there is none. @started is its
- * start_boottime, as the memory of a task may be that of another task by now; or 0, for any task.
+ * rust_helper_tether_pid_of() - Returns the pid of the task at an address.
+ * @address: address of a task, which is compared and not dereferenced
+ * @started: start_boottime of the task, or 0 for any task
+ *
+ * The memory of a task may belong to another task by now. @started tells these apart.
+ *
+ * Return: the pid in the initial namespace, or 0 if there is no such task.
  */
 __rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started)
 {
@@ -63,9 +83,18 @@ __rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started
 }
 
 /*
- * Waits, interruptibly, until no bit of @busy is set in @word, or until the address of the current
- * task is in it, beside @flags; for @timeout ticks at most. Each change of @word that clears @busy
- * is followed by wake_up_var(). Returns the remaining time, or 1; 0 on timeout; -ERESTARTSYS.
+ * rust_helper_tether_wait_word() - Waits until an item is neither pending nor running.
+ * @word: state of a node: the target task and flags
+ * @busy: flags that mean pending or running
+ * @flags: all flags in @word
+ * @timeout: limit in jiffies
+ *
+ * ___wait_var_event() is a macro. The sleep is interruptible. It ends when no flag of @busy is
+ * set, or when the current task has become the target. A task that clears flags of @busy calls
+ * wake_up_var() on @word afterwards.
+ *
+ * Return: the remaining time, at least 1; 0 if the limit has passed; -ERESTARTSYS if a signal is
+ * pending.
  */
 __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsigned long busy,
 						unsigned long flags, long timeout)
@@ -81,11 +110,23 @@ __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsig
 				 __ret = schedule_timeout(__ret));
 }
 
+/*
+ * rust_helper_tether_kmalloc() - Allocates memory with GFP_KERNEL.
+ *
+ * Wraps kmalloc(), which is a macro. KBox allocates by krealloc(), which takes twice as long.
+ */
 __rust_helper void *rust_helper_tether_kmalloc(size_t size)
 {
 	return kmalloc(size, GFP_KERNEL);
 }
 
+/*
+ * rust_helper_tether_irq_save() - Disables interrupts on this CPU.
+ *
+ * Wraps local_irq_save(), which is a macro.
+ *
+ * Return: the flags of the interrupts, for rust_helper_tether_irq_restore().
+ */
 __rust_helper unsigned long rust_helper_tether_irq_save(void)
 {
 	unsigned long flags;
@@ -94,6 +135,11 @@ __rust_helper unsigned long rust_helper_tether_irq_save(void)
 	return flags;
 }
 
+/*
+ * rust_helper_tether_irq_restore() - Restores the interrupts of this CPU.
+ *
+ * Wraps local_irq_restore(), which is a macro.
+ */
 __rust_helper void rust_helper_tether_irq_restore(unsigned long flags)
 {
 	local_irq_restore(flags);
