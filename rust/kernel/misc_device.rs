@@ -238,6 +238,23 @@ pub struct Kiocb<'a, T> {
 }
 
 impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
+    /// Creates the request that `read_iter` and `write_iter` get.
+    ///
+    /// # Safety
+    ///
+    /// * `kiocb` must be valid for the duration of `'a`, and not be used by other code meanwhile.
+    /// * `private` must have been returned by `T::into_foreign`, and must not be passed to
+    ///   `T::from_foreign` during `'a`.
+    unsafe fn from_raw(kiocb: *mut bindings::kiocb, private: *mut c_void) -> Self {
+        // INVARIANT: The caller guarantees that `kiocb` is valid for `'a`, that `private` was
+        // returned by `T::into_foreign`, and that it is not taken back during `'a`.
+        Self {
+            inner: kiocb,
+            private,
+            _t: PhantomData,
+        }
+    }
+
     /// Returns the driver's data of the file.
     ///
     /// # Context
@@ -303,6 +320,23 @@ pub struct PollTable<'a> {
 }
 
 impl<'a> PollTable<'a> {
+    /// Creates the table that `poll` gets.
+    ///
+    /// # Safety
+    ///
+    /// * `table` must be null or valid, and `file` valid, for as long as the returned value is used.
+    /// * Values of lifetime `'a` must be valid until the file is released.
+    #[inline]
+    unsafe fn from_raw(table: *mut bindings::poll_table_struct, file: *mut bindings::file) -> Self {
+        // INVARIANT: The caller guarantees that the file is valid, that the table is null or valid,
+        // and that values of lifetime `'a` are valid until the file is released.
+        Self {
+            table,
+            file,
+            _lifetime: PhantomData,
+        }
+    }
+
     /// Queues the caller of `poll` on `condition`, so that notifying it makes the caller look
     /// again.
     ///
@@ -593,21 +627,6 @@ impl<T: MiscDevice> Calls<T> {
         T::mmap(device, unsafe { File::from_raw_file(file) }, vma)
     }
 
-    /// Creates the request that `read_iter` and `write_iter` get.
-    ///
-    /// # Safety
-    ///
-    /// As for all functions of the table; and both must be valid for the duration of `'a`.
-    unsafe fn request<'a>(private: *mut c_void, kiocb: *mut bindings::kiocb) -> Kiocb<'a, T::Ptr> {
-        // INVARIANT: The caller guarantees that `private` was returned by `into_foreign` of
-        // `T::Ptr`, and that both are valid for `'a`.
-        Kiocb {
-            inner: kiocb,
-            private,
-            _t: PhantomData,
-        }
-    }
-
     /// # Safety
     ///
     /// As for all functions of the table.
@@ -616,9 +635,10 @@ impl<T: MiscDevice> Calls<T> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> Result<usize> {
-        // SAFETY: The caller guarantees that both belong to one file, and are valid during this
-        // call.
-        let kiocb = unsafe { Self::request(private, kiocb) };
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns, and that the kernel has passed `kiocb` to this call,
+        // during which it is valid and used by no other code.
+        let kiocb = unsafe { Kiocb::from_raw(kiocb, private) };
         // SAFETY: The caller guarantees that this is a valid `struct iov_iter` for writing to.
         T::read_iter(kiocb, unsafe { IovIterDest::from_raw(iter) })
     }
@@ -631,9 +651,10 @@ impl<T: MiscDevice> Calls<T> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> Result<usize> {
-        // SAFETY: The caller guarantees that both belong to one file, and are valid during this
-        // call.
-        let kiocb = unsafe { Self::request(private, kiocb) };
+        // SAFETY: The caller guarantees that `private` was returned by `into_foreign`, and is not
+        // taken back before this returns, and that the kernel has passed `kiocb` to this call,
+        // during which it is valid and used by no other code.
+        let kiocb = unsafe { Kiocb::from_raw(kiocb, private) };
         // SAFETY: The caller guarantees that this is a valid `struct iov_iter` for reading from.
         T::write_iter(kiocb, unsafe { IovIterSource::from_raw(iter) })
     }
@@ -708,15 +729,11 @@ impl<T: MiscDevice> Calls<T> {
         // SAFETY: The kernel holds a reference to the file during the call, and there is no active
         // `fdget_pos()` region on this thread.
         let file = unsafe { File::from_raw_file(raw_file) };
-        // INVARIANT: The caller guarantees that the table is null or valid during this call.
-        // `T::poll` is written for any `'a`, so that it can borrow from the private data, which is
-        // valid until the file is released, or from statics. Those of its module stay, too, as the
-        // file pins it.
-        let table = PollTable {
-            table,
-            file: raw_file,
-            _lifetime: PhantomData,
-        };
+        // SAFETY: The caller guarantees that the table is null or valid during this call, and the
+        // kernel holds a reference to the file. `T::poll` is written for any `'a`, so that it can
+        // borrow from the private data, which is valid until the file is released, or from statics.
+        // Those of its module stay, too, as the file pins the module.
+        let table = unsafe { PollTable::from_raw(table, raw_file) };
         T::poll(device, file, &table)
     }
 
