@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The `mmap_lock` and the locks of VMAs, taken without blocking for an unlimited time.
+
+use super::patience::{
+    Patience,
+    DEFAULT_LIMIT, //
+};
+use crate::{
+    bindings,
+    mm::{
+        virt::VmaRef,
+        MmWithUser, //
+    },
+    prelude::*, //
+};
+
+/// The write lock of an address space, and those of its VMAs.
+pub(super) struct AllLocked<'a>(&'a MmWithUser);
+
+impl<'a> AllLocked<'a> {
+    /// Takes the `mmap_lock` for writing, and the lock of each VMA, so that
+    /// `mm_take_all_locks()`, which cannot be killed and holds a mutex of the whole machine, does
+    /// not wait for readers of VMAs.
+    pub(super) fn take(mm: &'a MmWithUser) -> Result<Self> {
+        let patience = Patience::new(Some(DEFAULT_LIMIT));
+        // SAFETY: The address space is valid. This only compares the owner to the current task.
+        if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
+            return Err(EDEADLK);
+        }
+        if !patience.killable || patience.opening {
+            // SAFETY: The address space is valid.
+            while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
+                patience.pause()?;
+            }
+        } else {
+            // SAFETY: The address space is valid, and the current task does not hold its lock for
+            // writing.
+            let ret = unsafe { bindings::mmap_write_lock_killable(mm.as_raw()) };
+            if ret != 0 {
+                return Err(EINTR);
+            }
+        }
+        let locked = Self(mm);
+        let mut address = 0;
+        loop {
+            // SAFETY: The `mmap_lock` is held.
+            let vma = unsafe { bindings::find_vma(mm.as_raw(), address) };
+            if vma.is_null() {
+                return Ok(locked);
+            }
+            // A task that can be killed waits in the kernel's function. If it has the lock itself,
+            // it has to be killed; so that it looks for readers for a second first.
+            //
+            // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
+            while unsafe { bindings::tether_vma_has_readers(vma) }
+                && (!patience.killable
+                    || patience.opening
+                    || patience.begun.elapsed().as_millis() < 1000)
+            {
+                patience.pause()?;
+            }
+            // SAFETY: The VMA is valid, and the `mmap_lock` is held for writing.
+            if unsafe { bindings::vma_start_write_killable(vma) } != 0 {
+                return Err(EINTR);
+            }
+            // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
+            address = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end };
+        }
+    }
+}
+
+impl Drop for AllLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `take()` has locked it in this task. This releases the locks of the VMAs, too.
+        unsafe { bindings::mmap_write_unlock(self.0.as_raw()) };
+    }
+}
+
+/// The `mmap_lock` of an address space, locked for reading.
+///
+/// # Invariants
+///
+/// It is locked by the task that has this.
+#[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
+pub(in crate::mm) struct ReadLocked<'a>(&'a MmWithUser);
+
+#[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
+impl<'a> ReadLocked<'a> {
+    /// Takes the lock. If `patience` has a limit, this gives up with it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Patience::check`].
+    pub(in crate::mm) fn take(mm: &'a MmWithUser, patience: &Patience) -> Result<Self> {
+        if patience.limit.is_none() {
+            // SAFETY: The address space is valid.
+            if unsafe { bindings::mmap_read_lock_killable(mm.as_raw()) } != 0 {
+                return Err(EINTR);
+            }
+        } else {
+            // SAFETY: The address space is valid.
+            while !unsafe { bindings::mmap_read_trylock(mm.as_raw()) } {
+                patience.pause()?;
+            }
+        }
+        // INVARIANT: It was locked just now.
+        Ok(Self(mm))
+    }
+
+    /// The VMA that has `address`, or else the next one.
+    pub(in crate::mm) fn find(&self, address: usize) -> Option<&VmaRef> {
+        // SAFETY: The `mmap_lock` is held, by the type's invariants.
+        let vma = unsafe { bindings::find_vma(self.0.as_raw(), address) };
+        // SAFETY: The VMA is valid, and does not change, while the `mmap_lock` is held.
+        (!vma.is_null()).then(|| unsafe { VmaRef::from_raw(vma) })
+    }
+
+    /// The kernel has unlocked it.
+    pub(in crate::mm) fn was_unlocked(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for ReadLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: It is locked by this task, by the type's invariants.
+        unsafe { bindings::mmap_read_unlock(self.0.as_raw()) };
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waits that can be killed, stopped, or limited.
+
+use crate::{
+    bindings,
+    current,
+    prelude::*,
+    task::Task,
+    tether::{
+        is_exiting,
+        is_kernel_thread,
+        is_opening, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// The limit of a wait in `open` of a misc device.
+const OPENING_LIMIT: Delta = Delta::from_secs(1);
+
+/// The limit of a wait that a signal cannot end, where the caller has given none.
+pub(super) const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
+
+/// A wait that can be killed, stopped, or limited.
+///
+/// A fatal signal ends the wait of a user's task. A kernel thread, and a task in its exit, get no
+/// signals: the limit ends their wait, and for a kernel thread a request to stop as well.
+pub(in crate::mm) struct Patience {
+    pub(super) begun: Instant<Monotonic>,
+    pub(super) limit: Option<Delta>,
+    kernel_thread: bool,
+    pub(super) killable: bool,
+    pub(super) opening: bool,
+}
+
+impl Patience {
+    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for
+    /// ten seconds. In `open` of a misc device the limit is one second, as the opens of all misc
+    /// devices wait meanwhile.
+    pub(in crate::mm) fn new(limit: Option<Delta>) -> Self {
+        let kernel_thread = is_kernel_thread(current!());
+        let killable = !kernel_thread && !is_exiting();
+        let opening = is_opening();
+        let limit = if opening {
+            Some(limit.map_or(OPENING_LIMIT, |limit| limit.min(OPENING_LIMIT)))
+        } else {
+            limit.or((!killable).then_some(DEFAULT_LIMIT))
+        };
+        Self {
+            begun: Instant::now(),
+            limit,
+            kernel_thread,
+            killable,
+            opening,
+        }
+    }
+
+    /// Whether the wait has a limit.
+    #[cfg(CONFIG_HMM_MIRROR)]
+    pub(in crate::mm) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Whether the wait may go on.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] if the time is up.
+    #[cold]
+    pub(in crate::mm) fn check(&self) -> Result {
+        let task = Task::current_raw();
+        let interrupted = if self.kernel_thread {
+            // SAFETY: The current task is valid, and a kernel thread.
+            unsafe { bindings::signal_pending(task) != 0 || bindings::kthread_should_stop() }
+        } else {
+            // SAFETY: The current task is valid.
+            unsafe { bindings::fatal_signal_pending(task) != 0 }
+        };
+        if interrupted {
+            return Err(EINTR);
+        }
+        if self
+            .limit
+            .is_some_and(|limit| self.begun.elapsed() >= limit)
+        {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Sleeps for a millisecond, if the wait may go on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Patience::check`].
+    #[cold]
+    pub(in crate::mm) fn pause(&self) -> Result {
+        self.check()?;
+        fsleep(Delta::from_millis(1));
+        Ok(())
+    }
+}

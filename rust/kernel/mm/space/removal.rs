@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting until a registration was removed and freed.
+
+use super::patience::{
+    Patience,
+    DEFAULT_LIMIT, //
+};
+use crate::{
+    bindings,
+    prelude::*,
+    sync::Arc,
+    time::msecs_to_jiffies,
+    types::Opaque, //
+};
+
+/// What the removal of a registration is waited for by.
+#[pin_data]
+pub(super) struct Removal {
+    #[pin]
+    done: Opaque<bindings::completion>,
+}
+
+// SAFETY: A completion may be used on any thread.
+unsafe impl Send for Removal {}
+// SAFETY: A completion may be used by several threads at once.
+unsafe impl Sync for Removal {}
+
+impl Removal {
+    pub(super) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                done <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                    // SAFETY: `slot` is valid for writes, and pinned.
+                    unsafe { bindings::init_completion(slot) };
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(super) fn complete(&self) {
+        // SAFETY: The completion is initialised.
+        unsafe { bindings::complete_all(self.done.get()) };
+    }
+
+    /// Waits until the registration was removed and freed.
+    pub(super) fn wait(&self) -> Result {
+        let patience = Patience::new(Some(DEFAULT_LIMIT));
+        loop {
+            // SAFETY: The completion is initialised.
+            let left = unsafe {
+                bindings::wait_for_completion_killable_timeout(
+                    self.done.get(),
+                    msecs_to_jiffies(100),
+                )
+            };
+            if left > 0 {
+                return Ok(());
+            }
+            patience.check()?;
+        }
+    }
+}
