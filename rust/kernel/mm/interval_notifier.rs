@@ -130,14 +130,12 @@
 use super::{
     mmu_notifier::{
         in_place,
-        without_blocking,
         Range,
         WouldSleep, //
     },
     space::{
         Head,
         Kind,
-        Patience,
         SpaceRef, //
     },
     Mm,
@@ -145,19 +143,13 @@ use super::{
 };
 use crate::{
     bindings,
-    container_of,
     prelude::*,
-    sync::{
-        atomic::Atomic,
-        LockClassKey, //
-    },
+    sync::LockClassKey,
     tether::{
         lock_class,
-        write_once,
         Owner,
         What, //
     },
-    time::Delta,
     types::Opaque, //
 };
 use core::{
@@ -171,17 +163,24 @@ use core::{
 };
 
 // The paths are for the external build, whose root names this file by one.
+#[path = "interval_notifier/invalidation.rs"]
+mod invalidation;
+#[path = "interval_notifier/passes.rs"]
+mod passes;
+#[path = "interval_notifier/read.rs"]
+mod read;
 #[path = "interval_notifier/shadow.rs"]
 mod shadow;
 #[path = "interval_notifier/slot.rs"]
 mod slot;
 
-pub use shadow::Shadow;
-use shadow::{
-    Guard,
-    Missed,
-    Scope, //
+pub use passes::{
+    Invalidate,
+    InvalidateInTwoPasses,
+    OnePass,
+    TwoPasses, //
 };
+pub use shadow::Shadow;
 #[doc(hidden)]
 pub use slot::Slot;
 
@@ -240,44 +239,6 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     ) -> core::result::Result<(), WouldSleep>;
 }
 
-/// Invalidates in one pass.
-pub trait Invalidate: IntervalNotifier {
-    /// Pages in `range` go away: stop using those, and take them out of `shadow`, before
-    /// returning.
-    ///
-    /// `range` is blockable, and may be larger than the range that is registered. Called with the
-    /// shadow's lock held, by any task that changes the address space. May sleep, but must not wait
-    /// for memory.
-    fn invalidate(&self, range: &Range<'_>, shadow: &mut Self::Shadow);
-}
-
-/// Invalidates in two passes: what is waited for in the second one was begun for all notifiers in
-/// the first, so that they wait at the same time.
-pub trait InvalidateInTwoPasses: IntervalNotifier {
-    /// The operation that the first pass has begun.
-    type Begun: Send;
-
-    /// Pages in `range` go away: take them out of `shadow`, and begin to make the device stop using
-    /// them. If there is nothing to wait for then that is all.
-    ///
-    /// Context: as [`Invalidate::invalidate`].
-    fn begin(&self, range: &Range<'_>, shadow: &mut Self::Shadow) -> Option<Self::Begun>;
-
-    /// Waits for the operation that [`InvalidateInTwoPasses::begin`] has begun. The pages are not
-    /// used any more when this returns.
-    ///
-    /// Called once for each [`InvalidateInTwoPasses::begin`] that has returned something, by the
-    /// same task; other invalidations of the range may be between them. If there are such, it may
-    /// be called just after it. The shadow is not locked, and can be.
-    ///
-    /// # Context
-    ///
-    /// Process context. May sleep, but must not wait for memory, and must not look anything up on
-    /// the same address space ([`Registration::read`], [`Registration::fault`]): the invalidation
-    /// that waits for this is still in progress, so that the look-up would wait for it.
-    fn finish(&self, begun: Self::Begun, shadow: &Shadow<Self::Shadow>);
-}
-
 /// How an [`IntervalNotifier`] invalidates; see [`IntervalNotifier::Passes`].
 #[diagnostic::on_unimplemented(
     message = "`{T}` does not have the callbacks that `{Self}` stands for",
@@ -315,49 +276,6 @@ mod private {
     }
 }
 use private::Sealed;
-
-/// [`Invalidate`].
-pub struct OnePass;
-/// [`InvalidateInTwoPasses`].
-pub struct TwoPasses;
-
-impl<T: Invalidate> Passes<T> for OnePass {}
-impl<T: Invalidate> Sealed<T> for OnePass {
-    type Slot = ();
-    type Begun = ();
-
-    const OPS: bindings::mmu_interval_notifier_ops = bindings::mmu_interval_notifier_ops {
-        invalidate: Some(Inner::<T>::invalidate_callback),
-        ..pin_init::zeroed()
-    };
-
-    fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<()> {
-        notifier.invalidate(range, shadow);
-        None
-    }
-
-    fn finish(_notifier: &T, _begun: (), _shadow: &Shadow<T::Shadow>) {}
-}
-
-impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Passes<T> for TwoPasses {}
-impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Sealed<T> for TwoPasses {
-    type Slot = Slot<T::Begun>;
-    type Begun = T::Begun;
-
-    const OPS: bindings::mmu_interval_notifier_ops = bindings::mmu_interval_notifier_ops {
-        invalidate_start: Some(Inner::<T>::invalidate_start_callback),
-        invalidate_finish: Some(Inner::<T>::invalidate_finish_callback),
-        ..pin_init::zeroed()
-    };
-
-    fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<T::Begun> {
-        notifier.begin(range, shadow)
-    }
-
-    fn finish(notifier: &T, begun: T::Begun, shadow: &Shadow<T::Shadow>) {
-        notifier.finish(begun, shadow);
-    }
-}
 
 /// An interval notifier that is inserted, in memory of its own.
 ///
@@ -518,105 +436,6 @@ impl<T: IntervalNotifier> Registration<T> {
         &self.inner().shadow
     }
 
-    /// Looks something up in the address space, and notes it in the shadow, if it still holds.
-    ///
-    /// `look_up` is called without a lock, and may sleep. If something in the range was
-    /// invalidated meanwhile its result is dropped, and it is called again. Else `commit` gets it,
-    /// with the shadow, which is locked: nothing in the range is invalidated until it returns. In
-    /// `commit`, page faults are disabled and allocations do not reclaim; see
-    /// [the module](self#what-holds).
-    ///
-    /// # Context
-    ///
-    /// Process context; sleeps. Must not be called inside a callback.
-    ///
-    /// # Errors
-    ///
-    /// * an error of `look_up` ends this;
-    /// * [`ENODEV`] if the end of its module has removed the registration;
-    /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop, while it begins
-    ///   again; [`EBUSY`] if a kernel thread, or a task in its exit, has begun again for ten
-    ///   seconds.
-    ///
-    /// C: `mmu_interval_read_begin()` and `mmu_interval_read_retry()`.
-    #[doc(alias = "mmu_interval_read_begin")]
-    #[doc(alias = "mmu_interval_read_retry")]
-    #[inline]
-    pub fn read<V, R>(
-        &self,
-        look_up: impl FnMut() -> Result<V>,
-        commit: impl FnOnce(V, &mut T::Shadow) -> R,
-    ) -> Result<R> {
-        self.read_within(None, look_up, commit)
-    }
-
-    /// As [`Registration::read`], but gives up with [`EBUSY`] if it has begun again for `timeout`.
-    #[inline]
-    pub fn read_timeout<V, R>(
-        &self,
-        timeout: Delta,
-        look_up: impl FnMut() -> Result<V>,
-        commit: impl FnOnce(V, &mut T::Shadow) -> R,
-    ) -> Result<R> {
-        self.read_within(Some(timeout), look_up, commit)
-    }
-
-    #[inline(always)]
-    fn read_within<V, R>(
-        &self,
-        timeout: Option<Delta>,
-        mut look_up: impl FnMut() -> Result<V>,
-        commit: impl FnOnce(V, &mut T::Shadow) -> R,
-    ) -> Result<R> {
-        let subscription = self.inner().subscription.get();
-        let mut patience = None;
-        // SAFETY: The function has no requirements.
-        let task = unsafe { bindings::tether_current_if_may_sleep() };
-        // In a callback that has the shadow locked, the kernel's function below would wait for that
-        // callback.
-        if task.is_null() || self.inner().shadow.is_locked_by(task) {
-            return Err(EDEADLK);
-        }
-        loop {
-            if self.inner().head.is_ended() {
-                return Err(ENODEV);
-            }
-            // SAFETY: The subscription was inserted, and its address space is kept, by the type's
-            // invariants: all that this looks at is valid, also if it was removed meanwhile.
-            let sequence = unsafe { bindings::mmu_interval_read_begin(subscription) };
-            let value = look_up()?;
-            if let Some(mut shadow) = self.lock_if_quiet(task, sequence)? {
-                return Ok(commit(value, &mut shadow));
-            }
-            patience
-                .get_or_insert_with(|| Patience::new(timeout))
-                .check()?;
-        }
-    }
-
-    /// Locks the shadow, if nothing was invalidated since `mmu_interval_read_begin()` has returned
-    /// `sequence`. `task` is the current task.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] if it was removed; [`EDEADLK`] if the current task has the shadow locked.
-    #[inline(always)]
-    pub(super) fn lock_if_quiet(
-        &self,
-        task: *mut bindings::task_struct,
-        sequence: usize,
-    ) -> Result<Option<Guard<'_, T::Shadow>>> {
-        let inner = self.inner();
-        let shadow = inner.shadow.lock_by(task).ok_or(EDEADLK)?;
-        // Set under this lock, before the subscription is removed.
-        if inner.head.is_ended() {
-            return Err(ENODEV);
-        }
-        let quiet = shadow.is_quiet(inner.sequence(), sequence);
-        Ok(quiet.then_some(shadow))
-    }
-
     /// Whether the end of its module has removed it.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn is_ended(&self) -> bool {
@@ -698,233 +517,5 @@ impl<T: IntervalNotifier> Drop for Registration<T> {
         // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
         // again.
         unsafe { self.inner().head.drop_handle(Self::KIND) };
-    }
-}
-
-impl<T: IntervalNotifier> Inner<T> {
-    /// Marks it as ended, and invalidates all of it, as the kernel does when the address space
-    /// ends.
-    fn end(&self) {
-        // By a work item, or by the task that removes the module: neither has it locked.
-        let Some(shadow) = self.shadow.lock() else {
-            return;
-        };
-        // INVARIANT: The lock is held.
-        self.head.set_ended();
-        self.invalidate_now(
-            shadow,
-            bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE,
-            0,
-            usize::MAX,
-        );
-    }
-
-    /// Invalidates a range that the kernel does not call for, and unlocks.
-    fn invalidate_now(
-        &self,
-        mut shadow: Guard<'_, T::Shadow>,
-        event: bindings::mmu_notifier_event,
-        start: usize,
-        end: usize,
-    ) {
-        let mut raw = bindings::mmu_notifier_range {
-            mm: self.head.space().mm().as_raw(),
-            start,
-            end,
-            flags: bindings::MMU_NOTIFIER_RANGE_BLOCKABLE,
-            event,
-            owner: ptr::null_mut(),
-        };
-        let mut first_begun = None;
-        let mut more_begun = KVec::new();
-        // A notifier that invalidates a range itself, in its callback, misses that range. A call of
-        // this function for each of them would need a stack without a limit.
-        loop {
-            let begun = {
-                // SAFETY: The range is valid, as it is on the stack, and so is its address space.
-                let range = unsafe { Range::from_raw(&raw) };
-                <T::Passes as Sealed<T>>::begin(&self.notifier, &range, &mut shadow)
-            };
-            if first_begun.is_none() {
-                first_begun = begun;
-            } else if let Some(begun) = begun {
-                if more_begun.push(begun, GFP_NOWAIT).is_err() {
-                    // The lock stays locked, as after a panic in the notifier.
-                    panic!("no memory to invalidate what an interval notifier has unmapped");
-                }
-            }
-            let Some(missed) = shadow.take_missed() else {
-                break;
-            };
-            raw.start = missed.start;
-            raw.end = missed.end;
-            raw.event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
-        }
-        drop(shadow);
-        for begun in Iterator::chain(first_begun.into_iter(), more_begun) {
-            <T::Passes as Sealed<T>>::finish(&self.notifier, begun, &self.shadow);
-        }
-    }
-
-    /// Invalidates a range that the kernel has called for while the shadow was locked by the same
-    /// task, and unlocks.
-    ///
-    /// # Safety
-    ///
-    /// `shadow` must be that of an `Inner<T>`, locked by the current task with `scope`, and not be
-    /// used by it any more.
-    #[cold]
-    unsafe fn catch_up(shadow: *const c_void, missed: Missed, scope: Scope) {
-        let shadow = shadow.cast_mut().cast::<Shadow<T::Shadow>>();
-        // SAFETY: By the function's contract `shadow` is a field of an `Inner<T>`, which is valid.
-        let this = unsafe { &*container_of!(shadow, Self, shadow) };
-        // SAFETY: By the function's contract this task has it locked with this scope.
-        let guard = unsafe { Guard::of(&this.shadow, scope) };
-        this.invalidate_now(
-            guard,
-            bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR,
-            missed.start,
-            missed.end,
-        );
-    }
-
-    /// The task that has the shadow locked invalidates a part of the range, in a closure that uses
-    /// the shadow. It cannot be waited for, nor can the kernel be told to do without.
-    #[cold]
-    #[inline(never)]
-    fn invalidate_while_locked(&self, range: &Range<'_>, sequence: usize) -> bool {
-        // The lock is held, by this task.
-        write_once(self.sequence(), sequence);
-        self.notifier.invalidate_while_locked(range);
-        // SAFETY: This task has it locked.
-        unsafe { self.shadow.miss(range.start(), range.end()) };
-        true
-    }
-
-    /// What a callback is for, and the range; or, where that needs no more, the callback's answer.
-    ///
-    /// # Safety
-    ///
-    /// `subscription` must be that of an `Inner<T>`, inserted, and `range` be valid, both for
-    /// `'a`.
-    #[inline(always)]
-    unsafe fn called_for<'a>(
-        subscription: *mut bindings::mmu_interval_notifier,
-        range: *const bindings::mmu_notifier_range,
-        sequence: usize,
-    ) -> core::result::Result<(&'a Self, Range<'a>), bool> {
-        let field = Opaque::cast_from(subscription).cast_mut();
-        // SAFETY: By the function's contract. A registration that is inserted is valid.
-        let (this, range) = unsafe {
-            (
-                &*container_of!(field, Self, subscription),
-                Range::from_raw(range),
-            )
-        };
-        if this.notifier.is_own(&range) {
-            return Err(true);
-        }
-        if !range.is_blockable() {
-            return Err(this.invalidate_without_blocking(range, sequence));
-        }
-        Ok((this, range))
-    }
-
-    /// The sequence of the subscription. It is written under the lock of the shadow.
-    #[inline(always)]
-    fn sequence(&self) -> &Atomic<usize> {
-        // SAFETY: The subscription is valid for as long as `self`. The kernel accesses this word by
-        // `READ_ONCE()` and `WRITE_ONCE()` from when the subscription is inserted.
-        unsafe { Atomic::from_ptr(&raw mut (*self.subscription.get()).invalidate_seq) }
-    }
-
-    /// Invalidates where the caller must not wait. Returns whether it could.
-    #[cold]
-    fn invalidate_without_blocking(&self, range: Range<'_>, sequence: usize) -> bool {
-        // Who has the lock may sleep.
-        let Some(mut shadow) = self.shadow.try_lock() else {
-            return false;
-        };
-        // The sequence is updated also if the invalidation is refused: a concurrent reader merely
-        // retries.
-        shadow.set_sequence(self.sequence(), sequence);
-        // The core checks this for notifiers of a whole address space only.
-        without_blocking(|| self.notifier.try_invalidate(&range, &mut shadow)).is_ok()
-    }
-}
-
-impl<T: Invalidate> Inner<T> {
-    /// # Safety
-    ///
-    /// `subscription` must be that of an `Inner<T>`, inserted, and `range` valid.
-    unsafe extern "C" fn invalidate_callback(
-        subscription: *mut bindings::mmu_interval_notifier,
-        range: *const bindings::mmu_notifier_range,
-        sequence: usize,
-    ) -> bool {
-        // SAFETY: By the function's contract.
-        let (this, range) = match unsafe { Self::called_for(subscription, range, sequence) } {
-            Ok(called_for) => called_for,
-            Err(done) => return done,
-        };
-        let Some(mut shadow) = this.shadow.lock() else {
-            return this.invalidate_while_locked(&range, sequence);
-        };
-        shadow.set_sequence(this.sequence(), sequence);
-        this.notifier.invalidate(&range, &mut shadow);
-        true
-    }
-}
-
-impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
-    /// # Safety
-    ///
-    /// `subscription` must be that of an `Inner<T>`, inserted, `range` valid, and `finish` valid
-    /// for writes.
-    unsafe extern "C" fn invalidate_start_callback(
-        subscription: *mut bindings::mmu_interval_notifier,
-        range: *const bindings::mmu_notifier_range,
-        sequence: usize,
-        finish: *mut *mut bindings::mmu_interval_notifier_finish,
-    ) -> bool {
-        // SAFETY: By the function's contract.
-        let (this, range) = match unsafe { Self::called_for(subscription, range, sequence) } {
-            Ok(called_for) => called_for,
-            Err(done) => return done,
-        };
-        let begun = {
-            let Some(mut shadow) = this.shadow.lock() else {
-                return this.invalidate_while_locked(&range, sequence);
-            };
-            shadow.set_sequence(this.sequence(), sequence);
-            this.notifier.begin(&range, &mut shadow)
-        };
-        let Some(begun) = begun else {
-            return true;
-        };
-        match this.slot.put(begun) {
-            // SAFETY: By the function's contract. The kernel calls the other pass before this
-            // invalidation ends, and the removal of the registration waits for that.
-            Ok(linked) => unsafe { *finish = linked },
-            Err(begun) => this.notifier.finish(begun, &this.shadow),
-        }
-        true
-    }
-
-    /// # Safety
-    ///
-    /// `finish` must be that of the slot of an `Inner<T>`, which
-    /// [`Self::invalidate_start_callback`] has given; it is given back.
-    unsafe extern "C" fn invalidate_finish_callback(
-        finish: *mut bindings::mmu_interval_notifier_finish,
-    ) {
-        // SAFETY: By the function's contract; the kernel has set the notifier, which is inserted.
-        let this = unsafe {
-            let field = Opaque::cast_from((*finish).notifier).cast_mut();
-            &*container_of!(field, Self, subscription)
-        };
-        // SAFETY: This is the second pass of the invalidation that has put a value.
-        let begun = unsafe { this.slot.take() };
-        this.notifier.finish(begun, &this.shadow);
     }
 }
