@@ -84,20 +84,11 @@ use super::{
         IntervalNotifier,
         Registration, //
     },
-    space::{
-        Patience,
-        ReadLocked, //
-    },
-    virt::{
-        flags as vma_flags,
-        VmaRef, //
-    },
+    space::Patience,
     MmWithUser, //
 };
 use crate::{
     bindings,
-    container_of,
-    error::to_result,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
@@ -105,16 +96,22 @@ use crate::{
     prelude::*,
     task::Task,
     tether::may_sleep,
-    time::{
-        msecs_to_jiffies,
-        Delta, //
-    },
-    types::Opaque, //
+    time::Delta, //
 };
 use core::{
     ops::Range as Indices,
     ptr, //
 };
+
+// The paths are for the external build, whose root names this file by one.
+#[path = "hmm/fault.rs"]
+mod fault;
+#[path = "hmm/look_up.rs"]
+mod look_up;
+#[path = "hmm/refuse.rs"]
+mod refuse;
+
+pub(super) use look_up::look_up;
 
 const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
 const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
@@ -305,7 +302,7 @@ impl<'a> HmmRange<'a> {
         index(start)..index(end)
     }
 
-    /// Refuses the pages from `start` to `end`; see [`refuse`].
+    /// Refuses the pages from `start` to `end`; see [`refuse()`](refuse::refuse).
     fn refuse(&mut self, start: usize, end: usize) -> Result {
         for index in self.indices(start, end) {
             if self.wanted(index) != Request::Snapshot {
@@ -458,344 +455,3 @@ impl<T: IntervalNotifier> Registration<T> {
 
 /// How often memory is reclaimed for the pages that one call notes.
 const MAKE_ROOM: usize = 16;
-
-/// For how long the kernel's function tries before a signal is looked for.
-const ATTEMPT_MS: u32 = 100;
-
-/// After how many pages that are brought in one by one the limit is looked at.
-const CHECK_EACH: usize = 64;
-
-/// How many pages are looked up by one call of the kernel's function.
-const PAGES_A_CALL: usize = 4096;
-
-/// Looks all of a range up, once, and brings pages in that are wanted. Returns the sequence since
-/// which nothing must have been invalidated; or `None`, if something was meanwhile, or if pages
-/// have to be looked up again.
-///
-/// # Errors
-///
-/// Those of [`Registration::fault`].
-///
-/// # Safety
-///
-/// `subscription` must have been inserted on `mm`, and `mm_struct` be kept; `range` must be in its
-/// range, not be empty, and end before the last page of all.
-pub(super) unsafe fn look_up(
-    subscription: *mut bindings::mmu_interval_notifier,
-    mm: &MmWithUser,
-    range: &mut HmmRange<'_>,
-    patience: &Patience,
-) -> Result<Option<usize>> {
-    // Some flags are taken over from what is in there.
-    range.pfns.fill(Pfn::default());
-    let found = if patience.is_limited() {
-        // SAFETY: The requirements are those of this function.
-        unsafe { look_up_within(subscription, mm, range, patience)? }
-    } else {
-        // SAFETY: The requirements are those of this function.
-        unsafe { look_up_killably(subscription, range, patience)? }
-    };
-    if found.is_some() {
-        refuse(mm, range, patience)?;
-    }
-    Ok(found)
-}
-
-/// What the kernel's functions look up.
-///
-/// # Safety
-///
-/// `index + count` must be in `range`.
-unsafe fn raw_range(
-    subscription: *mut bindings::mmu_interval_notifier,
-    range: &mut HmmRange<'_>,
-    index: usize,
-    count: usize,
-    request: Request,
-) -> bindings::hmm_range {
-    bindings::hmm_range {
-        notifier: subscription,
-        notifier_seq: 0,
-        start: range.address(index),
-        end: range.address(index + count),
-        // SAFETY: By the function's contract it is in the slice, of transparent wrappers.
-        hmm_pfns: unsafe { range.pfns.as_mut_ptr().cast::<usize>().add(index) },
-        default_flags: request.flags(),
-        // What the array has is not looked at.
-        pfn_flags_mask: 0,
-        dev_private_owner: range
-            .owner
-            .map_or(ptr::null_mut(), |it| it.as_ptr().cast_mut().cast()),
-    }
-}
-
-/// As [`look_up`], for a task that can be killed while the kernel waits for a page.
-///
-/// # Safety
-///
-/// As for [`look_up`].
-unsafe fn look_up_killably(
-    subscription: *mut bindings::mmu_interval_notifier,
-    range: &mut HmmRange<'_>,
-    patience: &Patience,
-) -> Result<Option<usize>> {
-    let (mut index, mut since, mut quiet) = (0, None, true);
-    while index < range.pfns.len() {
-        let (count, request) = range.run(index);
-        // One call does not look for a fatal signal while it walks the pages.
-        let count = count.min(PAGES_A_CALL);
-        if index != 0 {
-            patience.check()?;
-        }
-        // SAFETY: The run is in the range.
-        let mut raw = unsafe { raw_range(subscription, range, index, count, request) };
-        // SAFETY: By the function's contract; the array is as large as the range says.
-        let ret = unsafe {
-            bindings::hmm_range_fault_unlocked_timeout(
-                &mut raw,
-                msecs_to_jiffies(ATTEMPT_MS) as c_ulong,
-            )
-        };
-        match to_result(ret) {
-            Err(error) if error == EBUSY => return Ok(None),
-            other => other?,
-        }
-        // Bringing pages in may invalidate others of the range. The rest is brought in before it is
-        // looked up again.
-        quiet &= *since.get_or_insert(raw.notifier_seq) == raw.notifier_seq;
-        index += count;
-    }
-    Ok(since.filter(|_| quiet))
-}
-
-/// As [`look_up`], for a task that has a limit, or cannot be killed.
-///
-/// `hmm_range_fault_unlocked_timeout()` begins its limit anew whenever a page was waited for, and
-/// its waits for pages end by fatal signals only. Here, pages are brought in one by one, and the
-/// fault does not wait. The exception is a page of a `userfaultfd`, whose monitor gets a message
-/// only if the fault waits; a timer ends that wait by waking the task.
-///
-/// # Safety
-///
-/// As for [`look_up`].
-unsafe fn look_up_within(
-    subscription: *mut bindings::mmu_interval_notifier,
-    mm: &MmWithUser,
-    range: &mut HmmRange<'_>,
-    patience: &Patience,
-) -> Result<Option<usize>> {
-    let count = range.pfns.len();
-    // SAFETY: All of the range.
-    let mut raw = unsafe { raw_range(subscription, range, 0, count, Request::Snapshot) };
-    // SAFETY: The subscription is valid, and its address space is kept.
-    raw.notifier_seq = unsafe { bindings::mmu_interval_read_begin(subscription) };
-    let locked = ReadLocked::take(mm, patience)?;
-    // The OOM killer has taken pages away, which would be brought in as zeros.
-    //
-    // SAFETY: The address space is valid.
-    if unsafe { bindings::check_stable_address_space(mm.as_raw()) } != 0 {
-        return Err(EFAULT);
-    }
-    // SAFETY: The `mmap_lock` is held; the rest is the function's contract.
-    match to_result(unsafe { bindings::hmm_range_fault(&mut raw) }) {
-        Err(error) if error == EBUSY => return Ok(None),
-        other => other?,
-    }
-    let (mut complete, mut brought_in) = (true, 0);
-    for index in 0..count {
-        let (wanted, pfn) = (range.wanted(index), range.pfns[index]);
-        let there = match wanted {
-            Request::Snapshot => true,
-            Request::Read => pfn.is_valid(),
-            Request::Write => pfn.is_writable(),
-        };
-        if there {
-            continue;
-        }
-        brought_in += 1;
-        if brought_in % CHECK_EACH == 0 {
-            patience.check()?;
-        }
-        if pfn.is_error() {
-            return Err(EFAULT);
-        }
-        complete = false;
-        match bring_in(&locked, range.address(index), wanted == Request::Write)? {
-            Fault::Done => {}
-            Fault::Again => {
-                drop(locked);
-                patience.pause()?;
-                return Ok(None);
-            }
-            Fault::Unlocked => {
-                locked.was_unlocked();
-                return Ok(None);
-            }
-        }
-    }
-    Ok(complete.then_some(raw.notifier_seq))
-}
-
-/// The outcome of [`bring_in`].
-enum Fault {
-    Done,
-    /// It would have been waited for.
-    Again,
-    /// It was waited for, and the `mmap_lock` was released for that.
-    Unlocked,
-}
-
-/// Brings a page in.
-///
-/// # Errors
-///
-/// Those of [`Registration::fault`].
-fn bring_in(locked: &ReadLocked<'_>, address: usize, write: bool) -> Result<Fault> {
-    let vma = locked
-        .find(address)
-        .filter(|vma| vma.start() <= address)
-        .ok_or(EFAULT)?;
-    let flags = vma.flags();
-    if flags & vma_flags::READ == 0 || flags & (vma_flags::IO | vma_flags::PFNMAP) != 0 {
-        return Err(EFAULT);
-    }
-    if write && flags & vma_flags::WRITE == 0 {
-        return Err(EPERM);
-    }
-    // SAFETY: The VMA is valid.
-    let armed = unsafe { bindings::userfaultfd_armed(vma.as_ptr()) };
-    let mut fault_flags =
-        bindings::fault_flag_FAULT_FLAG_REMOTE | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY;
-    if write {
-        fault_flags |= bindings::fault_flag_FAULT_FLAG_WRITE;
-    }
-    fault_flags |= if armed {
-        bindings::fault_flag_FAULT_FLAG_KILLABLE
-    } else {
-        bindings::fault_flag_FAULT_FLAG_RETRY_NOWAIT
-    };
-    let waker = if armed { Some(Waker::new()?) } else { None };
-    // SAFETY: The VMA has the address, may be accessed so, and its `mmap_lock` is held.
-    let ret =
-        unsafe { bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, ptr::null_mut()) };
-    drop(waker);
-    let has = |reasons: bindings::vm_fault_reason| ret & reasons != 0;
-    if has(bindings::vm_fault_reason_VM_FAULT_COMPLETED | bindings::vm_fault_reason_VM_FAULT_RETRY)
-    {
-        return Ok(if armed { Fault::Unlocked } else { Fault::Again });
-    }
-    // As `vm_fault_to_errno()`.
-    if has(bindings::vm_fault_reason_VM_FAULT_OOM) {
-        return Err(ENOMEM);
-    }
-    if has(bindings::vm_fault_reason_VM_FAULT_HWPOISON
-        | bindings::vm_fault_reason_VM_FAULT_HWPOISON_LARGE)
-    {
-        return Err(EHWPOISON);
-    }
-    if has(bindings::vm_fault_reason_VM_FAULT_SIGBUS | bindings::vm_fault_reason_VM_FAULT_SIGSEGV) {
-        return Err(EFAULT);
-    }
-    Ok(Fault::Done)
-}
-
-/// Wakes the current task again and again, so that it does not wait longer than a limit.
-///
-/// # Invariants
-///
-/// `timer` is armed, and wakes `task`, which is the one that has this.
-#[pin_data(PinnedDrop)]
-struct Waker {
-    #[pin]
-    timer: Opaque<bindings::timer_list>,
-    task: *mut bindings::task_struct,
-}
-
-impl Waker {
-    const PERIOD_MS: u32 = 100;
-
-    fn new() -> Result<Pin<KBox<Self>>> {
-        let waker = KBox::pin_init(
-            pin_init!(Self {
-                timer <- Opaque::ffi_init(|slot: *mut bindings::timer_list| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
-                    unsafe { bindings::tether_timer_setup(slot, Some(Self::wake)) };
-                }),
-                task: Task::current_raw(),
-            }),
-            GFP_KERNEL,
-        )?;
-        waker.arm();
-        Ok(waker)
-    }
-
-    fn arm(&self) {
-        // SAFETY: The timer is set up. The ticks are read as other code of the kernel does.
-        unsafe {
-            let now = ptr::read_volatile(&raw const bindings::jiffies);
-            let then = now.wrapping_add(msecs_to_jiffies(Self::PERIOD_MS) as c_ulong);
-            bindings::mod_timer(self.timer.get(), then)
-        };
-    }
-
-    /// # Safety
-    ///
-    /// `timer` must be that of a `Waker`.
-    unsafe extern "C" fn wake(timer: *mut bindings::timer_list) {
-        let field = Opaque::cast_from(timer).cast_mut();
-        // SAFETY: By the function's contract; the drop waits for this.
-        let this = unsafe { &*container_of!(field, Self, timer) };
-        // SAFETY: The task is valid, as it waits in its own call. A wake-up too many is allowed.
-        unsafe { bindings::wake_up_process(this.task) };
-        this.arm();
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Waker {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The timer is set up. It is not armed any more afterwards, not even by its
-        // function, which does not run.
-        unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
-    }
-}
-
-/// Refuses pages that a device must not use, as `check_vma_flags()` in `mm/gup.c` does, and
-/// `hmm_range_fault()` does not.
-///
-/// A VMA that is replaced is invalidated before the new one is inserted. Therefore the VMAs found
-/// here are those of the pages if the sequence has not changed when the pages are recorded.
-/// `munmap()` removes a VMA before it invalidates the range: pages without a VMA are refused as
-/// well.
-///
-/// # Errors
-///
-/// [`EFAULT`] if such a page is requested. Otherwise the page is marked as an error.
-fn refuse(mm: &MmWithUser, range: &mut HmmRange<'_>, patience: &Patience) -> Result {
-    let locked = ReadLocked::take(mm, patience)?;
-    let end = range.address(range.pfns.len());
-    let mut address = range.start;
-    while let Some(vma) = locked.find(address).filter(|vma| vma.start() < end) {
-        range.refuse(address, vma.start())?;
-        if is_refused(vma) {
-            range.refuse(vma.start(), vma.end())?;
-        }
-        address = vma.end();
-        if address >= end {
-            return Ok(());
-        }
-    }
-    range.refuse(address, end)
-}
-
-/// Whether a device must not use the pages of a VMA.
-fn is_refused(vma: &VmaRef) -> bool {
-    // SAFETY: The VMA is valid.
-    let (shadow_stack, magic) = unsafe {
-        (
-            bindings::tether_vma_is_shadow_stack(vma.as_ptr()),
-            bindings::tether_vma_magic(vma.as_ptr()),
-        )
-    };
-    shadow_stack || magic == bindings::SECRETMEM_MAGIC as c_ulong
-}
