@@ -110,14 +110,13 @@ use super::{
     MmWithUser, //
 };
 #[cfg(CONFIG_DEVICE_PRIVATE)]
-use crate::error::from_err_ptr;
 use crate::{
-    alloc::Allocator,
     bindings,
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    error::from_err_ptr,
+    page::PAGE_SHIFT,
+    task::Task, //
+};
+use crate::{
     prelude::*,
     sync::{
         atomic::{
@@ -126,15 +125,25 @@ use crate::{
         },
         LockClassKey, //
     },
-    task::Task,
-    tether::{
-        read_once,
-        write_once, //
-    },
-    time::Delta,
-    types::Opaque, //
+    tether::write_once,
+    time::Delta, //
 };
 use core::ptr;
+
+// The paths are for the external build, whose root names this file by one.
+#[path = "mirror/pages.rs"]
+mod pages;
+#[path = "mirror/table.rs"]
+mod table;
+
+pub use pages::{
+    Frame,
+    Pages, //
+};
+use table::{
+    Entry,
+    Table, //
+};
 
 /// Creates a [`Mirror`] initialiser, with a lock class of its own.
 #[macro_export]
@@ -168,113 +177,6 @@ pub trait MirrorDevice: Send + Sync + 'static {
     ///
     /// [`WouldSleep`]: the caller in the kernel does without this range for now.
     fn try_invalidate(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
-}
-
-/// An entry of a table.
-#[derive(Clone, Copy)]
-struct Entry(usize);
-
-impl Entry {
-    const WRITABLE: usize = 1 << 0;
-    const EXCLUSIVE: usize = 1 << 1;
-    const SHIFT: usize = 2;
-
-    fn new(number: usize, flags: usize) -> Self {
-        Self(number << Self::SHIFT | flags)
-    }
-
-    /// What the XArray has of it: `xa_mk_value()`.
-    fn into_raw(self) -> *mut c_void {
-        ptr::without_provenance_mut(self.0 << 1 | 1)
-    }
-
-    /// `xa_to_value()`
-    fn from_raw(entry: *mut c_void) -> Option<Self> {
-        (!entry.is_null()).then_some(Self(entry.addr() >> 1))
-    }
-}
-
-/// Which page is at an address.
-///
-/// The kernel crate's `XArray` is of owned objects, and cannot be walked.
-///
-/// # Invariants
-///
-/// The XArray is initialised, and only touched by who has the table. Its entries are those of
-/// [`Entry`], by page.
-struct Table(Pin<KBox<Opaque<bindings::xarray>>>);
-
-// SAFETY: There is nothing in it that belongs to a task.
-unsafe impl Send for Table {}
-
-impl Table {
-    fn new() -> Result<Self> {
-        let pages = KBox::pin_init(
-            Opaque::ffi_init(|slot: *mut bindings::xarray| {
-                // SAFETY: `slot` is valid for writes, and pinned.
-                unsafe { bindings::tether_xa_init_accounted(slot) };
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        // INVARIANT: It was just initialised, and is empty.
-        Ok(Self(pages))
-    }
-
-    /// Notes a page. Must not wait for memory, as it is called under the table's lock.
-    ///
-    /// The memory is charged to the cgroup of the current task.
-    fn store(&mut self, index: usize, entry: Entry) -> Result {
-        let task = Task::current_raw();
-        // Under the lock, the task may take from the reserves, and exceed the limit of its cgroup.
-        // A table must not: it is as large as its user likes, and `GFP_NOWAIT` does not reclaim.
-        //
-        // SAFETY: The task is the current one, and only itself writes its `flags`.
-        let flags = unsafe {
-            let flags = (*task).flags & bindings::PF_MEMALLOC;
-            (*task).flags &= !flags;
-            flags
-        };
-        // SAFETY: By the type's invariants.
-        let old = unsafe {
-            bindings::xa_store(self.0.get(), index, entry.into_raw(), bindings::GFP_NOWAIT)
-        };
-        // SAFETY: The task is the current one, and only itself writes its `flags`.
-        unsafe { (*task).flags |= flags };
-        // SAFETY: The function has no requirements.
-        match unsafe { bindings::xa_err(old) } {
-            0 => Ok(()),
-            error => Err(Error::from_errno(error)),
-        }
-    }
-
-    #[inline]
-    fn load(&self, index: usize) -> Option<Entry> {
-        // SAFETY: By the type's invariants.
-        Entry::from_raw(unsafe { bindings::xa_load(self.0.get(), index) })
-    }
-
-    /// Forgets the pages from `first` to `last`.
-    fn erase(&mut self, first: usize, last: usize) {
-        let mut index = first;
-        // SAFETY: By the type's invariants.
-        while !unsafe { bindings::xa_find(self.0.get(), &mut index, last, bindings::XA_PRESENT) }
-            .is_null()
-        {
-            // SAFETY: By the type's invariants.
-            unsafe { bindings::xa_erase(self.0.get(), index) };
-        }
-    }
-
-    fn erase_range(&mut self, range: &Range<'_>) {
-        self.erase(range.start() >> PAGE_SHIFT, (range.end() - 1) >> PAGE_SHIFT);
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        // SAFETY: By the type's invariants.
-        unsafe { bindings::xa_destroy(self.0.get()) };
-    }
 }
 
 /// The interval notifier of a mirror.
@@ -315,139 +217,6 @@ impl<T: MirrorDevice> Invalidate for Notifier<T> {
     fn invalidate(&self, range: &Range<'_>, table: &mut Table) {
         self.device.invalidate(range);
         table.erase_range(range);
-    }
-}
-
-/// The pages of a [`Mirror`], while nothing is invalidated.
-///
-/// If the closure that has these invalidates a page itself, as by `VmaRef::zap_vma_range()`, all of
-/// them are gone for it.
-pub struct Pages<'a> {
-    table: &'a Table,
-    revoked: &'a Atomic<bool>,
-}
-
-impl Pages<'_> {
-    /// The page at `address`, if it is in the table.
-    #[inline]
-    pub fn get(&self, address: usize) -> Option<Frame<'_>> {
-        if read_once(self.revoked) {
-            return None;
-        }
-        let entry = self.table.load(address >> PAGE_SHIFT)?;
-        // INVARIANT: It is in the table. Whether it was revoked is looked at before it is used.
-        Some(Frame {
-            entry,
-            revoked: self.revoked,
-        })
-    }
-}
-
-/// A page of a process.
-///
-/// Other tasks may write to the page meanwhile: each byte that is read was there at some time.
-///
-/// # Invariants
-///
-/// It is in the table, whose lock is held for `'a`: unless it is `revoked`, the page is the
-/// process's.
-pub struct Frame<'a> {
-    entry: Entry,
-    revoked: &'a Atomic<bool>,
-}
-
-impl Frame<'_> {
-    /// Whether it may be written.
-    #[inline]
-    pub fn is_writable(&self) -> bool {
-        self.entry.0 & Entry::WRITABLE != 0
-    }
-
-    /// Whether the CPU has no access to it; see [`Mirror::make_exclusive`].
-    #[inline]
-    pub fn is_exclusive(&self) -> bool {
-        self.entry.0 & Entry::EXCLUSIVE != 0
-    }
-
-    /// The number of the page's frame.
-    #[inline]
-    pub fn number(&self) -> usize {
-        self.entry.0 >> Entry::SHIFT
-    }
-
-    /// Whether so many bytes from `offset` are in the page, and it may be used.
-    #[inline]
-    fn check(&self, offset: usize, length: usize) -> Result {
-        match offset.checked_add(length) {
-            Some(end) if end <= PAGE_SIZE => {}
-            _ => return Err(EINVAL),
-        }
-        if read_once(self.revoked) {
-            return Err(EFAULT);
-        }
-        Ok(())
-    }
-
-    /// Reads what is at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// [`EINVAL`] if it goes beyond the page; [`EFAULT`] if the closure has invalidated a page.
-    ///
-    /// C: `memcpy_from_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
-    #[doc(alias = "memcpy_from_page")]
-    pub fn read(&self, offset: usize, to: &mut [u8]) -> Result {
-        self.check(offset, to.len())?;
-        // SAFETY: The page is valid, by the type's invariants, and the slice for writes.
-        unsafe {
-            bindings::tether_copy_from_pfn(to.as_mut_ptr().cast(), self.number(), offset, to.len())
-        };
-        Ok(())
-    }
-
-    /// Appends all of the page. No memory is allocated: the vector must have room for it.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`] if it has not; [`EFAULT`] if the closure has invalidated a page.
-    pub fn append_to<A: Allocator>(&self, to: &mut Vec<u8, A>) -> Result {
-        let room = to.spare_capacity_mut();
-        if room.len() < PAGE_SIZE {
-            return Err(ENOMEM);
-        }
-        self.check(0, PAGE_SIZE)?;
-        // SAFETY: The page is valid, by the type's invariants, and there is room for it.
-        unsafe {
-            bindings::tether_copy_from_pfn(room.as_mut_ptr().cast(), self.number(), 0, PAGE_SIZE)
-        };
-        // SAFETY: So much was just written.
-        unsafe { to.inc_len(PAGE_SIZE) };
-        Ok(())
-    }
-
-    /// Writes at `offset`, and marks the page as dirty: its page table entry may be clean, after
-    /// `MADV_FREE` or if a shared page was only read.
-    ///
-    /// # Errors
-    ///
-    /// [`EINVAL`] if it goes beyond the page, [`EPERM`] if that may not be written; [`EFAULT`] if
-    /// the closure has invalidated a page.
-    ///
-    /// C: `memcpy_to_page()` in [`include/linux/highmem.h`](srctree/include/linux/highmem.h).
-    #[doc(alias = "memcpy_to_page")]
-    pub fn write(&self, offset: usize, from: &[u8]) -> Result {
-        self.check(offset, from.len())?;
-        if !self.is_writable() {
-            return Err(EPERM);
-        }
-        // SAFETY: The page is valid and may be written, by the type's invariants, and the slice is
-        // valid.
-        unsafe {
-            bindings::tether_copy_to_pfn(self.number(), offset, from.as_ptr().cast(), from.len())
-        };
-        // SAFETY: The process has the page mapped: it is in the table, and the table is locked.
-        unsafe { bindings::tether_pfn_mark_dirty(self.number()) };
-        Ok(())
     }
 }
 
