@@ -99,7 +99,7 @@ use core::{
     mem::ManuallyDrop, //
 };
 
-// The paths are for the external build, whose root names this file by one.
+// The external build needs the paths: its root includes this file by a path.
 #[path = "misc_device/calls.rs"]
 mod calls;
 #[path = "misc_device/file.rs"]

@@ -103,7 +103,7 @@ use core::{
     ptr, //
 };
 
-// The paths are for the external build, whose root names this file by one.
+// The external build needs the paths: its root includes this folder by a path.
 #[path = "hmm/fault.rs"]
 mod fault;
 #[path = "hmm/look_up.rs"]

@@ -162,7 +162,7 @@ use core::{
     }, //
 };
 
-// The paths are for the external build, whose root names this file by one.
+// The external build needs the paths: its root includes this folder by a path.
 #[path = "interval_notifier/invalidation.rs"]
 mod invalidation;
 #[path = "interval_notifier/passes.rs"]

@@ -130,7 +130,7 @@ use crate::{
 };
 use core::ptr;
 
-// The paths are for the external build, whose root names this file by one.
+// The external build needs the paths: its root includes this folder by a path.
 #[path = "mirror/pages.rs"]
 mod pages;
 #[path = "mirror/table.rs"]

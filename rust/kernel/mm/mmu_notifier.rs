@@ -1,51 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told when the pages of an address space go away.
+//! Notifiers of an address space: callbacks before pages are unmapped, moved or protected.
 //!
-//! A [`Registration`] of an [`MmuNotifier`] hears of every range of an address space whose pages
-//! are about to be unmapped, moved or changed, and of the end of that address space. To watch some
-//! ranges only, and to build page tables of one's own for them, see [`interval_notifier`].
+//! A registered [`MmuNotifier`] is called for every range of an address space whose pages are about
+//! to be unmapped, moved or changed, and at the end of that address space. To watch single ranges,
+//! and to keep secondary page tables for them, see [`interval_notifier`].
 //!
-//! # What a notifier may hear
+//! # Callbacks
 //!
-//! | [`MmuNotifier::Callbacks`] | trait | hears of |
+//! | [`MmuNotifier::Callbacks`] | trait | called for |
 //! |---|---|---|
 //! | [`ReleaseOnly`] | | the end of the address space |
-//! | [`Ranges`] | [`InvalidateRanges`] | ranges, before and after they change; cannot object |
-//! | [`TryRanges`] | [`TryInvalidateRanges`] | ranges, before they change; may ask for a retry where it must not sleep |
+//! | [`Ranges`] | [`InvalidateRanges`] | ranges, before and after they change; cannot fail |
+//! | [`TryRanges`] | [`TryInvalidateRanges`] | ranges, before they change; may ask for a retry if it must not sleep |
 //! | [`SecondaryTlbs`] | [`InvalidateSecondaryTlbs`] | flushes of the TLB, for a device that uses the CPU's page tables |
-//! | [`WithAge<C>`] | [`Age`], and that of `C` | which pages were used, besides |
+//! | [`WithAge<C>`] | [`Age`], and the trait of `C` | accessed bits, in addition to the callbacks of `C` |
 //!
-//! These are the combinations that the kernel allows: a notifier that could fail in `start` would
-//! not know of which `end` it is to hear, and one for secondary TLBs hears of the same things a
-//! second time.
+//! The kernel allows these combinations only. If a `start` callback could fail, its notifier could
+//! not tell which `end` callbacks follow. A callback for secondary TLBs is called for the same
+//! changes as the callbacks for ranges, so a notifier has either.
 //!
-//! # What is called when
+//! # Order of calls
 //!
 //! ```text
 //!   munmap(), madvise(), mprotect(), reclaim, ...         the last user of the mm is gone
 //!      invalidate_range_start(range)                         release()
-//!      ... the page tables change ...                         ... all pages go, unannounced ...
+//!      ... the page tables change ...                         ... all pages are unmapped ...
 //!      invalidate_range_end(range)
 //! ```
 //!
-//! * Between `start` and `end` of a range, pages in it may or may not be there. Ranges may nest,
-//!   overlap, and be invalidated by several tasks at once.
-//! * `release` runs when the address space ends, or when the registration is removed before that:
-//!   once. After it there is no page left that the notifier may use. `start` and `end` of other
-//!   tasks (file truncation, say) may still be called until the registration was removed.
-//! * A child that is forked, and a program that is executed, has an address space of its own,
-//!   which nobody has registered on.
+//! * Between `start` and `end` of a range, pages of the range may or may not be mapped. Ranges may
+//!   nest, overlap, and be invalidated by several tasks at once.
+//! * `release` is called once: when the address space ends or, if the registration is removed
+//!   first, during its removal. The notifier must not use any page after `release` has returned. No
+//!   `start` announces that the end of the address space unmaps all pages. Other tasks (file
+//!   truncation, for instance) may still cause calls of `start` and `end` until the registration
+//!   was removed.
+//! * A forked child, and a program that is executed, has another address space, without the
+//!   notifiers of the old one.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! * Dropping a registration does not wait, and is allowed in any callback: the notifier is removed
-//!   and freed later, by a work item. Callbacks may run until then; the notifier is dropped after
-//!   the last one. [`Registration::unregister`] waits for this, for callers in process context.
-//! * A registration does not keep its module loaded. The module waits, when it is removed, until
-//!   the notifiers that were dropped are freed. A registration that was leaked is removed before
+//! * Dropping a registration does not wait, and is allowed in any callback: a work item removes and
+//!   frees the notifier later. Callbacks may run until then; the notifier is dropped after the last
+//!   one. [`Registration::unregister`] waits for this, for callers in process context.
+//! * A registration does not keep its module loaded. The removal of the module waits until the
+//!   notifiers that were dropped are freed. A registration that was leaked is removed before
 //!   the text of the module is freed.
-//! * It keeps the `mm_struct` (`mmgrab()`), but not the address space.
+//! * A registration keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
 //! # Examples
 //!
@@ -125,7 +127,7 @@ use core::{
     ptr::NonNull, //
 };
 
-// The paths are for the external build, whose root names this file by one.
+// The external build needs the paths: its root includes this folder by a path.
 #[path = "mmu_notifier/callbacks.rs"]
 mod callbacks;
 #[path = "mmu_notifier/ops.rs"]
@@ -160,27 +162,34 @@ pub use subscribed::{
     Refusal, //
 };
 
-/// Calls `f` where it must not sleep: with `DEBUG_ATOMIC_SLEEP` the kernel says so if it does.
+/// Calls `f`, which must not sleep: a kernel with `DEBUG_ATOMIC_SLEEP` warns if `f` sleeps.
 ///
-/// Not with `PREEMPT_RT`, where it would say so of a spinlock as well.
+/// A kernel with `PREEMPT_RT` would warn about a spinlock as well; there, `f` is just called.
 pub(super) fn without_blocking<R>(f: impl FnOnce() -> R) -> R {
     if cfg!(CONFIG_PREEMPT_RT) {
         return f();
     }
-    // SAFETY: The section ends below, in the same task.
+    // SAFETY: `non_block_end()` below ends the section, in the same task.
     unsafe { bindings::non_block_start() };
     let result = f();
-    // SAFETY: It was begun above.
+    // SAFETY: This ends the section that `non_block_start()` has begun above, in the same task.
     unsafe { bindings::non_block_end() };
     result
 }
 
-/// A notifier of an address space: it is called for its invalidations and for its end.
+/// A notifier of an address space: the kernel calls it for invalidations, and for the end of the
+/// address space.
 pub trait MmuNotifier: Sized + Send + Sync + 'static {
-    /// The callbacks that it has, besides that for the end of the address space.
+    /// The callbacks of the notifier, in addition to [`MmuNotifier::release`].
     type Callbacks: Callbacks<Self>;
 
-    /// The address space ends, or the registration is being removed. Called once. May sleep.
+    /// Handles the end of the address space, or the removal of the registration.
+    ///
+    /// Called once.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep.
     fn release(&self, _mm: &Mm) {}
 }
 
@@ -197,20 +206,21 @@ mod private {
         Refusal, //
     };
 
-    /// Implemented for the pairs of a combination and a notifier that has its traits.
+    /// Implemented for each pair of a combination and a notifier that has its traits.
     ///
-    /// With the parameter, as another crate may implement a foreign trait for a foreign type if a
-    /// parameter of the trait is its own.
+    /// Without the parameter, another crate could implement [`Callbacks`](super::Callbacks): a
+    /// foreign trait may be implemented for a foreign type if a parameter of the trait is local.
     pub trait Sealed<T> {
-        /// The callbacks, for the kernel.
+        /// The kernel's table of these callbacks.
         const OPS: Ops;
 
-        /// [`MayRefuse`](super::MayRefuse) if the notifier may refuse, else nothing.
+        /// [`MayRefuse`](super::MayRefuse) if the notifier may refuse, otherwise `()`.
         type Refuses: Refuses;
     }
 
-    /// What a notifier has of its own to refuse with.
+    /// The field of a notifier for the subscription that may refuse.
     pub trait Refuses: Default {
+        /// Returns the subscription that may refuse, if there is one.
         fn refusal(&self) -> Option<Refusal>;
     }
 
@@ -220,7 +230,7 @@ mod private {
         }
     }
 }
-/// A notifier that is registered, in memory of its own.
+/// The allocation of a registered notifier.
 #[pin_data]
 #[repr(C)]
 struct Inner<T: MmuNotifier> {
@@ -232,7 +242,7 @@ struct Inner<T: MmuNotifier> {
 
 /// An [`MmuNotifier`] that is registered on an address space.
 ///
-/// Dropping it does not wait: the notifier is removed and freed later, see
+/// Dropping a registration does not wait: the notifier is removed and freed later, see
 /// [`Registration::unregister`].
 ///
 /// # Context
@@ -241,19 +251,18 @@ struct Inner<T: MmuNotifier> {
 ///
 /// # Invariants
 ///
-/// `inner` is valid, and one of the references to its head is the registration's. It was
-/// registered, with callbacks of `T`, and is removed by the end of its module or after this was
-/// dropped.
+/// `inner` is valid, and one of the references to its head is the registration's. `inner` was
+/// registered, with callbacks of `T`, and is removed by the teardown of its module, or after the
+/// registration was dropped.
 pub struct Registration<T: MmuNotifier> {
     inner: NonNull<Inner<T>>,
-    /// Invariant in `T`: the callbacks were chosen by it.
+    /// Invariant in `T`, as `T` determines the callbacks.
     _type: PhantomData<*mut T>,
 }
 
-// SAFETY: A registration may be dropped on another thread than that which has created it: the
-// notifier is `Send`.
+// SAFETY: The notifier is `Send`, and the head of a registration may be used by any thread.
 unsafe impl<T: MmuNotifier> Send for Registration<T> {}
-// SAFETY: A shared reference only gives the notifier, which is `Sync`.
+// SAFETY: A shared reference to a registration only gives access to the notifier, which is `Sync`.
 unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
 
 impl<T: MmuNotifier> Registration<T> {
@@ -266,23 +275,24 @@ impl<T: MmuNotifier> Registration<T> {
 
     /// Registers `notifier` on `mm`.
     ///
-    /// Callbacks may come before this has returned.
+    /// Callbacks may be called before this function returns.
     ///
     /// # Context
     ///
-    /// Process context; sleeps. Takes the `mmap_lock` of `mm` for writing, and the lock of each of
-    /// its VMAs. The caller must hold none of them, and must not be in a callback of a notifier.
+    /// Process context, may sleep. Takes the `mmap_lock` of `mm` for writing, and the lock of each
+    /// of its VMAs. The caller must hold none of them, and must not be in a callback of a notifier.
     ///
     /// # Errors
     ///
     /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
+    /// * [`EINTR`] if a signal is pending, or if the caller is a kernel thread that is asked to
+    ///   stop;
     /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an
     ///   interrupt;
-    /// * [`EBUSY`] if this is a kernel thread or a task in its exit, and the `mmap_lock` or the
-    ///   lock of a VMA was not free for ten seconds;
-    /// * [`ENODEV`] if the module of the notifier is going, [`EINVAL`] if it is not known to
-    ///   Tether.
+    /// * [`EBUSY`] if the `mmap_lock` or the lock of a VMA was not free for ten seconds, and the
+    ///   caller is a kernel thread or a task in its exit;
+    /// * [`ENODEV`] if the module of the notifier is being unloaded, [`EINVAL`] if the module is
+    ///   not known to Tether.
     ///
     /// C: `__mmu_notifier_register()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_register")]
@@ -304,13 +314,14 @@ impl<T: MmuNotifier> Registration<T> {
                 }? Error),
                 GFP_KERNEL_ACCOUNT,
             )?;
-            // SAFETY: It is pinned, and not registered. If this succeeds it stays until it was
-            // removed, as the head is freed after that.
+            // SAFETY: `subscribed` is not registered. It and the head are pinned in one allocation.
+            // If this succeeds, both stay valid until the notifier was removed, because
+            // `Kind::free` is called after `Kind::remove`.
             unsafe { inner.subscribed.register(&inner.head, mm) }?;
-            // SAFETY: It stays pinned: it is only moved out of by being freed.
+            // SAFETY: The allocation stays pinned: it is not moved until `free()` drops the box.
             let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
-            // INVARIANT: It was registered just now, with callbacks of `T`; the handle's reference
-            // is counted from the beginning.
+            // INVARIANT: `inner` was registered above, with callbacks of `T`; `Head::new()` counts
+            // the reference of the registration.
             Ok(Self {
                 inner: NonNull::from(inner),
                 _type: PhantomData,
@@ -320,17 +331,18 @@ impl<T: MmuNotifier> Registration<T> {
 
     #[inline]
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: By the type's invariants `inner` is valid, and the handle keeps a reference.
+        // SAFETY: By the type's invariants, `inner` is valid, as the registration owns a reference.
         unsafe { self.inner.as_ref() }
     }
 
-    /// The notifier.
+    /// Returns the notifier.
     pub fn notifier(&self) -> &T {
         &self.inner().subscribed.notifier
     }
 
-    /// Whether `mm` is the address space that it is registered on. A child of its process, and a
-    /// program that this executes, have others.
+    /// Returns whether `mm` is the address space that the notifier is registered on.
+    ///
+    /// A forked child, and a program that the process executes, has another address space.
     pub fn is_on(&self, mm: &Mm) -> bool {
         core::ptr::eq(self.inner().head.space().mm().as_raw(), mm.as_raw())
     }
@@ -339,24 +351,25 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps, for some milliseconds at least. Must not be called in a callback of
-    /// a notifier, nor with locks held that a callback takes.
+    /// Process context, may sleep; takes some milliseconds at least. Must not be called in a
+    /// callback of a notifier, nor with locks held that a callback takes.
     ///
     /// # Errors
     ///
-    /// * [`ENODEV`] if the end of the module has removed it;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it
-    ///   was not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped
-    ///   later;
-    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped
-    ///   later.
+    /// * [`ENODEV`] if the teardown of the module has removed the notifier;
+    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is asked to stop;
+    /// * [`EBUSY`] if the notifier was not removed after ten seconds;
+    /// * [`ENOMEM`] if there is not enough memory;
+    /// * [`EDEADLK`] if the caller must not sleep.
+    ///
+    /// With all errors but [`ENODEV`], the notifier is removed and dropped later.
     ///
     /// C: `mmu_notifier_unregister()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_notifier_unregister")]
     pub fn unregister(self) -> Result {
         let this = ManuallyDrop::new(self);
-        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not
-        // used again, as the drop is left out.
+        // SAFETY: By the type's invariants, `inner` was registered and attached, and one reference
+        // is the registration's. It is not used again, as `ManuallyDrop` prevents the drop.
         unsafe { this.inner().head.unregister(Self::KIND) }
     }
 
@@ -364,10 +377,11 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<Head>) {
-        // SAFETY: By the function's contract `head` is at the beginning of an `Inner<T>`, which is
-        // valid.
+        // SAFETY: The caller guarantees that `head` is the head of a valid `Inner<T>`. The head is
+        // its first field, and `Inner` is `repr(C)`.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
-        // SAFETY: By the function's contract it is registered, and this is no callback.
+        // SAFETY: The caller guarantees that the notifier is registered, that no other task removes
+        // it, and that this is not called in a callback.
         unsafe { inner.subscribed.unregister(&inner.head) };
     }
 
@@ -375,37 +389,38 @@ impl<T: MmuNotifier> Registration<T> {
     ///
     /// As [`Kind::free`] says, for the head of an `Inner<T>`.
     unsafe fn free(head: NonNull<Head>) {
-        // SAFETY: By the function's contract nothing uses it any more; `new()` has leaked it from a
-        // box.
+        // SAFETY: `new()` has leaked the allocation from a box, and the caller guarantees that
+        // nothing uses the allocation any more.
         drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
 }
 
 impl<T: MmuNotifier> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: It was registered, by the type's invariants. The reference is ours, and is not
-        // used again.
+        // SAFETY: By the type's invariants, `inner` was registered and attached, and one reference
+        // is the registration's. It is not used again.
         unsafe { self.inner().head.drop_handle(Self::KIND) };
     }
 }
 
-/// Creates an initialiser that calls `make`, which may sleep, and writes its result: all
-/// registrations are created by it.
+/// Creates an initialiser that calls `make`, which may sleep, and writes its result.
+///
+/// All registrations are created by such an initialiser.
 ///
 /// # Errors
 ///
-/// [`EDEADLK`] where the caller may not sleep; those of `make`.
+/// [`EDEADLK`] if the caller must not sleep; those of `make`.
 pub(super) fn in_place<T>(make: impl FnOnce() -> Result<T>) -> impl Init<T, Error> {
     let write = |slot: *mut T| {
         if !may_sleep() {
             return Err(EDEADLK);
         }
         let made = make()?;
-        // SAFETY: `slot` is valid for writes, by the contract of `init_from_closure`.
+        // SAFETY: `init_from_closure()` guarantees that `slot` is valid for writes.
         unsafe { slot.write(made) };
         Ok(())
     };
-    // SAFETY: `slot` is initialised if the closure succeeds, and not touched if it fails. A value
-    // that `make` returns may be moved.
+    // SAFETY: If the closure succeeds, it has initialised `slot`; if it fails, it has not written
+    // to `slot`. The value may be moved, as `make` has returned it by value.
     unsafe { pin_init::init_from_closure(write) }
 }

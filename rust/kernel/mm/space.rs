@@ -50,7 +50,7 @@ use core::{
     }, //
 };
 
-// The paths are for the external build, whose root names this file by one.
+// The external build needs the paths: its root includes this folder by a path.
 #[path = "space/head.rs"]
 mod head;
 #[path = "space/locks.rs"]

@@ -9,82 +9,89 @@ use crate::{
 };
 use core::marker::PhantomData;
 
-/// Nothing but [`MmuNotifier::release`](super::MmuNotifier::release).
+/// No callback but [`MmuNotifier::release`](super::MmuNotifier::release).
 pub struct ReleaseOnly;
-/// [`InvalidateRanges`].
+/// The callbacks of [`InvalidateRanges`].
 pub struct Ranges;
-/// [`TryInvalidateRanges`].
+/// The callbacks of [`TryInvalidateRanges`].
 pub struct TryRanges;
-/// [`InvalidateSecondaryTlbs`].
+/// The callback of [`InvalidateSecondaryTlbs`].
 pub struct SecondaryTlbs;
-/// [`Age`], and what `C` stands for.
+/// The callbacks of [`Age`], and those of the combination `C`.
 pub struct WithAge<C>(PhantomData<C>);
 
-/// Hears of ranges, and cannot object.
+/// Callbacks before and after the pages of a range change, which cannot fail.
 ///
 /// # Context
 ///
-/// Both are called with locks of the memory management held, by any task that changes the address
-/// space, and several times at once. They must not sleep: the range may not be blockable, as when
-/// the OOM killer reaps a process. (A kernel with `DEBUG_ATOMIC_SLEEP` says so if they do.) Nor may
-/// they wait for memory, also where a lock that they take is held elsewhere: `GFP_KERNEL` is
-/// reported by lockdep.
+/// Any task that changes the address space calls both functions, with locks of the memory
+/// management held; several calls may run at once. They must not sleep, because the range may not
+/// be blockable, for instance if the OOM killer reaps a process. A kernel with `DEBUG_ATOMIC_SLEEP`
+/// warns if they sleep. They must not wait for memory either. This includes waiting for a lock
+/// whose holder allocates with `GFP_KERNEL`, which lockdep reports.
 #[vtable]
 pub trait InvalidateRanges {
-    /// Pages in `range` are about to change. Must not sleep.
+    /// Handles that pages in `range` are about to change. Must not sleep.
     fn invalidate_range_start(&self, _range: &Range<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// Pages in `range` have changed. Must not sleep. Called once for each
-    /// [`InvalidateRanges::invalidate_range_start`] on which this was registered already.
+    /// Handles that pages in `range` have changed. Must not sleep.
+    ///
+    /// Called once for each call of [`InvalidateRanges::invalidate_range_start`].
     fn invalidate_range_end(&self, _range: &Range<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// A callback that must not sleep would have to.
+/// The error of a callback that would have to sleep, but must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WouldSleep;
 
-/// Hears of ranges before they change, and may ask for a retry where it must not sleep. It does not
-/// hear of the end.
+/// Callbacks before the pages of a range change, which may ask for a retry if they must not sleep.
+///
+/// There is no callback after the change.
 ///
 /// # Context
 ///
-/// As [`InvalidateRanges`], but for what each says of sleeping.
+/// As for [`InvalidateRanges`], except that [`TryInvalidateRanges::invalidate_range`] may sleep.
 pub trait TryInvalidateRanges {
-    /// Pages in `range`, which is blockable, are about to change. May sleep.
+    /// Handles that pages in `range`, which is blockable, are about to change. May sleep.
     fn invalidate_range(&self, range: &Range<'_>);
 
-    /// Pages in `range`, which is not blockable, are about to change. Must not sleep.
+    /// Handles that pages in `range`, which is not blockable, are about to change. Must not sleep.
     ///
     /// # Errors
     ///
-    /// [`WouldSleep`]: the caller in the kernel does without this range for now, or tries again
-    /// (`-EAGAIN`).
+    /// [`WouldSleep`]: the kernel skips this range for now, or tries again (`-EAGAIN`).
     fn try_invalidate_range(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
 }
 
-/// Keeps a TLB of a device that uses the CPU's page tables.
+/// The callback for the TLB of a device that uses the CPU's page tables.
 pub trait InvalidateSecondaryTlbs {
-    /// Translations from `start` to `end` are to be forgotten.
+    /// Flushes the translations from `start` to `end`.
     ///
-    /// Called under a spinlock of the page tables, several times at once. Must not sleep.
+    /// # Context
+    ///
+    /// Called with a spinlock of the page tables held; several calls may run at once. Must not
+    /// sleep.
     fn invalidate_secondary_tlbs(&self, mm: &Mm, start: usize, end: usize);
 }
 
-/// Reports and clears the accessed bits of secondary page tables.
+/// Callbacks that report and clear the accessed bits of secondary page tables.
 ///
-/// Called under spinlocks of the page tables. None of these may sleep.
+/// # Context
+///
+/// Called with spinlocks of the page tables held. Must not sleep.
 pub trait Age {
-    /// Whether a page from `start` to `end` was used since this was last asked; it is not used by
-    /// way of old translations from then on. They are forgotten.
+    /// Returns whether a page from `start` to `end` was used since the last call.
+    ///
+    /// Clears the accessed bits, and flushes the translations of these pages.
     fn clear_flush_young(&self, mm: &Mm, start: usize, end: usize) -> bool;
 
-    /// As [`Age::clear_flush_young`], but old translations may go on being used.
+    /// As [`Age::clear_flush_young`], but the translations need not be flushed.
     fn clear_young(&self, mm: &Mm, start: usize, end: usize) -> bool;
 
-    /// Whether the page at `address` was used.
+    /// Returns whether the page at `address` was used.
     fn test_young(&self, mm: &Mm, address: usize) -> bool;
 }

@@ -24,8 +24,9 @@ use crate::{
     prelude::*, //
 };
 
-/// The kernel's table of callbacks. It cannot be copied, and no constant of this type can be named
-/// outside of this module.
+/// The kernel's table of callbacks.
+///
+/// It cannot be copied, and no constant of this type can be named outside of `mmu_notifier`.
 #[doc(hidden)]
 pub struct Ops(pub(super) bindings::mmu_notifier_ops);
 
@@ -95,7 +96,8 @@ impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
     ) -> c_int {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `range` is valid.
         let (this, range) = unsafe { Self::called_for(subscription, range) };
         checked(|| this.notifier.invalidate_range_start(&range));
         0
@@ -108,14 +110,17 @@ impl<T: MmuNotifier + InvalidateRanges> Subscribed<T> {
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
     ) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `range` is valid.
         let (this, range) = unsafe { Self::called_for(subscription, range) };
         checked(|| this.notifier.invalidate_range_end(&range));
     }
 }
 
-/// Calls what must not sleep. The core checks that where the range is not blockable; where it is,
-/// only kernels that look for such things do.
+/// Calls `f`, which must not sleep.
+///
+/// The kernel's own code checks this if the range is not blockable. If it is, this function checks
+/// it, on kernels with `DEBUG_ATOMIC_SLEEP` only.
 #[inline(always)]
 fn checked(f: impl FnOnce()) {
     if cfg!(CONFIG_DEBUG_ATOMIC_SLEEP) {
@@ -135,7 +140,8 @@ impl<T: MmuNotifier + InvalidateSecondaryTlbs> Subscribed<T> {
         start: usize,
         end: usize,
     ) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `mm` is valid.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.invalidate_secondary_tlbs(mm, start, end);
     }
@@ -151,34 +157,37 @@ impl<T: MmuNotifier + Age> Subscribed<T> {
         start: usize,
         end: usize,
     ) -> bool {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `mm` is valid.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.clear_flush_young(mm, start, end)
     }
 
     /// # Safety
     ///
-    /// As [`Self::clear_flush_young_callback`].
+    /// As for [`Self::clear_flush_young_callback`].
     unsafe extern "C" fn clear_young_callback(
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
         start: usize,
         end: usize,
     ) -> bool {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `mm` is valid.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.clear_young(mm, start, end)
     }
 
     /// # Safety
     ///
-    /// As [`Self::clear_flush_young_callback`].
+    /// As for [`Self::clear_flush_young_callback`].
     unsafe extern "C" fn test_young_callback(
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
         address: usize,
     ) -> bool {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `mm` is valid.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
         this.notifier.test_young(mm, address)
     }

@@ -9,22 +9,22 @@ use crate::{
 };
 use core::marker::PhantomData;
 
-/// Why a range is invalidated.
+/// The reason why a range is invalidated.
 ///
 /// C: `enum mmu_notifier_event` in
 /// [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// It is unmapped, by `munmap()`, or moved, by `mremap()`.
+    /// The range is unmapped by `munmap()`, or moved by `mremap()`.
     Unmap,
-    /// Page table entries are cleared, for many reasons: `madvise()`, reclaim, replacing a page.
+    /// Page table entries are cleared, for instance by `madvise()` or reclaim, or to replace a page.
     Clear,
     /// The protection of the mapping changes, by `mprotect()`.
     ProtectionVma,
-    /// The protection of single pages changes: look at the page tables afterwards.
+    /// The protection of single pages changes; the page tables show it after the invalidation.
     ProtectionPage,
-    /// Soft-dirty tracking: the pages stay.
+    /// Soft-dirty tracking; the pages stay mapped.
     SoftDirty,
     /// The address space ends (interval notifiers only).
     Release,
@@ -32,7 +32,7 @@ pub enum Event {
     Migrate,
     /// Pages become exclusive to a device.
     Exclusive,
-    /// One that this version does not know; treat it as [`Event::Clear`].
+    /// An event that this version does not know; treat it as [`Event::Clear`].
     Other(u32),
 }
 
@@ -63,11 +63,13 @@ pub struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
+    /// Creates a `Range` from the kernel's range.
+    ///
     /// # Safety
     ///
     /// `range` must be valid for `'a`.
     pub(in crate::mm) unsafe fn from_raw(range: *const bindings::mmu_notifier_range) -> Self {
-        // INVARIANT: By the function's contract.
+        // INVARIANT: The caller guarantees that `range` is valid for `'a`.
         Self {
             range,
             _range: PhantomData,
@@ -75,46 +77,48 @@ impl<'a> Range<'a> {
     }
 
     fn raw(&self) -> &'a bindings::mmu_notifier_range {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, `range` is valid for `'a`.
         unsafe { &*self.range }
     }
 
-    /// The first address.
+    /// Returns the first address.
     #[inline]
     pub fn start(&self) -> usize {
         self.raw().start
     }
 
-    /// The address after the last one.
+    /// Returns the address after the last one.
     #[inline]
     pub fn end(&self) -> usize {
         self.raw().end
     }
 
-    /// Why.
+    /// Returns the reason of the invalidation.
     #[inline]
     pub fn event(&self) -> Event {
         Event::from_raw(self.raw().event)
     }
 
-    /// Who invalidates, for those who want to know their own doing ([`Event::Migrate`],
-    /// [`Event::Exclusive`]): what was passed to the kernel as the owner, or null. It is only to be
-    /// compared.
+    /// Returns the owner pointer that the invalidating driver has passed to the kernel, or null.
+    ///
+    /// A driver compares it with its own pointer to recognise invalidations that it causes itself
+    /// ([`Event::Migrate`], [`Event::Exclusive`]). It must not be dereferenced.
     #[inline]
     pub fn owner(&self) -> *const c_void {
         self.raw().owner
     }
 
-    /// Whether the callback may sleep (`mmu_notifier_range_blockable()`).
+    /// Returns whether the callback may sleep (`mmu_notifier_range_blockable()`).
     #[inline]
     pub fn is_blockable(&self) -> bool {
         self.raw().flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE != 0
     }
 
-    /// The address space.
+    /// Returns the address space.
     #[inline]
     pub fn mm(&self) -> &'a Mm {
-        // SAFETY: The range is of a valid address space, for as long as the range is valid.
+        // SAFETY: By the type's invariants, the range is valid for `'a`. The kernel keeps its
+        // address space valid for as long.
         unsafe { Mm::from_raw(self.raw().mm) }
     }
 }

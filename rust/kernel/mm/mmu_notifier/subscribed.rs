@@ -32,7 +32,7 @@ use core::{
     ptr, //
 };
 
-/// The subscription by which a notifier refuses, and its callbacks.
+/// The interval notifier by which a notifier refuses invalidations, and its callbacks.
 #[doc(hidden)]
 pub struct Refusal {
     pub(in crate::mm) subscription: *mut bindings::mmu_interval_notifier,
@@ -52,7 +52,7 @@ pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<*mu
 
 impl<T> Default for MayRefuse<T> {
     fn default() -> Self {
-        // All of it is written when it is inserted.
+        // `mmu_interval_notifier_insert_locked()` initialises the subscription.
         Self(Opaque::uninit(), PhantomData)
     }
 }
@@ -66,7 +66,7 @@ impl<T: MmuNotifier + TryInvalidateRanges> Refuses for MayRefuse<T> {
     }
 }
 
-/// A notifier, and what the kernel knows it by, at the beginning.
+/// A notifier with its subscriptions, by which the kernel finds it.
 #[pin_data]
 #[repr(C)]
 pub(in crate::mm) struct Subscribed<T: MmuNotifier> {
@@ -84,7 +84,7 @@ impl<T: MmuNotifier> Subscribed<T> {
         ..<T::Callbacks as Sealed<T>>::OPS.0
     };
 
-    /// One that is not registered.
+    /// Creates a notifier that is not registered.
     pub(in crate::mm) fn new<E>(
         notifier: impl PinInit<T, E>,
         ops: &'static bindings::mmu_notifier_ops,
@@ -97,20 +97,20 @@ impl<T: MmuNotifier> Subscribed<T> {
             released: Atomic::new(false),
             refuses: Default::default(),
             subscription <- Opaque::ffi_init(|slot: *mut bindings::mmu_notifier| {
-                // All else is written when it is registered.
+                // `__mmu_notifier_register()` writes the other fields.
                 //
-                // SAFETY: `slot` is valid for writes.
+                // SAFETY: `ffi_init()` guarantees that `slot` is valid for writes.
                 unsafe { (*slot).ops = ops };
             }),
         }? Error)
     }
 
-    /// Leaves [`MmuNotifier::release`] out, if it was not called yet.
+    /// Prevents a call of [`MmuNotifier::release`], if it was not called yet.
     pub(in crate::mm) fn set_released(&self) {
         self.released.store(true, Relaxed);
     }
 
-    /// Registers it on `mm`, and attaches its head.
+    /// Registers the notifier on `mm`, and attaches its head.
     ///
     /// # Errors
     ///
@@ -118,61 +118,66 @@ impl<T: MmuNotifier> Subscribed<T> {
     ///
     /// # Safety
     ///
-    /// It must not be registered, and must stay pinned and valid, as the head must, until it was
-    /// removed.
+    /// The notifier must not be registered. It and the head must stay pinned and valid until the
+    /// notifier was removed.
     #[inline]
     pub(in crate::mm) unsafe fn register(&self, head: &Head, mm: &MmWithUser) -> Result {
-        // SAFETY: Both subscriptions have their functions, as `new()` has made them. The rest is
-        // the function's contract.
+        // SAFETY: `new()` has set the functions of the subscription, and `refusal()` returns those
+        // of the other one. The caller guarantees that the notifier is not registered, and that it
+        // and the head stay pinned and valid until the notifier was removed.
         unsafe { register(head, self.subscription.get(), self.refuses.refusal(), mm) }
     }
 
-    /// Unregisters it, and waits for running callbacks.
+    /// Unregisters the notifier, and waits for running callbacks.
     ///
     /// # Safety
     ///
-    /// It must be registered, with `head`, and not be unregistered by others. Not inside a
-    /// callback, which would wait for itself.
+    /// The notifier must be registered, with `head`, and no other task may unregister it. Must not
+    /// be called in a callback, which would wait for itself.
     pub(in crate::mm) unsafe fn unregister(&self, head: &Head) {
         // SAFETY: The requirements are those of this function.
         unsafe { unregister(head, self.subscription.get(), self.refuses.refusal()) };
     }
 
-    /// The subscription that the kernel knows.
+    /// Returns the notifier that a subscription belongs to.
     ///
     /// # Safety
     ///
-    /// `subscription` must be that of a valid `Subscribed<T>`.
+    /// `subscription` must be that of a `Subscribed<T>`, which must be valid for `'a`.
     unsafe fn from_subscription<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Self {
         let subscription = Opaque::cast_from(subscription).cast_mut();
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that the subscription is a field of a `Subscribed<T>` that
+        // is valid for `'a`.
         unsafe { &*container_of!(subscription, Self, subscription) }
     }
 
-    /// What a callback is for: the kernel calls it for a subscription that is registered, so that
-    /// it is valid, and with an address space that is.
+    /// Returns the notifier and the address space that the kernel calls a callback with.
     ///
     /// # Safety
     ///
-    /// `subscription` must be that of a `Subscribed<T>`, and both be valid for `'a`.
+    /// `subscription` must be that of a `Subscribed<T>`. Both the notifier and `mm` must be valid
+    /// for `'a`.
     pub(super) unsafe fn called_on<'a>(
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
     ) -> (&'a Self, &'a Mm) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a `Subscribed<T>`, and that
+        // both it and `mm` are valid for `'a`.
         unsafe { (Self::from_subscription(subscription), Mm::from_raw(mm)) }
     }
 
-    /// Likewise, with a range.
+    /// Returns the notifier and the range that the kernel calls a callback with.
     ///
     /// # Safety
     ///
-    /// As [`Self::called_on`].
+    /// `subscription` must be that of a `Subscribed<T>`. Both the notifier and `range` must be
+    /// valid for `'a`.
     pub(super) unsafe fn called_for<'a>(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
     ) -> (&'a Self, Range<'a>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a `Subscribed<T>`, and that
+        // both it and `range` are valid for `'a`.
         unsafe {
             (
                 Self::from_subscription(subscription),
@@ -188,21 +193,23 @@ impl<T: MmuNotifier> Subscribed<T> {
         subscription: *mut bindings::mmu_notifier,
         mm: *mut bindings::mm_struct,
     ) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `mm` is valid.
         let (this, mm) = unsafe { Self::called_on(subscription, mm) };
-        // The end of the address space and that of the registration may both come here, even at
-        // once. The kernel waits for both.
+        // The end of the address space and the removal of the registration both call this function,
+        // possibly at the same time. Only the first call reaches the notifier. The kernel waits for
+        // both calls before the removal returns.
         if !this.released.xchg(true, Relaxed) {
             this.notifier.release(mm);
         }
     }
 }
 
-/// The part of [`Subscribed::register`] that does not depend on the type, and so is compiled once.
+/// Non-generic part of [`Subscribed::register`], so that it is not monomorphised for each type.
 ///
 /// # Safety
 ///
-/// As [`Subscribed::register`] says, for both subscriptions, which must have their functions.
+/// As for [`Subscribed::register`], for both subscriptions. Their functions must be set.
 #[inline(never)]
 unsafe fn register(
     head: &Head,
@@ -210,31 +217,36 @@ unsafe fn register(
     refusal: Option<Refusal>,
     mm: &MmWithUser,
 ) -> Result {
-    // SAFETY: By the function's contract the subscriptions may be registered.
+    // SAFETY: The caller guarantees that the functions of both subscriptions are set, that they are
+    // not registered, and that they stay valid until they were removed.
     let register = || unsafe { head.space().register(mm, subscription, refusal) };
-    // SAFETY: By the function's contract the head, and with it the attachment, stays valid until it
-    // was removed, which is after it was detached, or released.
+    // SAFETY: The caller guarantees that the head, and with it the attachment, stays valid and
+    // pinned until the notifier was removed. Either the attachment is detached before that, or the
+    // teardown of the owner removes the notifier; then the reference of the owner's list keeps the
+    // head valid until the attachment is released.
     unsafe { head.attachment().attach(register) }
 }
 
-/// The part of [`Subscribed::unregister`] that does not depend on the type.
+/// Non-generic part of [`Subscribed::unregister`].
 ///
 /// # Safety
 ///
-/// As [`Subscribed::unregister`] says, for both subscriptions.
+/// As for [`Subscribed::unregister`], for both subscriptions.
 unsafe fn unregister(
     head: &Head,
     subscription: *mut bindings::mmu_notifier,
     refusal: Option<Refusal>,
 ) {
     head.set_ended();
-    // The notifier may refuse until it was released, which this does.
+    // The interval notifier is removed second, because the notifier may refuse until
+    // `mmu_notifier_unregister()` has called `release`.
     //
-    // SAFETY: By the function's contract it is registered, on the address space of the head, which
-    // keeps that.
+    // SAFETY: The caller guarantees that the subscription is registered, on the address space of
+    // the head. The head keeps the `mm_struct`.
     unsafe { bindings::mmu_notifier_unregister(subscription, head.space().mm().as_raw()) };
     if let Some(refusal) = refusal {
-        // SAFETY: It was inserted when the other one was registered, and this is no callback.
+        // SAFETY: The interval notifier was inserted when the notifier was registered, and the
+        // caller guarantees that this is not called in a callback.
         unsafe { bindings::mmu_interval_notifier_remove(refusal.subscription) };
     }
 }
@@ -247,17 +259,22 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
     ) -> c_int {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of a registered, hence valid,
+        // `Subscribed<T>`, and that `range` is valid.
         let (this, range) = unsafe { Self::called_for(subscription, range) };
         if range.is_blockable() {
             this.notifier.invalidate_range(&range);
             return 0;
         }
-        // It was asked by `may_refuse_callback()`, unless the kernel has put its insertion off
-        // because of an invalidation that does not end.
+        // `may_refuse_callback()` was called for this range, and has not refused it, unless the
+        // kernel has deferred the insertion of the interval notifier to the end of a concurrent
+        // invalidation.
         let asked = this.refuses.refusal().is_none_or(|refusal| {
-            // SAFETY: The subscription was inserted before this one was registered.
-            // `RB_EMPTY_NODE()` is true of a node that is not in the tree.
+            // `RB_EMPTY_NODE()` is true for a node that is not in the tree.
+            //
+            // SAFETY: The interval notifier is valid, as it was passed to the kernel before the
+            // notifier was registered, and is removed after that was unregistered. The kernel may
+            // insert the node at the same time, so the field is read by a volatile access.
             unsafe {
                 let node = &raw const (*refusal.subscription).interval_tree.rb;
                 ptr::read_volatile(&raw const (*node).__rb_parent_color) != node as c_ulong
@@ -276,25 +293,28 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
             ..pin_init::zeroed()
         };
 
-    /// Nothing reads under this subscription, so that its sequence need not be set.
+    /// Asks the notifier whether it refuses `range`.
+    ///
+    /// The sequence is not set, because no reader uses this subscription.
     ///
     /// # Safety
     ///
-    /// `subscription` must be that of the `refuses` of a `Subscribed<T>`, inserted, and `range`
-    /// valid.
+    /// `subscription` must be that of the field `refuses` of a `Subscribed<T>`, and be inserted.
+    /// `range` must be valid.
     unsafe extern "C" fn may_refuse_callback(
         subscription: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,
         _sequence: usize,
     ) -> bool {
-        // SAFETY: By the function's contract the range is valid while this runs.
+        // SAFETY: The caller guarantees that the range is valid during this call.
         let range = unsafe { Range::from_raw(range) };
         if range.is_blockable() {
             return true;
         }
         let field = subscription.cast::<<T::Callbacks as Sealed<T>>::Refuses>();
-        // SAFETY: By the function's contract. `MayRefuse` is transparent, so that the subscription
-        // is where the field is.
+        // SAFETY: The caller guarantees that the subscription is that of the field `refuses` of a
+        // `Subscribed<T>`, which is valid while the subscription is inserted. `MayRefuse` is
+        // transparent, so the field has the address of the subscription.
         let this = unsafe { &*container_of!(field, Self, refuses) };
         without_blocking(|| this.notifier.try_invalidate_range(&range)).is_ok()
     }
