@@ -290,7 +290,9 @@ impl<T: MmuNotifier> Registration<T> {
     /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an
     ///   interrupt;
     /// * [`EBUSY`] if the `mmap_lock` or the lock of a VMA was not free for ten seconds, and the
-    ///   caller is a kernel thread or a task in its exit;
+    ///   caller is a kernel thread or a task in its exit; or if 64 registrations on `mm` that were
+    ///   dropped are not removed after ten seconds. In `open` of a misc device both limits are one
+    ///   second, for any task;
     /// * [`ENODEV`] if the module of the notifier is being unloaded, [`EINVAL`] if the module is
     ///   not known to Tether.
     ///
@@ -369,7 +371,8 @@ impl<T: MmuNotifier> Registration<T> {
     pub fn unregister(self) -> Result {
         let this = ManuallyDrop::new(self);
         // SAFETY: By the type's invariants, `inner` was registered and attached, and one reference
-        // is the registration's. It is not used again, as `ManuallyDrop` prevents the drop.
+        // is the registration's. It is not used again, as `ManuallyDrop` prevents the drop. `KIND`
+        // is the constant of this type in this module.
         unsafe { this.inner().head.unregister(Self::KIND) }
     }
 
@@ -398,7 +401,8 @@ impl<T: MmuNotifier> Registration<T> {
 impl<T: MmuNotifier> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariants, `inner` was registered and attached, and one reference
-        // is the registration's. It is not used again.
+        // is the registration's. It is not used again. `KIND` is the constant of this type in this
+        // module.
         unsafe { self.inner().head.drop_handle(Self::KIND) };
     }
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Address spaces with notifiers: registering them killably, and freeing them later.
+//! Address spaces with notifiers: killable registration, and removal by a work item.
 //!
-//! Each address space with a registration of Tether's has one [`Space`]. It keeps the `mm_struct`
-//! (`mmgrab()`), knows whether the kernel's interval tree has been set up, and has the list of
-//! registrations that were dropped and are to be removed and freed.
+//! Each address space with a registration of Tether's has one [`Space`]. The [`Space`] keeps the
+//! `mm_struct` (`mmgrab()`), records whether the kernel's interval tree has been set up, and has
+//! the list of registrations that were dropped and are to be removed and freed.
 //!
-//! Dropping a registration does not wait: the kernel's functions that remove a notifier wait for
-//! running callbacks, so that a drop inside a callback would wait for itself. The drop puts the
-//! [`Head`] of the registration on the list of its [`Space`], and a work item removes and frees it.
-//! The list is per address space, so that a slow callback on one address space does not delay
-//! another one. The owner of the registration is kept entered until the memory was freed, hence the
-//! end of its module waits for this.
+//! Dropping a registration does not wait, because the kernel's functions that remove a notifier
+//! wait for running callbacks: a drop inside a callback would wait for itself. The drop puts the
+//! [`Head`] of the registration on the list of its [`Space`], and a work item removes the
+//! registration and frees its memory. Each address space has its own list, so that a slow callback
+//! on one address space does not delay another one. The owner of the registration is kept entered
+//! until the memory was freed. Therefore the teardown of its module waits for the work item.
 
 use super::{
     mmu_notifier::Refusal,
@@ -71,17 +71,17 @@ pub(super) use locks::ReadLocked;
 pub(super) use patience::Patience;
 use patience::DEFAULT_LIMIT;
 
-/// How many registrations on one address space may wait for their removal before a new one has to
-/// wait.
+/// The number of registrations on one address space that may wait for their removal before a new
+/// registration has to wait.
 const MAX_BURIED: u32 = 64;
 
-/// The same for an interval notifier, whose removal does not wait for a grace period.
+/// The limit for interval notifiers. Their removal does not wait for a grace period.
 const MAX_BURIED_RANGES: u32 = 16384;
 
-/// All spaces.
+/// The table of all spaces.
 static TABLE: Table = Table::new();
 
-/// Creates the table, once, before any driver can register a notifier.
+/// Initialises the table of spaces. Called once, before any driver can register a notifier.
 pub(crate) fn init() -> Result {
     TABLE.init(c"tether::space", static_lock_class!())
 }
@@ -91,19 +91,20 @@ pub(crate) fn init() -> Result {
 /// # Invariants
 ///
 /// * `refs` counts the [`SpaceRef`]s, and only changes with the lock of `bucket` held. `links` are
-///   in the list of `bucket` while it is not zero.
-/// * `dead` is a list of heads, linked by `next`, whose handles were dropped. Each holds a
-///   [`SpaceRef`]. Whenever it becomes non-empty `work` is queued, and each run of the work item
-///   empties it once.
+///   in the list of `bucket` while `refs` is not zero.
+/// * `dead` is a list of heads, linked by `next`, whose handles were dropped. Each head holds a
+///   [`SpaceRef`]. `work` is queued whenever the list becomes non-empty, and each run of the work
+///   item empties the list once.
 #[pin_data]
 pub(super) struct Space {
     mm: ARef<Mm>,
     bucket: &'static Bucket,
     refs: Cell<usize>,
-    /// Whether the kernel has an interval tree for this address space, which it keeps.
+    /// Whether the kernel has an interval tree for this address space. The kernel frees the tree
+    /// together with the `mm_struct`.
     has_tree: Atomic<bool>,
     dead: Atomic<*const Head>,
-    /// How many registrations were dropped, and are not being removed yet.
+    /// The number of registrations that were dropped, and are not being removed yet.
     buried: Atomic<u32>,
     #[pin]
     links: Opaque<bindings::list_head>,
@@ -112,7 +113,7 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// Finds the space of `mm`, and takes a reference to it.
+    /// Returns a new reference to the space of `mm`, if there is such a space.
     #[inline]
     fn find(bucket: &Locked<'_>, mm: *const bindings::mm_struct) -> Option<SpaceRef> {
         bucket.find(|links| {
@@ -121,7 +122,7 @@ impl Space {
             let space = unsafe { &*container_of!(links, Space, links) };
             ptr::eq(space.mm.as_raw(), mm).then(|| {
                 space.refs.set(space.refs.get() + 1);
-                // INVARIANT: The reference was counted just now, with the lock held.
+                // INVARIANT: `refs` was incremented for this reference, with the lock held.
                 SpaceRef(NonNull::from(space))
             })
         })
@@ -132,15 +133,15 @@ impl Space {
 ///
 /// # Invariants
 ///
-/// It is counted in `refs` of the space.
+/// The reference is counted in `refs` of the space.
 pub(super) struct SpaceRef(NonNull<Space>);
 
 impl SpaceRef {
-    /// Finds the space of `mm`, or creates it. May sleep.
+    /// Returns a reference to the space of `mm`, which is created if there is none. May sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`].
+    /// [`ENOMEM`] if there is not enough memory.
     #[inline]
     pub(super) fn get(mm: &MmWithUser) -> Result<Self> {
         let bucket = TABLE.bucket(mm.as_raw());
@@ -164,7 +165,8 @@ impl SpaceRef {
                 buried: Atomic::new(0),
                 links <- list_head(),
                 work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
+                    // SAFETY: `ffi_init()` guarantees that `slot` is valid for writes, and the
+                    // space is pinned.
                     unsafe { bindings::tether_init_work(slot, Some(free_dead)) };
                 }),
             }),
@@ -174,18 +176,19 @@ impl SpaceRef {
         if let Some(other) = Space::find(&bucket, mm.as_raw()) {
             return Ok(other);
         }
-        // SAFETY: The links are initialised and in no list. The space is freed by the drop of the
-        // last reference, which takes them off the list.
+        // SAFETY: The links are initialised and in no list, and the lock of the bucket is held. The
+        // space is freed by the drop of the last reference, which takes the links off the list.
         unsafe { bucket.add(&space.links) };
         // INVARIANT: `refs` was initialised to one, for this reference.
         //
-        // SAFETY: The space stays where it is: it is freed by the drop of the last reference.
+        // SAFETY: The space stays pinned: it is not moved until the drop of the last reference
+        // frees the box.
         Ok(Self(NonNull::from(KBox::leak(unsafe {
             Pin::into_inner_unchecked(space)
         }))))
     }
 
-    /// The address space. Its users may be gone.
+    /// Returns the address space, which may have no users any more.
     #[inline]
     pub(super) fn mm(&self) -> &Mm {
         &self.space().mm
@@ -193,24 +196,30 @@ impl SpaceRef {
 
     #[inline]
     fn space(&self) -> &Space {
-        // SAFETY: By the type's invariants the space is valid while there is a reference.
+        // SAFETY: By the type's invariants, this reference is counted, and the space is freed when
+        // the count becomes zero.
         unsafe { self.0.as_ref() }
     }
 
-    /// Registers `subscription` on the address space, which `mm` is; and, if it may refuse, inserts
-    /// the subscription by which it does, for all addresses.
+    /// Registers `subscription` on the address space.
+    ///
+    /// `mm` must be that address space. If the notifier may refuse, `refusal` is inserted as an
+    /// interval notifier of all addresses first.
     ///
     /// # Errors
     ///
-    /// * [`ENOMEM`];
-    /// * [`EINTR`] if a signal is pending, or a kernel thread is asked to stop;
+    /// * [`ENOMEM`] if there is not enough memory;
+    /// * [`EINTR`] if a signal is pending, or if the current task is a kernel thread that is asked
+    ///   to stop;
     /// * [`EDEADLK`] if the current task holds the `mmap_lock` of `mm` for writing;
-    /// * [`EBUSY`] if this is a kernel thread, and a lock of `mm` was not free for ten seconds.
+    /// * [`EBUSY`] if a lock of `mm` was not free for ten seconds, and the current task is a kernel
+    ///   thread or in its exit; or if too many dropped registrations on `mm` were not removed for
+    ///   ten seconds. In `open` of a misc device both limits are one second, for any task.
     ///
     /// # Safety
     ///
-    /// The subscriptions must have their functions, not be registered, and stay valid until they
-    /// were removed.
+    /// The functions of both subscriptions must be set. The subscriptions must not be registered,
+    /// and must stay valid until they were removed.
     #[inline(never)]
     pub(super) unsafe fn register(
         &self,
@@ -221,8 +230,9 @@ impl SpaceRef {
         self.wait_for_removals(MAX_BURIED)?;
         let locked = AllLocked::take(mm)?;
         if let Some(refusal) = &refusal {
-            // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long
-            // as the borrow, and by the function's contract the subscription may be inserted.
+            // SAFETY: `locked` holds the `mmap_lock` for writing, and `mm` has users. The caller
+            // guarantees that the functions of `refusal` are set, that it is not inserted, and that
+            // it stays valid until it was removed.
             to_result(unsafe {
                 bindings::mmu_interval_notifier_insert_locked(
                     refusal.subscription,
@@ -234,23 +244,25 @@ impl SpaceRef {
             })?;
             self.space().has_tree.store(true, Relaxed);
         }
-        // SAFETY: The `mmap_lock` is held for writing, the address space has users for as long as
-        // the borrow, and by the function's contract the subscription is valid and not registered.
+        // SAFETY: `locked` holds the `mmap_lock` for writing, and `mm` has users. The caller
+        // guarantees that the functions of the subscription are set, that it is not registered, and
+        // that it stays valid until it was removed.
         let ret =
             to_result(unsafe { bindings::__mmu_notifier_register(subscription, mm.as_raw()) });
         drop(locked);
         if let (Err(_), Some(refusal)) = (&ret, &refusal) {
-            // SAFETY: It was inserted above, and this is no callback.
+            // SAFETY: The subscription was inserted above, no other task removes it, and this is
+            // not called in a callback.
             unsafe { bindings::mmu_interval_notifier_remove(refusal.subscription) };
         }
         ret
     }
 
-    /// Waits while many registrations on the address space were dropped and are not removed yet.
+    /// Waits while `limit` or more registrations on the address space were dropped and are not
+    /// being removed yet.
     ///
     /// A removal may take as long as a grace period of SRCU. Without a limit, a process that
-    /// registers and drops in a loop keeps the module from being removed for a long time
-    /// afterwards.
+    /// registers and drops in a loop could delay the removal of the module for a long time.
     ///
     /// # Errors
     ///
@@ -273,9 +285,9 @@ impl SpaceRef {
         Ok(())
     }
 
-    /// Inserts `subscription` into the interval tree of the address space, which `mm` is.
+    /// Inserts `subscription` into the interval tree of the address space.
     ///
-    /// The locks of the address space are only taken for the first one.
+    /// `mm` must be that address space. Its locks are only taken for the first subscription.
     ///
     /// # Errors
     ///
@@ -284,8 +296,8 @@ impl SpaceRef {
     ///
     /// # Safety
     ///
-    /// The subscription must be valid for writes and not be inserted; it, and `ops`, must stay
-    /// valid until the subscription was removed.
+    /// The subscription must be valid for writes, and must not be inserted. The subscription and
+    /// `ops` must stay valid until the subscription was removed.
     #[inline]
     pub(super) unsafe fn insert(
         &self,
@@ -297,8 +309,8 @@ impl SpaceRef {
     ) -> Result {
         self.wait_for_removals(MAX_BURIED_RANGES)?;
         let ret = if read_once(&self.space().has_tree) {
-            // SAFETY: By the function's contract the subscription and its functions are valid. The
-            // address space has users for as long as the borrow.
+            // SAFETY: `mm` has users. The caller guarantees that the subscription is valid for
+            // writes and not inserted, and that it and `ops` stay valid until it was removed.
             unsafe {
                 bindings::mmu_interval_notifier_insert(
                     subscription,
@@ -309,10 +321,11 @@ impl SpaceRef {
                 )
             }
         } else {
-            // SAFETY: The requirements are those of this function.
+            // SAFETY: The caller guarantees that the subscription is valid for writes and not
+            // inserted, and that it and `ops` stay valid until it was removed.
             unsafe { self.insert_first(mm, subscription, start, length, ops)? }
         };
-        // `to_result()` is a call.
+        // Not `to_result()`, which is a function call.
         if ret == 0 {
             Ok(())
         } else {
@@ -320,7 +333,9 @@ impl SpaceRef {
         }
     }
 
-    /// Inserts the first one, under the locks that this needs.
+    /// Inserts the first subscription of an address space, with its locks held.
+    ///
+    /// The kernel creates the interval tree, which requires these locks.
     ///
     /// # Safety
     ///
@@ -336,7 +351,9 @@ impl SpaceRef {
         ops: *const bindings::mmu_interval_notifier_ops,
     ) -> Result<c_int> {
         let _locked = AllLocked::take(mm)?;
-        // SAFETY: The `mmap_lock` is held for writing; the rest is the function's contract.
+        // SAFETY: `_locked` holds the `mmap_lock` for writing, and `mm` has users. The caller
+        // guarantees that the subscription is valid for writes and not inserted, and that it and
+        // `ops` stay valid until it was removed.
         let ret = unsafe {
             bindings::mmu_interval_notifier_insert_locked(
                 subscription,
@@ -364,11 +381,13 @@ impl Drop for SpaceRef {
             if refs != 0 {
                 return;
             }
-            // SAFETY: The entry is in the list, as there was a reference, and the lock is held.
+            // SAFETY: By the invariants of `Space`, the entry was in the list until `refs` became
+            // zero above, and the lock of the bucket is held.
             unsafe { bindings::tether_list_del_init(space.links.get()) };
         }
-        // SAFETY: `create()` has leaked it from a box. The last reference was dropped, and it is
-        // not found any more. Its work item is not queued: the heads on its list hold references.
+        // SAFETY: `create()` has leaked the space from a box. The last reference was dropped, and
+        // `Space::find()` does not find the space any more. Its work item is not queued, as the
+        // heads on its list hold references.
         drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
     }
 }

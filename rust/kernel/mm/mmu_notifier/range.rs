@@ -18,7 +18,8 @@ use core::marker::PhantomData;
 pub enum Event {
     /// The range is unmapped by `munmap()`, or moved by `mremap()`.
     Unmap,
-    /// Page table entries are cleared, for instance by `madvise()` or reclaim, or to replace a page.
+    /// Page table entries are cleared, for instance by `madvise()` or reclaim, or to replace a
+    /// page.
     Clear,
     /// The protection of the mapping changes, by `mprotect()`.
     ProtectionVma,

@@ -41,10 +41,15 @@ use core::{
 
 /// How a registration is removed from the kernel and freed; a constant of its type.
 pub(in crate::mm) struct Kind {
-    /// Removes it, and sets [`Head::set_ended`]: the kernel does not call it any more when this has
-    /// returned. Waits for running callbacks. Called once.
+    /// Calls [`Head::set_ended`], removes the registration, and waits for running callbacks.
+    ///
+    /// The kernel does not call the notifier any more when this function has returned. It is called
+    /// once, for the head of a registration of this kind, which must be registered. It must not be
+    /// called in a callback of a notifier.
     pub(in crate::mm) remove: unsafe fn(NonNull<Head>),
-    /// Drops the notifier, and frees the memory. Called once, after `remove`.
+    /// Drops the notifier, and frees the memory.
+    ///
+    /// It is called once, after `remove`, when nothing else uses the registration.
     pub(in crate::mm) free: unsafe fn(NonNull<Head>),
 }
 
@@ -52,7 +57,8 @@ pub(in crate::mm) struct Kind {
 ///
 /// # Invariants
 ///
-/// * It is at the beginning of what `kind` is for, in memory of its own that `kind.free` frees.
+/// * The head is at the beginning of the registration that `kind` is for, in an allocation that
+///   `kind.free` frees.
 /// * `refs` counts the handle, and the list of its owner while the registration is attached. The
 ///   task that drops the last reference, or takes the attachment off the list of its owner, frees
 ///   the head.
@@ -65,22 +71,22 @@ pub(in crate::mm) struct Kind {
 pub(in crate::mm) struct Head {
     #[pin]
     attachment: Attachment,
-    /// A constant of the module that has made the registration or, if it has ended, of the module
-    /// that has dropped the last handle.
+    /// A constant of the module that has created the registration or, if that module was torn down,
+    /// of the module that has dropped the handle.
     kind: UnsafeCell<&'static Kind>,
     space: UnsafeCell<Option<SpaceRef>>,
     refs: Atomic<u32>,
     ended: Atomic<bool>,
     next: UnsafeCell<*const Head>,
-    /// The kind as the dropping module has it, if the handle was dropped where the lock of the
-    /// owner's list could not be taken.
+    /// The constant of the module that has dropped the handle, if the lock of the owner's list
+    /// could not be taken in the context of the drop.
     deferred: UnsafeCell<Option<&'static Kind>>,
     entered: UnsafeCell<Option<Entered>>,
     removal: UnsafeCell<Option<Arc<Removal>>>,
 }
 
 impl Head {
-    /// The `release` and `end` of [`What`], for all registrations.
+    /// Returns the [`What`] of a kind of registrations. `release` and `end` are the same for all.
     pub(in crate::mm) const fn what(kind: &'static str, name: fn() -> &'static str) -> What {
         What {
             kind,
@@ -92,7 +98,7 @@ impl Head {
         }
     }
 
-    /// Creates the head of a registration that is not registered.
+    /// Creates the head of a registration that is not registered with the kernel.
     #[inline]
     pub(in crate::mm) fn new(
         owner: &'static Owner,
@@ -117,23 +123,24 @@ impl Head {
         &self.attachment
     }
 
-    /// The address space that it is registered on.
+    /// Returns the space of the address space that the notifier is registered on.
     #[inline]
     pub(in crate::mm) fn space(&self) -> &SpaceRef {
-        // SAFETY: By the type's invariants it is set, and does not change, until it is freed.
+        // SAFETY: By the type's invariants, `space` is set and does not change until the memory is
+        // freed.
         match unsafe { &*self.space.get() } {
             Some(space) => space,
             None => unreachable!(),
         }
     }
 
-    /// Whether it was removed, or is being removed.
+    /// Returns whether the registration was removed, or is being removed.
     #[inline]
     pub(in crate::mm) fn is_ended(&self) -> bool {
         read_once(&self.ended)
     }
 
-    /// Notes that it is being removed.
+    /// Records that the registration is being removed.
     pub(in crate::mm) fn set_ended(&self) {
         self.ended.store(true, Release);
     }
@@ -142,15 +149,17 @@ impl Head {
     ///
     /// # Context
     ///
-    /// Any; does not sleep.
+    /// Any context. Does not sleep.
     ///
     /// # Safety
     ///
-    /// The registration must have been attached. The caller owns the handle's reference, and must
-    /// not use the head again.
+    /// The registration must have been attached. `kind` must be the constant for its type in the
+    /// module whose text the caller runs in. The caller must own the reference of the handle, and
+    /// must not use the head again.
     #[inline]
     pub(in crate::mm) unsafe fn drop_handle(&self, kind: &'static Kind) {
-        // SAFETY: The requirements are those of this function.
+        // SAFETY: The requirements of `drop_handle_with()` are those of this function, and the head
+        // is not used again.
         unsafe { self.drop_handle_with(kind, None) };
     }
 
@@ -158,30 +167,35 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// * [`ENODEV`] if the end of its module has removed it;
-    /// * [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] after ten seconds;
-    ///   [`ENOMEM`]. The registration is then removed and freed later;
-    /// * [`EDEADLK`] where the caller may not sleep. The registration is then removed and freed
-    ///   later.
+    /// * [`ENODEV`] if the teardown of the module has removed the registration;
+    /// * [`EINTR`] if the task is being killed, or asked to stop;
+    /// * [`EBUSY`] if the registration was not freed after ten seconds;
+    /// * [`ENOMEM`] if there is not enough memory;
+    /// * [`EDEADLK`] if the caller must not sleep.
+    ///
+    /// With all errors but [`ENODEV`], the registration is removed and freed later.
     ///
     /// # Safety
     ///
     /// As for [`Head::drop_handle`].
     pub(in crate::mm) unsafe fn unregister(&self, kind: &'static Kind) -> Result {
         if !may_sleep() {
-            // SAFETY: The requirements are those of this function.
+            // SAFETY: The requirements of `drop_handle()` are those of this function, and the head
+            // is not used again.
             unsafe { self.drop_handle(kind) };
             return Err(EDEADLK);
         }
         let removal = match Removal::new() {
             Ok(removal) => removal,
             Err(error) => {
-                // SAFETY: The requirements are those of this function.
+                // SAFETY: The requirements of `drop_handle()` are those of this function, and the
+                // head is not used again.
                 unsafe { self.drop_handle(kind) };
                 return Err(error);
             }
         };
-        // SAFETY: The requirements are those of this function.
+        // SAFETY: The requirements of `drop_handle_with()` are those of this function, and the head
+        // is not used again.
         if unsafe { self.drop_handle_with(kind, Some(removal.clone())) } {
             removal.wait()
         } else {
@@ -189,7 +203,10 @@ impl Head {
         }
     }
 
-    /// Returns whether it is removed by this, and not by the end of its module.
+    /// Drops the handle, and has `removal` completed when the registration was freed.
+    ///
+    /// Returns `false` if the teardown of its module removes the registration instead, or if the
+    /// caller must not sleep.
     ///
     /// # Safety
     ///
@@ -197,12 +214,13 @@ impl Head {
     #[inline(never)]
     unsafe fn drop_handle_with(&self, kind: &'static Kind, removal: Option<Arc<Removal>>) -> bool {
         if !may_sleep() {
-            // The interrupted task may hold the lock of the owner's list: the work item takes it.
+            // The interrupted task may hold the lock of the owner's list. Therefore the work item
+            // takes that lock.
             //
             // SAFETY: The handle is dropped, and the head is not on the list of its space yet, so
-            // that only this task touches the field. The handle's reference is given to the work
-            // item. The code that drops the handle is the module's of `kind`, and the end of that
-            // module waits for this code.
+            // only this task touches `deferred`. The reference of the handle passes to the work
+            // item. The caller runs in the text of the module that `kind` belongs to, and the
+            // teardown of that module waits for the caller. `bury()` is called once.
             unsafe {
                 *self.deferred.get() = Some(kind);
                 self.bury(Self::enter_for(kind), removal);
@@ -215,32 +233,33 @@ impl Head {
             Some(entered) => entered,
             None => {
                 if self.refs.fetch_sub(1u32, Full) != 1 {
-                    // The end of the module has the other reference, and frees it.
+                    // The teardown of the module owns the other reference, and frees the head.
                     return false;
                 }
-                // The module that has made it may be gone. The caller's module has the same
-                // functions, in its own text.
+                // The module that has created the registration may be unloaded. The caller's module
+                // has instances of the same functions in its own text.
                 //
-                // SAFETY: There is no other reference, so that only this task uses the field.
+                // SAFETY: There is no other reference, so only this task uses the field.
                 unsafe { *self.kind.get() = kind };
-                // SAFETY: The code that drops the handle is that module's, and its end waits for
-                // this code.
+                // SAFETY: The caller runs in the text of the module that `kind` belongs to, and the
+                // teardown of that module waits for the caller.
                 unsafe { Self::enter_for(kind) }
             }
         };
-        // SAFETY: The handle is dropped, and its reference is the work item's from here on.
+        // SAFETY: This is the only call of `bury()`, by the task that drops the handle. The head is
+        // not used afterwards.
         unsafe { self.bury(entered, removal) };
         ours
     }
 
-    /// Keeps the text of the module that `kind` belongs to.
+    /// Returns a guard that keeps the text of the module that `kind` belongs to.
     ///
     /// # Safety
     ///
-    /// The end of that module must wait for the caller.
+    /// The teardown of that module must wait for the caller.
     unsafe fn enter_for(kind: &'static Kind) -> Entered {
         let owner = Owner::of(kind.free as *const ()).unwrap_or_else(|_| Owner::unknown());
-        // SAFETY: By the function's contract the end of the module waits for the caller.
+        // SAFETY: The caller guarantees that the teardown of the module waits for the caller.
         unsafe { owner.enter_again() }
     }
 
@@ -248,22 +267,22 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// Called once, by the task that drops the handle. The head must not be used by it again.
+    /// Must be called once, by the task that drops the handle, which must not use the head again.
     unsafe fn bury(&self, entered: Entered, removal: Option<Arc<Removal>>) {
-        // SAFETY: The handle is dropped, and the head is not on the list yet: by the type's
-        // invariants only this task touches these.
+        // SAFETY: By the type's invariants, only the task that drops the handle writes these fields
+        // before the head is on the list, and the head is not on the list yet.
         unsafe {
             *self.entered.get() = Some(entered);
             *self.removal.get() = removal;
         }
         let space = self.space().0;
-        // SAFETY: The head holds a reference to its space, and is not freed before the work item
-        // has run, which is not queued for it before the exchange below.
+        // SAFETY: The head holds a reference to its space. The work item frees the head, and does
+        // not find it on the list before the exchange below.
         let (dead, buried) = unsafe { (&(*space.as_ptr()).dead, &(*space.as_ptr()).buried) };
         buried.fetch_add(1u32, Relaxed);
         let mut first = dead.load(Relaxed);
         loop {
-            // SAFETY: The head is not on the list yet.
+            // SAFETY: The head is not on the list yet, so only this task touches `next`.
             unsafe { *self.next.get() = first };
             match dead.cmpxchg(first, self, Full) {
                 Ok(_) => break,
@@ -271,25 +290,27 @@ impl Head {
             }
         }
         if first.is_null() {
-            // SAFETY: The list was empty, so that the work item does not take this head off, and
-            // with it the reference to the space, before it is queued here. It is initialised.
+            // SAFETY: `SpaceRef::create()` has initialised the work item. The list was empty, and
+            // each run of the work item empties the list once. Therefore no run takes this head
+            // off, and with it the reference to the space, before the work item is queued here.
             unsafe { bindings::tether_queue_unbound_work((*space.as_ptr()).work.get()) };
         }
     }
 
-    /// Finishes a head whose handle was dropped.
+    /// Removes and frees a registration after its handle was dropped.
     ///
     /// # Safety
     ///
-    /// Called by the work item of its space, which must have taken it off the list, and not use it
-    /// again.
+    /// Must be called by the work item of the space, which must have taken the head off the list,
+    /// and must not use it again.
     unsafe fn finish_dropped(this: NonNull<Self>) {
         let mut detached = None;
         {
-            // SAFETY: The head is valid: the handle's reference, or by the function's contract all
-            // of it, is the work item's.
+            // SAFETY: The head is valid, as the work item owns the reference of the handle, or the
+            // whole head.
             let head = unsafe { this.as_ref() };
-            // SAFETY: By the type's invariants the work item has these since it was on the list.
+            // SAFETY: By the type's invariants, only the work item uses these fields after the head
+            // was on the list.
             let (deferred, entered) =
                 unsafe { (&mut *head.deferred.get(), &mut *head.entered.get()) };
             if let Some(kind) = deferred.take() {
@@ -297,39 +318,43 @@ impl Head {
                 detached = head.attachment.try_detach();
                 if detached.is_none() {
                     if head.refs.fetch_sub(1u32, Full) != 1 {
-                        // The end of the module has the other reference, and frees it. The dropping
-                        // module may go when `kept` is dropped.
+                        // The teardown of the module owns the other reference, and frees the head.
+                        // The module that has dropped the handle may be unloaded once `kept` is
+                        // dropped.
                         return;
                     }
-                    // As in `drop_handle_with()`.
+                    // The module that has created the registration may be unloaded, as in
+                    // `drop_handle_with()`.
                     //
-                    // SAFETY: There is no other reference, so that only this task uses the field.
+                    // SAFETY: There is no other reference, so only this task uses the field.
                     unsafe { *head.kind.get() = kind };
                 }
                 *entered = kept;
             }
         }
-        // SAFETY: The head was detached by a task whose part this is, or there is no other
-        // reference.
+        // SAFETY: The attachment was taken off its owner's list for the work item, which thus owns
+        // the whole head, or there is no other reference.
         unsafe { Self::finish(this) };
-        // The module of the registration may go from here on.
+        // The module of the registration may be unloaded from here on.
         drop(detached);
     }
 
-    /// Removes it, if that was not done, and frees it.
+    /// Removes the registration, unless that was done, and frees it.
     ///
     /// # Safety
     ///
-    /// There must be no reference to it but the caller's, which must not be used again.
+    /// Nothing but the caller may use the head, and the caller must not use it again.
     unsafe fn finish(this: NonNull<Self>) {
         let (kind, space, entered, removal) = {
-            // SAFETY: By the function's contract the head is valid.
+            // SAFETY: The head is valid, as the caller guarantees that nothing else uses or frees
+            // it.
             let head = unsafe { this.as_ref() };
             if !head.ended.load(Acquire) {
-                // SAFETY: It was registered, and not removed.
+                // SAFETY: The registration was registered, and `ended` shows that it was not
+                // removed. A work item or the teardown of a module calls this, not a callback.
                 unsafe { ((*head.kind.get()).remove)(this) };
             }
-            // SAFETY: By the function's contract nothing else uses the head.
+            // SAFETY: The caller guarantees that nothing else uses the head.
             unsafe {
                 (
                     *head.kind.get(),
@@ -339,27 +364,31 @@ impl Head {
                 )
             }
         };
-        // SAFETY: It was removed, and nothing else uses it. `kind` is in the module's memory, which
-        // stays: its end waits for `entered`, or has called this.
+        // SAFETY: The registration was removed, and nothing else uses it. The memory of the module
+        // that `kind` is in stays mapped: the teardown of the module waits for `entered`, or has
+        // called this function.
         unsafe { (kind.free)(this) };
         if let Some(removal) = removal {
             removal.complete();
         }
-        // The module may go from here on.
+        // The module may be unloaded from here on.
         drop(entered);
-        // This may free the space, and the work item that runs.
+        // This may free the space, with the work item that runs this code.
         drop(space);
     }
 
-    /// The end of its module has found the registration: its handle was leaked, or is still in use.
+    /// Removes a registration for the teardown of its module.
+    ///
+    /// The handle was leaked, or is still in use.
     ///
     /// # Safety
     ///
-    /// As [`What::end`] says.
+    /// As for [`What::end`].
     unsafe fn end(attachment: *const Attachment) {
         let head = Self::of(attachment);
-        // SAFETY: The attachment is valid until `release`, as the list holds a reference. It was
-        // registered, and its handle does not remove it, as it was taken off the list.
+        // SAFETY: The head is valid until `release()`, as the owner's list holds a reference. The
+        // registration was registered. The drop of its handle does not remove it, because the
+        // teardown has taken the attachment off the list.
         unsafe { ((*head.as_ref().kind.get()).remove)(head) };
     }
 
@@ -367,25 +396,26 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// As [`What::release`] says.
+    /// As for [`What::release`].
     unsafe fn release(attachment: *const Attachment) {
         let head = Self::of(attachment);
-        // SAFETY: The reference of the list keeps the head valid.
+        // SAFETY: The reference of the list keeps the head valid until it is dropped here.
         if unsafe { head.as_ref() }.refs.fetch_sub(1u32, Full) == 1 {
-            // SAFETY: That was the last reference.
+            // SAFETY: That was the last reference, so nothing else uses the head.
             unsafe { Self::finish(head) };
         }
     }
 
     fn of(attachment: *const Attachment) -> NonNull<Self> {
-        // SAFETY: The attachment is at the beginning of a `Head`, as `repr(C)` says, and not null.
+        // SAFETY: The pointer is that of an attachment, so not null.
         unsafe { NonNull::new_unchecked(attachment.cast::<Self>().cast_mut()) }
     }
 }
 
 /// Removes and frees the registrations on a space that were dropped.
 ///
-/// In text that stays: the last one that is freed may be all that keeps its module.
+/// This function must not be copied into another module: freeing a registration may drop the last
+/// guard that keeps the text of its module mapped.
 ///
 /// # Safety
 ///
@@ -394,16 +424,17 @@ impl Head {
 pub(super) unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
     let field = Opaque::cast_from(work).cast_mut();
     let mut dead = {
-        // SAFETY: By the function's contract. The heads on the list hold references.
+        // SAFETY: The caller guarantees that `work` is a field of a `Space`. The space is valid, as
+        // the list is not empty, and the heads on the list hold references.
         let space = unsafe { &*container_of!(field, Space, work) };
         space.dead.xchg(ptr::null(), Full)
     };
-    // The oldest one first.
+    // Reverse the list, so that the oldest registration is removed first.
     let mut first: *const Head = ptr::null();
     while !dead.is_null() {
-        // SAFETY: The heads that were on the list are valid, and this task's.
+        // SAFETY: The heads that were on the list are valid, and only this task uses them.
         let next = unsafe { (*dead).next.get() };
-        // SAFETY: `next` points into a head that was on the list, which is this task's.
+        // SAFETY: `next` points into a head that was on the list, which only this task uses.
         unsafe {
             let rest = *next;
             *next = first;
@@ -412,13 +443,13 @@ pub(super) unsafe extern "C" fn free_dead(work: *mut bindings::work_struct) {
         }
     }
     while let Some(head) = NonNull::new(first.cast_mut()) {
-        // SAFETY: The heads that were on the list are valid, and this task's.
+        // SAFETY: The heads that were on the list are valid, and only this task uses them.
         first = unsafe { *head.as_ref().next.get() };
         // SAFETY: The head is valid, and holds a reference to its space.
         let buried = unsafe { &head.as_ref().space().space().buried };
         buried.fetch_sub(1u32, Relaxed);
-        // SAFETY: It was on the list, which was taken by this. With the last one the space may be
-        // freed, which is not used any more.
+        // SAFETY: This work item has taken the head off the list, and does not use it again. The
+        // call may free the space, which is not used any more after the last head.
         unsafe { Head::finish_dropped(head) };
     }
 }

@@ -15,27 +15,28 @@ use crate::{
     prelude::*, //
 };
 
-/// The write lock of an address space, and those of its VMAs.
+/// The `mmap_lock` of an address space, locked for writing, and the locks of its VMAs.
 pub(super) struct AllLocked<'a>(&'a MmWithUser);
 
 impl<'a> AllLocked<'a> {
-    /// Takes the `mmap_lock` for writing, and the lock of each VMA, so that
-    /// `mm_take_all_locks()`, which cannot be killed and holds a mutex of the whole machine, does
-    /// not wait for readers of VMAs.
+    /// Takes the `mmap_lock` for writing, and the lock of each VMA.
+    ///
+    /// `mm_take_all_locks()` cannot be killed, and holds a system-wide mutex. It does not wait for
+    /// readers of VMAs, because their locks are taken here.
     pub(super) fn take(mm: &'a MmWithUser) -> Result<Self> {
         let patience = Patience::new(Some(DEFAULT_LIMIT));
-        // SAFETY: The address space is valid. This only compares the owner to the current task.
+        // SAFETY: `mm` is valid. The function only compares the owner of the lock with the current
+        // task.
         if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
             return Err(EDEADLK);
         }
         if !patience.killable || patience.opening {
-            // SAFETY: The address space is valid.
+            // SAFETY: `mm` is valid.
             while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
                 patience.pause()?;
             }
         } else {
-            // SAFETY: The address space is valid, and the current task does not hold its lock for
-            // writing.
+            // SAFETY: `mm` is valid, and the current task does not hold its lock for writing.
             let ret = unsafe { bindings::mmap_write_lock_killable(mm.as_raw()) };
             if ret != 0 {
                 return Err(EINTR);
@@ -44,13 +45,13 @@ impl<'a> AllLocked<'a> {
         let locked = Self(mm);
         let mut address = 0;
         loop {
-            // SAFETY: The `mmap_lock` is held.
+            // SAFETY: `locked` holds the `mmap_lock`, which `find_vma()` requires.
             let vma = unsafe { bindings::find_vma(mm.as_raw(), address) };
             if vma.is_null() {
                 return Ok(locked);
             }
-            // A task that can be killed waits in the kernel's function. If it has the lock itself,
-            // it has to be killed; so that it looks for readers for a second first.
+            // A task that can be killed waits in `vma_start_write_killable()`. If this task is the
+            // reader itself, only a signal ends that wait. Therefore it polls for a second first.
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
             while unsafe { bindings::tether_vma_has_readers(vma) }
@@ -72,7 +73,8 @@ impl<'a> AllLocked<'a> {
 
 impl Drop for AllLocked<'_> {
     fn drop(&mut self) {
-        // SAFETY: `take()` has locked it in this task. This releases the locks of the VMAs, too.
+        // SAFETY: `take()` has locked the `mmap_lock` for writing in this task. The unlock releases
+        // the locks of the VMAs as well.
         unsafe { bindings::mmap_write_unlock(self.0.as_raw()) };
     }
 }
@@ -81,42 +83,42 @@ impl Drop for AllLocked<'_> {
 ///
 /// # Invariants
 ///
-/// It is locked by the task that has this.
+/// The task that owns this value has locked the `mmap_lock` for reading.
 #[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
 pub(in crate::mm) struct ReadLocked<'a>(&'a MmWithUser);
 
 #[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
 impl<'a> ReadLocked<'a> {
-    /// Takes the lock. If `patience` has a limit, this gives up with it.
+    /// Takes the lock, within the limit of `patience` if there is one.
     ///
     /// # Errors
     ///
     /// Those of [`Patience::check`].
     pub(in crate::mm) fn take(mm: &'a MmWithUser, patience: &Patience) -> Result<Self> {
         if patience.limit.is_none() {
-            // SAFETY: The address space is valid.
+            // SAFETY: `mm` is valid.
             if unsafe { bindings::mmap_read_lock_killable(mm.as_raw()) } != 0 {
                 return Err(EINTR);
             }
         } else {
-            // SAFETY: The address space is valid.
+            // SAFETY: `mm` is valid.
             while !unsafe { bindings::mmap_read_trylock(mm.as_raw()) } {
                 patience.pause()?;
             }
         }
-        // INVARIANT: It was locked just now.
+        // INVARIANT: The current task has locked the `mmap_lock` above.
         Ok(Self(mm))
     }
 
-    /// The VMA that has `address`, or else the next one.
+    /// Returns the VMA that contains `address`, or otherwise the next VMA.
     pub(in crate::mm) fn find(&self, address: usize) -> Option<&VmaRef> {
-        // SAFETY: The `mmap_lock` is held, by the type's invariants.
+        // SAFETY: By the type's invariants, the `mmap_lock` is held, which `find_vma()` requires.
         let vma = unsafe { bindings::find_vma(self.0.as_raw(), address) };
         // SAFETY: The VMA is valid, and does not change, while the `mmap_lock` is held.
         (!vma.is_null()).then(|| unsafe { VmaRef::from_raw(vma) })
     }
 
-    /// The kernel has unlocked it.
+    /// Gives the value up without unlocking, after the kernel has released the lock.
     pub(in crate::mm) fn was_unlocked(self) {
         core::mem::forget(self);
     }
@@ -124,7 +126,7 @@ impl<'a> ReadLocked<'a> {
 
 impl Drop for ReadLocked<'_> {
     fn drop(&mut self) {
-        // SAFETY: It is locked by this task, by the type's invariants.
+        // SAFETY: By the type's invariants, this task has locked the `mmap_lock` for reading.
         unsafe { bindings::mmap_read_unlock(self.0.as_raw()) };
     }
 }

@@ -23,13 +23,13 @@ use crate::{
 /// The limit of a wait in `open` of a misc device.
 const OPENING_LIMIT: Delta = Delta::from_secs(1);
 
-/// The limit of a wait that a signal cannot end, where the caller has given none.
+/// The limit of a wait that a signal cannot end, if the caller has set no limit.
 pub(super) const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
 
 /// A wait that can be killed, stopped, or limited.
 ///
-/// A fatal signal ends the wait of a user's task. A kernel thread, and a task in its exit, get no
-/// signals: the limit ends their wait, and for a kernel thread a request to stop as well.
+/// A fatal signal ends the wait of a user task. A kernel thread and a task in its exit do not
+/// receive signals: the limit ends their wait. A request to stop ends that of a kernel thread, too.
 pub(in crate::mm) struct Patience {
     pub(super) begun: Instant<Monotonic>,
     pub(super) limit: Option<Delta>,
@@ -39,9 +39,10 @@ pub(in crate::mm) struct Patience {
 }
 
 impl Patience {
-    /// Begins a wait of the current task. Without `limit`, a task that cannot be killed waits for
-    /// ten seconds. In `open` of a misc device the limit is one second, as the opens of all misc
-    /// devices wait meanwhile.
+    /// Begins a wait of the current task.
+    ///
+    /// Without `limit`, a task that cannot be killed waits for at most ten seconds. In `open` of a
+    /// misc device the limit is one second, because no misc device can be opened meanwhile.
     pub(in crate::mm) fn new(limit: Option<Delta>) -> Self {
         let kernel_thread = is_kernel_thread(current!());
         let killable = !kernel_thread && !is_exiting();
@@ -60,22 +61,23 @@ impl Patience {
         }
     }
 
-    /// Whether the wait has a limit.
+    /// Returns whether the wait has a limit.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(in crate::mm) fn is_limited(&self) -> bool {
         self.limit.is_some()
     }
 
-    /// Whether the wait may go on.
+    /// Checks that the wait may continue.
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] if the time is up.
+    /// [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] if the time is over.
     #[cold]
     pub(in crate::mm) fn check(&self) -> Result {
         let task = Task::current_raw();
         let interrupted = if self.kernel_thread {
-            // SAFETY: The current task is valid, and a kernel thread.
+            // SAFETY: The current task is valid, and is a kernel thread, as
+            // `kthread_should_stop()` requires.
             unsafe { bindings::signal_pending(task) != 0 || bindings::kthread_should_stop() }
         } else {
             // SAFETY: The current task is valid.
@@ -93,7 +95,7 @@ impl Patience {
         Ok(())
     }
 
-    /// Sleeps for a millisecond, if the wait may go on.
+    /// Sleeps for a millisecond, if the wait may continue.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use crate::{
     types::Opaque, //
 };
 
-/// What the removal of a registration is waited for by.
+/// The completion of a registration's removal.
 #[pin_data]
 pub(super) struct Removal {
     #[pin]
@@ -31,7 +31,8 @@ impl Removal {
         Arc::pin_init(
             pin_init!(Self {
                 done <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
+                    // SAFETY: `ffi_init()` guarantees that `slot` is valid for writes, and the
+                    // completion is pinned.
                     unsafe { bindings::init_completion(slot) };
                 }),
             }),
@@ -40,15 +41,19 @@ impl Removal {
     }
 
     pub(super) fn complete(&self) {
-        // SAFETY: The completion is initialised.
+        // SAFETY: `new()` has initialised the completion, and `self` keeps it valid.
         unsafe { bindings::complete_all(self.done.get()) };
     }
 
     /// Waits until the registration was removed and freed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Patience::check`], with a limit of ten seconds.
     pub(super) fn wait(&self) -> Result {
         let patience = Patience::new(Some(DEFAULT_LIMIT));
         loop {
-            // SAFETY: The completion is initialised.
+            // SAFETY: `new()` has initialised the completion, and `self` keeps it valid.
             let left = unsafe {
                 bindings::wait_for_completion_killable_timeout(
                     self.done.get(),
