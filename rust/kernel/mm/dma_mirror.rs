@@ -478,7 +478,7 @@ impl<T: MirrorDevice> DmaMirror<T> {
     /// Uses what is in the table. Nothing is invalidated until `f` returns.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
-    /// [`interval_notifier`](super::interval_notifier#what-holds).
+    /// [`interval_notifier`](super::interval_notifier#guarantees).
     ///
     /// # Context
     ///

@@ -331,7 +331,7 @@ impl<T: IntervalNotifier> Registration<T> {
     /// range is invalidated until it returns.
     ///
     /// In `commit`, page faults are disabled and allocations do not reclaim; see
-    /// [`interval_notifier`](super::interval_notifier#what-holds).
+    /// [`interval_notifier`](super::interval_notifier#guarantees).
     ///
     /// # Context
     ///

@@ -2,59 +2,59 @@
 
 //! Interval notifiers: secondary page tables for a range of an address space.
 //!
-//! A driver that works on a process's memory through page tables of its own (a GPU, an RDMA
-//! adapter) looks pages up, which takes time and may sleep, and then uses them. Meanwhile they may
-//! go away. A [`Registration`] on a range makes that safe, as a lock with retries: it holds the
-//! *shadow*, what the driver has noted about the range, under a lock.
+//! A driver that accesses a process's memory through secondary page tables (a GPU, an RDMA adapter)
+//! looks pages up, which takes time and may sleep, and then uses the pages. Meanwhile the process
+//! may lose them. A [`Registration`] on a range provides a lock with retries. It protects the
+//! *shadow*, in which the driver records the pages of the range.
 //!
-//! * *Invalidating*: the kernel tells that pages in the range go away. The shadow is locked and
-//!   [`Invalidate::invalidate`] takes them out of it. When it has returned they are not used any
-//!   more. Where telling a device takes long, this may be done in *two passes*
-//!   ([`InvalidateInTwoPasses`]): all devices that have the range are told first, and waited for
-//!   then.
-//! * *Reading*: [`Registration::read`] waits for invalidations to be over, calls a function that
-//!   looks pages up, locks the shadow, and if nothing was invalidated meanwhile, calls another one
-//!   that notes them in it. Else it begins again.
+//! * *Invalidating*: the kernel calls the notifier before pages of the range are unmapped or
+//!   changed. Tether locks the shadow and calls [`Invalidate::invalidate`], which removes the pages
+//!   from the shadow. The driver must not use the pages any more when that function has returned.
+//!   If a device is slow to respond, the invalidation may be done in *two passes*
+//!   ([`InvalidateInTwoPasses`]): the first pass starts the operation on all devices that use the
+//!   range, and the second pass waits for all of them.
+//! * *Reading*: [`Registration::read`] waits until no invalidation is in progress, calls a function
+//!   that looks pages up, and locks the shadow. If no invalidation has begun meanwhile, it calls
+//!   another function, which records the pages in the shadow. Otherwise it starts again.
 //!
-//! The steps cannot be done out of order, because they are the callee's:
+//! [`Registration::read`] performs all steps itself, so a driver cannot do them out of order:
 //!
 //! ```text
 //!       Registration::read                     the kernel
-//!   +-> begin, wait for the range to be quiet
-//!   |   look up (may sleep)                     invalidate: lock, note it, take pages out, unlock
+//!   +-> begin, wait for invalidations
+//!   |   look up (may sleep)                     invalidate: lock, set sequence, remove, unlock
 //!   |   lock
-//!   +-- invalidated meanwhile? unlock, again
+//!   +-- invalidated meanwhile? unlock, retry
 //!       commit
 //!       unlock
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! * Dropping a registration does not wait, and is allowed in any callback, its own included: it is
-//!   removed and freed later, by a work item. Callbacks may run until then; the notifier is dropped
-//!   after the last one. [`Registration::unregister`] waits for this, for callers in process
-//!   context.
-//! * Before it is removed, it is invalidated as a whole ([`Event::Release`]).
-//! * Where the kernel cannot wait (the OOM killer), the shadow's lock is only tried, and
-//!   [`IntervalNotifier::try_invalidate`] is called, which may refuse. If the lock is held, or it
-//!   refuses, then the kernel is told that this range cannot be invalidated now.
-//! * After the address space has ended there may be one more call, for all of it
+//! * Dropping a registration does not wait, and is allowed in any callback, including its own: a
+//!   work item removes and frees the registration later. Callbacks may run until then; the notifier
+//!   is dropped after the last one. [`Registration::unregister`] waits for this, for callers in
+//!   process context.
+//! * Before a registration is removed, its whole range is invalidated ([`Event::Release`]).
+//! * If an invalidation must not sleep (the OOM killer), Tether only tries to lock the shadow, and
+//!   calls [`IntervalNotifier::try_invalidate`], which may refuse. If the lock is held, or if the
+//!   notifier refuses, the kernel skips this range for now.
+//! * After the address space has ended, there may be one more invalidation of the whole range
 //!   ([`Event::Release`]).
-//! * A registration does not keep its module loaded. If it was leaked it is invalidated as a whole
-//!   and removed when the module goes, before its text is freed. Its methods return [`ENODEV`]
-//!   then.
+//! * A registration does not keep its module loaded. If a registration was leaked, the teardown of
+//!   the module invalidates its whole range and removes it before the module's text is freed. Its
+//!   methods return [`ENODEV`] afterwards.
 //! * While the shadow is locked, page faults are disabled, and allocations do not reclaim memory:
-//!   both could invalidate the range, which needs the lock. A copy to or from user memory that
-//!   would fault fails with [`EFAULT`], and an allocation that would reclaim takes from the
-//!   reserves of the kernel (`PF_MEMALLOC`): allocate outside.
-//! * Unmapping pages of the range in a closure that has the shadow locked, as by
-//!   `VmaRef::zap_vma_range()`, calls [`IntervalNotifier::invalidate_while_locked`] at once, and
-//!   invalidates the shadow when the closure returns. A kernel with `PROVE_LOCKING` reports it as a
-//!   possible deadlock, because lockdep cannot see that Tether does not take the lock a second
-//!   time.
-//! * Waiting in such a closure for the `mmap_lock`, or for a thread that locks the shadow or
-//!   changes the address space, can deadlock as with any lock; a kernel with `PROVE_LOCKING`
-//!   reports the former.
+//!   both could invalidate the range, which requires the lock. A copy to or from user memory that
+//!   would fault fails with [`EFAULT`]. An allocation that would reclaim takes memory from the
+//!   kernel's reserves (`PF_MEMALLOC`); a driver should allocate before it locks the shadow.
+//! * If a closure that has the shadow locked unmaps pages of the range, for instance by
+//!   `VmaRef::zap_vma_range()`, [`IntervalNotifier::invalidate_while_locked`] is called at once,
+//!   and the shadow is invalidated when the closure returns. A kernel with `PROVE_LOCKING` reports
+//!   a possible deadlock, because lockdep cannot see that Tether does not take the lock twice.
+//! * If such a closure waits for the `mmap_lock`, or for a thread that locks the shadow or changes
+//!   the address space, it can deadlock as with any lock. A kernel with `PROVE_LOCKING` reports the
+//!   wait for the `mmap_lock`.
 //!
 //! # Examples
 //!
@@ -81,7 +81,7 @@
 //! struct Mirror;
 //!
 //! impl IntervalNotifier for Mirror {
-//!     /// What the device's page table has, for each page of the range.
+//!     /// The entries of the device's page table, one for each page of the range.
 //!     type Shadow = KVec<Option<u64>>;
 //!     type Passes = OnePass;
 //!
@@ -90,14 +90,15 @@
 //!         _range: &Range<'_>,
 //!         _table: &mut Self::Shadow,
 //!     ) -> Result<(), WouldSleep> {
-//!         // It would have to wait for its device.
+//!         // The invalidation would have to wait for the device.
 //!         Err(WouldSleep)
 //!     }
 //! }
 //!
 //! impl Invalidate for Mirror {
 //!     fn invalidate(&self, _range: &Range<'_>, table: &mut Self::Shadow) {
-//!         // All of it, to be short. A driver would tell its device here, and wait for that.
+//!         // This simple example clears the whole table. A driver would also flush the device's
+//!         // translations here, and wait for the device.
 //!         table.fill(None);
 //!     }
 //! }
@@ -116,7 +117,7 @@
 //!     )
 //! }
 //!
-//! /// The device has no entry for a page: finds it, and enters it if it is still there.
+//! /// Handles a fault of the device: looks the page up, and records it if it is still mapped.
 //! fn fault(mirror: &Registration<Mirror>, index: usize, find: impl Fn() -> Result<u64>) -> Result {
 //!     mirror.read(find, |frame, table| table[index] = Some(frame))
 //! }
@@ -201,37 +202,48 @@ macro_rules! new_interval_notifier {
 }
 pub use crate::new_interval_notifier;
 
-/// A notifier of a range of an address space: it is called for invalidations in the range.
+/// A notifier of a range of an address space: the kernel calls it for invalidations in the range.
 pub trait IntervalNotifier: Sized + Send + Sync + 'static {
-    /// What is noted about the range.
+    /// The driver's record of the range, for instance a table of pages.
     type Shadow: Send + Unpin;
 
-    /// [`OnePass`], of an [`Invalidate`], or [`TwoPasses`], of an [`InvalidateInTwoPasses`].
+    /// [`OnePass`] if the type implements [`Invalidate`], [`TwoPasses`] if it implements
+    /// [`InvalidateInTwoPasses`].
     type Passes: Passes<Self>;
 
-    /// Whether `range` is the notifier's own doing, by its [`Range::owner`], and what the shadow
-    /// has of it still holds. It does not hear of it then, and who reads does not read again.
+    /// Returns whether the driver itself has caused the invalidation of `range`, according to
+    /// [`Range::owner`], and the shadow is still correct for it.
     ///
-    /// Called without the lock. Must not sleep.
+    /// If so, no other function of the notifier is called for `range`, and concurrent readers do
+    /// not retry.
+    ///
+    /// # Context
+    ///
+    /// Called without the lock of the shadow. Must not sleep.
     fn is_own(&self, _range: &Range<'_>) -> bool {
         false
     }
 
-    /// Pages in `range` go away because of a closure that has the shadow locked, in the same task:
-    /// makes the device stop using them. The shadow is invalidated when the closure returns.
+    /// Makes the device stop using pages in `range`, which a closure that has the shadow locked is
+    /// about to unmap or change, in the same task.
+    ///
+    /// The shadow is invalidated when the closure returns.
     ///
     /// # Context
     ///
-    /// As [`Invalidate::invalidate`].
+    /// As for [`Invalidate::invalidate`].
     fn invalidate_while_locked(&self, _range: &Range<'_>) {}
 
-    /// As [`Invalidate::invalidate`], but `range` is not blockable: must not sleep. (A kernel with
-    /// `DEBUG_ATOMIC_SLEEP` says so if it does.)
+    /// As [`Invalidate::invalidate`], for a `range` that is not blockable.
+    ///
+    /// # Context
+    ///
+    /// As for [`Invalidate::invalidate`], but must not sleep. A kernel with `DEBUG_ATOMIC_SLEEP`
+    /// warns if it sleeps.
     ///
     /// # Errors
     ///
-    /// [`WouldSleep`]: the caller in the kernel does without this range for now. The shadow must be
-    /// as it was.
+    /// [`WouldSleep`]: the kernel skips this range for now. The shadow must be unchanged.
     fn try_invalidate(
         &self,
         range: &Range<'_>,
@@ -254,21 +266,21 @@ mod private {
         Shadow, //
     };
 
-    /// Implemented for the pairs of passes and a notifier that has their trait.
+    /// Implemented for each pair of passes and a notifier that has their trait.
     ///
-    /// With the parameter, as another crate may implement a foreign trait for a foreign type if a
-    /// parameter of the trait is its own.
+    /// Without the parameter, another crate could implement [`Passes`](super::Passes): a foreign
+    /// trait may be implemented for a foreign type if a parameter of the trait is local.
     pub trait Sealed<T: IntervalNotifier> {
-        /// Where the result of the first pass is kept until the second one.
+        /// The storage of the first pass's result until the second pass.
         type Slot: Default;
 
         /// The result of the first pass.
         type Begun;
 
-        /// The callbacks, for the kernel.
+        /// The kernel's table of callbacks.
         const OPS: bindings::mmu_interval_notifier_ops;
 
-        /// The first pass, or all of it.
+        /// The first pass, or the only one.
         fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<Self::Begun>;
 
         /// The second pass.
@@ -277,15 +289,15 @@ mod private {
 }
 use private::Sealed;
 
-/// An interval notifier that is inserted, in memory of its own.
+/// The allocation of an inserted interval notifier.
 ///
 /// # Invariants
 ///
-/// * `subscription` is inserted from when it is attached until it is removed, with callbacks of
-///   `T`.
-/// * Its sequence is only written under the lock of `shadow`, and `head` is marked as ended under
-///   that.
-/// * Its `mm` is valid while the head is: its space keeps it.
+/// * `subscription` is inserted, with callbacks of `T`, from its attachment until its removal.
+/// * Only holders of the lock of `shadow` write the sequence of `subscription`, and mark `head` as
+///   ended.
+/// * The `mm` of `subscription` is valid while the head is, as the space of the head keeps the
+///   `mm_struct`.
 #[pin_data]
 #[repr(C)]
 struct Inner<T: IntervalNotifier> {
@@ -301,7 +313,8 @@ struct Inner<T: IntervalNotifier> {
 
 /// An [`IntervalNotifier`] that is registered on a range of an address space.
 ///
-/// Dropping it does not wait: it is removed and freed later, see [`Registration::unregister`].
+/// Dropping a registration does not wait: it is removed and freed later, see
+/// [`Registration::unregister`].
 ///
 /// # Context
 ///
@@ -309,18 +322,20 @@ struct Inner<T: IntervalNotifier> {
 ///
 /// # Invariants
 ///
-/// `inner` is valid, and one of the references to its head is the registration's. It was inserted,
-/// with callbacks of `T`, and is removed by the end of its module or after this was dropped.
+/// `inner` is valid, and one of the references to its head is the registration's. `inner` was
+/// inserted, with callbacks of `T`, and is removed by the teardown of its module, or after the
+/// registration was dropped.
 pub struct Registration<T: IntervalNotifier> {
     inner: NonNull<Inner<T>>,
-    /// Invariant in `T`: the callbacks were chosen by it.
+    /// Invariant in `T`, as `T` determines the callbacks.
     _type: PhantomData<*mut T>,
 }
 
-// SAFETY: A registration may be dropped on another thread than where it was made.
+// SAFETY: The notifier and the shadow are `Send`, and the head of a registration may be used by any
+// thread.
 unsafe impl<T: IntervalNotifier> Send for Registration<T> {}
-// SAFETY: A shared reference gives the notifier, which is `Sync`, and what is under the lock, which
-// is `Send`.
+// SAFETY: A shared reference gives access to the notifier, which is `Sync`, and under the lock to
+// the shadow, which is `Send`.
 unsafe impl<T: IntervalNotifier> Sync for Registration<T> {}
 
 impl<T: IntervalNotifier> Registration<T> {
@@ -337,14 +352,15 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps. For the first registration on `mm` this takes the `mmap_lock` of
-    /// `mm` for writing, and the lock of each of its VMAs. The caller must hold none of them, and
+    /// Process context, may sleep. The first registration on `mm` takes the `mmap_lock` of `mm` for
+    /// writing, and the lock of each of its VMAs. The caller must hold none of these locks, and
     /// must not be in a callback of a notifier.
     ///
     /// # Errors
     ///
     /// * [`EOVERFLOW`] if the range is empty, or goes beyond the last address;
-    /// * those of [`mmu_notifier::Registration::new`](super::mmu_notifier::Registration::new).
+    /// * those of [`mmu_notifier::Registration::new`](super::mmu_notifier::Registration::new),
+    ///   where the number of registrations that were dropped is 16384.
     ///
     /// C: `mmu_interval_notifier_insert()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_interval_notifier_insert")]
@@ -361,7 +377,7 @@ impl<T: IntervalNotifier> Registration<T> {
         in_place(move || Self::insert(mm, start, length, notifier, shadow, name, key))
     }
 
-    /// As [`Registration::new`].
+    /// Registers a notifier; see [`Registration::new`].
     pub(super) fn insert(
         mm: &MmWithUser,
         start: usize,
@@ -373,12 +389,12 @@ impl<T: IntervalNotifier> Registration<T> {
     ) -> Result<Self> {
         let owner = Owner::of(Self::remove as *const ())?;
         let space = SpaceRef::get(mm)?;
-        // The registration may outlive its module, in the hands of another one.
+        // Another module may own the registration, and drop it after this module was unloaded.
         let (name, key) = lock_class::permanent(name, key);
         let inner = KBox::pin_init(
             try_pin_init!(Inner {
                 head <- Head::new(owner, Self::WHAT, Self::KIND, space),
-                // All of it is written when it is inserted.
+                // `mmu_interval_notifier_insert()` initialises the subscription.
                 subscription: Opaque::uninit(),
                 shadow <- Shadow::new(shadow, owner, Inner::<T>::catch_up, name, key),
                 slot: Default::default(),
@@ -388,17 +404,21 @@ impl<T: IntervalNotifier> Registration<T> {
         )?;
         let insert = || {
             let space = inner.head.space();
-            // SAFETY: The subscription is pinned, is not inserted, and stays, as the functions do,
-            // until it was removed: the head is freed after that.
+            // SAFETY: The subscription is valid for writes, and not inserted. It is pinned and
+            // stays valid until it was removed, as `Kind::free` is called after `Kind::remove`.
+            // `OPS` is a constant of the module, which stays loaded until the subscription was
+            // removed.
             unsafe { space.insert(mm, inner.subscription.get(), start, length, Self::OPS) }
         };
-        // SAFETY: The head stays pinned, and valid until it was removed, which is after it was
-        // detached, or released.
+        // SAFETY: The head stays pinned, and valid until the notifier was removed. Either the
+        // attachment is detached before that, or the teardown of the owner removes the notifier;
+        // then the reference of the owner's list keeps the head valid until the attachment is
+        // released.
         unsafe { inner.head.attachment().attach(insert) }?;
-        // SAFETY: It stays pinned: it is only moved out of by being freed.
+        // SAFETY: The allocation stays pinned: it is not moved until `free()` drops the box.
         let inner = KBox::leak(unsafe { Pin::into_inner_unchecked(inner) });
-        // INVARIANT: It was inserted just now, with callbacks of `T`; the handle's reference is
-        // counted from the beginning.
+        // INVARIANT: `inner` was inserted above, with callbacks of `T`; `Head::new()` counts the
+        // reference of the registration.
         Ok(Self {
             inner: NonNull::from(inner),
             _type: PhantomData,
@@ -407,52 +427,54 @@ impl<T: IntervalNotifier> Registration<T> {
 
     #[inline(always)]
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: By the type's invariants `inner` is valid, and the handle keeps a reference.
+        // SAFETY: By the type's invariants, `inner` is valid, as the registration owns a reference.
         unsafe { self.inner.as_ref() }
     }
 
-    /// The notifier.
+    /// Returns the notifier.
     #[inline]
     pub fn notifier(&self) -> &T {
         &self.inner().notifier
     }
 
-    /// Whether `mm` is the address space that it is registered on. A child of its process, and a
-    /// program that this executes, have others.
+    /// Returns whether `mm` is the address space that the notifier is registered on.
+    ///
+    /// A forked child, and a program that the process executes, has another address space.
     #[inline]
     pub fn is_on(&self, mm: &Mm) -> bool {
         ptr::eq(self.mm().as_raw(), mm.as_raw())
     }
 
-    /// The address space that it is registered on.
+    /// Returns the address space that the notifier is registered on.
     #[inline]
     pub fn mm(&self) -> &Mm {
         self.inner().head.space().mm()
     }
 
-    /// What is noted about the range.
+    /// Returns the shadow.
     #[inline]
     pub fn shadow(&self) -> &Shadow<T::Shadow> {
         &self.inner().shadow
     }
 
-    /// Whether the end of its module has removed it.
+    /// Returns whether the teardown of the module has removed the notifier.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn is_ended(&self) -> bool {
         self.inner().head.is_ended()
     }
 
-    /// The subscription that the kernel knows.
+    /// Returns the kernel's subscription.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn as_raw(&self) -> *mut bindings::mmu_interval_notifier {
         self.inner().subscription.get()
     }
 
-    /// Whether `length` bytes from `start`, and not none, are in the range that is registered.
+    /// Returns whether `length` bytes from `start` are in the registered range, and `length` is not
+    /// zero.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(super) fn contains(&self, start: usize, length: usize) -> bool {
-        // SAFETY: The subscription was inserted, by the type's invariants. Its range does not
-        // change, not even when it is removed.
+        // SAFETY: By the type's invariants, the subscription is valid and was inserted. Its range
+        // does not change afterwards, not even when it is removed.
         let node = unsafe { &(*self.inner().subscription.get()).interval_tree };
         length != 0
             && start >= node.start
@@ -465,48 +487,53 @@ impl<T: IntervalNotifier> Registration<T> {
     ///
     /// # Context
     ///
-    /// Process context; sleeps. Must not be called in a callback of a notifier, nor with locks held
-    /// that a callback takes.
+    /// Process context, may sleep. Must not be called in a callback of a notifier, nor with locks
+    /// held that a callback takes.
     ///
     /// # Errors
     ///
-    /// * [`ENODEV`] if the end of the module has removed it;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop; [`EBUSY`] if it
-    ///   was not removed after ten seconds; [`ENOMEM`]. The notifier is then removed and dropped
-    ///   later;
-    /// * [`EDEADLK`] where the caller may not sleep. The notifier is then removed and dropped
-    ///   later.
+    /// * [`ENODEV`] if the teardown of the module has removed the notifier;
+    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is asked to stop;
+    /// * [`EBUSY`] if the notifier was not removed after ten seconds;
+    /// * [`ENOMEM`] if there is not enough memory;
+    /// * [`EDEADLK`] if the caller must not sleep.
+    ///
+    /// With all errors but [`ENODEV`], the notifier is removed and dropped later.
     ///
     /// C: `mmu_interval_notifier_remove()` in [`mm/mmu_notifier.c`](srctree/mm/mmu_notifier.c).
     #[doc(alias = "mmu_interval_notifier_remove")]
     pub fn unregister(self) -> Result {
         let this = ManuallyDrop::new(self);
-        // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
-        // again, as the drop is left out.
+        // SAFETY: By the type's invariants, `inner` was inserted and attached, and one reference is
+        // the registration's. It is not used again, as `ManuallyDrop` prevents the drop. `KIND` is
+        // the constant of this type in this module.
         unsafe { this.inner().head.unregister(Self::KIND) }
     }
 
     /// # Safety
     ///
-    /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
+    /// As for [`Kind::remove`], with the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<Head>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `head` is the head of a valid `Inner<T>`. The head is
+        // its first field, and `Inner` is `repr(C)`.
         let inner = unsafe { head.cast::<Inner<T>>().as_ref() };
         inner.end();
-        // SAFETY: By the function's contract it is inserted, and this is no callback.
+        // SAFETY: The caller guarantees that the notifier is inserted, that no other task removes
+        // it, and that this is not called in a callback.
         unsafe { bindings::mmu_interval_notifier_remove(inner.subscription.get()) };
-        // Until it was removed, a task of another module may have taken the lock and invalidated
-        // the range, and calls `catch_up()` of this module when it releases the lock. Neither this
-        // task nor a work item has the lock.
+        // Wait for the lock. Until the removal, a task of another module may have taken the lock
+        // and invalidated the range itself. Such a task calls `catch_up()` of this module when it
+        // releases the lock. The current task, which is a work item or tears the module down, does
+        // not hold the lock, so `lock()` does not fail.
         drop(inner.shadow.lock());
     }
 
     /// # Safety
     ///
-    /// As [`Kind::free`] says, for the head of an `Inner<T>`.
+    /// As for [`Kind::free`], with the head of an `Inner<T>`.
     unsafe fn free(head: NonNull<Head>) {
-        // SAFETY: By the function's contract nothing uses it any more; `insert()` has leaked it
-        // from a box.
+        // SAFETY: `insert()` has leaked the allocation from a box, and the caller guarantees that
+        // nothing uses the allocation any more.
         drop(unsafe { KBox::from_raw(head.cast::<Inner<T>>().as_ptr()) });
     }
 }
@@ -514,8 +541,9 @@ impl<T: IntervalNotifier> Registration<T> {
 impl<T: IntervalNotifier> Drop for Registration<T> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: It was inserted, by the type's invariants. The reference is ours, and is not used
-        // again.
+        // SAFETY: By the type's invariants, `inner` was inserted and attached, and one reference is
+        // the registration's. It is not used again. `KIND` is the constant of this type in this
+        // module.
         unsafe { self.inner().head.drop_handle(Self::KIND) };
     }
 }

@@ -378,7 +378,7 @@ impl<T: MmuNotifier> Registration<T> {
 
     /// # Safety
     ///
-    /// As [`Kind::remove`] says, for the head of an `Inner<T>`.
+    /// As for [`Kind::remove`], with the head of an `Inner<T>`.
     unsafe fn remove(head: NonNull<Head>) {
         // SAFETY: The caller guarantees that `head` is the head of a valid `Inner<T>`. The head is
         // its first field, and `Inner` is `repr(C)`.
@@ -390,7 +390,7 @@ impl<T: MmuNotifier> Registration<T> {
 
     /// # Safety
     ///
-    /// As [`Kind::free`] says, for the head of an `Inner<T>`.
+    /// As for [`Kind::free`], with the head of an `Inner<T>`.
     unsafe fn free(head: NonNull<Head>) {
         // SAFETY: `new()` has leaked the allocation from a box, and the caller guarantees that
         // nothing uses the allocation any more.

@@ -28,14 +28,15 @@ use crate::{
 use core::ptr;
 
 impl<T: IntervalNotifier> Inner<T> {
-    /// Marks it as ended, and invalidates all of it, as the kernel does when the address space
-    /// ends.
+    /// Marks the notifier as ended, and invalidates the whole range, as the kernel does when the
+    /// address space ends.
     pub(super) fn end(&self) {
-        // By a work item, or by the task that removes the module: neither has it locked.
+        // A work item or the task that tears the module down calls this. Neither has the shadow
+        // locked, so `lock()` does not fail.
         let Some(shadow) = self.shadow.lock() else {
             return;
         };
-        // INVARIANT: The lock is held.
+        // INVARIANT: The head is marked as ended with the lock of the shadow held.
         self.head.set_ended();
         self.invalidate_now(
             shadow,
@@ -45,7 +46,7 @@ impl<T: IntervalNotifier> Inner<T> {
         );
     }
 
-    /// Invalidates a range that the kernel does not call for, and unlocks.
+    /// Invalidates a range without a call by the kernel, and unlocks the shadow.
     fn invalidate_now(
         &self,
         mut shadow: Guard<'_, T::Shadow>,
@@ -63,11 +64,12 @@ impl<T: IntervalNotifier> Inner<T> {
         };
         let mut first_begun = None;
         let mut more_begun = KVec::new();
-        // A notifier that invalidates a range itself, in its callback, misses that range. A call of
-        // this function for each of them would need a stack without a limit.
+        // A notifier that invalidates another range in its callback misses that range. Such ranges
+        // are invalidated in a loop, because recursion would use an unlimited amount of stack.
         loop {
             let begun = {
-                // SAFETY: The range is valid, as it is on the stack, and so is its address space.
+                // SAFETY: `raw` is on the stack and valid during the use of `range`. The head keeps
+                // the `mm_struct`.
                 let range = unsafe { Range::from_raw(&raw) };
                 <T::Passes as Sealed<T>>::begin(&self.notifier, &range, &mut shadow)
             };
@@ -75,7 +77,7 @@ impl<T: IntervalNotifier> Inner<T> {
                 first_begun = begun;
             } else if let Some(begun) = begun {
                 if more_begun.push(begun, GFP_NOWAIT).is_err() {
-                    // The lock stays locked, as after a panic in the notifier.
+                    // The shadow stays locked, as after a panic in the notifier.
                     panic!("no memory to invalidate what an interval notifier has unmapped");
                 }
             }
@@ -92,19 +94,21 @@ impl<T: IntervalNotifier> Inner<T> {
         }
     }
 
-    /// Invalidates a range that the kernel has called for while the shadow was locked by the same
-    /// task, and unlocks.
+    /// Invalidates a range for which the kernel has called the notifier while the current task had
+    /// the shadow locked, and unlocks the shadow.
     ///
     /// # Safety
     ///
-    /// `shadow` must be that of an `Inner<T>`, locked by the current task with `scope`, and not be
-    /// used by it any more.
+    /// `shadow` must be that of an `Inner<T>`. The current task must have locked it with `scope`,
+    /// and must not use it any more.
     #[cold]
     pub(super) unsafe fn catch_up(shadow: *const c_void, missed: Missed, scope: Scope) {
         let shadow = shadow.cast_mut().cast::<Shadow<T::Shadow>>();
-        // SAFETY: By the function's contract `shadow` is a field of an `Inner<T>`, which is valid.
+        // SAFETY: The caller guarantees that `shadow` is a field of an `Inner<T>`. It is valid, as
+        // its removal waits for the lock.
         let this = unsafe { &*container_of!(shadow, Self, shadow) };
-        // SAFETY: By the function's contract this task has it locked with this scope.
+        // SAFETY: The caller guarantees that the current task has locked the shadow with `scope`,
+        // and leaves the lock to this function.
         let guard = unsafe { Guard::of(&this.shadow, scope) };
         this.invalidate_now(
             guard,
@@ -114,25 +118,32 @@ impl<T: IntervalNotifier> Inner<T> {
         );
     }
 
-    /// The task that has the shadow locked invalidates a part of the range, in a closure that uses
-    /// the shadow. It cannot be waited for, nor can the kernel be told to do without.
+    /// Handles an invalidation that is caused by the task that has the shadow locked, in a closure
+    /// that uses the shadow.
+    ///
+    /// Waiting for the lock would deadlock, and the kernel does not accept a refusal of a blockable
+    /// range. Therefore the shadow is invalidated when the closure returns.
     #[cold]
     #[inline(never)]
     pub(super) fn invalidate_while_locked(&self, range: &Range<'_>, sequence: usize) -> bool {
-        // The lock is held, by this task.
+        // This task holds the lock, as the type's invariants require.
         write_once(self.sequence(), sequence);
         self.notifier.invalidate_while_locked(range);
-        // SAFETY: This task has it locked.
+        // SAFETY: This task has the shadow locked.
         unsafe { self.shadow.miss(range.start(), range.end()) };
         true
     }
 
-    /// What a callback is for, and the range; or, where that needs no more, the callback's answer.
+    /// Returns the notifier and the range that the kernel calls a callback with.
+    ///
+    /// # Errors
+    ///
+    /// The return value of the callback, if the call has been handled already.
     ///
     /// # Safety
     ///
-    /// `subscription` must be that of an `Inner<T>`, inserted, and `range` be valid, both for
-    /// `'a`.
+    /// `subscription` must be that of an `Inner<T>`, and inserted for `'a`. `range` must be valid
+    /// for `'a`.
     #[inline(always)]
     pub(super) unsafe fn called_for<'a>(
         subscription: *mut bindings::mmu_interval_notifier,
@@ -140,7 +151,8 @@ impl<T: IntervalNotifier> Inner<T> {
         sequence: usize,
     ) -> core::result::Result<(&'a Self, Range<'a>), bool> {
         let field = Opaque::cast_from(subscription).cast_mut();
-        // SAFETY: By the function's contract. A registration that is inserted is valid.
+        // SAFETY: The caller guarantees that the subscription is a field of an `Inner<T>`, which is
+        // valid while it is inserted, and that `range` is valid for `'a`.
         let (this, range) = unsafe {
             (
                 &*container_of!(field, Self, subscription),
@@ -156,25 +168,25 @@ impl<T: IntervalNotifier> Inner<T> {
         Ok((this, range))
     }
 
-    /// The sequence of the subscription. It is written under the lock of the shadow.
+    /// Returns the sequence of the subscription, which is only written with the shadow locked.
     #[inline(always)]
     pub(super) fn sequence(&self) -> &Atomic<usize> {
-        // SAFETY: The subscription is valid for as long as `self`. The kernel accesses this word by
-        // `READ_ONCE()` and `WRITE_ONCE()` from when the subscription is inserted.
+        // SAFETY: The subscription is valid for as long as `self`. After its insertion, the kernel
+        // accesses this word by `READ_ONCE()` and `WRITE_ONCE()` only.
         unsafe { Atomic::from_ptr(&raw mut (*self.subscription.get()).invalidate_seq) }
     }
 
-    /// Invalidates where the caller must not wait. Returns whether it could.
+    /// Invalidates a range that is not blockable. Returns whether this succeeded.
     #[cold]
     fn invalidate_without_blocking(&self, range: Range<'_>, sequence: usize) -> bool {
-        // Who has the lock may sleep.
+        // The holder of the lock may sleep.
         let Some(mut shadow) = self.shadow.try_lock() else {
             return false;
         };
-        // The sequence is updated also if the invalidation is refused: a concurrent reader merely
+        // Update the sequence even if the invalidation is refused; a concurrent reader merely
         // retries.
         shadow.set_sequence(self.sequence(), sequence);
-        // The core checks this for notifiers of a whole address space only.
+        // The kernel's own code checks this for notifiers of a whole address space only.
         without_blocking(|| self.notifier.try_invalidate(&range, &mut shadow)).is_ok()
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Invalidation in one pass or in two: the traits, the kernel's tables, and the C functions in them.
+//! Invalidation in one pass or in two: traits, the kernel's tables, and the C functions in them.
 
 use super::{
     private::Sealed,
@@ -17,48 +17,57 @@ use crate::{
     types::Opaque, //
 };
 
-/// Invalidates in one pass.
+/// Invalidation in one pass.
 pub trait Invalidate: IntervalNotifier {
-    /// Pages in `range` go away: stop using those, and take them out of `shadow`, before
-    /// returning.
+    /// Stops the use of pages in `range`, and removes them from `shadow`, before it returns.
     ///
-    /// `range` is blockable, and may be larger than the range that is registered. Called with the
-    /// shadow's lock held, by any task that changes the address space. May sleep, but must not wait
-    /// for memory.
+    /// `range` is blockable, and may be larger than the registered range.
+    ///
+    /// # Context
+    ///
+    /// Any task that changes the address space calls this function, with the lock of the shadow
+    /// held. May sleep, but must not wait for memory.
     fn invalidate(&self, range: &Range<'_>, shadow: &mut Self::Shadow);
 }
 
-/// Invalidates in two passes: what is waited for in the second one was begun for all notifiers in
-/// the first, so that they wait at the same time.
+/// Invalidation in two passes.
+///
+/// The first pass starts an operation for all notifiers, and the second pass waits for all of these
+/// operations, so that they run at the same time.
 pub trait InvalidateInTwoPasses: IntervalNotifier {
     /// The operation that the first pass has begun.
     type Begun: Send;
 
-    /// Pages in `range` go away: take them out of `shadow`, and begin to make the device stop using
-    /// them. If there is nothing to wait for then that is all.
+    /// Removes pages in `range` from `shadow`, and starts an operation that makes the device stop
+    /// using them.
     ///
-    /// Context: as [`Invalidate::invalidate`].
-    fn begin(&self, range: &Range<'_>, shadow: &mut Self::Shadow) -> Option<Self::Begun>;
-
-    /// Waits for the operation that [`InvalidateInTwoPasses::begin`] has begun. The pages are not
-    /// used any more when this returns.
-    ///
-    /// Called once for each [`InvalidateInTwoPasses::begin`] that has returned something, by the
-    /// same task; other invalidations of the range may be between them. If there are such, it may
-    /// be called just after it. The shadow is not locked, and can be.
+    /// Returns `None` if there is nothing to wait for; then there is no second pass.
     ///
     /// # Context
     ///
-    /// Process context. May sleep, but must not wait for memory, and must not look anything up on
-    /// the same address space ([`Registration::read`](super::Registration::read),
+    /// As for [`Invalidate::invalidate`].
+    fn begin(&self, range: &Range<'_>, shadow: &mut Self::Shadow) -> Option<Self::Begun>;
+
+    /// Waits for the operation that [`InvalidateInTwoPasses::begin`] has started.
+    ///
+    /// The device must not use the pages any more when this function has returned. It is called
+    /// once for each call of [`InvalidateInTwoPasses::begin`] that has returned an operation, by
+    /// the same task. Other invalidations of the range may take place between the two calls. If
+    /// such an invalidation has started already, this function is called directly after the first
+    /// pass. The shadow is not locked, and may be locked here.
+    ///
+    /// # Context
+    ///
+    /// Process context. May sleep, but must not wait for memory, and must not look pages up in the
+    /// same address space ([`Registration::read`](super::Registration::read),
     /// [`Registration::fault`](super::Registration::fault)): the invalidation
     /// that waits for this is still in progress, so that the look-up would wait for it.
     fn finish(&self, begun: Self::Begun, shadow: &Shadow<Self::Shadow>);
 }
 
-/// [`Invalidate`].
+/// One pass, by [`Invalidate`].
 pub struct OnePass;
-/// [`InvalidateInTwoPasses`].
+/// Two passes, by [`InvalidateInTwoPasses`].
 pub struct TwoPasses;
 
 impl<T: Invalidate> Passes<T> for OnePass {}
@@ -108,7 +117,8 @@ impl<T: Invalidate> Inner<T> {
         range: *const bindings::mmu_notifier_range,
         sequence: usize,
     ) -> bool {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of an inserted, hence valid,
+        // `Inner<T>`, and that `range` is valid.
         let (this, range) = match unsafe { Self::called_for(subscription, range, sequence) } {
             Ok(called_for) => called_for,
             Err(done) => return done,
@@ -133,7 +143,8 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
         sequence: usize,
         finish: *mut *mut bindings::mmu_interval_notifier_finish,
     ) -> bool {
-        // SAFETY: By the function's contract.
+        // SAFETY: The caller guarantees that `subscription` is that of an inserted, hence valid,
+        // `Inner<T>`, and that `range` is valid.
         let (this, range) = match unsafe { Self::called_for(subscription, range, sequence) } {
             Ok(called_for) => called_for,
             Err(done) => return done,
@@ -149,8 +160,9 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
             return true;
         };
         match this.slot.put(begun) {
-            // SAFETY: By the function's contract. The kernel calls the other pass before this
-            // invalidation ends, and the removal of the registration waits for that.
+            // SAFETY: The caller guarantees that `finish` is valid for writes. The slot stays valid
+            // until the kernel calls the second pass: it does so before the invalidation ends, and
+            // the removal of the registration waits for the invalidation.
             Ok(linked) => unsafe { *finish = linked },
             Err(begun) => this.notifier.finish(begun, &this.shadow),
         }
@@ -159,17 +171,20 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Inner<T> {
 
     /// # Safety
     ///
-    /// `finish` must be that of the slot of an `Inner<T>`, which
-    /// [`Self::invalidate_start_callback`] has given; it is given back.
+    /// [`Self::invalidate_start_callback`] must have stored `finish`, which is that of the slot of
+    /// an `Inner<T>`. The kernel must not use `finish` after this call.
     unsafe extern "C" fn invalidate_finish_callback(
         finish: *mut bindings::mmu_interval_notifier_finish,
     ) {
-        // SAFETY: By the function's contract; the kernel has set the notifier, which is inserted.
+        // SAFETY: The caller guarantees that `finish` is that of the slot of an `Inner<T>`. The
+        // kernel has set its notifier to the subscription of that `Inner<T>`, which is inserted,
+        // hence valid.
         let this = unsafe {
             let field = Opaque::cast_from((*finish).notifier).cast_mut();
             &*container_of!(field, Self, subscription)
         };
-        // SAFETY: This is the second pass of the invalidation that has put a value.
+        // SAFETY: This is the only second pass of the invalidation whose first pass has put a value
+        // into the slot.
         let begun = unsafe { this.slot.take() };
         this.notifier.finish(begun, &this.shadow);
     }

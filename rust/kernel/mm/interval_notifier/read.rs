@@ -15,26 +15,28 @@ use crate::{
 };
 
 impl<T: IntervalNotifier> Registration<T> {
-    /// Looks something up in the address space, and notes it in the shadow, if it still holds.
+    /// Looks pages up in the address space, and records them in the shadow if they are still valid.
     ///
-    /// `look_up` is called without a lock, and may sleep. If something in the range was
-    /// invalidated meanwhile its result is dropped, and it is called again. Else `commit` gets it,
-    /// with the shadow, which is locked: nothing in the range is invalidated until it returns. In
-    /// `commit`, page faults are disabled and allocations do not reclaim; see
-    /// [the module](super#what-holds).
+    /// `look_up` is called without a lock, and may sleep. If a part of the range was invalidated
+    /// meanwhile, its result is dropped, and `look_up` is called again. Otherwise `commit` is
+    /// called with the result and the locked shadow: no part of the range is invalidated until
+    /// `commit` returns. In `commit`, page faults are disabled and allocations do not reclaim; see
+    /// [the module](super#guarantees).
     ///
     /// # Context
     ///
-    /// Process context; sleeps. Must not be called inside a callback.
+    /// Process context, may sleep. Must not be called in a callback.
     ///
     /// # Errors
     ///
-    /// * an error of `look_up` ends this;
-    /// * [`ENODEV`] if the end of its module has removed the registration;
+    /// * those of `look_up`;
+    /// * [`ENODEV`] if the teardown of the module has removed the registration;
     /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop, while it begins
-    ///   again; [`EBUSY`] if a kernel thread, or a task in its exit, has begun again for ten
-    ///   seconds.
+    /// * [`EINTR`] if the look-up has to be repeated, and the task is being killed or is a kernel
+    ///   thread that is asked to stop;
+    /// * [`EBUSY`] if the look-up has been repeated for ten seconds, and the caller is a kernel
+    ///   thread or a task in its exit. In `open` of a misc device the limit is one second, for any
+    ///   task.
     ///
     /// C: `mmu_interval_read_begin()` and `mmu_interval_read_retry()`.
     #[doc(alias = "mmu_interval_read_begin")]
@@ -48,7 +50,8 @@ impl<T: IntervalNotifier> Registration<T> {
         self.read_within(None, look_up, commit)
     }
 
-    /// As [`Registration::read`], but gives up with [`EBUSY`] if it has begun again for `timeout`.
+    /// As [`Registration::read`], but returns [`EBUSY`] if the look-up has been repeated for
+    /// `timeout`.
     #[inline]
     pub fn read_timeout<V, R>(
         &self,
@@ -70,7 +73,7 @@ impl<T: IntervalNotifier> Registration<T> {
         let mut patience = None;
         // SAFETY: The function has no requirements.
         let task = unsafe { bindings::tether_current_if_may_sleep() };
-        // In a callback that has the shadow locked, the kernel's function below would wait for that
+        // In a callback that has the shadow locked, `mmu_interval_read_begin()` would wait for that
         // callback.
         if task.is_null() || self.inner().shadow.is_locked_by(task) {
             return Err(EDEADLK);
@@ -79,8 +82,9 @@ impl<T: IntervalNotifier> Registration<T> {
             if self.inner().head.is_ended() {
                 return Err(ENODEV);
             }
-            // SAFETY: The subscription was inserted, and its address space is kept, by the type's
-            // invariants: all that this looks at is valid, also if it was removed meanwhile.
+            // SAFETY: By the type's invariants, the subscription is valid and was inserted, and its
+            // `mm_struct` is kept. The function accesses nothing else, even if the subscription was
+            // removed meanwhile.
             let sequence = unsafe { bindings::mmu_interval_read_begin(subscription) };
             let value = look_up()?;
             if let Some(mut shadow) = self.lock_if_quiet(task, sequence)? {
@@ -92,12 +96,15 @@ impl<T: IntervalNotifier> Registration<T> {
         }
     }
 
-    /// Locks the shadow, if nothing was invalidated since `mmu_interval_read_begin()` has returned
-    /// `sequence`. `task` is the current task.
+    /// Locks the shadow, unless the range was invalidated after `mmu_interval_read_begin()` has
+    /// returned `sequence`.
+    ///
+    /// `task` is the current task.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if it was removed; [`EDEADLK`] if the current task has the shadow locked.
+    /// [`ENODEV`] if the notifier was removed; [`EDEADLK`] if the current task has the shadow
+    /// locked.
     #[inline(always)]
     pub(in crate::mm) fn lock_if_quiet(
         &self,
@@ -106,7 +113,7 @@ impl<T: IntervalNotifier> Registration<T> {
     ) -> Result<Option<Guard<'_, T::Shadow>>> {
         let inner = self.inner();
         let shadow = inner.shadow.lock_by(task).ok_or(EDEADLK)?;
-        // Set under this lock, before the subscription is removed.
+        // `ended` is set with this lock held, before the subscription is removed.
         if inner.head.is_ended() {
             return Err(ENODEV);
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lock of an interval notifier, and the value under it.
+//! The shadow of an interval notifier: a value and its lock.
 //!
 //! A page may be used while the lock is held if the sequence of the notifier's subscription has not
 //! changed since before the page was looked up. Invalidation changes the sequence and the value
-//! under the lock. If the task that has the lock invalidates the range itself, the value is changed
-//! when the lock is released.
+//! with the lock held. If the task that holds the lock invalidates the range itself, the value is
+//! changed when the lock is released.
 //!
 //! The models of this file are in `tests/model/tests/interval.rs`.
 
@@ -40,36 +40,37 @@ pub(super) struct Missed {
     pub(super) end: usize,
 }
 
-/// What is noted about a range, under a lock.
+/// The driver's record of a range, under a lock.
 ///
 /// # Invariants
 ///
-/// * `value` and `missed` are only touched by the task that has `mutex` locked.
-/// * `locked_by` is that task while it has a [`Guard`], else null.
+/// * Only the task that has `mutex` locked accesses `value` and `missed`.
+/// * `locked_by` is that task while it has a [`Guard`], otherwise null.
 #[pin_data]
 pub struct Shadow<S> {
     #[pin]
     mutex: Mutex<()>,
     locked_by: Atomic<*mut bindings::task_struct>,
     missed: UnsafeCell<Option<Missed>>,
-    /// Invalidates what was missed, and unlocks. In the text of `owner`.
+    /// Invalidates a missed range, and unlocks. This function is in the text of `owner`.
     catch_up: unsafe fn(*const c_void, Missed, Scope),
-    /// The module of the notifier, which may be another one than that of the task which has it
-    /// locked.
+    /// The module of the notifier. Another module may have the shadow locked.
     owner: &'static Owner,
     value: UnsafeCell<S>,
 }
 
-// SAFETY: What is under the lock may be used from any thread, one at a time.
+// SAFETY: The lock gives one thread at a time access to the value, which is `Send`.
 unsafe impl<S: Send> Sync for Shadow<S> {}
 
-/// The scope in which the current task has a shadow locked: page faults are disabled
-/// (`pagefault_disable()`), and allocations do not reclaim (`memalloc_noreclaim_save()`), as both
-/// may invalidate the range, and wait for the lock.
+/// The scope in which the current task has a shadow locked.
+///
+/// Page faults are disabled (`pagefault_disable()`), and allocations do not reclaim
+/// (`memalloc_noreclaim_save()`), because both may invalidate the range, and wait for the lock.
 ///
 /// # Invariants
 ///
-/// `task` is the current task. `flags` is `PF_MEMALLOC` if that was not set before, else zero.
+/// `task` is the current task. `flags` is `PF_MEMALLOC` if the flag was not set before the scope,
+/// otherwise zero.
 #[derive(Clone, Copy)]
 pub(super) struct Scope {
     task: *mut bindings::task_struct,
@@ -79,20 +80,22 @@ pub(super) struct Scope {
 impl Scope {
     #[inline(always)]
     fn enter(task: *mut bindings::task_struct) -> Self {
-        // SAFETY: The task is the current one. These are only written by the task itself, and both
-        // are what the C functions do, which are inline.
+        // The C functions are inline; these are the same operations.
+        //
+        // SAFETY: `task` is the current task, and only the task itself writes these fields.
         unsafe {
             (*task).pagefault_disabled += 1;
             let flags = !(*task).flags & bindings::PF_MEMALLOC;
             (*task).flags |= flags;
-            // INVARIANT: The caller has passed the current task; the flags are those set above.
+            // INVARIANT: The caller has passed the current task, and `flags` are those set above.
             Self { task, flags }
         }
     }
 
     #[inline(always)]
     fn leave(self) {
-        // SAFETY: By the type's invariants the task is the current one, and only it writes these.
+        // SAFETY: By the type's invariants, `task` is the current task, and only the task itself
+        // writes these fields.
         unsafe {
             (*self.task).flags &= !self.flags;
             (*self.task).pagefault_disabled -= 1;
@@ -100,13 +103,16 @@ impl Scope {
     }
 }
 
-/// Calls `function`, which is in the text of `owner`, and keeps that text until it has returned. So
-/// this must be in text that stays.
+/// Calls `function`, which is in the text of `owner`, and keeps that text mapped until `function`
+/// has returned.
+///
+/// This function must not be copied into another module, because the text of `owner` may be
+/// unmapped before it returns.
 ///
 /// # Safety
 ///
-/// The end of `owner` must wait for the lock of the shadow, and the caller have it. The rest is as
-/// `function` says.
+/// The caller must hold the lock of the shadow, and the teardown of `owner` must wait for that
+/// lock. The requirements of `function` must be met.
 #[cold]
 #[inline(never)]
 unsafe fn catch_up(
@@ -116,11 +122,12 @@ unsafe fn catch_up(
     missed: Missed,
     scope: Scope,
 ) {
-    // SAFETY: By the function's contract the end of the module waits for the caller.
+    // SAFETY: The caller guarantees that it holds the lock of the shadow, and that the teardown of
+    // the module waits for that lock.
     let entered = unsafe { owner.enter_again() };
-    // SAFETY: The requirements are those of this function.
+    // SAFETY: The caller guarantees that the requirements of `function` are met.
     unsafe { function(shadow, missed, scope) };
-    // The module may go from here on.
+    // The module may be unloaded from here on.
     drop(entered);
 }
 
@@ -145,13 +152,13 @@ impl<S> Shadow<S> {
     /// Calls `f` with the shadow locked: recorded pages are not invalidated until `f` returns.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
-    /// [the module](super#what-holds).
+    /// [the module](super#guarantees).
     ///
     /// # Context
     ///
-    /// Process context; sleeps until the lock is free. Must not be called inside a callback or a
-    /// closure that has the same shadow locked: this is a bug of the driver, which is reported by a
-    /// panic. The lock then stays locked.
+    /// Process context; sleeps until the lock is free. Must not be called in a callback or a
+    /// closure that has the same shadow locked: such a call is a bug of the driver, and panics. The
+    /// shadow then stays locked.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
         match self.lock() {
@@ -163,33 +170,35 @@ impl<S> Shadow<S> {
     #[cold]
     #[inline(never)]
     fn locked_twice(&self) -> ! {
-        // The lock stays locked, as after every panic in a closure: the value may be in the middle
-        // of a change, and have pages that the closure has invalidated.
+        // The shadow stays locked, as after every panic in a closure: the value may be
+        // inconsistent, and may have pages that the closure has invalidated.
         panic!("the shadow of an interval notifier is locked by this task already");
     }
 
-    /// The kernel's mutex: locked directly, as the kernel crate's guard calls a function to assert
-    /// that the lock is held each time that it is used.
+    /// Returns the kernel's mutex.
+    ///
+    /// It is locked directly, because the guard of the kernel crate calls a function at each use to
+    /// assert that the lock is held.
     #[inline]
     fn mutex(&self) -> *mut bindings::mutex {
-        // A `Mutex<()>` is laid out as what it wraps: `Lock::from_raw` is about that.
+        // A `Mutex<()>` has the layout of the `struct mutex` in it, as `Lock::from_raw()` requires.
         ptr::from_ref(&self.mutex).cast_mut().cast()
     }
 
-    /// Whether the current task has it locked.
+    /// Returns whether the current task has the shadow locked.
     #[cfg(CONFIG_HMM_MIRROR)]
     pub(in crate::mm) fn is_locked_by_current(&self) -> bool {
         self.is_locked_by(Task::current_raw())
     }
 
-    /// Whether `task`, which is the current task, has it locked.
+    /// Returns whether `task`, which is the current task, has the shadow locked.
     #[inline(always)]
     pub(super) fn is_locked_by(&self, task: *mut bindings::task_struct) -> bool {
-        // Only this task stores itself.
+        // Only the current task stores its own address, so the result cannot change meanwhile.
         read_once(&self.locked_by) == task
     }
 
-    /// Locks it, unless the current task has it locked.
+    /// Locks the shadow, unless the current task has it locked.
     #[inline]
     pub(super) fn lock(&self) -> Option<Guard<'_, S>> {
         self.lock_by(Task::current_raw())
@@ -201,38 +210,40 @@ impl<S> Shadow<S> {
         if self.is_locked_by(task) {
             return None;
         }
-        // SAFETY: The mutex is initialised.
+        // SAFETY: `new()` has initialised the mutex, and the current task does not hold the mutex,
+        // as was checked above.
         unsafe { bindings::mutex_lock(self.mutex()) };
         Some(self.locked(task))
     }
 
     #[inline]
     pub(super) fn try_lock(&self) -> Option<Guard<'_, S>> {
-        // SAFETY: The mutex is initialised.
+        // SAFETY: `new()` has initialised the mutex.
         let locked = unsafe { bindings::mutex_trylock(self.mutex()) } != 0;
         locked.then(|| self.locked(Task::current_raw()))
     }
 
-    /// The current task, `task`, has just locked the mutex.
+    /// Returns a guard, after the current task, which is `task`, has locked the mutex.
     #[inline(always)]
     fn locked(&self, task: *mut bindings::task_struct) -> Guard<'_, S> {
         write_once(&self.locked_by, task);
-        // INVARIANT: It was locked just now, and the task noted.
+        // INVARIANT: The caller has locked the mutex, `locked_by` was set above, and the scope is
+        // entered here.
         Guard {
             shadow: self,
             scope: Scope::enter(task),
         }
     }
 
-    /// Notes that a range was invalidated: it is invalidated in the table when the lock is
-    /// released.
+    /// Records a range to be invalidated in the shadow when the lock is released.
     ///
     /// # Safety
     ///
-    /// The current task must have it locked.
+    /// The current task must have the shadow locked.
     #[cold]
     pub(super) unsafe fn miss(&self, start: usize, end: usize) {
-        // SAFETY: By the type's invariants, as this task has it locked.
+        // SAFETY: The caller guarantees that the current task has the shadow locked, and by the
+        // type's invariants only that task accesses `missed`.
         let missed = unsafe { &mut *self.missed.get() };
         *missed = Some(missed.map_or(Missed { start, end }, |it| Missed {
             start: it.start.min(start),
@@ -240,57 +251,64 @@ impl<S> Shadow<S> {
         }));
     }
 
-    /// Undoes [`Shadow::locked`], and unlocks.
+    /// Undoes [`Shadow::locked`], and unlocks the shadow.
     ///
     /// # Safety
     ///
-    /// The current task must have locked it, with `scope`, and not use the value any more.
+    /// The current task must have locked the shadow, with `scope`, and must not use the value any
+    /// more.
     #[inline(always)]
     unsafe fn unlock(&self, scope: Scope) {
         scope.leave();
         write_once(&self.locked_by, ptr::null_mut());
-        // SAFETY: By the function's contract this task has it locked.
+        // SAFETY: The caller guarantees that the current task has locked the mutex.
         unsafe { bindings::mutex_unlock(self.mutex()) };
     }
 }
 
-/// Has a [`Shadow`] locked.
+/// A guard of a locked [`Shadow`].
 ///
 /// # Invariants
 ///
-/// The mutex of the shadow is locked, by the task that has this, with `scope`.
+/// The task that owns the guard has locked the mutex of the shadow, with `scope`.
 pub(in crate::mm) struct Guard<'a, S> {
     shadow: &'a Shadow<S>,
     scope: Scope,
 }
 
 impl<'a, S> Guard<'a, S> {
-    /// The guard of a shadow that this task has locked.
+    /// Creates the guard of a shadow that the current task has locked.
     ///
     /// # Safety
     ///
-    /// The current task must have locked `shadow` with `scope`, and leave the lock to the guard.
+    /// The current task must have locked `shadow` with `scope`, and must leave the unlocking to the
+    /// guard.
     pub(super) unsafe fn of(shadow: &'a Shadow<S>, scope: Scope) -> Self {
-        // INVARIANT: By the function's contract.
+        // INVARIANT: The caller guarantees that the current task has locked the shadow with
+        // `scope`.
         Self { shadow, scope }
     }
 
-    /// Takes the range that was invalidated by the task that has the lock, if there is one.
+    /// Takes the range that the owner of the guard has invalidated, if there is such a range.
     pub(super) fn take_missed(&mut self) -> Option<Missed> {
-        // SAFETY: By the type's invariants the mutex is locked by this task.
+        // SAFETY: By the type's invariants, this task has the mutex locked, so only this task
+        // accesses `missed`.
         unsafe { (*self.shadow.missed.get()).take() }
     }
 
-    /// Records that an invalidation has begun: `mmu_interval_set_seq()`, which is inline.
-    /// `subscription` is the sequence of the subscription that the shadow is of. Others read it
-    /// without the lock.
+    /// Records that an invalidation has begun, as the inline `mmu_interval_set_seq()` does.
+    ///
+    /// `subscription` is the sequence of the shadow's subscription. Other tasks read it without the
+    /// lock.
     #[inline(always)]
     pub(super) fn set_sequence(&self, subscription: &Atomic<usize>, sequence: usize) {
         write_once(subscription, sequence);
     }
 
-    /// Whether nothing was invalidated since `mmu_interval_read_begin()` has returned `sequence`:
-    /// `mmu_interval_read_retry()`, which is inline. It stays so while the lock is held.
+    /// Returns whether nothing was invalidated since `mmu_interval_read_begin()` has returned
+    /// `sequence`, as the negation of the inline `mmu_interval_read_retry()`.
+    ///
+    /// The result does not change while the lock is held.
     #[inline(always)]
     pub(super) fn is_quiet(&self, subscription: &Atomic<usize>, sequence: usize) -> bool {
         read_once(subscription) == sequence
@@ -302,7 +320,8 @@ impl<S> Deref for Guard<'_, S> {
 
     #[inline]
     fn deref(&self) -> &S {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, this task has the mutex locked, so only this task
+        // accesses `value`.
         unsafe { &*self.shadow.value.get() }
     }
 }
@@ -310,7 +329,8 @@ impl<S> Deref for Guard<'_, S> {
 impl<S> DerefMut for Guard<'_, S> {
     #[inline]
     fn deref_mut(&mut self) -> &mut S {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, this task has the mutex locked, so only this task
+        // accesses `value`.
         unsafe { &mut *self.shadow.value.get() }
     }
 }
@@ -320,14 +340,14 @@ impl<S> Drop for Guard<'_, S> {
     fn drop(&mut self) {
         let shadow = self.shadow;
         let Some(missed) = self.take_missed() else {
-            // SAFETY: By the type's invariants this task has locked it with this scope, and the
-            // guard is not used any more.
+            // SAFETY: By the type's invariants, this task has locked the shadow with this scope.
+            // The guard is not used any more.
             return unsafe { shadow.unlock(self.scope) };
         };
-        // SAFETY: By the type's invariants this task has locked it with this scope, and the guard
-        // is not used any more. Only the shadow of an `Inner` misses a range. The notifier was
-        // called since the lock was taken, and its removal waits for the lock afterwards, so that
-        // the end of the owner waits for this.
+        // SAFETY: By the type's invariants, this task has locked the shadow with this scope. The
+        // guard is not used any more. Only the shadow of an `Inner` misses a range, as `catch_up`
+        // requires. The notifier was called after the lock was taken, so it was not removed then.
+        // Its removal waits for the lock, and the teardown of the owner waits for its removal.
         unsafe {
             catch_up(
                 shadow.owner,

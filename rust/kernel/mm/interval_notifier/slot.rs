@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The place for what the first pass of an invalidation hands to the second one.
+//! The slot in which the first pass of an invalidation stores its result for the second pass.
 //!
-//! There is one for a registration, so that an invalidation never fails and takes no memory. If two
-//! invalidations overlap, the second one finds the place taken, and finishes its work in the first
-//! pass.
+//! Each registration has one slot. Hence an invalidation cannot fail, and does not allocate. If two
+//! invalidations overlap, the later one finds the slot taken, and calls the second pass directly
+//! after the first one.
 //!
 //! The models of this file are in `tests/model/tests/interval.rs`.
 
@@ -22,12 +22,13 @@ use core::{
     mem::MaybeUninit, //
 };
 
-/// A place for one value, and for what the kernel links until the second pass.
+/// A slot for one value, with the structure that the kernel links until the second pass.
 ///
 /// # Invariants
 ///
-/// The task that has set `taken` has `finish` and `begun` for itself, until the second pass of the
-/// same invalidation clears it. `begun` holds a value from the first pass until the second one.
+/// The task that has set `taken` has exclusive access to `finish` and `begun`, until the second
+/// pass of the same invalidation clears `taken`. `begun` holds a value from the first pass to the
+/// second.
 #[doc(hidden)]
 pub struct Slot<B> {
     finish: Opaque<bindings::mmu_interval_notifier_finish>,
@@ -46,27 +47,30 @@ impl<B> Default for Slot<B> {
 }
 
 impl<B> Slot<B> {
-    /// Keeps `begun` until the second pass, and returns what the kernel calls that with; or returns
-    /// `begun` if the place is taken.
+    /// Stores `begun` until the second pass, and returns the structure for the kernel's call of
+    /// that pass.
+    ///
+    /// # Errors
+    ///
+    /// `begun`, if the slot is taken.
     pub(super) fn put(&self, begun: B) -> Result<*mut bindings::mmu_interval_notifier_finish, B> {
-        // Pairs with `take()`: the value was moved out before.
+        // The acquire pairs with the release in `take()`, which has moved the value out before.
         if self.taken.cmpxchg(false, true, Acquire).is_err() {
             return Err(begun);
         }
-        // SAFETY: The place was taken just now, so that nothing else accesses it.
+        // SAFETY: By the type's invariants, this task has exclusive access, as it has set `taken`.
         unsafe { (*self.begun.get()).write(begun) };
         Ok(self.finish.get())
     }
 
-    /// Takes the value of the first pass. The next invalidation may use the place from then on.
+    /// Takes the value of the first pass. The next invalidation may use the slot from then on.
     ///
     /// # Safety
     ///
-    /// This must be the second pass of an invalidation whose first one has put a value, and be
-    /// called once for it.
+    /// Must be called once, by the second pass of an invalidation whose first pass has put a value.
     pub(super) unsafe fn take(&self) -> B {
-        // SAFETY: By the function's contract the place is taken by this invalidation, and has a
-        // value, which moves out.
+        // SAFETY: The caller guarantees that the first pass of this invalidation has taken the slot
+        // and put a value, which is moved out once.
         let begun = unsafe { (*self.begun.get()).assume_init_read() };
         self.taken.store(false, Release);
         begun
