@@ -1,30 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looking up which pages a process has, for page tables of one's own.
+//! Looking up the pages of a process, for secondary page tables.
 //!
-//! A device that works on a process's memory asks for a page when it needs it.
-//! [`Registration::fault`] finds the pages of a range, brings them in if that is wanted, and gives
-//! them to a function that notes them in the shadow of an
-//! [`interval_notifier`](super::interval_notifier), if they are still there.
+//! A driver looks a page up when its device faults. [`Registration::fault`] finds the pages of a
+//! range, faults them in if requested, and calls a function that records them in the shadow of an
+//! [`interval_notifier`](super::interval_notifier), if they are still mapped.
 //!
-//! * A *request* says what a page is wanted for: [`Request::Snapshot`] takes it as it is, also if
-//!   it is not there; [`Request::Read`] and [`Request::Write`] bring it in.
-//! * A [`Pfn`] says what was found: whether there is a page (*valid*), which one, whether the
-//!   device may write to it; or that there cannot be one (*error*).
+//! * A [`Request`] is the access that a page is looked up for. [`Request::Snapshot`] reports the
+//!   page table entry as it is, even if there is no page; [`Request::Read`] and [`Request::Write`]
+//!   fault the page in.
+//! * A [`Pfn`] is the result for one page: whether there is a page (*valid*), its number, and
+//!   whether the device may write to it; or that the device cannot use a page there (*error*).
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! * What is found is noted under the lock of the shadow, and only if nothing in the registered
-//!   range was invalidated since it was looked up. It is looked up again until this is so, or time
-//!   is up.
-//! * Requests are the same each time that it is looked up. In C they are in the array that results
-//!   are written to, so that a second look takes what the first one has found for what is wanted;
-//!   here they are apart.
-//! * No reference to a page is held: it may be used under the lock of the shadow only. A [`Pfn`] is
-//!   a number, and nothing can be done to the page by it.
+//! * Results are recorded with the shadow locked, and only if no part of the registered range was
+//!   invalidated since the look-up. Otherwise the look-up is repeated, until the time is over.
+//! * Each repetition uses the same requests. In C, results overwrite the requests in one array, so
+//!   that a repetition reads the earlier results as requests; here the two are separate.
+//! * No reference to a page is held, so a page may only be used while the shadow is locked. A
+//!   [`Pfn`] is a number, and does not give access to the page.
 //! * Pages that a device must not use are refused: those of `memfd_secret()`, which the kernel
-//!   itself cannot reach, and those of shadow stacks, which only returns of the CPU may write. A
-//!   table in Documentation/hmm.rst has all cases.
+//!   itself cannot access, and those of shadow stacks, which ordinary writes must not change.
+//!   Documentation/hmm.rst has a table of all cases.
 //!
 //! # Examples
 //!
@@ -46,7 +44,7 @@
 //!     prelude::*, //
 //! };
 //!
-//! /// A device wants to write to a page. Where it is mirrored from `start`, `table` has all of it.
+//! /// Handles a write fault of a device whose table mirrors an address space from `start`.
 //! fn fault<T: IntervalNotifier<Shadow = KVec<Pfn>>>(
 //!     mirror: &Registration<T>,
 //!     mm: &MmWithUser,
@@ -119,18 +117,19 @@ const ERROR: usize = bindings::hmm_pfn_flags_HMM_PFN_ERROR;
 const ORDER_SHIFT: usize = bindings::hmm_pfn_flags_HMM_PFN_ORDER_SHIFT;
 const REQ_FAULT: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_FAULT;
 const REQ_WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_REQ_WRITE;
-/// Above it there are flags.
+/// The bits of the page frame number. Those above are flags.
 const NUMBER: usize = (1 << ORDER_SHIFT) - 1;
 
-/// What a page is wanted for.
+/// The access that a page is looked up for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Request {
-    /// Nothing: it is taken as it is.
+    /// No access: the page table entry is reported as it is.
     #[default]
     Snapshot,
-    /// To be read: it is brought in, if it is not there (`HMM_PFN_REQ_FAULT`).
+    /// Reading: a missing page is faulted in (`HMM_PFN_REQ_FAULT`).
     Read,
-    /// To be written: it is brought in, and made a page of the process's own (`HMM_PFN_REQ_WRITE`).
+    /// Writing: the page is faulted in for writing, which resolves copy-on-write
+    /// (`HMM_PFN_REQ_WRITE`).
     Write,
 }
 
@@ -144,92 +143,98 @@ impl Request {
     }
 }
 
-/// What was found at an address: an entry of `hmm_range.hmm_pfns`.
+/// The result of a look-up for one page: an entry of `hmm_range.hmm_pfns`.
 ///
-/// The default is nothing.
+/// The default value is that of a missing page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Pfn(usize);
 
 impl Pfn {
-    /// What the kernel has of it.
+    /// Returns the kernel's representation.
     pub(super) fn as_raw(self) -> usize {
         self.0
     }
 
-    /// An entry of a list of the kernel's.
+    /// Creates a `Pfn` from an entry of the kernel's array.
     pub(super) fn from_raw(entry: usize) -> Self {
         Self(entry)
     }
 
-    /// The number of the page's frame, which there is.
+    /// Returns the page frame number of a valid page.
     pub(super) fn as_raw_number(self) -> usize {
         self.0 & NUMBER
     }
 
-    /// Whether there is a page, which may be read (`HMM_PFN_VALID`).
+    /// Returns whether there is a page, which may be read (`HMM_PFN_VALID`).
     #[inline]
     pub fn is_valid(self) -> bool {
         self.0 & VALID != 0
     }
 
-    /// Whether there is a page that may be written (`HMM_PFN_WRITE`).
+    /// Returns whether there is a page that may be written (`HMM_PFN_WRITE`).
     #[inline]
     pub fn is_writable(self) -> bool {
         self.0 & (VALID | WRITE) == VALID | WRITE
     }
 
-    /// Whether there cannot be a page that a device may use: no mapping, a special one, broken
-    /// memory (`HMM_PFN_ERROR`).
+    /// Returns whether a device cannot use a page at this address: there is no mapping or a special
+    /// one, or the memory is broken (`HMM_PFN_ERROR`).
     #[inline]
     pub fn is_error(self) -> bool {
         self.0 & ERROR != 0
     }
 
-    /// The number of the page's frame, if there is one. It is that page's only under the lock of
-    /// the shadow, until it is invalidated.
+    /// Returns the page frame number, if there is a page.
+    ///
+    /// The number refers to the process's page only while the shadow is locked, and until the page
+    /// is invalidated.
     #[inline]
     pub fn number(self) -> Option<usize> {
         self.is_valid().then_some(self.0 & NUMBER)
     }
 
-    /// Whether it is the page of zeros, which all have that have only read there.
+    /// Returns whether this is the zero page, which is mapped where a process has only read.
     pub fn is_zero(self) -> bool {
         // SAFETY: The function has no requirements.
         self.number()
             .is_some_and(|number| unsafe { bindings::is_zero_pfn(number) })
     }
 
-    /// The page is a part of `1 << order` pages that the process has mapped as one, and that begin
-    /// at a multiple of their size (`hmm_pfn_to_map_order()`). They may go beyond the range.
+    /// Returns the order of the mapping that the page is a part of (`hmm_pfn_to_map_order()`).
+    ///
+    /// The mapping consists of `1 << order` pages, and is aligned to its size. It may extend beyond
+    /// the range.
     #[inline]
     pub fn order(self) -> u32 {
         (self.0 >> ORDER_SHIFT) as u32 & 0x1f
     }
 }
 
-/// What marks the doings of a device as its own: its private pages, and its invalidations
-/// ([`Range::owner`](super::mmu_notifier::Range::owner)). Each is another one.
+/// The identity of a device, as the owner of private pages and of invalidations
+/// ([`Range::owner`](super::mmu_notifier::Range::owner)).
+///
+/// Two values are different owners, as their addresses differ.
 #[derive(Default)]
 pub struct DeviceOwner(
-    /// So that it has an address of its own.
+    /// A field of non-zero size, so that each value has its own address.
     #[allow(dead_code)]
     u8,
 );
 
 impl DeviceOwner {
-    /// A new one.
+    /// Creates a new owner.
     pub const fn new() -> Self {
         Self(0)
     }
 
-    /// What [`Range::owner`](super::mmu_notifier::Range::owner) is compared to.
+    /// Returns the pointer to compare [`Range::owner`](super::mmu_notifier::Range::owner) with.
     pub fn as_ptr(&self) -> *const c_void {
         ptr::from_ref(self).cast()
     }
 }
 
-/// What is to be looked up: `struct hmm_range`.
+/// A range of pages to look up: `struct hmm_range`.
 #[must_use]
 pub struct HmmRange<'a> {
     start: usize,
@@ -241,7 +246,9 @@ pub struct HmmRange<'a> {
 }
 
 impl<'a> HmmRange<'a> {
-    /// A page for each of `pfns`, from `start`; as they are, and for as long as it takes.
+    /// Creates a range from `start`, with a page for each entry of `pfns`.
+    ///
+    /// The request is [`Request::Snapshot`], and there is no timeout.
     pub fn new(start: usize, pfns: &'a mut [Pfn]) -> Self {
         Self {
             start,
@@ -253,36 +260,40 @@ impl<'a> HmmRange<'a> {
         }
     }
 
-    /// What all of them are wanted for (`default_flags`).
+    /// Sets the request for all pages (`default_flags`).
     pub fn request(mut self, request: Request) -> Self {
         self.request = request;
         self
     }
 
-    /// What each of them is wanted for, instead.
+    /// Sets a request for each page, instead of one for all pages.
     pub fn requests(mut self, requests: &'a [Request]) -> Self {
         self.requests = Some(requests);
         self
     }
 
-    /// Private pages of this device are taken as they are (`dev_private_owner`); others, and all of
-    /// them without this, are brought back to where the CPU can use them, if a page is wanted.
+    /// Sets the owner of private pages that are reported as they are (`dev_private_owner`).
+    ///
+    /// Private pages of other devices are migrated back to system memory if the request is not
+    /// [`Request::Snapshot`]. Without an owner, this applies to all private pages.
     pub fn owner(mut self, owner: &'a DeviceOwner) -> Self {
         self.owner = Some(owner);
         self
     }
 
-    /// For how long to try: if the range is invalidated again and again, if a lock is not free, or
-    /// if a page is not brought in, as one that a `userfaultfd` does not serve.
+    /// Sets the time limit of the look-up.
     ///
-    /// Without this, a kernel thread and a task in its exit, which cannot be killed, have a limit
-    /// of ten seconds.
+    /// The look-up does not end if the range is invalidated again and again, if a lock is not free,
+    /// or if a page cannot be faulted in, for instance because a `userfaultfd` does not serve it.
+    ///
+    /// Without a timeout, a kernel thread and a task in its exit, which cannot be killed, have a
+    /// limit of ten seconds. In `open` of a misc device the limit is at most one second.
     pub fn timeout(mut self, timeout: Delta) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// What the page at `index` is wanted for.
+    /// Returns the request for the page at `index`.
     fn wanted(&self, index: usize) -> Request {
         match self.requests {
             Some(requests) => requests.get(index).copied().unwrap_or_default(),
@@ -290,7 +301,7 @@ impl<'a> HmmRange<'a> {
         }
     }
 
-    /// The address of the page at `index`, which is in the range or at its end.
+    /// Returns the address of the page at `index`, which is in the range or at its end.
     fn address(&self, index: usize) -> usize {
         self.start + index * PAGE_SIZE
     }
@@ -313,7 +324,7 @@ impl<'a> HmmRange<'a> {
         Ok(())
     }
 
-    /// The pages from `index` on that are wanted for the same thing: how many, and for what.
+    /// Returns the number of pages from `index` on that have the same request, and that request.
     fn run(&self, index: usize) -> (usize, Request) {
         let Some(requests) = self.requests.and_then(|all| all.get(index..)) else {
             return (self.pfns.len() - index, self.request);
@@ -325,31 +336,31 @@ impl<'a> HmmRange<'a> {
 }
 
 impl<T: IntervalNotifier> Registration<T> {
-    /// Looks the pages of `range` up, and notes them in the shadow, if they are still there.
+    /// Looks the pages of `range` up, and records them in the shadow if they are still mapped.
     ///
-    /// `commit` gets what was found, and the shadow, which is locked: nothing in the registered
-    /// range is invalidated until it returns.
+    /// `commit` is called with the results and the locked shadow. No part of the registered range
+    /// is invalidated until `commit` returns.
     ///
     /// In `commit`, page faults are disabled and allocations do not reclaim; see
     /// [`interval_notifier`](super::interval_notifier#guarantees).
     ///
     /// # Context
     ///
-    /// Process context; sleeps, and takes the `mmap_lock` of `mm` for reading, which must not be
-    /// held. Must not be called inside a callback.
+    /// Process context, may sleep. Takes the `mmap_lock` of `mm` for reading; the caller must not
+    /// hold it. Must not be called in a callback.
     ///
     /// # Errors
     ///
-    /// * [`EINVAL`] if `mm` is not the address space that is registered on, if the range is empty,
-    ///   not aligned to pages, not in the registered one, or ends with the last page of all, which
-    ///   no process has; or if there are not as many requests as pages;
-    /// * [`ENODEV`] if the end of its module has removed the registration;
+    /// * [`EINVAL`] if `mm` is not the address space of the registration; if the range is empty,
+    ///   not aligned to pages, or not in the registered range; if it includes the last page of the
+    ///   address range, which no process has; or if the number of requests is not that of pages;
+    /// * [`ENODEV`] if the teardown of the module has removed the registration;
     /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
-    /// * [`EFAULT`] if a page that is wanted cannot be there, or is one that a device must not use;
-    /// * [`EPERM`] if one is to be written in a mapping that is read-only;
-    /// * [`ENOMEM`] if there is not enough memory; [`EHWPOISON`] if it is broken;
-    /// * [`EBUSY`] if time is up;
-    /// * [`EINTR`] if the task is being killed, or a kernel thread asked to stop.
+    /// * [`EFAULT`] if a requested page cannot be faulted in, or if a device must not use it;
+    /// * [`EPERM`] if a write was requested in a read-only mapping;
+    /// * [`ENOMEM`] if there is not enough memory; [`EHWPOISON`] if the memory is broken;
+    /// * [`EBUSY`] if the time is over;
+    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is asked to stop.
     ///
     /// C: `hmm_range_fault_unlocked_timeout()` in [`mm/hmm.c`](srctree/mm/hmm.c), with
     /// `mmu_interval_read_retry()`.
@@ -370,7 +381,8 @@ impl<T: IntervalNotifier> Registration<T> {
         self.check_range(mm, range.start, range.pfns.len())?;
         let patience = Patience::new(range.timeout);
         loop {
-            // SAFETY: The subscription was inserted, and the range was checked.
+            // SAFETY: By the invariants of `Registration`, the subscription was inserted, and its
+            // `mm_struct` is kept. `check_range()` has checked the range and `mm`.
             if let Some(sequence) = unsafe { look_up(self.as_raw(), mm, &mut range, &patience)? } {
                 if let Some(mut shadow) = self.lock_if_quiet(Task::current_raw(), sequence)? {
                     return Ok(commit(range.pfns, &mut shadow));
@@ -380,7 +392,7 @@ impl<T: IntervalNotifier> Registration<T> {
         }
     }
 
-    /// Whether `count` pages from `start` can be looked up.
+    /// Checks that `count` pages from `start` can be looked up.
     ///
     /// # Errors
     ///
@@ -393,7 +405,7 @@ impl<T: IntervalNotifier> Registration<T> {
             return Err(EDEADLK);
         }
         let length = count.checked_mul(PAGE_SIZE).ok_or(EINVAL)?;
-        // The kernel's ranges have an address after the last one.
+        // The kernel's ranges have an exclusive end, which must not overflow.
         start.checked_add(length).ok_or(EINVAL)?;
         if !self.contains(start, length) || start % PAGE_SIZE != 0 || !self.is_on(mm) {
             return Err(EINVAL);
@@ -403,8 +415,10 @@ impl<T: IntervalNotifier> Registration<T> {
 }
 
 impl<T: IntervalNotifier> Registration<T> {
-    /// Looks `count` pages up from `start`, so many at a time, and notes each one that is there,
-    /// under the lock of the shadow: `note` gets the page's address, by pages.
+    /// Looks up `count` pages from `start`, in batches of `BATCH` pages.
+    ///
+    /// `note` is called with the shadow locked, for each page that is found, to record the page.
+    /// Its first argument is the page's address, in units of pages.
     ///
     /// # Errors
     ///
@@ -420,10 +434,10 @@ impl<T: IntervalNotifier> Registration<T> {
     ) -> Result {
         let mut pfns = [Pfn::default(); BATCH];
         let (mut done, mut made_room) = (0, 0);
-        // All of it is checked first: the addresses below do not overflow.
+        // Check the whole range first, so that the addresses below do not overflow.
         self.check_range(mm, start, count)?;
-        // The time-out is that of each batch. Between them only a signal or a request to stop ends
-        // this, and the limit of kernel threads if there is no time-out.
+        // The timeout applies to each batch. Between batches, a signal or a request to stop ends
+        // the loop. If there is no timeout, the limit of kernel threads applies to the whole loop.
         let patience = Patience::new(timeout.map(|_| Delta::from_nanos(i64::MAX)));
         while done < count {
             patience.check()?;
@@ -441,7 +455,8 @@ impl<T: IntervalNotifier> Registration<T> {
             })?;
             match noted {
                 Ok(()) => done += length,
-                // Under the lock nothing may reclaim. Reclaim here, on behalf of the same cgroup.
+                // `note` must not reclaim memory, as the shadow is locked. Reclaim here instead, on
+                // behalf of the same cgroup.
                 Err(error) if error == ENOMEM && made_room < MAKE_ROOM => {
                     made_room += 1;
                     drop(KBox::<[u8; PAGE_SIZE]>::new_uninit(GFP_KERNEL_ACCOUNT)?);
@@ -453,5 +468,5 @@ impl<T: IntervalNotifier> Registration<T> {
     }
 }
 
-/// How often memory is reclaimed for the pages that one call notes.
+/// The number of times that one call reclaims memory for recording pages.
 const MAKE_ROOM: usize = 16;

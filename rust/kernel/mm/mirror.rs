@@ -2,27 +2,27 @@
 
 //! Page tables of a device that works on a process's memory.
 //!
-//! A [`Mirror`] of a range of an address space has a table: which page is at an address. Pages are
-//! looked up in the process ([`Mirror::fault`]), noted in the table, and used by way of it
-//! ([`Mirror::with_pages`]). When the process loses a page the device is told
-//! ([`MirrorDevice::invalidate`]), and it is taken out of the table, before the kernel can use it
-//! for something else. For a device that accesses memory by itself see
+//! A [`Mirror`] of a range of an address space has a table of pages by address. A driver looks
+//! pages up in the process and records them in the table ([`Mirror::fault`]), and accesses the
+//! pages through the table ([`Mirror::with_pages`]). Before a page is unmapped, and can be used for
+//! another purpose, the device is notified ([`MirrorDevice::invalidate`]), and the page is removed
+//! from the table. For a device that accesses memory by itself, see
 //! [`dma_mirror`](super::dma_mirror).
 //!
-//! It is an interval notifier whose shadow is the table, with [`hmm`](super::hmm) to look pages up.
-//! The table is the wrapper's, so that a page that is in there *is* the process's: what a driver
-//! forgets to do about an invalidation cannot make it use a page that is gone.
+//! A mirror is an interval notifier whose shadow is the table, and uses [`hmm`](super::hmm) to look
+//! pages up. Tether maintains the table, so that a page in the table always belongs to the process:
+//! a driver that does not handle an invalidation correctly cannot use a page after its unmapping.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! * A [`Frame`] can be read and written, and cannot leave the function that it was given to. While
-//!   this runs, nothing is invalidated: it should be short. Nothing in it may wait for memory, or
-//!   look pages up.
+//! * A [`Frame`] can be read and written, and cannot leave the closure that has it. While the
+//!   closure runs, nothing is invalidated, so the closure should be short. It must not wait for
+//!   memory, or look pages up.
 //! * No reference to a page is held: a page can be reclaimed or moved.
-//! * A frame is written only if the process may write to the page. One that is *exclusive*
-//!   ([`Mirror::make_exclusive`]) is not accessible to the CPU until the process touches it; then
-//!   it is taken out of the table.
-//! * After the end of the address space the table is empty, and nothing can be looked up.
+//! * A frame is written only if the process may write to the page. The CPU has no access to an
+//!   *exclusive* page ([`Mirror::make_exclusive`]). When the process accesses such a page, it is
+//!   removed from the table.
+//! * After the end of the address space, the table is empty, and no page can be looked up.
 //!
 //! # Examples
 //!
@@ -45,7 +45,7 @@
 //!     prelude::*, //
 //! };
 //!
-//! /// A device that reads by way of the table, and has no translations of its own.
+//! /// A device that reads through the table, and has no translations of its own.
 //! struct Reader;
 //!
 //! impl MirrorDevice for Reader {
@@ -68,7 +68,7 @@
 //!         if let Some(result) = read {
 //!             return result;
 //!         }
-//!         // It may go again before it is read.
+//!         // The page may be unmapped again before the next attempt to read it.
 //!         mirror.fault(mm, page, 1, Request::Read, None)?;
 //!     }
 //! }
@@ -163,19 +163,22 @@ pub use crate::new_mirror;
 
 /// A device that has a [`Mirror`].
 pub trait MirrorDevice: Send + Sync + 'static {
-    /// Pages in `range` go away: makes the device stop using them, before this returns. They are
-    /// taken out of the table next.
+    /// Makes the device stop using pages in `range`, before it returns.
     ///
-    /// `range` is blockable, and may be larger than what is mirrored. Called with the lock of the
-    /// table held, by any task that changes the address space. May sleep, but must not wait for
-    /// memory.
+    /// Afterwards, the pages are removed from the table. `range` is blockable, and may be larger
+    /// than the mirrored range.
+    ///
+    /// # Context
+    ///
+    /// Any task that changes the address space calls this function, with the lock of the table
+    /// held. May sleep, but must not wait for memory.
     fn invalidate(&self, range: &Range<'_>);
 
-    /// Likewise, but must not sleep: `range` is not blockable.
+    /// As [`MirrorDevice::invalidate`], for a `range` that is not blockable: must not sleep.
     ///
     /// # Errors
     ///
-    /// [`WouldSleep`]: the caller in the kernel does without this range for now.
+    /// [`WouldSleep`]: the kernel skips this range for now.
     fn try_invalidate(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
 }
 
@@ -183,8 +186,8 @@ pub trait MirrorDevice: Send + Sync + 'static {
 struct Notifier<T> {
     device: T,
     owner: DeviceOwner,
-    /// A page was invalidated by the task that uses the table: it must not use frames any more.
-    /// Only touched by the task that has the table locked.
+    /// Whether the task that uses the table has invalidated a page itself, and must not use frames
+    /// any more. Only the task that has the table locked accesses this field.
     revoked: Atomic<bool>,
 }
 
@@ -193,7 +196,7 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     type Passes = OnePass;
 
     fn is_own(&self, range: &Range<'_>) -> bool {
-        // The page stays where it is; only the CPU loses it.
+        // The page stays in place; only the CPU loses access to it.
         range.event() == Event::Exclusive && ptr::eq(range.owner(), self.owner.as_ptr())
     }
 
@@ -222,25 +225,25 @@ impl<T: MirrorDevice> Invalidate for Notifier<T> {
 
 /// A device's page table for a range of an address space.
 ///
-/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device
-/// is told that all pages go away. It keeps the `mm_struct` (`mmgrab()`), but not the address
-/// space.
+/// Dropping a mirror does not wait, as for a [`Registration`]. Before the memory of the mirror is
+/// freed, the whole range is invalidated. A mirror keeps the `mm_struct` (`mmgrab()`), but not the
+/// address space.
 ///
-/// If it was leaked, the end of its module tells the device, and empties the table. Nothing can be
-/// looked up any more then.
+/// If a mirror was leaked, the teardown of its module invalidates the whole range, and empties the
+/// table. No page can be looked up afterwards.
 pub struct Mirror<T: MirrorDevice> {
     registration: Registration<Notifier<T>>,
 }
 
-/// How many pages are looked up at a time.
+/// The number of pages that are looked up at a time.
 const BATCH: usize = 32;
 
 impl<T: MirrorDevice> Mirror<T> {
-    /// Mirrors `length` bytes from `start`, with nothing in the table; use [`new_mirror!`].
+    /// Mirrors `length` bytes from `start`, with an empty table; use [`new_mirror!`].
     ///
     /// # Context
     ///
-    /// As [`Registration::new`].
+    /// As for [`Registration::new`].
     ///
     /// # Errors
     ///
@@ -269,7 +272,7 @@ impl<T: MirrorDevice> Mirror<T> {
     ///
     /// # Context
     ///
-    /// As [`Registration::unregister`].
+    /// As for [`Registration::unregister`].
     ///
     /// # Errors
     ///
@@ -278,52 +281,59 @@ impl<T: MirrorDevice> Mirror<T> {
         self.registration.unregister()
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn device(&self) -> &T {
         &self.registration.notifier().device
     }
 
-    /// Whether `mm` is the address space that is mirrored. A child of its process, and a program
-    /// that this executes, have others.
+    /// Returns whether `mm` is the mirrored address space.
+    ///
+    /// A forked child, and a program that the process executes, has another address space.
     pub fn is_on(&self, mm: &Mm) -> bool {
         self.registration.is_on(mm)
     }
 
-    /// The address space that is mirrored, if it has not ended.
+    /// Returns the mirrored address space, which may have ended.
     pub fn mm(&self) -> &Mm {
         self.registration.mm()
     }
 
-    /// Uses what is in the table. Nothing is invalidated until `f` returns.
+    /// Calls `f` with the pages in the table. No page is invalidated until `f` returns.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
     /// [`interval_notifier`](super::interval_notifier#guarantees).
     ///
     /// # Context
     ///
-    /// As [`Shadow::with`](super::interval_notifier::Shadow::with): process context, and not inside
-    /// a callback, nor inside `f`.
+    /// As for [`Shadow::with`](super::interval_notifier::Shadow::with): process context; must not
+    /// be called in a callback, or in `f`.
     #[inline]
     pub fn with_pages<R>(&self, f: impl FnOnce(&Pages<'_>) -> R) -> R {
         let revoked = &self.registration.notifier().revoked;
         self.registration.shadow().with(|table| {
-            // What another closure has invalidated was taken out of the table when it returned.
+            // Pages that another closure has invalidated were removed from the table when that
+            // closure returned.
             write_once(revoked, false);
             f(&Pages { table, revoked })
         })
     }
 
-    /// Looks `count` pages up from `start`, for `request`, and notes those that are there in the
-    /// table.
+    /// Looks up `count` pages from `start`, for `request`, and records the pages that are found in
+    /// the table.
     ///
-    /// What was noted may be invalidated again at any time, also before this returns: look into the
-    /// table, and begin again if need be. `timeout` is for each 32 pages.
+    /// Recorded pages may be invalidated again at any time, even before this function returns.
+    /// Therefore the caller looks the page up in the table, and repeats this call if the page is
+    /// missing. `timeout` applies to each 32 pages.
     ///
     /// The memory of the table is charged to the cgroup of the caller.
     ///
+    /// # Context
+    ///
+    /// As for [`Registration::fault`].
+    ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`ENOMEM`], too, if there is no memory for the table.
+    /// Those of [`Registration::fault`]; [`ENOMEM`] also if there is no memory for the table.
     #[doc(alias = "hmm_range_fault_unlocked_timeout")]
     pub fn fault(
         &self,
@@ -350,7 +360,7 @@ impl<T: MirrorDevice> Mirror<T> {
         )
     }
 
-    /// Looks pages up as they are, and does not note them.
+    /// Looks pages up as they are, and does not record them.
     ///
     /// # Errors
     ///
@@ -360,12 +370,14 @@ impl<T: MirrorDevice> Mirror<T> {
             .fault(mm, HmmRange::new(start, pfns), |_, _| ())
     }
 
-    /// Gives the page at `address` to the device alone, and notes it in the table. When the process
-    /// touches it, it is taken out again.
+    /// Gives the device exclusive access to the page at `address`, and records the page in the
+    /// table.
+    ///
+    /// When the process accesses the page, it is removed from the table.
     ///
     /// # Context
     ///
-    /// As [`Registration::fault`].
+    /// As for [`Registration::fault`].
     ///
     /// # Errors
     ///
@@ -375,12 +387,13 @@ impl<T: MirrorDevice> Mirror<T> {
     #[cfg(CONFIG_DEVICE_PRIVATE)]
     #[doc(alias = "make_device_exclusive")]
     pub fn make_exclusive(&self, mm: &MmWithUser, address: usize) -> Result {
-        /// What `make_device_exclusive()` has locked.
+        /// The folio that `make_device_exclusive()` has locked.
         struct Locked(*mut bindings::folio);
 
         impl Drop for Locked {
             fn drop(&mut self) {
-                // SAFETY: It is locked, and the reference is ours.
+                // SAFETY: `make_device_exclusive()` has locked the folio, and has returned a
+                // reference to it, which is not used any more.
                 unsafe { bindings::tether_folio_release(self.0) };
             }
         }
@@ -391,11 +404,12 @@ impl<T: MirrorDevice> Mirror<T> {
         let patience = Patience::new(None);
         loop {
             patience.check()?;
-            // First it is brought in for writing: `make_device_exclusive()` would have to undo what
-            // it has done before, and invalidate for that, each time.
+            // Fault the page in for writing first. Otherwise `make_device_exclusive()` would undo
+            // its earlier change in each iteration, which raises a new invalidation.
             let mut pfns = [Pfn::default()];
             let mut range = HmmRange::new(address, &mut pfns).request(Request::Write);
-            // SAFETY: The subscription was inserted, and the range was checked.
+            // SAFETY: By the invariants of `Registration`, the subscription was inserted, and its
+            // `mm_struct` is kept. `check_range()` has checked the range and `mm`.
             let Some(sequence) =
                 (unsafe { look_up(registration.as_raw(), mm, &mut range, &patience)? })
             else {
@@ -404,7 +418,7 @@ impl<T: MirrorDevice> Mirror<T> {
             let mut folio = ptr::null_mut();
             let page = {
                 let _locked = ReadLocked::take(mm, &patience)?;
-                // SAFETY: The address space has users, and is locked.
+                // SAFETY: `mm` has users, and its `mmap_lock` is held for reading.
                 from_err_ptr(unsafe {
                     bindings::make_device_exclusive(
                         mm.as_raw(),
@@ -414,10 +428,10 @@ impl<T: MirrorDevice> Mirror<T> {
                     )
                 })?
             };
-            // The lock keeps the CPU from getting it back before it is noted.
+            // While the folio is locked, the CPU cannot regain access before the page is recorded.
             let locked = Locked(folio);
             if let Some(mut table) = registration.lock_if_quiet(Task::current_raw(), sequence)? {
-                // SAFETY: The page is valid, as we have a reference to its folio.
+                // SAFETY: The page is valid, as `locked` owns a reference to its folio.
                 let number = unsafe { bindings::page_to_pfn(page) };
                 let entry = Entry::new(number, Entry::WRITABLE | Entry::EXCLUSIVE);
                 return table.store(address >> PAGE_SHIFT, entry);

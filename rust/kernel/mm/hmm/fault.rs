@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bringing in one page of a process, without waiting longer than a limit.
+//! Faulting in one page of a process, with limited waits.
 
 use crate::{
     bindings,
@@ -19,13 +19,13 @@ use core::ptr;
 /// The outcome of [`bring_in`].
 pub(super) enum Fault {
     Done,
-    /// It would have been waited for.
+    /// The fault would have to wait.
     Again,
-    /// It was waited for, and the `mmap_lock` was released for that.
+    /// The fault has waited, and has released the `mmap_lock` for that.
     Unlocked,
 }
 
-/// Brings a page in.
+/// Faults a page in.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ pub(super) fn bring_in(locked: &ReadLocked<'_>, address: usize, write: bool) -> 
     if write && flags & vma_flags::WRITE == 0 {
         return Err(EPERM);
     }
-    // SAFETY: The VMA is valid.
+    // SAFETY: The VMA is valid, as `locked` holds the `mmap_lock`.
     let armed = unsafe { bindings::userfaultfd_armed(vma.as_ptr()) };
     let mut fault_flags =
         bindings::fault_flag_FAULT_FLAG_REMOTE | bindings::fault_flag_FAULT_FLAG_ALLOW_RETRY;
@@ -55,7 +55,8 @@ pub(super) fn bring_in(locked: &ReadLocked<'_>, address: usize, write: bool) -> 
         bindings::fault_flag_FAULT_FLAG_RETRY_NOWAIT
     };
     let waker = if armed { Some(Waker::new()?) } else { None };
-    // SAFETY: The VMA has the address, may be accessed so, and its `mmap_lock` is held.
+    // SAFETY: The VMA contains `address`, its flags permit the access, and `locked` holds the
+    // `mmap_lock`, as `handle_mm_fault()` requires.
     let ret =
         unsafe { bindings::handle_mm_fault(vma.as_ptr(), address, fault_flags, ptr::null_mut()) };
     drop(waker);
@@ -64,7 +65,7 @@ pub(super) fn bring_in(locked: &ReadLocked<'_>, address: usize, write: bool) -> 
     {
         return Ok(if armed { Fault::Unlocked } else { Fault::Again });
     }
-    // As `vm_fault_to_errno()`.
+    // These are the error codes of `vm_fault_to_errno()`, which is inline.
     if has(bindings::vm_fault_reason_VM_FAULT_OOM) {
         return Err(ENOMEM);
     }
@@ -79,11 +80,11 @@ pub(super) fn bring_in(locked: &ReadLocked<'_>, address: usize, write: bool) -> 
     Ok(Fault::Done)
 }
 
-/// Wakes the current task again and again, so that it does not wait longer than a limit.
+/// A timer that wakes the current task periodically, so that a wait of the task ends.
 ///
 /// # Invariants
 ///
-/// `timer` is armed, and wakes `task`, which is the one that has this.
+/// `timer` is armed, and wakes `task`, which is the task that owns this value.
 #[pin_data(PinnedDrop)]
 struct Waker {
     #[pin]
@@ -98,7 +99,8 @@ impl Waker {
         let waker = KBox::pin_init(
             pin_init!(Self {
                 timer <- Opaque::ffi_init(|slot: *mut bindings::timer_list| {
-                    // SAFETY: `slot` is valid for writes, and pinned.
+                    // SAFETY: `ffi_init()` guarantees that `slot` is valid for writes, and the
+                    // timer is pinned.
                     unsafe { bindings::tether_timer_setup(slot, Some(Self::wake)) };
                 }),
                 task: Task::current_raw(),
@@ -110,7 +112,8 @@ impl Waker {
     }
 
     fn arm(&self) {
-        // SAFETY: The timer is set up. The ticks are read as other code of the kernel does.
+        // SAFETY: `new()` has set the timer up. `jiffies` changes at any time, so it is read by a
+        // volatile access.
         unsafe {
             let now = ptr::read_volatile(&raw const bindings::jiffies);
             let then = now.wrapping_add(msecs_to_jiffies(Self::PERIOD_MS) as c_ulong);
@@ -123,9 +126,11 @@ impl Waker {
     /// `timer` must be that of a `Waker`.
     unsafe extern "C" fn wake(timer: *mut bindings::timer_list) {
         let field = Opaque::cast_from(timer).cast_mut();
-        // SAFETY: By the function's contract; the drop waits for this.
+        // SAFETY: The caller guarantees that the timer is a field of a `Waker`. It is valid, as its
+        // drop waits for this function.
         let this = unsafe { &*container_of!(field, Self, timer) };
-        // SAFETY: The task is valid, as it waits in its own call. A wake-up too many is allowed.
+        // SAFETY: By the type's invariants, `task` owns the `Waker`, and its drop waits for this
+        // function; so the task has not ended. Spurious wake-ups are allowed.
         unsafe { bindings::wake_up_process(this.task) };
         this.arm();
     }
@@ -134,8 +139,8 @@ impl Waker {
 #[pinned_drop]
 impl PinnedDrop for Waker {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The timer is set up. It is not armed any more afterwards, not even by its
-        // function, which does not run.
+        // SAFETY: `new()` has set the timer up. `timer_shutdown_sync()` waits for the function of
+        // the timer, and the timer cannot be armed afterwards.
         unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
     }
 }

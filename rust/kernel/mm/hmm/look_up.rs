@@ -27,18 +27,20 @@ use crate::{
 };
 use core::ptr;
 
-/// For how long the kernel's function tries before a signal is looked for.
+/// The time in milliseconds that the kernel's function tries before signals are checked.
 const ATTEMPT_MS: u32 = 100;
 
-/// After how many pages that are brought in one by one the limit is looked at.
+/// The number of pages that are faulted in one by one before the limit is checked.
 const CHECK_EACH: usize = 64;
 
-/// How many pages are looked up by one call of the kernel's function.
+/// The number of pages that one call of the kernel's function looks up.
 const PAGES_A_CALL: usize = 4096;
 
-/// Looks all of a range up, once, and brings pages in that are wanted. Returns the sequence since
-/// which nothing must have been invalidated; or `None`, if something was meanwhile, or if pages
-/// have to be looked up again.
+/// Looks all pages of a range up once, and faults requested pages in.
+///
+/// Returns the sequence of the look-up. The results are valid if the range was not invalidated
+/// since that sequence. Returns `None` if the range was invalidated meanwhile, or if pages have to
+/// be looked up again.
 ///
 /// # Errors
 ///
@@ -46,21 +48,22 @@ const PAGES_A_CALL: usize = 4096;
 ///
 /// # Safety
 ///
-/// `subscription` must have been inserted on `mm`, and `mm_struct` be kept; `range` must be in its
-/// range, not be empty, and end before the last page of all.
+/// `subscription` must have been inserted on `mm`, and its `mm_struct` must be kept. `range` must
+/// be in the range of the subscription, must not be empty, and must end before the last page of the
+/// address range.
 pub(in crate::mm) unsafe fn look_up(
     subscription: *mut bindings::mmu_interval_notifier,
     mm: &MmWithUser,
     range: &mut HmmRange<'_>,
     patience: &Patience,
 ) -> Result<Option<usize>> {
-    // Some flags are taken over from what is in there.
+    // The kernel's function keeps some flags of the old entries.
     range.pfns.fill(Pfn::default());
     let found = if patience.is_limited() {
-        // SAFETY: The requirements are those of this function.
+        // SAFETY: `look_up_within()` has the requirements of this function.
         unsafe { look_up_within(subscription, mm, range, patience)? }
     } else {
-        // SAFETY: The requirements are those of this function.
+        // SAFETY: `look_up_killably()` has the requirements of this function.
         unsafe { look_up_killably(subscription, range, patience)? }
     };
     if found.is_some() {
@@ -69,11 +72,11 @@ pub(in crate::mm) unsafe fn look_up(
     Ok(found)
 }
 
-/// What the kernel's functions look up.
+/// Creates the kernel's range for `count` pages of `range`, from `index` on.
 ///
 /// # Safety
 ///
-/// `index + count` must be in `range`.
+/// `index + count` must be at most the number of pages in `range`.
 unsafe fn raw_range(
     subscription: *mut bindings::mmu_interval_notifier,
     range: &mut HmmRange<'_>,
@@ -86,10 +89,11 @@ unsafe fn raw_range(
         notifier_seq: 0,
         start: range.address(index),
         end: range.address(index + count),
-        // SAFETY: By the function's contract it is in the slice, of transparent wrappers.
+        // SAFETY: The caller guarantees that `index` is in the slice or at its end. `Pfn` is a
+        // transparent wrapper of `usize`.
         hmm_pfns: unsafe { range.pfns.as_mut_ptr().cast::<usize>().add(index) },
         default_flags: request.flags(),
-        // What the array has is not looked at.
+        // With a mask of zero, the kernel's function does not read requests from the array.
         pfn_flags_mask: 0,
         dev_private_owner: range
             .owner
@@ -110,14 +114,15 @@ unsafe fn look_up_killably(
     let (mut index, mut since, mut quiet) = (0, None, true);
     while index < range.pfns.len() {
         let (count, request) = range.run(index);
-        // One call does not look for a fatal signal while it walks the pages.
+        // The kernel's function does not check for fatal signals while it walks the pages.
         let count = count.min(PAGES_A_CALL);
         if index != 0 {
             patience.check()?;
         }
-        // SAFETY: The run is in the range.
+        // SAFETY: `run()` returns the number of pages in a part of the range from `index` on.
         let mut raw = unsafe { raw_range(subscription, range, index, count, request) };
-        // SAFETY: By the function's contract; the array is as large as the range says.
+        // SAFETY: The caller guarantees that the subscription was inserted, that its `mm_struct` is
+        // kept, and that its range includes `range`. The array has an entry for each page of `raw`.
         let ret = unsafe {
             bindings::hmm_range_fault_unlocked_timeout(
                 &mut raw,
@@ -128,8 +133,8 @@ unsafe fn look_up_killably(
             Err(error) if error == EBUSY => return Ok(None),
             other => other?,
         }
-        // Bringing pages in may invalidate others of the range. The rest is brought in before it is
-        // looked up again.
+        // Faulting pages in may invalidate other pages of the range. Fault the remaining pages in
+        // before the range is looked up again.
         quiet &= *since.get_or_insert(raw.notifier_seq) == raw.notifier_seq;
         index += count;
     }
@@ -138,10 +143,10 @@ unsafe fn look_up_killably(
 
 /// As [`look_up`], for a task that has a limit, or cannot be killed.
 ///
-/// `hmm_range_fault_unlocked_timeout()` begins its limit anew whenever a page was waited for, and
-/// its waits for pages end by fatal signals only. Here, pages are brought in one by one, and the
-/// fault does not wait. The exception is a page of a `userfaultfd`, whose monitor gets a message
-/// only if the fault waits; a timer ends that wait by waking the task.
+/// `hmm_range_fault_unlocked_timeout()` restarts its limit after each wait for a page, and only a
+/// fatal signal ends such a wait. This function faults pages in one by one, and the fault does not
+/// wait. The exception is a page of a `userfaultfd`, whose monitor gets a message only if the fault
+/// waits; a timer ends that wait by waking the task.
 ///
 /// # Safety
 ///
@@ -153,18 +158,20 @@ unsafe fn look_up_within(
     patience: &Patience,
 ) -> Result<Option<usize>> {
     let count = range.pfns.len();
-    // SAFETY: All of the range.
+    // SAFETY: `count` is the number of pages in the range.
     let mut raw = unsafe { raw_range(subscription, range, 0, count, Request::Snapshot) };
-    // SAFETY: The subscription is valid, and its address space is kept.
+    // SAFETY: The caller guarantees that the subscription was inserted, and that its `mm_struct` is
+    // kept.
     raw.notifier_seq = unsafe { bindings::mmu_interval_read_begin(subscription) };
     let locked = ReadLocked::take(mm, patience)?;
-    // The OOM killer has taken pages away, which would be brought in as zeros.
+    // If the OOM killer has reaped the address space, missing pages would be faulted in as zeros.
     //
-    // SAFETY: The address space is valid.
+    // SAFETY: `mm` is valid.
     if unsafe { bindings::check_stable_address_space(mm.as_raw()) } != 0 {
         return Err(EFAULT);
     }
-    // SAFETY: The `mmap_lock` is held; the rest is the function's contract.
+    // SAFETY: `locked` holds the `mmap_lock`. The caller guarantees that the subscription was
+    // inserted on `mm`, and that its range includes `range`. The array has an entry for each page.
     match to_result(unsafe { bindings::hmm_range_fault(&mut raw) }) {
         Err(error) if error == EBUSY => return Ok(None),
         other => other?,

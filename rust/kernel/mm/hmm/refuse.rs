@@ -44,9 +44,9 @@ pub(super) fn refuse(mm: &MmWithUser, range: &mut HmmRange<'_>, patience: &Patie
     range.refuse(address, end)
 }
 
-/// Whether a device must not use the pages of a VMA.
+/// Returns whether a device must not use the pages of a VMA.
 fn is_refused(vma: &VmaRef) -> bool {
-    // SAFETY: The VMA is valid.
+    // SAFETY: The reference guarantees that the VMA is valid.
     let (shadow_stack, magic) = unsafe {
         (
             bindings::tether_vma_is_shadow_stack(vma.as_ptr()),

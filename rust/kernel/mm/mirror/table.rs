@@ -25,62 +25,65 @@ impl Entry {
         Self(number << Self::SHIFT | flags)
     }
 
-    /// What the XArray has of it: `xa_mk_value()`.
+    /// Returns the value for the XArray, as `xa_mk_value()` does.
     fn into_raw(self) -> *mut c_void {
         ptr::without_provenance_mut(self.0 << 1 | 1)
     }
 
-    /// `xa_to_value()`
+    /// Creates an entry from a value of the XArray, as `xa_to_value()` does.
     fn from_raw(entry: *mut c_void) -> Option<Self> {
         (!entry.is_null()).then_some(Self(entry.addr() >> 1))
     }
 }
 
-/// Which page is at an address.
+/// A table of pages by address.
 ///
-/// The kernel crate's `XArray` is of owned objects, and cannot be walked.
+/// The kernel crate's `XArray` holds owned objects, and has no function to walk its entries.
 ///
 /// # Invariants
 ///
-/// The XArray is initialised, and only touched by who has the table. Its entries are those of
-/// [`Entry`], by page.
+/// The XArray is initialised, and only accessed through this value. Its values are those of
+/// [`Entry`], at the index of their page.
 pub(super) struct Table(Pin<KBox<Opaque<bindings::xarray>>>);
 
-// SAFETY: There is nothing in it that belongs to a task.
+// SAFETY: The XArray has no data that is tied to a task.
 unsafe impl Send for Table {}
 
 impl Table {
     pub(super) fn new() -> Result<Self> {
         let pages = KBox::pin_init(
             Opaque::ffi_init(|slot: *mut bindings::xarray| {
-                // SAFETY: `slot` is valid for writes, and pinned.
+                // SAFETY: `ffi_init()` guarantees that `slot` is valid for writes, and the XArray
+                // is pinned.
                 unsafe { bindings::tether_xa_init_accounted(slot) };
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
-        // INVARIANT: It was just initialised, and is empty.
+        // INVARIANT: The XArray was initialised above, and is empty.
         Ok(Self(pages))
     }
 
-    /// Notes a page. Must not wait for memory, as it is called under the table's lock.
+    /// Records a page. Does not wait for memory, as the table is locked.
     ///
     /// The memory is charged to the cgroup of the current task.
     pub(super) fn store(&mut self, index: usize, entry: Entry) -> Result {
         let task = Task::current_raw();
-        // Under the lock, the task may take from the reserves, and exceed the limit of its cgroup.
-        // A table must not: it is as large as its user likes, and `GFP_NOWAIT` does not reclaim.
+        // While the shadow is locked, `PF_MEMALLOC` permits the task to use the kernel's reserves,
+        // and to exceed the limit of its cgroup. Clear the flag here, because the user determines
+        // the size of the table. `GFP_NOWAIT` does not reclaim.
         //
-        // SAFETY: The task is the current one, and only itself writes its `flags`.
+        // SAFETY: `task` is the current task, and only the task itself writes its `flags`.
         let flags = unsafe {
             let flags = (*task).flags & bindings::PF_MEMALLOC;
             (*task).flags &= !flags;
             flags
         };
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, the XArray is initialised. `&mut self` excludes
+        // concurrent accesses.
         let old = unsafe {
             bindings::xa_store(self.0.get(), index, entry.into_raw(), bindings::GFP_NOWAIT)
         };
-        // SAFETY: The task is the current one, and only itself writes its `flags`.
+        // SAFETY: `task` is the current task, and only the task itself writes its `flags`.
         unsafe { (*task).flags |= flags };
         // SAFETY: The function has no requirements.
         match unsafe { bindings::xa_err(old) } {
@@ -91,18 +94,21 @@ impl Table {
 
     #[inline]
     pub(super) fn load(&self, index: usize) -> Option<Entry> {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, the XArray is initialised. `&self` excludes a
+        // concurrent change.
         Entry::from_raw(unsafe { bindings::xa_load(self.0.get(), index) })
     }
 
-    /// Forgets the pages from `first` to `last`.
+    /// Removes the pages from `first` to `last`.
     fn erase(&mut self, first: usize, last: usize) {
         let mut index = first;
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, the XArray is initialised. `&mut self` excludes
+        // concurrent accesses.
         while !unsafe { bindings::xa_find(self.0.get(), &mut index, last, bindings::XA_PRESENT) }
             .is_null()
         {
-            // SAFETY: By the type's invariants.
+            // SAFETY: By the type's invariants, the XArray is initialised. `&mut self` excludes
+            // concurrent accesses.
             unsafe { bindings::xa_erase(self.0.get(), index) };
         }
     }
@@ -114,7 +120,8 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariants.
+        // SAFETY: By the type's invariants, the XArray is initialised. `&mut self` excludes
+        // concurrent accesses.
         unsafe { bindings::xa_destroy(self.0.get()) };
     }
 }
