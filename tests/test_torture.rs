@@ -110,7 +110,7 @@ struct Device {
 /// Registers a notifier on the address space of the task that runs this work.
 fn watch(context: &Context<'_>) {
     if let Some(mm) = context.mm() {
-            // Registration fails if the task is being killed.
+        // Registration fails if the task is being killed.
         if let Ok(thing) = kinds::notifier_on(mm) {
             let _ = keep(thing);
         }
