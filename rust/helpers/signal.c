@@ -16,6 +16,18 @@ __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 }
 
 /*
+ * rust_helper_tether_can_interrupt() - Tests whether a task work would interrupt a task's sleep.
+ *
+ * Return: false if the task is notified already, or takes no works because it is being killed or is
+ * in its exit.
+ */
+__rust_helper bool rust_helper_tether_can_interrupt(struct task_struct *task)
+{
+	return !test_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL) &&
+	       !rust_helper_tether_is_ending(task);
+}
+
+/*
  * rust_helper_tether_is_exiting() - Tests whether the current task gets no signals any more.
  *
  * This is true in the exit of the task, and on its way there: after a task has taken its fatal

@@ -139,7 +139,10 @@ pub use builder::{
     Policy, //
 };
 pub use context::Context;
-use entry::current_waits;
+use entry::{
+    current_is_asked,
+    current_waits, //
+};
 pub use park::{
     Mode,
     ParkRequest,

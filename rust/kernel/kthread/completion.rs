@@ -6,6 +6,7 @@
 //!
 //! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
+use super::current_is_asked;
 use crate::{
     bindings,
     current,
@@ -19,6 +20,7 @@ use crate::{
         jiffies, //
     },
     time::{
+        msecs_to_jiffies,
         Delta,
         Jiffies, //
     },
@@ -53,6 +55,60 @@ impl Limit {
         }
     }
 
+    /// Waits by `wait`, in steps of a second, until the event has happened or this limit ends the
+    /// wait. After each step `step` is called, and ends the wait if it returns a result.
+    ///
+    /// # Errors
+    ///
+    /// As [`Completion::wait`], and those of `step`.
+    pub(super) fn in_steps(
+        self,
+        wait: impl Fn(Limit) -> Result,
+        step: impl Fn() -> Option<Result>,
+    ) -> Result {
+        if self.cannot_be_killed() {
+            return wait(self);
+        }
+        let second = msecs_to_jiffies(1000);
+        let (killable, mut left) = match self {
+            Limit::None => (false, None),
+            Limit::Killed => (true, None),
+            Limit::After(time) => (false, Some(time)),
+            Limit::KilledOrAfter(time) => (true, Some(time)),
+        };
+        loop {
+            let time = left.map_or(second, |left| left.min(second));
+            let waited = wait(if killable {
+                Limit::KilledOrAfter(time)
+            } else {
+                Limit::After(time)
+            });
+            match waited {
+                Err(error) if error == ETIMEDOUT => {}
+                waited => return waited,
+            }
+            if let Some(result) = step() {
+                return result;
+            }
+            if let Some(left) = &mut left {
+                *left -= time;
+                if *left == 0 {
+                    return Err(ETIMEDOUT);
+                }
+            }
+        }
+    }
+
+    /// Returns [`EINTR`] if a wait without a limit, which has lasted for a second, must not go on
+    /// because the current thread is asked to stop. The task that stops the thread waits for it,
+    /// and may have to end the event's cause only afterwards.
+    pub(super) fn may_go_on(self) -> Result {
+        if matches!(self, Limit::None) && current_is_asked() {
+            return Err(EINTR);
+        }
+        Ok(())
+    }
+
     /// Sleeps killably for a tick, if the wait that began at `begun`, in jiffies, may go on. For events
     /// without a [`Completion`].
     ///
@@ -67,6 +123,11 @@ impl Limit {
             if jiffies().wrapping_sub(begun) >= time {
                 return Err(ETIMEDOUT);
             }
+        }
+        if matches!(self, Self::None) {
+            // SAFETY: The caller may sleep.
+            unsafe { bindings::schedule_timeout_uninterruptible(1) };
+            return Ok(());
         }
         let task = Task::current_raw();
         let ended = if is_kernel_thread(current!()) {

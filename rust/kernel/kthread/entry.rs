@@ -86,6 +86,27 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     0
 }
 
+/// Returns whether the current thread is one of Tether's and is asked to stop, or is that of a
+/// worker which is asked to end.
+#[cold]
+pub(super) fn current_is_asked() -> bool {
+    let task = Task::current_raw();
+    // SAFETY: The current task is valid.
+    let function = unsafe { bindings::kthread_func(task) };
+    // SAFETY: The current task is valid. `kthread_data()` requires a kernel thread, and is only
+    // called if the task has a thread function of ours, which only a kernel thread has.
+    let data = || unsafe { bindings::kthread_data(task) };
+    if ptr::eq(function, main as *const c_void) {
+        // SAFETY: The data of such a thread is its `Core`, which is valid while it runs.
+        unsafe { &*data().cast::<Core>() }.should_stop()
+    } else if ptr::eq(function, worker::main as *const c_void) {
+        // SAFETY: The data of such a thread is its `Queue`, which is valid while it runs.
+        unsafe { &*data().cast::<worker::Queue>() }.is_asked()
+    } else {
+        false
+    }
+}
+
 /// The node of the current thread in the graph of waits, if the thread is one of Tether's.
 pub(super) fn current_waits() -> Option<*const waits::Waits> {
     let task = Task::current_raw();

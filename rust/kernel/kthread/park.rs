@@ -189,7 +189,7 @@ impl Drop for ParkRequest<'_> {
 pub(super) struct Parking {
     state: Atomic<u32>,
     #[pin]
-    answered: Completion,
+    pub(super) answered: Completion,
 }
 
 impl Parking {
@@ -288,7 +288,7 @@ impl Core {
         } else {
             self.waits.wait_for(limit).and_then(|_waiting| {
                 task.wake_up();
-                parking.answered.wait(limit)
+                self.wait_for_answer(limit)
             })
         };
         if let Err(error) = answered {

@@ -68,6 +68,11 @@ impl Start {
         }
     }
 
+    /// Returns whether the thread was given up, which is final.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.state.load(Acquire) == NEVER
+    }
+
     /// Whether the thread has begun.
     ///
     /// The answer is final once the thread has ended.

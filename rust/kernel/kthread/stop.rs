@@ -99,6 +99,7 @@ impl Core {
                 .is_err()
             {
                 core.interrupt_again();
+                core.attachment.owner().interrupt();
                 // SAFETY: The owner's end has just found it: the module is still there.
                 let name = unsafe { core.attachment.name() };
                 pr_warn!(
@@ -170,46 +171,44 @@ impl Core {
         self.waits.wait_for(limit).map(Some)
     }
 
-    /// Waits until the body has returned, or has panicked.
+    /// Waits until the body has returned, or has panicked. `is_asked` is whether the caller has
+    /// asked the thread to stop.
     ///
     /// # Errors
     ///
-    /// [`EINTR`] and [`ETIMEDOUT`] as `limit` says.
-    fn wait_until_returned(&self, limit: Limit) -> Result {
-        if limit.cannot_be_killed() {
-            return self.returned.wait(limit);
-        }
-        let second = msecs_to_jiffies(1000);
-        let (killable, mut left) = match limit {
-            Limit::None => (false, None),
-            Limit::Killed => (true, None),
-            Limit::After(time) => (false, Some(time)),
-            Limit::KilledOrAfter(time) => (true, Some(time)),
-        };
-        loop {
-            let step = left.map_or(second, |left| left.min(second));
-            let waited = self.returned.wait(if killable {
-                Limit::KilledOrAfter(step)
-            } else {
-                Limit::After(step)
-            });
-            match waited {
-                Err(error) if error == ETIMEDOUT => {}
-                waited => return waited,
-            }
-            if self.is_exiting() {
-                // The body has panicked.
-                return Ok(());
-            }
-            self.interrupt_again();
-            self.attachment.owner().request_all_in_exit();
-            if let Some(left) = &mut left {
-                *left -= step;
-                if *left == 0 {
-                    return Err(ETIMEDOUT);
+    /// [`EINTR`] and [`ETIMEDOUT`] as `limit` says; [`EINTR`] as [`Limit::may_go_on`], unless
+    /// `is_asked`.
+    fn wait_until_returned(&self, limit: Limit, is_asked: bool) -> Result {
+        limit.in_steps(
+            |limit| self.returned.wait(limit),
+            || {
+                if self.is_exiting() {
+                    // The body has panicked.
+                    return Some(Ok(()));
                 }
-            }
-        }
+                self.interrupt_again();
+                self.attachment.owner().request_all_in_exit();
+                if is_asked {
+                    return None;
+                }
+                limit.may_go_on().err().map(Err)
+            },
+        )
+    }
+
+    /// Waits until the thread has answered a request to park.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] and [`ETIMEDOUT`] as `limit` says, and [`EINTR`] as [`Limit::may_go_on`].
+    pub(super) fn wait_for_answer(&self, limit: Limit) -> Result {
+        limit.in_steps(
+            |limit| self.parking.answered.wait(limit),
+            || {
+                self.attachment.owner().request_all_in_exit();
+                limit.may_go_on().err().map(Err)
+            },
+        )
     }
 
     /// Whether the thread is in its exit.
@@ -244,7 +243,7 @@ impl Core {
         // Otherwise `kthread_stop()` is enough. A thread that was not started has no body that returns.
         let plain = matches!(limit, Limit::None) && !self.attachment.owner().is_in_exit();
         if !plain && !self.start.never() {
-            self.wait_until_returned(limit)?;
+            self.wait_until_returned(limit, true)?;
         }
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
         unsafe { self.finish() }
@@ -263,7 +262,7 @@ impl Core {
         let _waiting = self.wait_for(limit)?;
         // No other task could unpark it, as the handle is the caller's alone.
         self.unpark();
-        self.wait_until_returned(limit)?;
+        self.wait_until_returned(limit, false)?;
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
         unsafe { self.finish() }
     }

@@ -416,6 +416,10 @@ impl<R: Send + 'static, M> Thread<R, M> {
         if !may_sleep() {
             return Err(Refused::new(self, EDEADLK));
         }
+        // The end of the module has given it up, so that it will not drop the pin.
+        if self.core().start.is_given_up() {
+            return Err(Refused::new(self, ENODEV));
+        }
         let owner = self.core().attachment.owner();
         if let Err(error) = owner.pin() {
             return Err(Refused::new(self, error));

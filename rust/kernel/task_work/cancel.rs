@@ -111,7 +111,7 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
             return Cancelled::Now;
         }
         // SAFETY: The node is no longer linked, and another thread has cancelled or disarmed it.
-        unsafe { pass_by(node) };
+        unsafe { pass_by(node, None) };
         return Cancelled::NotQueued;
     }
     let result = this.state.cancel(target);

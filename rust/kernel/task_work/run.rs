@@ -104,7 +104,7 @@ pub(super) unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
         unsafe { run_node(node, callback, next) };
     } else {
         // SAFETY: The node is no longer linked, and will not be run.
-        unsafe { pass_by(node) };
+        unsafe { pass_by(node, Some(next)) };
     }
 }
 
@@ -115,10 +115,16 @@ pub(super) unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
 /// As [`run_box`].
 pub(super) unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head) {
     // SAFETY: The head is at the beginning of a node, which is not linked any more.
-    unsafe { pass_by(NonNull::new_unchecked(head.cast::<Node>())) };
+    unsafe {
+        pass_by(
+            NonNull::new_unchecked(head.cast::<Node>()),
+            Some((*head).next),
+        )
+    };
 }
 
-/// Releases a node that is no longer linked, and that was cancelled or disarmed.
+/// Releases a node that is no longer linked, and that was cancelled or disarmed. If the target calls
+/// this, `next` is the rest of the batch that the node was in.
 ///
 /// # Safety
 ///
@@ -126,7 +132,7 @@ pub(super) unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head)
 /// caller, which must be in permanent text.
 #[cold]
 #[inline(never)]
-pub(super) unsafe fn pass_by(node: NonNull<Node>) {
+pub(super) unsafe fn pass_by(node: NonNull<Node>, next: Option<*mut bindings::callback_head>) {
     // SAFETY: The node is valid until it is released below.
     let this = unsafe { node.as_ref() };
     let owner = this.owner;
@@ -139,10 +145,18 @@ pub(super) unsafe fn pass_by(node: NonNull<Node>) {
                     return;
                 };
                 orphans::remove(word.target());
+                // SAFETY: The node was cancelled, and its pin is dropped below.
+                let vtable = unsafe { this.vtable() };
                 this.state.release();
+                // The destructor of the item is subject to the rules of a callback: it must not keep
+                // a task that was killed in `task_work_run()`.
+                let record = next.map(|next| running::begin(node, next, vtable));
                 // SAFETY: The thread that has cancelled the node has left the node's reference and
                 // pin to us; the owner's text is mapped because the owner is pinned.
                 unsafe { release(node) };
+                if let Some(record) = record {
+                    running::end(record);
+                }
                 // SAFETY: The pin of the node is ours, as above, and is dropped once.
                 unsafe { owner.unpin() };
                 return;

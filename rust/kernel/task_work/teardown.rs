@@ -3,8 +3,11 @@
 //! The end of a module that has pending or running works.
 
 use super::{
-    add_fn,
-    closure::ClosureHead,
+    add::add_node,
+    closure::{
+        add_fn_by,
+        ClosureHead, //
+    },
     node::Kind,
     ordered,
     orphans,
@@ -127,25 +130,46 @@ fn disarm(owner: &'static Owner) -> usize {
 /// Ends interruptible sleeps of callbacks of `owner` that are running, for as long as they run.
 ///
 /// Notifies the task of a further work, which does nothing: `set_notify_signal()` is not available
-/// to modules.
+/// to modules. The work is added without regard to the number of cancelled works on the task.
 fn interrupt(owner: &'static Owner) {
-    let mut tasks: [Option<ARef<Task>>; 16] = [const { None }; 16];
-    let mut free = tasks.iter_mut();
-    running::for_each(|running| {
-        // SAFETY: The callback is kept from returning, so that its owner is pinned.
-        let run = unsafe { running.vtable.as_ref() }.run;
-        if Owner::of(run as *const ()).is_ok_and(|other| ptr::eq(other, owner)) {
-            if let Some(slot) = free.next() {
-                let task = running.task as *const Task;
-                // SAFETY: The task is valid, as its callback is kept from returning. `Task` is a
-                // transparent wrapper.
-                *slot = Some(unsafe { &*task }.into());
+    // Each round finds tasks that are not notified yet. The rounds are limited, because a callback
+    // that does not sleep may be notified and look for signals again and again.
+    for _ in 0..64 {
+        let mut tasks: [Option<ARef<Task>>; 16] = [const { None }; 16];
+        let mut free = tasks.iter_mut();
+        running::for_each(|running| {
+            // SAFETY: The callback is kept from returning, so that its owner is pinned.
+            let run = unsafe { running.vtable.as_ref() }.run;
+            if !Owner::of(run as *const ()).is_ok_and(|other| ptr::eq(other, owner)) {
+                return;
             }
+            // SAFETY: The task is valid, as its callback is kept from returning. `Task` is a
+            // transparent wrapper.
+            let task = unsafe { &*(running.task as *const Task) };
+            // SAFETY: The task is valid.
+            if !unsafe { bindings::tether_can_interrupt(task.as_ptr()) } {
+                return;
+            }
+            if let Some(slot) = free.next() {
+                *slot = Some(task.into());
+            }
+        });
+        if tasks[0].is_none() {
+            return;
         }
-    });
-    for task in tasks.iter().flatten() {
-        // If there is no memory, the next call does it.
-        let _ = add_fn(task, |_: &Context<'_>| (), Mode::Signal, GFP_KERNEL);
+        for task in tasks.iter().flatten() {
+            // If there is no memory, the next call does it.
+            let _ = add_fn_by(
+                task,
+                |_: &Context<'_>| (),
+                GFP_KERNEL,
+                |node| {
+                    // SAFETY: The node is queued to `task` by its state, and stays valid until it is
+                    // run.
+                    unsafe { add_node(task, node, Mode::Signal) }
+                },
+            );
+        }
     }
 }
 

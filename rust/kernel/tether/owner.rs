@@ -416,10 +416,20 @@ impl Owner {
             .find(|attachment| f(unsafe { attachment.what() }))
     }
 
+    /// Ends interruptible sleeps of the callbacks of this owner that are running. May sleep.
+    pub(crate) fn interrupt(&'static self) {
+        facility::all().for_each(|facility| (facility.interrupt)(self));
+    }
+
     /// Ends what is left of a module. Sleeps.
     fn end(&'static self) {
         self.close();
         for pass in 1u64.. {
+            // A callback that is running in another task may be in an interruptible sleep, and hold a
+            // lock that a thread, or a destructor which is called below, waits for.
+            if pass % 1000 == 1 {
+                self.interrupt();
+            }
             // A thread may wait for a younger one, or for one that a callback creates only now; and
             // the destructor of an item that is disarmed below may wait for a thread. So every
             // thread is asked to stop before the first wait.
@@ -446,10 +456,6 @@ impl Owner {
             let pinned = self.pins.pinned();
             if !ended && pinned == 0 && !self.attached.is_entered() {
                 return;
-            }
-            // A callback that is running in another task may be in an interruptible sleep.
-            if pass % 1000 == 1 {
-                facility::all().for_each(|facility| (facility.interrupt)(self));
             }
             fsleep(Delta::from_millis(1));
             if pass % 10_000 == 0 {

@@ -78,6 +78,11 @@ impl Core {
         self.should_stop.load(Relaxed)
     }
 
+    /// `Core::wait_for_answer()`. No step of a wait is over in a model.
+    fn wait_for_answer(&self, limit: Limit) -> crate::prelude::Result {
+        self.parking.answered.wait(limit)
+    }
+
     /// `Core::request_stop()`.
     pub fn request_stop(&self) {
         self.should_stop.xchg(true, Full);

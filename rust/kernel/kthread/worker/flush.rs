@@ -19,9 +19,12 @@ use super::{
 };
 use crate::{
     bindings,
-    kthread::completion::{
-        Completion,
-        Limit, //
+    kthread::{
+        completion::{
+            Completion,
+            Limit, //
+        },
+        current_waits, //
     },
     prelude::*,
     sync::Arc,
@@ -29,7 +32,10 @@ use crate::{
         jiffies,
         may_sleep, //
     },
-    time::Delta, //
+    time::{
+        msecs_to_jiffies,
+        Delta, //
+    }, //
 };
 use core::ptr::NonNull;
 
@@ -47,10 +53,44 @@ impl Queue {
     /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
+        if self.must_look_around() {
+            match self.flush_within(Limit::None) {
+                Err(error) if error == ENOMEM => {}
+                flushed => return flushed,
+            }
+        }
         let _waiting = self.waits.wait_for(Limit::None)?;
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
         // SAFETY: The worker is there, with its thread, as it is not closed.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
+        Ok(())
+    }
+
+    /// Returns whether a wait without a limit must be interrupted from time to time, instead of
+    /// being left to the kernel: in a thread or a worker, which may be asked to end meanwhile, and
+    /// in the exit of the module, where a work may wait for a thread whose handle is dropped later.
+    fn must_look_around(&self) -> bool {
+        current_waits().is_some() || self.attachment.owner().is_in_exit()
+    }
+
+    /// Called each second during a wait. Returns the error that ends the wait.
+    fn look_around(&self, limit: Limit) -> Result {
+        self.attachment.owner().request_all_in_exit();
+        limit.may_go_on()
+    }
+
+    /// Waits, tick by tick, until `condition` holds. For events without a completion.
+    fn poll_until(&self, limit: Limit, mut condition: impl FnMut() -> bool) -> Result {
+        let (begun, second) = (jiffies(), msecs_to_jiffies(1000));
+        let mut seconds = 0;
+        while !condition() {
+            limit.pause(begun)?;
+            let passed = jiffies().wrapping_sub(begun) / second;
+            if passed > seconds {
+                seconds = passed;
+                self.look_around(limit)?;
+            }
+        }
         Ok(())
     }
 
@@ -101,7 +141,10 @@ impl Queue {
         // The end of the worker waits for its users, and so until this work has run.
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
         self.enqueue(flush.clone())?;
-        let waited = flush.done.wait(limit);
+        let waited = limit.in_steps(
+            |limit| flush.done.wait(limit),
+            || self.look_around(limit).err().map(Err),
+        );
         drop(waiting);
         if waited.is_err() {
             // A worker that is stuck would have one for each call that gives up. If this fails, it
@@ -143,14 +186,14 @@ impl Queue {
         }
         // It is running, and nothing has been done.
         let _waiting = self.waits.wait_for(limit)?;
-        if !matches!(limit, Limit::None) {
-            let begun = jiffies();
-            loop {
-                limit.pause(begun)?;
-                if let (pending, false) = begin(false) {
-                    return Ok(pending);
-                }
-            }
+        if !matches!(limit, Limit::None) || self.must_look_around() {
+            let mut was_pending = false;
+            self.poll_until(limit, || {
+                let (pending, running) = begin(false);
+                was_pending = pending;
+                !running
+            })?;
+            return Ok(was_pending);
         }
         let (pending, running) = begin(true);
         if running {
@@ -222,7 +265,7 @@ impl Queue {
             return Ok(());
         }
         let _waiting = self.waits.wait_for(limit)?;
-        if !matches!(limit, Limit::None) {
+        if !matches!(limit, Limit::None) || self.must_look_around() {
             // SAFETY: The node is valid.
             if unsafe { node.as_ref() }.delayed {
                 // SAFETY: The node is valid, its work is a delayed one, and it was given to no
@@ -231,11 +274,7 @@ impl Queue {
                     bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node))
                 };
             }
-            let begun = jiffies();
-            while is_busy() {
-                limit.pause(begun)?;
-            }
-            return Ok(());
+            return self.poll_until(limit, || !is_busy());
         }
         // `kthread_flush_work()` never returns for a work whose delay is not over.
         //

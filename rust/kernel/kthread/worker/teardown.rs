@@ -138,7 +138,7 @@ impl Queue {
 
     /// Whether the works of the queue are to be interrupted.
     #[inline]
-    pub(super) fn is_asked(&self) -> bool {
+    pub(in crate::kthread) fn is_asked(&self) -> bool {
         read_once(&self.asked)
     }
 
