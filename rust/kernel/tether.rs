@@ -2,42 +2,43 @@
 
 //! Ownership of the code that the kernel calls back into.
 //!
-//! A callback is a function pointer and an object. A driver hands both to the kernel, which calls
+//! A callback is a function pointer and an object. A driver passes both to the kernel, which calls
 //! the function at a later time. The types of [`task_work`], [`kthread`] and [`mmu_notifier`] keep
-//! the object alive; this file keeps the *code* mapped. Safe code may leak a handle, so nothing
-//! here depends on a destructor having run.
+//! the object alive; this file keeps the *code* mapped. Safe code can leak a handle, so the code
+//! must stay mapped even if the destructor of a handle never runs.
 //!
 //! # Vocabulary
 //!
 //! * The *owner* of a callback is the module that contains the function. An [`Owner`] is the record
-//!   of that module. It is looked up by the address of the function when the object is created. A
-//!   type or a constant that the driver names would not do, as it may name another module.
+//!   of that module. The record is looked up by the address of the function when the object is
+//!   created. A type or a constant that the driver names is not sufficient, because it may name
+//!   another module.
 //! * A callback that cannot be waited for (a task work in the list of another task, a detached
 //!   thread) *pins* its owner ([`Owner::pin`]): the module cannot be removed until the callback has
 //!   run. The kernel calls a trampoline in permanent text, which calls the owner and drops the pin
 //!   afterwards.
-//! * A callback that can be waited for (a registered notifier, an attached thread) is *attached*
-//!   to its owner ([`Attachment`]). It does not pin the owner: the module ends it in its exit. An
-//!   attachment that remains after the exit was leaked, and is ended before the module's text is
-//!   freed.
+//! * A callback that can be waited for (a registered notifier, an attached thread) is *attached* to
+//!   its owner ([`Attachment`]). An attachment does not pin the owner: the exit of the module tears
+//!   the attachment down. An attachment that remains after the exit was leaked, and is torn down
+//!   before the module's text is freed.
 //! * An owner is *open* until the removal of its module begins, and *closed* from then on: no
-//!   further callback into the module can be created, and the existing ones are ended.
+//!   further callback into the module can be created, and the existing callbacks are torn down.
 //!
-//! # A module's end
+//! # Module teardown
 //!
 //! `MODULE_STATE_GOING` is announced after the module's exit, or after its init has failed, and
-//! before its text is freed. The kernel looks at pins before it calls the exit, but not when an
-//! init fails. So this is what happens then, until a pass finds nothing left:
+//! before its text is freed. The kernel checks the module's reference count before it calls the
+//! exit, but not when an init fails. Teardown repeats these steps until a pass finds no callbacks:
 //!
-//! 1. the owner is closed;
-//! 2. task works of its that wait on some task are disarmed: their trampoline will touch nothing
-//!    (only after a failed init; else there are none);
-//! 3. attachments are asked to end, and then ended one by one: threads are stopped and joined,
-//!    notifiers unregistered;
-//! 4. callbacks that are running, and creations that are half done, are waited for.
+//! 1. The owner is closed.
+//! 2. Task works of the module that are queued on any task are disarmed: their trampoline will not
+//!    access the module. Such works exist only after a failed init.
+//! 3. All attachments are requested to end. Then they are torn down, oldest first: threads are
+//!    stopped and joined, notifiers are unregistered.
+//! 4. Callbacks that are running, and creations that are in progress, are waited for.
 //!
-//! A thread that ignores the request to stop makes the removal of its module wait, and is named in
-//! the log every ten seconds.
+//! A thread that ignores the request to stop delays the removal of its module, and is named in the
+//! log every ten seconds.
 //!
 //! Drivers use only [`Refused`] of this file. Leaked objects are reported in the log, and
 //! outstanding callbacks are listed in `tether/outstanding` in debugfs.

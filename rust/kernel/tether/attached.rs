@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The callbacks of a module that can be waited for: they are ended with the module.
+//! Attachments: the callbacks of a module that can be waited for, and their teardown.
 //!
-//! An [`Attachment`] is in the list of its owner while the kernel may call it. Whoever takes it off
-//! the list ends it. This is either its user, or the end of the module, and never both.
+//! An [`Attachment`] is in the list of its owner while the kernel may call it. The task that takes
+//! the attachment off the list tears it down. This task is either a user of the attachment, or the
+//! task that tears the module down, and never both.
 //!
 //! The models of this file are in `tests/model/tests/attached.rs`.
 
@@ -36,37 +37,41 @@ use crate::{
 };
 use core::ptr;
 
-/// The attachments of a module, and the tasks that make its end wait.
+/// The attachments of a module, and the number of tasks that teardown of the module waits for.
 ///
 /// # Invariants
 ///
-/// * `list` is a list of the `links` of [`Attachment`]s. Each of them is valid and pinned for as
-///   long as it is in the list, which is only touched under `lock`.
-/// * Who has entered is counted in `entered`, from before the look at `closed` until after the last
-///   access to the module.
+/// * `list` is a list of the `links` of [`Attachment`]s. Each attachment is valid and pinned while
+///   it is in the list. The list is only accessed under `lock`.
+/// * `entered` counts the tasks that have entered. A task is counted from before it reads `closed`
+///   until after its last access to the module.
 #[pin_data]
 pub(crate) struct Attached {
     #[pin]
     lock: SpinLock<()>,
     #[pin]
     list: Opaque<bindings::list_head>,
-    /// How many are ending something of the module's, or need the module for another reason.
+    /// The number of tasks that tear an attachment of the module down, or that need the module for
+    /// another reason.
     entered: Atomic<i32>,
-    /// The module goes: nothing more can be attached.
+    /// The module is being torn down: attaching fails.
     closed: Atomic<bool>,
-    /// Told when the end of the module has ended an attachment.
+    /// Notified when teardown of the module has ended an attachment.
     #[pin]
     ended: CondVar,
 }
 
-// SAFETY: By the type's invariants each field that changes is atomic, or is touched under the lock.
+// SAFETY: `entered` and `closed` are atomic, `ended` is `Send`, and `list` is only accessed under
+// `lock`, by the type's invariants.
 unsafe impl Send for Attached {}
-// SAFETY: For the same reason a shared reference may be used by several threads.
+// SAFETY: `entered` and `closed` are atomic, `ended` is `Sync`, and `list` is only accessed under
+// `lock`, by the type's invariants.
 unsafe impl Sync for Attached {}
 
 impl Attached {
-    /// Nothing is attached, and it is open.
+    /// Creates an open list without attachments.
     pub(super) fn new() -> impl PinInit<Self> {
+        // INVARIANT: The list is empty, and no task has entered.
         pin_init!(Self {
             lock <- new_spinlock!((), "tether::Attached::lock"),
             list <- list_head(),
@@ -76,25 +81,26 @@ impl Attached {
         })
     }
 
-    /// Opens it, for a module that comes.
+    /// Opens the list for a module that is being loaded.
     pub(super) fn open(&self) {
         self.closed.store(false, Relaxed);
     }
 
-    /// Closes it: nothing enters from here on, and nothing more is attached.
+    /// Closes the list: entering and attaching fail from here on.
     pub(super) fn close(&self) {
         self.closed.store(true, Relaxed);
-        // Pairs with `enter()`: either that sees this as closed, or `is_entered()` sees that.
+        // Pairs with the full barrier in `enter()`: either `enter()` reads `closed` as true, or
+        // `is_entered()` counts the entering task.
         smp_mb(Full);
     }
 
-    /// Whether it is closed.
+    /// Returns whether the list is closed.
     pub(super) fn is_closed(&self) -> bool {
         read_once(&self.closed)
     }
 
-    /// Makes the end of the module wait until [`Attached::leave`], unless it has begun. Returns
-    /// whether it has not.
+    /// Enters the module: teardown waits until [`Attached::leave`] is called. Returns false, and
+    /// does not enter, if teardown has begun.
     #[inline]
     pub(super) fn enter(&self) -> bool {
         self.entered.fetch_add(1, Full);
@@ -105,53 +111,56 @@ impl Attached {
         true
     }
 
-    /// As [`Attached::enter`], also if the end has begun. The end must wait for the caller.
+    /// Enters the module even if teardown has begun. The caller must ensure that teardown has not
+    /// completed and cannot complete before this call.
     pub(super) fn enter_again(&self) {
         self.entered.fetch_add(1, Relaxed);
     }
 
-    /// Ends what [`Attached::enter`] has begun: the end of the module does not wait for this caller
-    /// any more.
+    /// Undoes [`Attached::enter`]: teardown of the module does not wait for this caller any more.
     #[inline]
     pub(super) fn leave(&self) {
-        // Pairs with `is_entered()`: the end of the module comes after each access that the caller
-        // has made.
+        // Pairs with `is_entered()`, so that all accesses of the caller to the module happen before
+        // the module is freed.
         self.entered.fetch_sub(1, Release);
     }
 
-    /// Whether a task is between [`Attached::enter`] and [`Attached::leave`].
+    /// Returns whether a task is between [`Attached::enter`] and [`Attached::leave`].
     pub(super) fn is_entered(&self) -> bool {
         load_acquire(&self.entered) != 0
     }
 
-    /// Looks through the attachments, oldest first, until `f` returns something. `f` is called
-    /// under a spinlock.
+    /// Calls `f` for each attachment, oldest first, until `f` returns `Some`, and returns that
+    /// value. `f` is called under a spinlock.
     pub(super) fn find<R>(&self, mut f: impl FnMut(&Attachment) -> Option<R>) -> Option<R> {
         let _guard = self.lock.lock();
         self.find_locked(&mut f)
     }
 
-    /// As [`Attached::find`]. The lock must be held.
+    /// Implements [`Attached::find`]. The caller must hold the lock.
     fn find_locked<'a, R>(&'a self, mut f: impl FnMut(&'a Attachment) -> Option<R>) -> Option<R> {
         let head = self.list.get();
-        // SAFETY: The head is initialised, and the lock is held.
+        // SAFETY: `head` was initialised by `list_head()` and is valid as long as `self`. The lock
+        // is held, so `next` does not change concurrently.
         let mut links = unsafe { (*head).next };
         while !ptr::eq(links, head) {
-            // SAFETY: By the type's invariants this is the `links` of an attachment, which is valid
-            // while the lock is held.
+            // SAFETY: `links` is not the head, so it is in an attachment, as `from_links()`
+            // requires. By the type's invariants the attachment is valid while it is in the list,
+            // and it stays in the list while the lock is held.
             if let Some(found) = f(unsafe { &*Attachment::from_links(links) }) {
                 return Some(found);
             }
-            // SAFETY: The entry is in the list, which does not change while the lock is held.
+            // SAFETY: `links` is valid, because its attachment is in the list; the list does not
+            // change while the lock is held.
             links = unsafe { (*links).next };
         }
         None
     }
 
-    /// Asks every attachment to end that can be asked, without waiting for any.
+    /// Requests every attachment to end that has a `request` function, without waiting.
     ///
-    /// It must be closed: an attachment that is published later asks itself, see
-    /// [`Attachment::attach_and_ask`].
+    /// The list is closed, or the exit of the module is running. If the list is closed, an
+    /// attachment that is published later requests its own end; see [`Attachment::attach_and_ask`].
     pub(super) fn request_all(&self) {
         let _ = self.find(|attachment| -> Option<()> {
             if matches!(attachment.state.load(Acquire), ATTACHED | INDEPENDENT) {
@@ -161,64 +170,74 @@ impl Attached {
         });
     }
 
-    /// Ends the attachments, oldest first. `leaked` is called for each of them before. Returns
-    /// whether there was any, also one that is still being made.
+    /// Tears all attachments down, oldest first. `leaked` is called for each of them first. Returns
+    /// whether the list contained any attachment, including those that are still being created.
     pub(super) fn end_all(&self, leaked: impl Fn(&What)) -> bool {
         let mut any = false;
         while let Some(attachment) = self.take_first(&mut any) {
-            // SAFETY: The attachment was in the list until now, and the module is still there. It
-            // is not freed before its state says that it was ended: `detach()` waits for that.
+            // SAFETY: `take_first()` returned the attachment, so it was in the list and `what` is
+            // valid while the module is loaded, which is until this function has returned. The
+            // attachment is not freed before its state is `ENDED`, because `detach()` waits for
+            // this state.
             let what = unsafe { &*(*attachment).what };
             leaked(what);
-            // SAFETY: The state says that the attachment is ours to end.
+            // SAFETY: `end` requires an attachment that the caller has taken off the list.
+            // `take_first()` did so and set `ENDING`, so `end` is called once.
             unsafe { (what.end)(attachment) };
 
             let guard = self.lock.lock();
-            // SAFETY: The attachment is not freed before its state is `ENDED`.
+            // SAFETY: The attachment is not freed before its state is `ENDED`, because `detach()`
+            // waits for this state.
             unsafe { &*attachment }.state.store(ENDED, Relaxed);
             self.ended.notify_all();
             drop(guard);
             if let Some(discard) = what.discard {
-                // SAFETY: The attachment has ended, and the list's reference, which is handed back
-                // below, keeps it valid.
+                // SAFETY: `discard` requires that the end was published, which is done above, and
+                // that the attachment is valid. The list's reference keeps it valid until `release`
+                // is called below.
                 unsafe { discard(attachment) };
             }
             if let Some(release) = what.release {
-                // SAFETY: The list's reference is handed back, once.
+                // SAFETY: `release` requires that the caller owns the list's reference. We have
+                // taken the attachment off the list, so the reference is ours, and is dropped once.
                 unsafe { release(attachment) };
             }
         }
         any
     }
 
-    /// Takes the oldest attachment off the list that is not being made, for the caller to end. Sets
-    /// `any` if there is an attachment at all.
+    /// Takes the oldest attachment that is in state `ATTACHED` off the list, for the caller to tear
+    /// down. Sets `any` if the list contains an attachment in any state.
     fn take_first(&self, any: &mut bool) -> Option<*const Attachment> {
         let _guard = self.lock.lock();
         let first = self.find_locked(|attachment| {
             *any = true;
             (attachment.state.load(Acquire) == ATTACHED).then_some(attachment)
         })?;
-        // SAFETY: It is in the list, and the lock is held.
+        // SAFETY: `first` is in the list, so its links are initialised and its neighbours are
+        // valid. The lock is held.
         unsafe { bindings::tether_list_del_init(first.links.get()) };
         first.state.store(ENDING, Relaxed);
         Some(first)
     }
 }
 
-/// Keeps the end of a module waiting; see [`Owner::enter`].
+/// A guard that delays teardown of a module; see [`Owner::enter`].
 ///
 /// # Invariants
 ///
-/// The owner was entered, and is left when this is dropped.
+/// The owner was entered, and dropping the guard leaves the owner.
 pub(crate) struct Entered(&'static Owner);
 
 impl Entered {
+    /// Creates the guard for an owner that the caller has entered.
+    ///
     /// # Safety
     ///
-    /// The caller must have entered the owner, and leaves it to the returned value.
+    /// The caller must have entered the owner, and passes this entry to the returned guard.
     pub(super) unsafe fn new(owner: &'static Owner) -> Self {
-        // INVARIANT: By the function's contract.
+        // INVARIANT: The caller has entered the owner, and passes the entry to this guard, which
+        // leaves the owner when it is dropped.
         Self(owner)
     }
 }
@@ -230,54 +249,57 @@ impl Drop for Entered {
     }
 }
 
-/// The kind of an attachment, and how it is ended when it was leaked: a constant of the type that
-/// is attached.
+/// The kind of an attachment, and the functions that tear a leaked attachment down. Each attached
+/// type has one constant of this type.
 pub(crate) struct What {
-    /// A word or two for messages: "thread", "mmu notifier".
+    /// The kind in messages, one or two words: "thread", "mmu notifier".
     pub(crate) kind: &'static str,
-    /// The type that is called back, or another name that its author will know.
+    /// Returns the name of the type that is called back, or another name that the driver's author
+    /// knows.
     pub(crate) name: fn() -> &'static str,
-    /// Asks the attachment to end, without waiting. Called in atomic context for every attachment
-    /// of the module before the first [`What::end`], and possibly again.
+    /// Requests the attachment to end, without waiting. Called in atomic context for every
+    /// attachment of the module before the first [`What::end`], and possibly again.
     pub(crate) request: Option<unsafe fn(*const Attachment)>,
-    /// Ends it: called once, in process context, where it may sleep. After it has returned the
-    /// kernel does not call the module through this attachment. If it waits for the attachment, it
-    /// asks it to end by itself: one that was published a moment ago may be taken before it was
-    /// asked.
+    /// Tears the attachment down. Called once, in process context; may sleep. After this function
+    /// has returned, the kernel does not call the module through this attachment. If the function
+    /// waits for the attachment, it must first request the attachment to end, because an attachment
+    /// that was published recently may be torn down before `request` is called for it.
     ///
-    /// Must not run destructors of the module: others may wait until the attachment has ended, and
-    /// a destructor may wait for them.
+    /// Must not run destructors of the module: other tasks may wait until the attachment has ended,
+    /// and a destructor may wait for these tasks.
     pub(crate) end: unsafe fn(*const Attachment),
-    /// Drops the payload of an attachment that has ended and whose end was published. Called once,
-    /// after `end`, in process context. Requires `release`: without the list's reference the object
-    /// may be freed as soon as its end is published.
+    /// Drops the payload of the attachment. Called once, in process context, after `end` has
+    /// returned and the end was published. Requires `release`: without the list's reference, the
+    /// object may be freed as soon as its end is published.
     pub(crate) discard: Option<unsafe fn(*const Attachment)>,
-    /// Drops the reference that the list held to where the attachment is, if it held one. Called
-    /// once, after `end`; the attachment may be gone afterwards.
+    /// Drops the list's reference to the object that contains the attachment, if the list holds
+    /// one. Called once, after `end`; the attachment may be freed by this call.
     pub(crate) release: Option<unsafe fn(*const Attachment)>,
 }
 
-/// Not attached yet, or taken off the list by the task that ends it.
+/// Not attached yet, or taken off the list by the task that tears it down.
 const FREE: u32 = 0;
-/// In the list, and being made: its owner's end waits, and does not end it.
+/// In the list, and being created: teardown of the owner waits, and does not tear it down.
 const MAKING: u32 = 1;
 const ATTACHED: u32 = 2;
-/// Being ended by [`Attached::end_all`].
+/// Being torn down by [`Attached::end_all`].
 const ENDING: u32 = 3;
-/// Ended by it.
+/// Torn down by [`Attached::end_all`].
 const ENDED: u32 = 4;
-/// In the list, but ends by itself and pins its owner until then. [`Attached::request_all`] asks it
-/// to end if an init fails, and the owner's end waits for its pin.
+/// In the list, but ends by itself and pins its owner until then. After a failed init,
+/// [`Attached::request_all`] requests it to end, and teardown of the owner waits for its pin.
 const INDEPENDENT: u32 = 5;
 
-/// Something of a module's that the kernel calls, and that can be waited for.
+/// An object that the kernel calls back into a module, and that can be waited for.
 ///
 /// # Invariants
 ///
 /// * `state` and `links` only change under the lock of the owner's [`Attached`], except that the
 ///   task that creates the attachment changes `state` from `MAKING` to `ATTACHED`. The attachment
-///   is in the list in these two states and in `INDEPENDENT`; `links` are initialised while it is.
-/// * `what` is valid while it is in the list. After that the module may be gone, and it with it.
+///   is in the list in these two states and in `INDEPENDENT`; `links` are initialised while it is
+///   in the list.
+/// * `what` is valid while the attachment is in the list. Afterwards the module, and `what` with
+///   it, may be freed.
 #[pin_data]
 pub(crate) struct Attachment {
     #[pin]
@@ -287,15 +309,18 @@ pub(crate) struct Attachment {
     owner: &'static Owner,
 }
 
-// SAFETY: By the type's invariants each field that changes is touched under a lock, or is atomic.
+// SAFETY: `links` only change under the lock of the owner, by the type's invariants, and `state` is
+// atomic. `what` and `owner` are not changed, and refer to values that any task may read.
 unsafe impl Send for Attachment {}
-// SAFETY: For the same reason a shared reference may be used by several threads.
+// SAFETY: `links` only change under the lock of the owner, by the type's invariants, and `state` is
+// atomic. `what` and `owner` are not changed, and refer to values that any task may read.
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
     /// Creates an attachment that is not attached yet. `what` must be a constant of the caller.
     #[inline]
     pub(crate) fn new(owner: &'static Owner, what: &'static What) -> impl PinInit<Self> {
+        // INVARIANT: The attachment is in no list.
         pin_init!(Self {
             links: Opaque::uninit(),
             state: Atomic::new(FREE),
@@ -304,65 +329,69 @@ impl Attachment {
         })
     }
 
-    /// The attachment that `links` is in.
+    /// Returns the attachment that contains `links`.
     ///
     /// # Safety
     ///
-    /// It must be the `links` of an attachment.
+    /// `links` must be the `links` of an attachment.
     unsafe fn from_links(links: *mut bindings::list_head) -> *const Self {
         let links = Opaque::cast_from(links).cast_mut();
-        // SAFETY: By the function's contract both are in one attachment.
+        // SAFETY: By the function's contract `links` is the `links` field of an attachment, so both
+        // pointers are in the same allocation.
         unsafe { container_of!(links, Self, links) }
     }
 
-    /// What its type is called.
+    /// Returns the name of the attached type.
     ///
     /// # Safety
     ///
-    /// Its module must be there still.
+    /// The module of the attachment must be loaded.
     pub(crate) unsafe fn name(&self) -> &'static str {
-        // SAFETY: By the function's contract the module is there.
+        // SAFETY: `what()` requires that the module is loaded, which the caller guarantees.
         (unsafe { self.what() }.name)()
     }
 
-    /// Returns its kind.
+    /// Returns the kind of the attachment.
     ///
     /// # Safety
     ///
-    /// Its module must be there still.
+    /// The module of the attachment must be loaded.
     pub(super) unsafe fn what(&self) -> &What {
-        // SAFETY: By the type's invariants and the function's contract.
+        // SAFETY: `what` was created from a `&'static` reference to a constant of the module, which
+        // is loaded by the function's contract.
         unsafe { &*self.what }
     }
 
-    /// Who owns it.
+    /// Returns the owner of the attachment.
     pub(crate) fn owner(&self) -> &'static Owner {
         self.owner
     }
 
-    /// Calls `make`, which registers the callback with the kernel, and attaches it to its owner.
-    /// The end of the owner ends it if it was not detached before, and waits while `make` runs.
+    /// Calls `make`, which registers the callback with the kernel, and attaches the callback to its
+    /// owner. Teardown of the owner waits while `make` runs, and tears the attachment down if it
+    /// was not detached before.
     ///
     /// # Errors
     ///
-    /// That of `make`; or [`ENODEV`] if the module is going, and then `make` was not called.
+    /// The error of `make`; or [`ENODEV`] if the module is being torn down. In this case `make` is
+    /// not called.
     ///
     /// # Safety
     ///
-    /// If this succeeds, the attachment must stay valid, and pinned, until [`Attachment::detach`]
-    /// or [`Attachment::try_detach`] has returned something, or `detach` nothing, or until it was
-    /// released as [`What::release`] says.
+    /// If this succeeds, the attachment must stay valid and pinned until [`Attachment::detach`] has
+    /// returned, or [`Attachment::try_detach`] has returned `Some`, or [`What::release`] has
+    /// dropped the list's reference.
     #[inline]
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
         self.begin()?;
         make().inspect_err(|_| self.withdraw())?;
-        // From here on it may be ended.
+        // From here on, teardown of the owner may tear the attachment down.
         store_release(&self.state, ATTACHED);
         Ok(())
     }
 
-    /// As [`Attachment::attach`], for an attachment that can be asked to end. If the end of the
-    /// module has begun meanwhile, it is asked here.
+    /// Attaches a callback that can be requested to end. If teardown of the owner has begun
+    /// meanwhile, the callback is requested to end before this returns. See [`Attachment::attach`].
     ///
     /// # Errors
     ///
@@ -379,7 +408,7 @@ impl Attachment {
         Ok(())
     }
 
-    /// Puts the attachment into the list, as one that is being made.
+    /// Adds the attachment to the list, in state `MAKING`.
     fn begin(&self) -> Result {
         let attached = self.owner.attached();
         let _guard = attached.lock.lock();
@@ -387,15 +416,17 @@ impl Attachment {
             return Err(ENODEV);
         }
         self.state.store(MAKING, Relaxed);
-        // SAFETY: The head is initialised, the links are in no list, and the lock is held.
+        // SAFETY: The head was initialised by `list_head()`. The links are in no list, because each
+        // attachment is attached once. The lock is held.
         unsafe { bindings::list_add_tail(self.links.get(), attached.list.get()) };
         Ok(())
     }
 
-    /// Publishes an attachment that can be asked to end, and asks it if the module ends.
+    /// Publishes an attachment, and requests it to end if the owner is closed.
     ///
     /// [`Attached::request_all`] skips an attachment that is not published yet. Both sides are
-    /// fully ordered: either it finds the attachment published, or the owner is seen closed here.
+    /// fully ordered: either `request_all()` finds the attachment published, or this function reads
+    /// that the owner is closed.
     #[inline(never)]
     fn publish_and_ask(&self) {
         self.state.xchg(ATTACHED, Full);
@@ -404,7 +435,7 @@ impl Attachment {
         }
     }
 
-    /// Asks an attachment to end that was published when its owner was closed already.
+    /// Requests an attachment to end that was published after its owner was closed.
     #[cold]
     fn ask_published(&self) {
         let _guard = self.owner.attached().lock.lock();
@@ -413,18 +444,20 @@ impl Attachment {
         }
     }
 
-    /// Asks it to end, if it can be asked. It must be in the list, and the lock be held.
+    /// Calls `request` of the attachment, if there is one. The attachment must be in the list, and
+    /// the caller must hold the lock.
     fn request(&self) {
         // SAFETY: By the type's invariants `what` is valid while the attachment is in the list.
         if let Some(request) = unsafe { &*self.what }.request {
-            // SAFETY: The attachment is in the list, and the lock is held, so that it is valid and
-            // has not ended.
+            // SAFETY: `request` requires a valid attachment that has not ended. The attachment is
+            // in the list and the lock is held, so that it cannot be taken off the list meanwhile.
             unsafe { request(self) };
         }
     }
 
-    /// Leaves the attachment in the list, but lets it end by itself: the owner's end asks it to end
-    /// if an init fails, and nothing else. Returns whether it was attached.
+    /// Leaves the attachment in the list, but lets it end by itself. Teardown of the owner does not
+    /// tear it down: teardown requests it to end, which happens only after a failed init, and waits
+    /// for its pin. Returns whether the attachment was in state `ATTACHED`.
     ///
     /// The caller must own a pin, which stays until after [`Attachment::remove`].
     pub(crate) fn make_independent(&self) -> bool {
@@ -436,38 +469,40 @@ impl Attachment {
         attached
     }
 
-    /// Removes an attachment from the list that was made independent. The caller then owns the
-    /// list's reference.
+    /// Removes an independent attachment from the list. The caller then owns the list's reference.
     ///
     /// # Safety
     ///
-    /// [`Attachment::make_independent`] must have returned true, and this is called once.
+    /// [`Attachment::make_independent`] must have returned true, and this must be called once.
     pub(crate) unsafe fn remove(&self) {
         let _guard = self.owner.attached().lock.lock();
         self.unlink();
     }
 
-    /// It was not made after all.
+    /// Removes an attachment from the list because `make` has failed.
     #[cold]
     fn withdraw(&self) {
         let _guard = self.owner.attached().lock.lock();
         self.unlink();
     }
 
-    /// Takes it off the list that it is in. The lock must be held.
+    /// Removes the attachment from the list. The caller must hold the lock.
     fn unlink(&self) {
-        // SAFETY: The attachment is in the list, and the lock is held.
+        // SAFETY: The attachment is in the list, so its links are initialised and its neighbours
+        // are valid. The lock is held.
         unsafe { bindings::tether_list_del_init(self.links.get()) };
         self.state.store(FREE, Relaxed);
     }
 
-    /// Takes it off its owner's list, so that the caller ends it. The owner's text stays until the
-    /// returned value is dropped, also if the caller is another module.
+    /// Takes the attachment off its owner's list, so that the caller tears it down. The returned
+    /// guard keeps the owner's text mapped, even for a caller in another module.
     ///
-    /// If it is not the caller's to end, then its owner's end has ended it, and this has waited for
-    /// that.
+    /// Returns `None` if teardown of the owner has taken the attachment off the list. In this case,
+    /// this function has waited until the attachment has ended.
     ///
-    /// May sleep. The caller must not be what the owner's end waits for.
+    /// # Context
+    ///
+    /// May sleep. Teardown of the owner must not wait for the caller.
     #[inline]
     pub(crate) fn detach(&self) -> Option<Entered> {
         let detached = self.try_detach();
@@ -477,7 +512,7 @@ impl Attachment {
         detached
     }
 
-    /// Like [`Attachment::detach`], but never waits.
+    /// Takes the attachment off its owner's list without waiting; see [`Attachment::detach`].
     #[inline]
     pub(crate) fn try_detach(&self) -> Option<Entered> {
         let attached = self.owner.attached();
@@ -485,14 +520,16 @@ impl Attachment {
         if self.state.load(Relaxed) != ATTACHED {
             return None;
         }
-        // As long as it is in the list the module's end goes on.
+        // The attachment is still in the list, so that teardown of the owner cannot have completed.
         attached.enter_again();
         self.unlink();
-        // INVARIANT: The owner was entered.
+        // INVARIANT: The owner was entered by `enter_again()` above, and the entry is passed to the
+        // guard.
         Some(Entered(self.owner))
     }
 
-    /// Waits until the end of the owner has ended it, if that has begun to do so.
+    /// Waits until teardown of the owner has ended the attachment, if teardown has taken it off the
+    /// list.
     #[cold]
     #[inline(never)]
     fn wait_until_ended(&self) {

@@ -3,17 +3,17 @@
 //! Loads, stores and barriers of single words, without a call.
 //!
 //! The functions of `Atomic`, and the barriers of the kernel crate, are C functions. Unless the
-//! kernel was built with `CONFIG_RUST_INLINE_HELPERS`, each use of one is a call of about five
-//! instructions, where C has one instruction or none. The functions here do the same for the paths
-//! that are measured by `make bench`: each time a task work is queued and run, or an interval
-//! notifier is read, there are four to eight of them.
+//! kernel was built with `CONFIG_RUST_INLINE_HELPERS`, each use of such a function is a call of
+//! about five instructions, where C has one instruction or none. The functions in this file have
+//! the same effect. They are used in the paths that are measured by `make bench`: queueing and
+//! running a task work, or reading an interval notifier, uses four to eight of them.
 //!
-//! On x86, each load has acquire semantics and each store release semantics, and loads are not
-//! reordered, so that only the compiler has to be told. On other architectures there is a barrier
-//! of the kernel crate.
+//! On x86, each load has acquire semantics and each store has release semantics, and loads are not
+//! reordered, so that a compiler barrier is sufficient. On other architectures, a barrier of the
+//! kernel crate is used.
 //!
-//! This is the only place that makes use of the order of an architecture. The models in
-//! `tests/model` replace it with the plain atomics.
+//! No other file depends on the memory ordering of an architecture. The models in `tests/model`
+//! replace this file with the plain atomics.
 
 use crate::bindings;
 use crate::sync::{
@@ -35,19 +35,21 @@ use core::{
     }, //
 };
 
-/// `READ_ONCE()`: what [`Atomic::load`] does with `Relaxed`.
+/// `READ_ONCE()`: equivalent to [`Atomic::load`] with `Relaxed`.
 #[inline(always)]
 pub(crate) fn read_once<T: Copy + AtomicType>(atomic: &Atomic<T>) -> T {
-    // SAFETY: The pointer is valid. The kernel's C code reads concurrently written values by a
-    // volatile access of their size, too.
+    // SAFETY: `atomic` is a reference, so the pointer is valid and aligned for reads of `T`.
+    // Concurrent writes are atomic or volatile accesses of the same size, which the kernel's memory
+    // model allows to race with a volatile read.
     unsafe { ptr::read_volatile(atomic.as_ptr()) }
 }
 
-/// `WRITE_ONCE()`: what [`Atomic::store`] does with `Relaxed`.
+/// `WRITE_ONCE()`: equivalent to [`Atomic::store`] with `Relaxed`.
 #[inline(always)]
 pub(crate) fn write_once<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) {
-    // SAFETY: The pointer is valid. The kernel's C code writes concurrently read values by a
-    // volatile access of their size, too.
+    // SAFETY: `atomic` is a reference, so the pointer is valid and aligned, and the `UnsafeCell`
+    // inside allows writes. Concurrent accesses are atomic or volatile accesses of the same size,
+    // which the kernel's memory model allows to race with a volatile write.
     unsafe { ptr::write_volatile(atomic.as_ptr(), value) }
 }
 
@@ -74,21 +76,23 @@ pub(crate) fn store_release<T: Copy + AtomicType>(atomic: &Atomic<T>, value: T) 
     write_once(atomic, value);
 }
 
-/// `atomic_long_inc_unless_negative()`: increments, unless the value is negative. Returns whether
-/// it has; then the operation is fully ordered.
+/// `atomic_long_inc_unless_negative()`: increments the value, unless the value is negative. Returns
+/// whether the value was incremented; if so, the operation is fully ordered.
 ///
-/// The kernel's function is one call without a loop outside of it, where a load and
-/// [`Atomic::cmpxchg`] take fifteen instructions more.
+/// A call of the kernel's function takes fifteen instructions less than a load and a loop of
+/// [`Atomic::cmpxchg`].
 #[inline(always)]
 pub(crate) fn inc_unless_negative(atomic: &Atomic<isize>) -> bool {
     #[cfg(CONFIG_64BIT)]
     {
-        // SAFETY: The pointer is valid, and `atomic64_t` has the layout of its value.
+        // SAFETY: `atomic` is a reference, so the pointer is valid, and `atomic64_t` has the layout
+        // of `isize` on a 64-bit kernel.
         unsafe { bindings::atomic64_inc_unless_negative(atomic.as_ptr().cast()) }
     }
     #[cfg(not(CONFIG_64BIT))]
     {
-        // SAFETY: The pointer is valid, and `atomic_t` has the layout of its value.
+        // SAFETY: `atomic` is a reference, so the pointer is valid, and `atomic_t` has the layout
+        // of `isize` on a 32-bit kernel.
         unsafe { bindings::atomic_inc_unless_negative(atomic.as_ptr().cast()) }
     }
 }
