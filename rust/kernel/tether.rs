@@ -128,7 +128,7 @@ impl<T> Refused<T> {
         Self { item, error }
     }
 
-    /// Changes the item, keeps the reason.
+    /// Changes the item and keeps the reason.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Refused<U> {
         Refused {
             item: f(self.item),
@@ -151,10 +151,11 @@ impl<T> fmt::Debug for Refused<T> {
     }
 }
 
-/// Initialises a list, or an entry that is in none.
+/// Initialises a list head, or a list entry that is in no list.
 pub(crate) fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     Opaque::ffi_init(|slot: *mut bindings::list_head| {
-        // SAFETY: `slot` is valid for writes, and pinned.
+        // SAFETY: `INIT_LIST_HEAD()` requires a valid pointer. `slot` is valid for writes, and it
+        // is pinned, so that the pointers to itself stay correct.
         unsafe { bindings::INIT_LIST_HEAD(slot) };
     })
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The facilities whose callbacks pin their owner, as this library sees them.
+//! Facilities with callbacks that pin their owner, and the functions that the shared code calls.
 //!
 //! Attachments are listed in the record of their owner. A pinned callback is in a list of the
-//! kernel's, which only its facility can search. The facility registers functions for that, so that
-//! nothing here depends on a facility.
+//! kernel, which only its facility can search. The facility registers functions for this, so that
+//! the shared code does not depend on any facility.
 
 use super::Owner;
 use crate::{
@@ -13,24 +13,24 @@ use crate::{
     sync::SetOnce, //
 };
 
-/// The functions of a facility whose callbacks pin their owner.
+/// The functions of a facility with callbacks that pin their owner.
 pub(crate) struct Facility {
     /// The name of a callback in messages, in the singular.
     pub(crate) kind: &'static str,
-    /// Disarms the pending callbacks of an owner that is removed although it is pinned, which
-    /// happens after its init has failed, and returns their number. May sleep.
+    /// Disarms the pending callbacks of an owner that is torn down although it is pinned, which
+    /// happens after a failed init. Returns the number of callbacks that were disarmed. May sleep.
     pub(crate) disarm: fn(&'static Owner) -> usize,
-    /// Ends interruptible sleeps of the running callbacks of an owner. May sleep.
+    /// Ends the interruptible sleeps of the running callbacks of an owner. May sleep.
     pub(crate) interrupt: fn(&'static Owner),
     /// Writes a line for each pending or running callback, for `tether/outstanding`. May sleep.
     pub(crate) show: fn(&mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
-/// The registered facilities, from the first place on. Facilities are never unregistered.
+/// The registered facilities, in the order of their registration. They are never unregistered.
 static FACILITIES: [SetOnce<&'static Facility>; 4] = [const { SetOnce::new() }; 4];
 
 impl Facility {
-    /// Registers a facility, while Tether is initialised.
+    /// Registers a facility. Called while Tether is initialised.
     ///
     /// # Errors
     ///

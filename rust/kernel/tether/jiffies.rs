@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Conversion of times to jiffies, without overflow.
+//! Conversion of a [`Delta`] to jiffies, without overflow.
 
 use crate::{
     bindings,
@@ -13,16 +13,18 @@ use crate::{
 };
 use core::ptr;
 
-/// The kernel's count of ticks.
+/// Returns the current value of `jiffies`.
 #[inline(always)]
 pub(crate) fn jiffies() -> Jiffies {
-    // SAFETY: The kernel's count of ticks may be read at any time.
+    // SAFETY: `jiffies` is a static variable of the kernel, which is updated by atomic stores of
+    // its size and may be read concurrently in any context.
     unsafe { ptr::read_volatile(&raw const bindings::jiffies) }
 }
 
-/// Rounds a time up to whole jiffies.
+/// Converts a time to jiffies, rounding up.
 ///
-/// `msecs_to_jiffies()` alone takes 2^31 ms, which are 25 days, and more for a time without an end.
+/// `msecs_to_jiffies()` converts at most 2^31 ms, which is 25 days; it treats a longer time as
+/// infinite.
 pub(crate) fn as_jiffies(time: Delta) -> Jiffies {
     let ms = time.as_millis_ceil().max(0);
     let seconds = Jiffies::try_from(ms / 1000).unwrap_or(Jiffies::MAX);
@@ -33,7 +35,8 @@ pub(crate) fn as_jiffies(time: Delta) -> Jiffies {
         .min((c_long::MAX as Jiffies >> 1) - 1)
 }
 
-/// Whether a wait of `time` jiffies may be taken for one that ends by itself.
+/// Returns whether a wait of `time` jiffies is short (at most 60 s), so that it can be expected to
+/// end by itself.
 pub(crate) fn is_short(time: Jiffies) -> bool {
     time <= msecs_to_jiffies(60_000)
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lock classes for locks that outlive the module that has created them.
+//! Lock classes for locks that outlive the module that created them.
 //!
-//! A lock class, and its name, are static variables of the module in which the macro that creates
-//! the lock stands. An object that another module holds may outlive that module. `lockdep` then
-//! reads memory that was freed. Therefore such locks get a class of this crate, one for each class
+//! A lock class and its name are static variables of the module that expands the macro which
+//! creates the lock. An object that another module holds may outlive that module, and `lockdep`
+//! would then read freed memory. Therefore such locks get a class of this crate, one for each class
 //! of a module.
 //!
 //! C source: [`kernel/locking/lockdep.c`](srctree/kernel/locking/lockdep.c).
@@ -22,9 +22,9 @@ use crate::{
 };
 use core::ptr;
 
-/// A class of this crate.
+/// A lock class of this crate.
 struct Class {
-    /// The address of the class that it stands for, which is only compared.
+    /// The address of the module's class that this class replaces. It is only compared.
     of: Atomic<*const LockClassKey>,
     key: LockClassKey,
 }
@@ -34,22 +34,23 @@ const COUNT: usize = 64;
 static CLASSES: [Class; COUNT] = [const {
     Class {
         of: Atomic::new(ptr::null()),
-        // SAFETY: It is in a static variable, which is pinned, and never dropped.
+        // SAFETY: `new_static()` requires that the key is in a static variable. It is an element of
+        // `CLASSES`.
         key: unsafe { LockClassKey::new_static() },
     }
 }; COUNT];
 
-/// Returns the name and the class that a lock gets in place of `name` and `key`, which may be in
+/// Returns the name and the class to use for a lock in place of `name` and `key`, which may be in
 /// the memory of a module.
 ///
-/// If there are more than 64 classes, the last ones share one. A class is found again when a module
-/// is loaded at the place of another one.
+/// At most 64 classes are distinguished; further classes share the last class. If a module is
+/// loaded at the address of a former module, its class may get the class of a lock of that module.
 pub(crate) fn permanent(
     name: &'static CStr,
     key: Pin<&'static LockClassKey>,
 ) -> (&'static CStr, Pin<&'static LockClassKey>) {
     if !cfg!(CONFIG_LOCKDEP) {
-        // Neither is used.
+        // Without lockdep, neither the name nor the key is used.
         return (name, key);
     }
     let address: *const LockClassKey = &*key;

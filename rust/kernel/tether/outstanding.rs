@@ -13,7 +13,7 @@ use crate::{
     sync::SetOnce, //
 };
 
-/// What shows `tether/outstanding`, for as long as the machine runs.
+/// The handle of `tether/outstanding`, which is never dropped.
 static OUTSTANDING: SetOnce<Pin<KBox<debugfs::File<Outstanding>>>> = SetOnce::new();
 
 /// The file `tether/outstanding` in debugfs, which lists attachments and pins.
@@ -23,7 +23,7 @@ impl Outstanding {
     fn show(_: &Outstanding, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# module kind target-pid age-ms type")?;
         for owner in Owner::records() {
-            // The guard keeps the module, and with it the names of its types, where it is.
+            // The guard keeps the module, and with it the names of its types, mapped.
             let Ok(_entered) = owner.enter() else {
                 continue;
             };
@@ -40,7 +40,7 @@ impl Outstanding {
     }
 }
 
-/// Creates the file.
+/// Creates the file `tether/outstanding`.
 pub(super) fn init() -> Result {
     let directory = debugfs::Dir::new(c"tether");
     OUTSTANDING.populate(KBox::pin_init(

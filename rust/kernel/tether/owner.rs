@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The records of modules, and the end of a module.
+//! The records of modules, and module teardown.
 //!
-//! The record of a module exists before the first instruction of the module runs, and until after
-//! its last. [`Owner::of`] finds it by the address of a function.
+//! The record of a module exists from before the first instruction of the module runs until after
+//! its last instruction. [`Owner::of`] finds the record by the address of a function.
 
 use super::{
     attached::Attached,
@@ -41,21 +41,23 @@ use core::{
 
 /// The record of a module that callbacks may belong to.
 ///
-/// Records are never freed: when a module goes, its record waits for the next one that comes. So
-/// a `&'static Owner` is always valid memory, and there are as many as there ever were modules at
-/// one time.
+/// Records are never freed: when a module is removed, its record is reused for a module that is
+/// loaded later. Hence a `&'static Owner` is always valid memory, and there are as many records as
+/// the largest number of modules that were loaded at the same time.
 ///
 /// # Invariants
 ///
 /// * While a module is loaded, from before its first instruction until after its last, exactly one
-///   record has its address in `module`, its text in `start` and `size`, and is not to be reused.
+///   record has the module's address in `module` and its text in `start` and `size`. This record is
+///   not reused meanwhile.
 #[pin_data]
 pub(crate) struct Owner {
-    /// The record made before this one. Set before the record is published, never changed.
+    /// The record created before this one. Set before the record is published, and not changed
+    /// afterwards.
     next: Cell<*const Owner>,
-    /// Odd while the three below change.
+    /// Odd while `module`, `start` and `size` change.
     sequence: Atomic<usize>,
-    /// The module; null while the record is free, and in the record of text that stays.
+    /// The module; null while the record is free, and in the record of permanent text.
     module: Atomic<*mut bindings::module>,
     start: Atomic<usize>,
     size: Atomic<usize>,
@@ -65,16 +67,18 @@ pub(crate) struct Owner {
     attached: Attached,
 }
 
-// SAFETY: `next` is written before the record is shared and only read after that; all other fields
+// SAFETY: `next` is written before the record is shared, and only read afterwards. All other fields
 // are atomic or protected by a lock.
 unsafe impl Send for Owner {}
-// SAFETY: For the same reason a shared reference may be used by several threads.
+// SAFETY: `next` is written before the record is shared, and only read afterwards. All other fields
+// are atomic or protected by a lock.
 unsafe impl Sync for Owner {}
 
-/// The newest record; the others are behind its `next`.
+/// The newest record; older records are linked through `next`.
 static RECORDS: Atomic<*const Owner> = Atomic::new(ptr::null());
 
-/// The record of text that never goes away: this module's own, or in tree the kernel's.
+/// The record of text that is never unmapped: the text of Tether's module or, in a kernel tree, of
+/// the kernel image.
 static PERMANENT: SetOnce<&'static Owner> = SetOnce::new();
 
 /// The record for text of unknown lifetime. It is always closed.
@@ -87,9 +91,9 @@ static COMING: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
 ///
 /// # Invariants
 ///
-/// If `function` is not zero, it is in the text of `owner`. `function` is zero before `owner` is
-/// set, and before `owner` is cleared. A slot is cleared after the end of its module, when no code
-/// of the module runs any more.
+/// If `function` is not zero, it is in the text of `owner`. `function` is zero when `owner` is set,
+/// and when `owner` is cleared. A slot is cleared after teardown of its module, when no code of the
+/// module runs any more.
 struct Found {
     function: Atomic<usize>,
     owner: Atomic<*const Owner>,
@@ -106,6 +110,8 @@ static FOUND: [Found; 128] = [const {
 impl Owner {
     /// Creates a record, which is never freed.
     fn new() -> Result<&'static Self> {
+        // INVARIANT: The record has no module; `set()` assigns one before the module's first
+        // instruction.
         let owner = KBox::pin_init(
             pin_init!(Self {
                 next: Cell::new(ptr::null()),
@@ -118,36 +124,38 @@ impl Owner {
             }),
             GFP_KERNEL,
         )?;
-        // SAFETY: The record is never moved again, nor freed: it is leaked, as the type says.
+        // SAFETY: `into_inner_unchecked()` requires that the record is not moved afterwards. It is
+        // leaked below, and only shared references to it are handed out.
         Ok(KBox::leak(unsafe { Pin::into_inner_unchecked(owner) }))
     }
 
-    /// The records of modules, newest first.
+    /// Returns the records of modules, newest first.
     #[inline(always)]
     pub(super) fn records() -> impl Iterator<Item = &'static Owner> {
         let mut next = read_once(&RECORDS);
         core::iter::from_fn(move || {
-            // SAFETY: The pointer is null or that of a record, which is never freed; it was
-            // published by a release store, which this depends on by its address.
+            // SAFETY: `next` is null or points to a record that is never freed. The record was
+            // initialised before it was published by a release store, and the load of `next` and
+            // the accesses to the record are ordered by an address dependency.
             let owner = unsafe { next.as_ref() }?;
             next = owner.next.get();
             Some(owner)
         })
     }
 
-    /// Opens it, for a module that comes.
+    /// Opens the record for a module that is being loaded.
     fn open(&self, module: *mut bindings::module) {
         self.attached.open();
         self.pins.open(module);
     }
 
-    /// Closes it: from here on nothing is made that calls into the module.
+    /// Closes the record: no callback into the module can be created afterwards.
     fn close(&self) {
         self.pins.close();
         self.attached.close();
     }
 
-    /// Makes the record that of `module`, or of none.
+    /// Assigns the record to `module`, or to no module if `module` is null.
     fn set(&self, module: *mut bindings::module, start: usize, size: usize) {
         self.sequence.fetch_add(1usize, Full);
         self.module.store(module, Relaxed);
@@ -156,7 +164,7 @@ impl Owner {
         self.sequence.fetch_add(1usize, Full);
     }
 
-    /// Whether the address is in what the record has for its module's text.
+    /// Returns whether `address` is in the text of the record's module.
     #[inline(always)]
     fn holds(&self, address: usize) -> bool {
         address.wrapping_sub(read_once(&self.start)) < read_once(&self.size)
@@ -170,8 +178,8 @@ impl Owner {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if no module that was loaded after Tether contains the function: the lifetime of
-    /// its text is not known.
+    /// [`EINVAL`] if neither a module that was loaded after Tether nor permanent text contains the
+    /// function, so that the lifetime of its text is not known.
     #[inline]
     pub(crate) fn of(function: *const ()) -> Result<&'static Owner> {
         let address = function as usize;
@@ -187,26 +195,26 @@ impl Owner {
     #[inline(always)]
     pub(crate) fn of_cached(function: *const ()) -> Option<&'static Owner> {
         let address = function as usize;
-        // Functions begin at multiples of 16.
+        // Functions are aligned to 16 bytes.
         let found = &FOUND[address / 16 % FOUND.len()];
         // Fast path: walking the records on each creation is measurably slower.
         if read_once(&found.function) != address {
             return None;
         }
         smp_rmb();
-        // SAFETY: The invariants of the slot: `function` was read first, and the slot is not
-        // cleared as long as the caller, which is in the module of the function, runs. Records are
-        // never freed.
+        // SAFETY: `owner` must be a valid record. `function` was read first and is not zero, so
+        // `owner` was set, by the invariants of the slot. The slot is not cleared while the caller,
+        // which is in the module of the function, runs. Records are never freed.
         Some(unsafe { &*read_once(&found.owner) })
     }
 
-    /// Looks the owner of a function up, and keeps it, if there is room.
+    /// Looks up the owner of a function, and caches it if the slot is free.
     #[cold]
     fn find_and_keep(address: usize, found: &Found) -> Option<&'static Owner> {
         let owner = Self::find(address)?;
         if found.owner.cmpxchg(ptr::null(), owner, Relaxed).is_ok() {
-            // INVARIANT: The owner is set before the function. The slot is not cleared while the
-            // caller, which is in the module of the function, runs.
+            // INVARIANT: `owner` contains `function`, and is set before `function`. The slot is not
+            // cleared while the caller, which is in the module of the function, runs.
             found.function.store(address, Release);
         }
         Some(owner)
@@ -224,11 +232,11 @@ impl Owner {
         }
     }
 
-    /// Looks the owner of a function up in the records.
+    /// Looks up the owner of a function in the records.
     fn find(address: usize) -> Option<&'static Owner> {
         for owner in Self::records() {
-            // The record of the caller's module, which is loaded, does not change. Others may:
-            // what looks like it is looked at again.
+            // The record of the caller's module does not change, because that module is loaded.
+            // Other records may change concurrently; a match is checked again under `sequence`.
             if owner.holds(address) {
                 let sequence = read_once(&owner.sequence);
                 smp_rmb();
@@ -244,7 +252,8 @@ impl Owner {
 
     #[cold]
     fn find_permanent(address: usize) -> Option<&'static Owner> {
-        // SAFETY: The function has no requirements.
+        // SAFETY: `tether_permanent_text()` requires no more than an address; it does not
+        // dereference the address.
         if unsafe { bindings::tether_permanent_text(address) } {
             PERMANENT.copy()
         } else {
@@ -257,7 +266,8 @@ impl Owner {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it came before Tether.
+    /// [`EINVAL`] if the module was loaded before Tether; [`ENODEV`] if `module` is null (built-in
+    /// code) and Tether is not initialised yet.
     pub(crate) fn of_module(module: &'static ThisModule) -> Result<&'static Owner> {
         let module = module.as_ptr();
         if module.is_null() {
@@ -268,43 +278,45 @@ impl Owner {
             .ok_or(EINVAL)
     }
 
-    /// Returns the record for functions that [`Owner::of`] does not find. It is closed, so that no
-    /// callback can be created for it.
+    /// Returns the record for functions that [`Owner::of`] does not find. This record is closed, so
+    /// that no callback can be created for it.
     pub(crate) fn unknown() -> &'static Owner {
         match UNKNOWN.as_ref() {
             Some(owner) => owner,
-            // `tether_init()` sets it before any module can call into this crate.
+            // `tether_init()` sets `UNKNOWN` before any module can call into this crate.
             None => unreachable!(),
         }
     }
 
-    /// The module's name, for messages.
+    /// Returns the name of the module, for messages.
     ///
-    /// The caller must keep the module from being removed: by an [`Entered`], by a pin, or because
-    /// it is the task that removes the module.
+    /// The caller must ensure that the module is not freed: by an [`Entered`], by a pin, or because
+    /// the caller is the task that removes the module.
     pub(crate) fn name(&self) -> &CStr {
         let module = self.module.load(Relaxed);
         if module.is_null() {
             return c"(permanent)";
         }
-        // SAFETY: The module is still there, as the caller has seen to, and its name is a string
-        // in its own structure.
+        // SAFETY: `from_char_ptr()` requires a NUL-terminated string that stays valid. The string
+        // is in the `struct module`, which the caller keeps from being freed.
         unsafe { CStr::from_char_ptr(bindings::tether_module_name(module)) }
     }
 
-    /// Whether the init of the module has succeeded, and its removal has not begun.
+    /// Returns whether the init of the module has succeeded and its removal has not begun.
     ///
-    /// The caller must keep the module from being removed, by an [`Entered`] or by a pin.
+    /// The caller must keep the module from being freed, by an [`Entered`] or by a pin.
     pub(crate) fn is_live(&self) -> bool {
         let module = self.module.load(Relaxed);
-        // SAFETY: The caller guarantees that the module is still there.
+        // SAFETY: `tether_module_is_live()` requires a module that is not freed meanwhile, which
+        // the caller guarantees.
         module.is_null() || unsafe { bindings::tether_module_is_live(module) }
     }
 
-    /// Asks every attachment to end if the exit of the module is running.
+    /// Requests every attachment to end if the exit of the module is running.
     ///
-    /// For a wait in that exit, which drops the handles one by one: a thread may wait for a worker
-    /// whose handle is dropped later, and whose work is in an interruptible sleep.
+    /// A wait in the module's exit calls this function. The exit drops the handles one after the
+    /// other, and a thread that is waited for may itself wait for a worker: the worker's handle is
+    /// dropped later, and its work is in an interruptible sleep.
     #[cold]
     pub(crate) fn request_all_in_exit(&'static self) {
         if self.is_in_exit() {
@@ -312,29 +324,32 @@ impl Owner {
         }
     }
 
-    /// Whether the exit of the module is running, or its removal is about to call it.
+    /// Returns whether the exit of the module is running or is about to be called.
     pub(crate) fn is_in_exit(&'static self) -> bool {
         let Ok(_entered) = self.enter() else {
             return false;
         };
-        // SAFETY: The module is null, or there, as it was entered.
+        // SAFETY: `tether_module_is_going()` requires null or a module that is not freed meanwhile.
+        // The guard `_entered` keeps the module from being freed.
         unsafe { bindings::tether_module_is_going(self.module.load(Relaxed)) }
     }
 
-    /// Announces that something is being made that will call into this module.
+    /// Enters the module, to create a callback into the module or to use the module for a short
+    /// time.
     ///
-    /// The module's text stays until the guard is dropped. It does not keep the module from going:
-    /// it makes its end wait.
+    /// The module's text stays mapped until the guard is dropped. The guard does not prevent the
+    /// removal of the module: teardown waits for the guard.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the module is going.
+    /// [`ENODEV`] if the module is being torn down.
     #[inline]
     pub(crate) fn enter(&'static self) -> Result<Entered> {
         if !self.attached.enter() {
             return Err(ENODEV);
         }
-        // SAFETY: It was just entered.
+        // SAFETY: `Entered::new()` requires that the caller has entered the owner.
+        // `Attached::enter()` has returned true, and this entry is passed to the guard.
         Ok(unsafe { Entered::new(self) })
     }
 
@@ -344,31 +359,33 @@ impl Owner {
         &self.attached
     }
 
-    /// Whether this is the record of text that stays for as long as the machine runs.
+    /// Returns whether this is the record of text that is never unmapped.
     pub(crate) fn is_permanent(&'static self) -> bool {
         PERMANENT.copy().is_some_and(|owner| ptr::eq(owner, self))
     }
 
-    /// As [`Owner::enter`], but also if the module is going.
+    /// Enters the module even if it is being torn down; see [`Owner::enter`].
     ///
     /// # Safety
     ///
-    /// The end of the module must wait for the caller, which it does for code of the module.
+    /// Teardown of the module must wait for the caller. It does so for code of the module.
     #[cfg(CONFIG_MMU_NOTIFIER)]
     #[cold]
     pub(crate) unsafe fn enter_again(&'static self) -> Entered {
         self.attached.enter_again();
-        // SAFETY: It was just entered.
+        // SAFETY: `Entered::new()` requires that the caller has entered the owner.
+        // `Attached::enter_again()` has done so, and this entry is passed to the guard.
         unsafe { Entered::new(self) }
     }
 
-    /// Holds the module, so that it cannot be removed: `rmmod` fails with `EAGAIN`.
+    /// Adds a pin, so that the module cannot be removed: `rmmod` fails with `EAGAIN`.
     ///
-    /// Each success must be followed by one [`Owner::unpin`]. May be called in any context.
+    /// Each successful call must be followed by one call of [`Owner::unpin`]. May be called in any
+    /// context but NMI.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the module is going.
+    /// [`ENODEV`] if the module is being removed.
     pub(crate) fn pin(&'static self) -> Result {
         if self.pins.pin() {
             Ok(())
@@ -387,11 +404,12 @@ impl Owner {
     ///
     /// # Safety
     ///
-    /// The caller must own a success of [`Owner::pin`]. If it is in the module's own text, then
-    /// something else must keep that there for as long as it is.
+    /// The caller must own a pin of [`Owner::pin`], which is dropped by this call. If the caller is
+    /// in the module's own text, that text must be kept mapped by other means.
     #[inline]
     pub(crate) unsafe fn unpin(&'static self) {
-        // SAFETY: The contract is the same.
+        // SAFETY: `Pins::unpin()` requires that the caller owns a pin and that the text it runs in
+        // stays mapped. Both are requirements of this function.
         unsafe { self.pins.unpin() };
     }
 
@@ -399,19 +417,22 @@ impl Owner {
     ///
     /// # Safety
     ///
-    /// The caller must own a success of [`Owner::pin`] on this record, which is closed.
+    /// The caller must own a pin of [`Owner::pin`] on this record, which is dropped by this call.
+    /// The record must be closed.
     pub(crate) unsafe fn unpin_disarmed(&'static self) {
-        // SAFETY: The contract is the same.
+        // SAFETY: `Pins::unpin_disarmed()` requires that the caller owns a pin and that the pins
+        // are closed. Both are requirements of this function.
         unsafe { self.pins.unpin_disarmed() };
     }
 
-    /// Looks through what is attached, oldest first, until `f` returns something. `f` is called
-    /// under a spinlock.
+    /// Calls `f` for each attachment of the module, oldest first, until `f` returns `Some`, and
+    /// returns that value. `f` is called under a spinlock.
     pub(crate) fn find_attached<R>(
         &'static self,
         mut f: impl FnMut(&What) -> Option<R>,
     ) -> Option<R> {
-        // SAFETY: The attachment is in the list, so that its module is still loaded.
+        // SAFETY: `what()` requires that the module is loaded. The attachment is in the list, and
+        // teardown empties the list before the module is freed.
         self.attached
             .find(|attachment| f(unsafe { attachment.what() }))
     }
@@ -464,7 +485,7 @@ impl Owner {
         }
     }
 
-    /// Names the callbacks that the end of a module waits for. `pinned` is the number of pins.
+    /// Logs the attachments that teardown of the module waits for. `pinned` is the number of pins.
     #[cold]
     fn complain(&'static self, pinned: isize) {
         pr_warn!(
@@ -484,7 +505,7 @@ impl Owner {
     }
 }
 
-/// A module comes: its record is there before its first instruction runs.
+/// Called before the first instruction of a module runs: assigns a record to the module.
 #[no_mangle]
 extern "C" fn tether_module_coming(
     module: *mut bindings::module,
@@ -514,7 +535,8 @@ extern "C" fn tether_module_coming(
     }
 }
 
-/// A module goes: its exit has run, or its init has failed. Its text is freed after this returns.
+/// Called after the exit of a module has run, or after its init has failed: tears down the module's
+/// callbacks. The module's text is freed after this returns.
 #[no_mangle]
 extern "C" fn tether_module_going(module: *mut bindings::module) {
     for owner in Owner::records() {

@@ -2,8 +2,8 @@
 
 //! A spinlock that may be taken in any context but NMI.
 //!
-//! Interrupts are disabled while it is held. On a kernel with `PREEMPT_RT`, where other spinlocks
-//! sleep, this one does not. The kernel crate has no such lock.
+//! Interrupts are disabled while the lock is held. On a kernel with `PREEMPT_RT`, where a
+//! `SpinLock` sleeps, this lock does not sleep. The kernel crate has no such lock.
 //!
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
@@ -27,7 +27,7 @@ use core::{
 ///
 /// # Invariants
 ///
-/// `lock` is initialised, and `data` is only accessed while it is held.
+/// `lock` is initialised, and `data` is only accessed while `lock` is held.
 #[pin_data]
 pub(crate) struct RawLock<T> {
     #[pin]
@@ -35,14 +35,16 @@ pub(crate) struct RawLock<T> {
     data: UnsafeCell<T>,
 }
 
-// SAFETY: The lock hands `T` from one thread to another, one at a time.
+// SAFETY: Sending the lock to another thread sends `data`, which is `Send`. A raw spinlock may be
+// used by any thread.
 unsafe impl<T: Send> Send for RawLock<T> {}
-// SAFETY: A shared reference gives access to `T` under the lock only, one thread at a time.
+// SAFETY: A shared reference gives access to `data` only under the lock, to one thread at a time,
+// so that `T: Send` is sufficient.
 unsafe impl<T: Send> Sync for RawLock<T> {}
 
 impl<T> RawLock<T> {
-    /// Creates a lock around `data`, which `init` initialises. Each `init` has a lock class of its
-    /// own.
+    /// Creates a lock around `data`. `init` initialises the raw spinlock, and determines its lock
+    /// class.
     ///
     /// # Safety
     ///
@@ -51,21 +53,24 @@ impl<T> RawLock<T> {
         data: T,
         init: unsafe extern "C" fn(*mut bindings::raw_spinlock_t),
     ) -> impl PinInit<Self> {
-        // INVARIANT: `init` initialises the lock, by the function's contract.
+        // INVARIANT: `init` initialises `lock` by the function's contract. No other code has a
+        // reference to `data` yet.
         pin_init!(Self {
             lock <- Opaque::ffi_init(move |slot: *mut bindings::raw_spinlock_t| {
-                // SAFETY: `slot` is valid for writes, and pinned.
+                // SAFETY: `init` requires memory for a `raw_spinlock_t`. `slot` is valid for writes
+                // and pinned.
                 unsafe { init(slot) };
             }),
             data: UnsafeCell::new(data),
         })
     }
 
-    /// Takes the lock, and disables interrupts until the guard is dropped.
+    /// Acquires the lock, and disables interrupts until the guard is dropped.
     pub(crate) fn lock(&self) -> RawGuard<'_, T> {
-        // INVARIANT: The lock is held, with these flags.
+        // INVARIANT: `tether_raw_lock()` acquires the lock on this CPU and returns the flags.
         //
-        // SAFETY: The lock is initialised by the type's invariants. The guard releases it.
+        // SAFETY: `tether_raw_lock()` requires an initialised lock, which `lock` is by the type's
+        // invariants. The returned guard releases it.
         let flags = unsafe { bindings::tether_raw_lock(self.lock.get()) };
         RawGuard {
             lock: self,
@@ -75,11 +80,11 @@ impl<T> RawLock<T> {
     }
 }
 
-/// Holds a [`RawLock`].
+/// A guard that holds a [`RawLock`].
 ///
 /// # Invariants
 ///
-/// The lock is held by this CPU, and was taken with these flags.
+/// This CPU holds the lock, and `flags` was returned when the lock was acquired.
 pub(crate) struct RawGuard<'a, T> {
     lock: &'a RawLock<T>,
     flags: c_ulong,
@@ -90,21 +95,25 @@ impl<T> Deref for RawGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: The lock is held, by the type's invariants.
+        // SAFETY: `data` may be read while the lock is held, which it is by the invariants of the
+        // guard. The returned reference borrows the guard.
         unsafe { &*self.lock.data.get() }
     }
 }
 
 impl<T> DerefMut for RawGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: The lock is held, by the type's invariants, and the guard is borrowed mutably.
+        // SAFETY: `data` may be written while the lock is held, which it is by the invariants of
+        // the guard. The guard is borrowed mutably, so there is no other reference to `data`.
         unsafe { &mut *self.lock.data.get() }
     }
 }
 
 impl<T> Drop for RawGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: The lock is held and was taken with these flags, by the type's invariants.
+        // SAFETY: `tether_raw_unlock()` requires a lock that this CPU holds, and the flags that
+        // were returned when the lock was acquired. Both hold by the invariants of the guard, which
+        // is dropped once.
         unsafe { bindings::tether_raw_unlock(self.lock.lock.get(), self.flags) };
     }
 }
