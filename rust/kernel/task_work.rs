@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that a task does in its own context.
+//! Task works: callbacks that a task runs in its own context.
 //!
-//! A task work is an object that is handed to a task, which calls its [`TaskWorkItem::run`] the
-//! next time it leaves the kernel, or earlier, or when it exits. It runs with that task's address
-//! space, credentials and signals, and may sleep.
+//! A task work is an object that is added to a task. The task calls [`TaskWorkItem::run`] of the
+//! object the next time it returns to user space, or earlier, or when it exits. The callback runs
+//! with that task's address space, credentials and signals, and may sleep.
 //!
 //! # Vocabulary
 //!
-//! * An *item* is queued: it is a `Pin<KBox<T>>` or an [`Arc<T>`] whose `T` has a [`TaskWork`]
-//!   field, by which it is linked, so that nothing is allocated; or a closure, which is boxed.
-//! * To *add* an item is to give it to a task, its *target*. It is *pending* until the target takes
-//!   it, and then *running* until its callback has returned.
-//! * To *cancel* an item is to take it back while it is pending.
+//! * An *item* is queued. It is a `Pin<KBox<T>>` or an [`Arc<T>`] if `T` has a [`TaskWork`] field,
+//!   which links the item without an allocation; or it is a closure, which is boxed.
+//! * *Adding* an item queues it to a task, its *target*. The item is *pending* until the target
+//!   takes it off its list, and then *running* until the callback has returned.
+//! * *Cancelling* an item takes it back while it is pending.
 //! * The *mode* selects how the target is notified: see [`Mode`].
 //!
 //! ```text
@@ -26,56 +26,58 @@
 //!    +------------------------+ cancelled (`Arc`, closure): item back
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
 //! * An item that was added runs once, in the target's context, unless it is cancelled. If it
-//!   cannot be added, because the target has exited or is a kernel thread, it comes back in the
-//!   error.
-//! * While it is pending it pins the module that has its callback: `rmmod` fails with `EAGAIN`. A
-//!   target that never returns to user space, because it is stopped or blocked, may so keep a
-//!   module loaded for as long as its user likes; `tether/outstanding` in debugfs names it.
-//! * There is no order among items: the kernel's list is last in, first out. [`Ordered`] keeps one.
-//! * Between adding and running the target may have executed another program, changed its
-//!   credentials, or begun to exit; [`Context`] says what there is when it runs.
+//!   cannot be added, because the target has exited or is a kernel thread, the error returns the
+//!   item.
+//! * A pending item pins the module that contains its callback: `rmmod` fails with `EAGAIN`. A
+//!   target that does not return to user space, because it is stopped or blocked, can keep a module
+//!   loaded for an unlimited time; `tether/outstanding` in debugfs names the target.
+//! * Items are not run in the order in which they were added: the kernel's list is last in, first
+//!   out. [`Ordered`] keeps the order.
+//! * Between adding and running, the target may have executed another program, changed its
+//!   credentials, or begun to exit. [`Context`] gives access to the current state of the target.
 //! * Items also run in the middle of a system call, not only at its end: before a task stops for
 //!   its tracer, in signal delivery, while it waits in io_uring.
-//! * An `Arc` may be added while its callback runs, to the same task, by another task or by an
-//!   interrupt handler: the callback is called once more after it has returned. A request that
-//!   comes while the callback looks for work is therefore not lost.
-//! * An item is not added from inside its own callback ([`EBUSY`]), by any field of the object: the
-//!   target would never return to user space. A callback that adds fresh items, one after the
+//! * An `Arc` may be added to the same task while its callback runs, by another task or by an
+//!   interrupt handler: after the callback has returned, it is called once more. Hence a request
+//!   that arrives while the callback looks for work is not lost.
+//! * An item cannot be added from inside its own callback ([`EBUSY`]), by any field of the object:
+//!   the target would never return to user space. A callback that adds new items, one after the
 //!   other, is not detected, and neither are two items that add each other.
 //!
-//! # What can be cancelled
+//! # Cancellation
 //!
 //! | item | cancelled by | its node | the module |
 //! |---|---|---|---|
-//! | closure | [`Pending::cancel`] | is Tether's own, and is freed when the target passes it | is unpinned at once |
-//! | `Arc<T>` | [`cancel`] | is in the item, which stays alive, and cannot be added again, until the target passes it | stays pinned until then |
-//! | `Pin<KBox<T>>` | not at all: the node is in the item, whose memory the target's list goes through | | |
+//! | closure | [`Pending::cancel`] | is allocated by Tether, and is freed when the target reaches it | is unpinned at once |
+//! | `Arc<T>` | [`cancel`] | is in the item, which stays alive, and cannot be added again, until the target reaches the node | stays pinned until then |
+//! | `Pin<KBox<T>>` | cannot be cancelled: the node is in the item, and the target's list links through the item's memory | | |
 //!
-//! (The kernel can unlink a node, `task_work_cancel()`, but does not let modules do so. In a kernel
-//! tree an `Arc` is unlinked, if the target has not begun to run its works.)
+//! The kernel can unlink a node (`task_work_cancel()`), but does not export this function to
+//! modules. In a kernel tree, a cancelled `Arc` is unlinked unless the target has begun to run its
+//! works.
 //!
-//! Cancelled works that stay linked use memory. If there are several thousand on one target, which
-//! is stopped for instance, adding closures and `Arc`s to that target fails with [`EAGAIN`] until
-//! the target has run.
+//! Cancelled works that stay linked use memory. If there are several thousand of them on a target,
+//! for example because the target is stopped, adding closures and `Arc`s to that target fails with
+//! [`EAGAIN`] until the target has run its works.
 //!
 //! # Calling context
 //!
-//! Works are added and cancelled in any context but NMI, also in hard interrupts and under
-//! spinlocks. Each function states its context. A callback runs in process context, in its target,
-//! and may sleep.
+//! Works are added and cancelled in any context but NMI, including hard interrupts and under
+//! spinlocks. The documentation of each function states its context. A callback runs in process
+//! context, in its target, and may sleep.
 //!
 //! # Panics in a callback
 //!
-//! A panic in a callback, by an index out of bounds for instance, is a `BUG()`: the target exits,
-//! or the kernel panics, depending on its configuration. No lock of Tether is held during a
-//! callback, so that other tasks are not blocked, and the target runs its other works in its exit,
-//! but for those that were behind the callback in the same batch: they are never run, and their
-//! modules stay pinned. The item of the callback is leaked and counts as running: [`wait()`] and
-//! [`Pending::wait`] do not return before a signal or the end of their time, [`add`] fails with
-//! [`EBUSY`], and the module of the callback stays pinned.
+//! A panic in a callback, such as an index out of bounds, is a `BUG()`: the target exits, or the
+//! kernel panics, depending on its configuration. Tether holds no lock during a callback, so that
+//! other tasks are not blocked. The target runs its other works in its exit, except those behind
+//! the callback in the same batch: they are never run, and their modules stay pinned. The item of
+//! the callback is leaked and counts as running: [`wait()`] and [`Pending::wait`] return only when
+//! a signal arrives or their time limit has passed, [`add`] fails with [`EBUSY`], and the module of
+//! the callback stays pinned.
 //!
 //! # Examples
 //!
@@ -121,7 +123,7 @@
 //!     GFP_KERNEL,
 //! )?;
 //!
-//! // This runs in a kernel thread, which never returns to user space: the item comes back.
+//! // This runs in a kernel thread, which never returns to user space: the item is refused.
 //! let refused = task_work::add(current!(), greeting, Mode::Resume).unwrap_err();
 //! assert_eq!(refused.error, EINVAL);
 //! assert_eq!(refused.item.value, 42);
@@ -152,7 +154,7 @@
 //!         Mode::Signal,
 //!         GFP_KERNEL,
 //!     )?;
-//!     // It runs whatever becomes of `pending`; this waits for it, for a second at most.
+//!     // The closure runs even if `pending` is dropped. This waits for at most one second.
 //!     pending.wait_timeout(Delta::from_secs(1))
 //! }
 //! # assert_eq!(greet(current!()), Err(EINVAL));
@@ -174,7 +176,7 @@ use core::{
     ptr::NonNull, //
 };
 
-// The paths are for the external build, whose root includes this file by a path.
+// The external build includes this file by a path, so that it needs the paths of the modules.
 #[path = "task_work/add.rs"]
 mod add;
 #[path = "task_work/cancel.rs"]
@@ -237,8 +239,8 @@ pub use ordered::Ordered;
 /// offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Not at all (`TWA_NONE`). The work runs when something else makes the target look, which
-    /// may be as late as its exit.
+    /// No notification (`TWA_NONE`). The work runs when another event makes the target check for
+    /// works, which may be as late as its exit.
     None,
     /// The work runs before the target next returns to user space (`TWA_RESUME`). A target that
     /// sleeps in the kernel is not woken; one that runs in user space is made to enter the kernel.
@@ -263,61 +265,67 @@ impl Mode {
     }
 }
 
-/// Where an item runs: the task that it was added to, as it is now.
+/// The context in which an item runs: the current state of its target.
 ///
-/// It cannot leave the callback.
+/// A reference to the context cannot be kept after the callback has returned.
 ///
 /// # Invariants
 ///
-/// It is only reachable in a callback, in the task that runs it.
+/// A reference to a `Context` only exists in a callback, in the task that runs it.
 pub struct Context<'a> {
     _callback: PhantomData<&'a CurrentTask>,
 }
 
 impl Context<'_> {
-    /// The context of a callback that we are in.
+    /// Returns the context of the running callback.
     ///
     /// # Safety
     ///
-    /// We must be in a callback, and give it to nothing that could keep it beyond that.
+    /// The caller must be in a callback, and must not keep the reference after the callback has
+    /// returned.
     unsafe fn new<'a>() -> &'a Self {
-        // SAFETY: It has no size, so that any address will do.
-        // INVARIANT: By the function's contract.
+        // INVARIANT: By the function's contract the caller is in a callback and does not keep the
+        // reference after the callback.
+        //
+        // SAFETY: `as_ref()` requires a pointer to a valid object. `Context` has no size, so that a
+        // dangling pointer that is aligned is valid.
         unsafe { NonNull::dangling().as_ref() }
     }
 
-    /// Returns the task that this runs in.
+    /// Returns the task that runs the callback.
     ///
     /// # Context
     ///
-    /// In a callback, as `self` does not leave it.
+    /// Inside a callback only, because `self` cannot be kept after the callback has returned.
     pub fn task(&self) -> &CurrentTask {
-        // SAFETY: By the type's invariants this is the task that `self` belongs to, and the
-        // reference does not outlive `self`. `CurrentTask` is transparent.
+        // SAFETY: By the type's invariants, the current task runs the callback, so it is valid
+        // while `self` is borrowed, and the reference stays in this task. `CurrentTask` is a
+        // transparent wrapper of a `Task`, which is a transparent wrapper of `task_struct`.
         unsafe { &*Task::current_raw().cast::<CurrentTask>() }
     }
 
-    /// Returns whether the task is exiting: it has taken its fatal signal, or is in `do_exit()`.
+    /// Returns whether the task is exiting: a fatal signal was delivered to it, or it is in
+    /// `do_exit()`.
     ///
     /// # Context
     ///
-    /// In a callback, as `self` does not leave it.
+    /// Inside a callback only, because `self` cannot be kept after the callback has returned.
     ///
-    /// Its address space, open files, root and working directory and its namespaces are gone then
-    /// (`do_exit()` in [`kernel/exit.c`](srctree/kernel/exit.c)); its credentials and its pid are
-    /// still there.
+    /// In `do_exit()` ([`kernel/exit.c`](srctree/kernel/exit.c)), the address space, open files,
+    /// root and working directory and namespaces of the task have been released; its credentials
+    /// and its pid are still valid.
     pub fn is_exiting(&self) -> bool {
         is_exiting()
     }
 
-    /// Returns the task's address space, if it still has one.
+    /// Returns the address space of the task, if it still has an address space.
     ///
     /// # Context
     ///
-    /// In a callback, as `self` does not leave it.
+    /// Inside a callback only, because `self` cannot be kept after the callback has returned.
     ///
-    /// It may be another one than when the item was added: the task may have executed a new
-    /// program since.
+    /// The address space may differ from the one at the time of the add, because the task may have
+    /// executed a new program since.
     pub fn mm(&self) -> Option<&MmWithUser> {
         self.task().mm()
     }
@@ -325,14 +333,14 @@ impl Context<'_> {
 
 /// An object that can be added to a task, by the [`TaskWork`] field with this `ID`.
 pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
-    /// What owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
+    /// The pointer that owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
     type Pointer: TaskWorkPointer<ID>;
 
-    /// Does the work, in the task that the item was added to.
+    /// Runs the item, in the task that it was added to.
     ///
-    /// Adding the item again from inside its own callback is refused with [`EBUSY`], by any field
-    /// of the object. An `Arc` that is added by another task, or in an interrupt, while this runs
-    /// is run once more afterwards.
+    /// Adding the item again from inside its own callback fails with [`EBUSY`], by any field of the
+    /// object. If another task or an interrupt handler adds an `Arc` while this function runs, the
+    /// callback is called once more afterwards.
     ///
     /// # Context
     ///

@@ -32,11 +32,11 @@ use core::ptr::{
     NonNull, //
 };
 
-/// Whether an add to `task` is refused because the task is being killed, or exits.
+/// Returns whether an add to `task` is refused because the task is being killed or exits.
 ///
-/// `task_work_run()` does not return while works are added. If a callback adds one, or another task
-/// adds them faster than they run, a task that was killed would not end. A task in a system call
-/// adds to itself until it exits.
+/// `task_work_run()` does not return while works are added. If a callback adds a work to its own
+/// task, or if another task adds works faster than they run, a task that was killed would not exit.
+/// Outside of callbacks, a task may add works to itself until it exits.
 #[inline(always)]
 pub(super) fn is_refused_at_end(task: &Task) -> bool {
     let own = ptr::eq(task.as_ptr(), Task::current_raw());
@@ -45,18 +45,18 @@ pub(super) fn is_refused_at_end(task: &Task) -> bool {
 
 #[inline(never)]
 fn is_refused_if_ending(task: &Task, own: bool) -> bool {
-    // SAFETY: The task is valid.
+    // SAFETY: `tether_is_ending()` requires a valid task. `task` is a reference to one.
     let ending = unsafe { bindings::tether_is_ending(task.as_ptr()) };
     ending && (!own || running::is_in_callback())
 }
 
-/// Whether a callback that adds to this task adds to the one that runs it.
+/// Returns whether `task` is the current task, so that a callback adds to the task that runs it.
 #[inline(always)]
 pub(super) fn is_current(task: &Task) -> bool {
     ptr::eq(task.as_ptr(), Task::current_raw())
 }
 
-/// Adds a box to `task` also inside of the callback of an object that was at its address. The
+/// Adds a box to `task`, even inside the callback of an object that had the same address. The
 /// callback of `T` must not add its own item again.
 pub(crate) fn add_other<T>(
     task: &Task,
@@ -66,45 +66,48 @@ pub(crate) fn add_other<T>(
 where
     T: TaskWorkItem<0, Pointer = Pin<KBox<T>>> + HasTaskWork<T> + Send + 'static,
 {
-    // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
+    // SAFETY: `into_inner_unchecked()` requires that the object is not moved. It stays at its
+    // address, behind a raw pointer.
     let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) });
-    // SAFETY: `this` was just a box, so it points at a valid object.
+    // SAFETY: `node_of()` requires a valid object. `this` comes from a box.
     let node = unsafe { node_of::<T, 0>(this) };
-    // SAFETY: The node is that of a box, which is ours and not linked.
+    // SAFETY: `adopt()` requires a valid node that is ours and not linked, and its own vtable. We
+    // own the box that contains the node, and `VTABLE` is that of the box's type.
     unsafe { Node::adopt(node, <Pin<KBox<T>> as TaskWorkPointer<0>>::VTABLE) };
-    // SAFETY: The node is that of a box, which was given up for it.
+    // SAFETY: `add_node()` requires a node for which the item was given up. The box was given up
+    // above by `KBox::into_raw()`.
     unsafe { add_node(task, node, mode) }.map_err(|error| {
-        // SAFETY: The box was given up above, was not queued, and is taken back once.
+        // SAFETY: `into_box()` requires a box that was given up and is taken back once. The box was
+        // given up above, and was not queued because `add_node()` failed.
         Refused::new(unsafe { BoxWork::<T, 0>::into_box(node) }, error)
     })
 }
 
 /// Adds `item` to `task`, which will run it.
 ///
-/// An `Arc` whose callback is running may be added again, to the same task: the callback is called
-/// once more after it has returned. So no request is lost that comes while the callback looks for
-/// work. If the item is pending already, its callback sees what the caller has stored before this
-/// returned [`EBUSY`].
+/// An `Arc` may be added again to the same task while its callback runs: after the callback has
+/// returned, it is called once more. Hence a request that arrives while the callback looks for work
+/// is not lost. If the item is pending already, its callback sees the stores that the caller made
+/// before this call returned [`EBUSY`].
 ///
 /// # Context
 ///
-/// Any context but NMI. Does not sleep, and allocates nothing. The caller must not hold the
+/// Any context but NMI. Does not sleep and does not allocate. The caller must not hold the
 /// `pi_lock` of a task.
 ///
 /// # Errors
 ///
-/// The item comes back with
+/// The error returns the item, with
 ///
-/// * [`ESRCH`] if the task has exited, or is being killed or in its exit. Only the task itself may
-///   add works then, outside of callbacks, until it runs no more works;
-/// * [`EINVAL`] if the task is a kernel thread, which would run it only when it ends;
+/// * [`ESRCH`] if the task has exited, is being killed, or is exiting. In the last two cases the
+///   task itself may still add works, outside of callbacks, until it has run its last works;
+/// * [`EINVAL`] if the task is a kernel thread, which would run the item only when the thread ends;
 /// * [`EBUSY`] if the item is pending, is running in another task, or was cancelled and its target
-///   has not passed it since; and if the caller is the callback of the item, by this field of the
-///   object or by another one: the target would never return to user space;
+///   has not reached it since; and if the caller is the callback of the item, by this field of the
+///   object or by another field: the target would never return to user space;
 /// * [`EAGAIN`] if the item is an `Arc`, and several thousand cancelled works are still linked on
 ///   the task, because the task has not run since;
-/// * [`ENODEV`] if the module of its callback is being removed, or is one that Tether does not
-///   know.
+/// * [`ENODEV`] if the module of its callback is being removed, or is not known to Tether.
 ///
 /// C: `task_work_add()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
 #[doc(alias = "task_work_add")]
@@ -120,18 +123,19 @@ where
         {
             return Err(EAGAIN);
         }
-        // SAFETY: The node comes from `into_node`, and is taken back if this fails.
+        // SAFETY: `add_node()` requires a node that comes from `into_node()` for `task`. `add_by()`
+        // passes such a node, and takes it back if this fails.
         unsafe { add_node(task, node, mode) }
     })
 }
 
-/// Adds `item` to `task` so that it runs soon, also if the task sleeps.
+/// Adds `item` to `task` so that it runs soon, even if the task sleeps.
 ///
-/// [`Mode::Resume`] does not wake a sleeper: the item would run when whatever the task waits for
-/// has come. This wakes it, as a signal would ([`Mode::Signal`]), and that has a cost: the system
-/// call that the task is in ends with `EINTR`, or is restarted and may have to wait anew; and a
-/// task that runs in user space on another CPU is interrupted. A task that sleeps uninterruptibly,
-/// or is stopped, still takes its time.
+/// [`Mode::Resume`] does not wake a sleeping task: the item would run only after the event that the
+/// task waits for. This function uses [`Mode::Signal`], which wakes the task like a signal. This
+/// has a cost: the current system call of the task ends with `EINTR`, or is restarted and may have
+/// to wait again; and a task that runs in user space on another CPU is interrupted. If the task
+/// sleeps uninterruptibly or is stopped, the item still runs only when the task continues.
 ///
 /// # Context
 ///
@@ -148,8 +152,8 @@ where
     add(task, item, Mode::Signal)
 }
 
-/// Gives `item` up for its node, and passes the node to `queue`, which queues it to `task`; takes
-/// the item back if `queue` fails.
+/// Converts `item` to its node, and calls `queue` to queue the node to `task`. Converts the node
+/// back to the item if `queue` fails.
 #[inline]
 pub(super) fn add_by<P, const ID: u64>(
     task: &Task,
@@ -159,11 +163,14 @@ pub(super) fn add_by<P, const ID: u64>(
 where
     P: TaskWorkPointer<ID>,
 {
-    // SAFETY: The node is queued to `task` by `queue`, or passed to `from_node`.
+    // SAFETY: `into_node()` requires that the node is queued to `task` or passed to `from_node()`.
+    // `queue` queues it, or fails, in which case it is passed to `from_node()` below.
     let node = unsafe { item.into_node(task) }.map_err(|item| Refused::new(item, EBUSY))?;
-    // SAFETY: The node comes from `into_node` above, so that it is valid, ours and not linked.
+    // SAFETY: `adopt()` requires a valid node that is ours and not linked, and its own vtable. The
+    // node comes from `into_node()` of `P`, and was not queued yet.
     unsafe { Node::adopt(node, P::VTABLE) };
-    // SAFETY: The node comes from `into_node` above, and was not queued if `queue` fails.
+    // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once. The
+    // node was not queued, because `queue` failed.
     queue(node).map_err(|error| Refused::new(unsafe { P::from_node(node) }, error))
 }
 
@@ -171,44 +178,48 @@ where
 ///
 /// # Safety
 ///
-/// The node must be the caller's, as it comes from [`TaskWorkPointer::into_node`] for `task`; on
-/// success it is given away.
+/// The node must come from [`TaskWorkPointer::into_node`] for `task`, or be the node of a new item
+/// that the caller owns. If this succeeds, the node belongs to `task`.
 #[inline]
 pub(super) unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
-    // SAFETY: The node is valid and ours, by the function's contract.
+    // SAFETY: The node is valid, because by the function's contract the caller owns the item.
     let this = unsafe { node.as_ref() };
     this.state.stamp(jiffies() as u32);
-    // SAFETY: The task is valid, the node is in no list, and it stays valid until it is run. It is
-    // pinned while it is queued. If this succeeds it may have been run already, and is not touched
-    // again.
+    // SAFETY: `link_node()` has the requirements of this function, which the caller meets. If this
+    // succeeds, the target may have run and freed the node already; `node` is not accessed
+    // afterwards.
     match unsafe { link_node(task, node, mode.as_raw(), this.pins) } {
         0 => Ok(()),
-        // SAFETY: The node was not queued.
+        // SAFETY: `add_failed()` requires a node that is ours, and the error of `link_node()` for
+        // it. The node was not queued, because `link_node()` failed.
         error => Err(unsafe { add_failed(node, error) }),
     }
 }
 
-/// Why a node was not queued.
+/// Drops the pin of a node that was not queued, if it has a pin, and returns the error.
 ///
 /// # Safety
 ///
-/// The node must be the caller's, and `error` come from [`link_node`] for it.
+/// The node must belong to the caller, and `error` must be the result of [`link_node`] for it.
 #[cold]
 #[inline(never)]
 unsafe fn add_failed(node: NonNull<Node>, error: c_int) -> Error {
     if error == ESRCH.to_errno() {
-        // SAFETY: The node is valid. It was pinned before this error, and that is left to us.
+        // SAFETY: The node is valid, because it is the caller's. `unpin()` requires a pin that is
+        // ours: if `link_node()` returns `ESRCH`, it has pinned the owner and left the pin to its
+        // caller. This is permanent text.
         unsafe { node.as_ref().owner.unpin() };
     }
     Error::from_errno(error)
 }
 
-/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0, or an
-/// errno. With `ESRCH` the pin is left to the caller; it is the only error of `task_work_add()`.
+/// Pins the owner of a node by `pins`, and adds the node to the list of `task`. Returns 0 or a
+/// negative errno. If the error is `ESRCH`, which is the only error of `task_work_add()`, the pin
+/// is left to the caller.
 ///
 /// # Safety
 ///
-/// As [`add_node`].
+/// The requirements are those of [`add_node`]. `pins` must be those of the node.
 #[inline(never)]
 unsafe fn link_node(
     task: &Task,
@@ -216,7 +227,7 @@ unsafe fn link_node(
     mode: bindings::task_work_notify_mode,
     pins: &'static Pins,
 ) -> c_int {
-    // A kernel thread would run it when it ends.
+    // A kernel thread would run the work only when the thread ends.
     if is_kernel_thread(task) {
         return EINVAL.to_errno();
     }
@@ -226,7 +237,8 @@ unsafe fn link_node(
     if is_refused_at_end(task) {
         return ESRCH.to_errno();
     }
-    // SAFETY: The task is valid, and so is the node, which is in no list, until it is run; by the
-    // function's contract.
+    // SAFETY: `task_work_add()` requires a valid task, and a node that is in no list and stays
+    // valid until it is run. `task` is a reference; by the function's contract the node is the
+    // caller's, so it is in no list, and from here on it belongs to the target.
     unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode) }
 }

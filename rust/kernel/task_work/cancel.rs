@@ -30,12 +30,12 @@ use core::ptr::NonNull;
 /// The result of a cancellation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cancel<T> {
-    /// It will not run; here it is.
+    /// The item was cancelled and will not run.
     Cancelled(T),
-    /// Its target has begun to run it, or has done so.
+    /// The target runs the item or has run it.
     TooLate,
-    /// It is not pending on that task: it was never added to it, was added to another one since, or
-    /// was cancelled before.
+    /// The item is not pending on that task: it was never added to that task, was added to another
+    /// task since, or was cancelled before.
     NotQueued,
 }
 
@@ -53,13 +53,13 @@ impl<T> Cancel<T> {
     }
 }
 
-/// Cancels an item that is pending on `task`; that very item, by its identity.
+/// Cancels the item `item`, if it is pending on `task`.
 ///
-/// A cancelled item is not run. An item that is pending on another task is left alone, even if the
-/// item is added there at the same time.
+/// A cancelled item is not run. An item that is pending on another task is not cancelled, even if
+/// it is added there concurrently.
 ///
-/// The item stays alive, its module pinned, and it cannot be added again, until the target passes
-/// the place where it was linked. In a kernel tree that has this file, the item is unlinked
+/// The item stays alive, its module stays pinned, and it cannot be added again, until the target
+/// reaches the node in its list. In a kernel tree that contains this file, the node is unlinked
 /// instead, unless the target is about to run it.
 ///
 /// # Context
@@ -72,9 +72,10 @@ pub fn cancel<T, const ID: u64>(task: &Task, item: &Arc<T>) -> Cancel<Arc<T>>
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
-    // SAFETY: `item` keeps the object valid.
+    // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-    // SAFETY: `item` keeps the object, and with it the node, valid. It is the node of an `Arc`.
+    // SAFETY: `cancel_node()` requires the node of an `Arc` whose object stays valid. `item` is
+    // that `Arc`.
     match unsafe { cancel_node(task, node) } {
         Cancelled::Now => Cancel::Cancelled(item.clone()),
         Cancelled::TooLate => Cancel::TooLate,
@@ -86,27 +87,33 @@ where
 ///
 /// # Safety
 ///
-/// The node must be that of an `Arc`, and the caller must keep the object valid.
+/// The node must be that of an `Arc`, and the caller must keep the object valid during the call.
 #[inline(never)]
 unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
-    // SAFETY: The node is valid by the function's contract.
+    // SAFETY: The caller keeps the object valid, by the function's contract, and the node is a
+    // field of it.
     let this = unsafe { node.as_ref() };
     let target = task.as_ptr() as usize;
     let word = this.state.load();
-    // A node that was unlinked belongs to the thread that has unlinked it, as it belongs to the
-    // target which takes it off the list. So the node is unlinked first, and claimed then: the
-    // state alone does not say whether the node is linked, or by which add.
+    // A node that was unlinked belongs to the thread that has unlinked it, as a node that the
+    // target takes off its list belongs to the target. Hence the node is unlinked first and claimed
+    // afterwards: the state alone does not tell whether the node is linked, or by which add.
     if word.target() == target && word.state() == state::QUEUED && unlink(task, this) {
-        // Before the node is idle: then another module may add it.
+        // Read these fields before the node becomes idle: then another module may add the item and
+        // overwrite them.
         //
-        // SAFETY: The node was linked, and nothing has dropped its pin yet.
+        // SAFETY: `vtable()` requires that the owner is pinned. The node was linked, and no other
+        // thread drops the pin of a node that we have unlinked.
         let (kind, owner) = (unsafe { this.vtable() }.kind, this.owner);
         if this.state.reclaim() {
             if let Kind::Arc { release } = kind {
-                // SAFETY: The node was queued and is ours, and with it the reference.
+                // SAFETY: `release()` requires the node of a reference that was given up and is
+                // used once. `reclaim()` has made the node idle, so the reference of the add is
+                // ours.
                 unsafe { release(node) };
             }
-            // SAFETY: The pin of the node is ours, as it is that of an add which was not run.
+            // SAFETY: `unpin()` requires a pin that is ours. `reclaim()` succeeded, so the pin of
+            // the add, which was not run, is ours. This is permanent text.
             unsafe { owner.unpin() };
             return Cancelled::Now;
         }
@@ -125,49 +132,51 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 ///
 /// # Context
 ///
-/// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
+/// Process context. Sleeps, interruptibly. In an interrupt, fails if it would have to wait.
 ///
 /// # Errors
 ///
-/// * [`ERESTARTSYS`] if a signal came;
-/// * [`EDEADLK`] if the current task is the one that is to run the item, or is running it, also if
-///   the item is added to the current task while this waits; in an interrupt, which cannot wait;
-///   and in the exit of a task, and in a worker of a workqueue, which get no signals, unless the
-///   wait is limited to a minute.
+/// * [`ERESTARTSYS`] if a signal is pending;
+/// * [`EDEADLK`] if the current task is the target of the item, even if the item is added to the
+///   current task during the wait; in an interrupt, which cannot wait; and in the exit of a task,
+///   and in a worker of a workqueue, because they receive no signals, unless the wait is limited to
+///   at most a minute.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
-    // SAFETY: `item` keeps the object valid.
+    // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
     // SAFETY: The node is a field of the object, which `item` keeps valid.
     unsafe { node.as_ref() }.state.wait(Jiffies::MAX)
 }
 
-/// Like [`wait`], but no longer than `time`, which is rounded up to whole ticks.
+/// Waits like [`wait`], but for at most `time`, which is rounded up to whole ticks.
 ///
 /// # Context
 ///
-/// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not wait.
+/// Process context. Sleeps, interruptibly. In an interrupt, fails if it would have to wait.
 ///
 /// # Errors
 ///
-/// Fails like [`wait`], or with [`ETIMEDOUT`] once `time` is over.
+/// Fails like [`wait`], or with [`ETIMEDOUT`] if `time` has passed.
 pub fn wait_timeout<T, const ID: u64>(item: &Arc<T>, time: Delta) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
-    // SAFETY: `item` keeps the object valid.
+    // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
     // SAFETY: The node is a field of the object, which `item` keeps valid.
     unsafe { node.as_ref() }.state.wait(as_jiffies(time))
 }
 
-/// Takes a node off its task's list, if that can be done, and returns whether it was.
+/// Removes a node from the list of a task, if the kernel allows it. Returns whether the node was
+/// removed.
 fn unlink(task: &Task, node: &Node) -> bool {
-    // The kernel does not export this to modules.
+    // The kernel does not export `task_work_cancel()` to modules.
     #[cfg(not(MODULE))]
-    // SAFETY: The task is valid; the node is only compared with.
+    // SAFETY: `task_work_cancel()` requires a valid task. The node is only compared with the works
+    // in the list of the task.
     let unlinked =
         unsafe { bindings::task_work_cancel(task.as_ptr(), (&raw const node.head).cast_mut()) };
     #[cfg(MODULE)]
