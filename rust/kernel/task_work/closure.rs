@@ -45,12 +45,12 @@ use core::{
     }, //
 };
 
-/// The part of a boxed closure that does not depend on its type.
+/// The part of a boxed closure that does not depend on the closure's type.
 ///
 /// # Invariants
 ///
-/// It is at the beginning of an allocation by `kmalloc`, which stays as long as `refs` is not zero:
-/// one is the list's, while the node is linked, and one the [`Pending`]'s.
+/// It is at the beginning of an allocation by `kmalloc`, which is not freed while `refs` is not
+/// zero. The list holds one reference while the node is linked, and the [`Pending`] holds one.
 #[repr(C)]
 pub(super) struct ClosureHead {
     node: Node,
@@ -62,15 +62,17 @@ impl ClosureHead {
     ///
     /// # Safety
     ///
-    /// The node must be that of a closure, and there must be a reference.
+    /// The node must be that of a closure, and the closure must have at least one reference during
+    /// the call.
     pub(super) unsafe fn get(node: &Node) {
-        // SAFETY: By the function's contract; the node is at the beginning.
+        // SAFETY: By the function's contract the node is that of a closure, so it is at the
+        // beginning of a `ClosureHead`, and a reference keeps the memory valid.
         let this = unsafe { &*ptr::from_ref(node).cast::<Self>() };
         this.refs.fetch_add(1u32, Relaxed);
     }
 
-    /// Whether the caller's reference is the only one. Then no other task can copy one: that needs
-    /// a reference, or a linked node, which has one.
+    /// Returns whether the caller's reference is the only one. In this case no other task can take
+    /// a reference, because that requires a reference or a linked node, which has a reference.
     #[inline(always)]
     fn is_last(&self) -> bool {
         load_acquire(&self.refs) == 1
@@ -82,27 +84,32 @@ impl ClosureHead {
     ///
     /// The caller must have claimed the node, and taken the closure out of it.
     unsafe fn finish(this: NonNull<Self>) {
-        // SAFETY: The list's reference keeps it valid.
+        // SAFETY: The list's reference, which belongs to the caller by the function's contract,
+        // keeps the memory valid.
         let head = unsafe { this.as_ref() };
         // Without another reference there is no `Pending`, and nothing waits.
         if !head.is_last() {
             head.node.state.finish();
         }
-        // SAFETY: The list's reference is the caller's, and the closure was taken out.
+        // SAFETY: `put()` requires a reference that is ours. The caller has claimed the node, so
+        // the list's reference is ours.
         unsafe { Self::put(this) };
     }
 
-    /// Drops a reference. The closure must have been taken out of it, or be taken by others.
+    /// Drops a reference. The closure must have been taken out of the memory, or belong to another
+    /// task that will take it out.
     ///
     /// # Safety
     ///
     /// The reference must be the caller's.
     #[inline(always)]
     pub(super) unsafe fn put(this: NonNull<Self>) {
-        // SAFETY: The reference keeps it valid.
+        // SAFETY: The caller's reference keeps the memory valid.
         let head = unsafe { this.as_ref() };
         if head.is_last() || head.refs.fetch_sub(1u32, Full) == 1 {
-            // SAFETY: It was allocated by `kmalloc`, and this was the last reference.
+            // SAFETY: `kfree()` requires memory that was allocated by `kmalloc()`, which it was by
+            // the type's invariants. The last reference was dropped, so the memory is no longer in
+            // use.
             unsafe { bindings::kfree(this.as_ptr().cast()) };
         }
     }
@@ -112,8 +119,8 @@ impl ClosureHead {
 ///
 /// # Invariants
 ///
-/// `func` is initialised until the state of the node is no longer [`state::QUEUED`]; then it belongs
-/// to the thread that has changed the state.
+/// `func` is initialised until the state of the node is no longer [`state::QUEUED`]. Then `func`
+/// belongs to the thread that has changed the state.
 #[repr(C)]
 pub(super) struct Closure<F> {
     head: ClosureHead,
@@ -136,9 +143,9 @@ where
     #[inline]
     fn allocate(flags: Flags) -> Option<NonNull<Self>> {
         if flags == GFP_KERNEL && align_of::<Self>() <= align_of::<u64>() {
-            // `KBox` goes through `krealloc()`, which takes twice as long.
+            // `KBox` allocates by `krealloc()`, which takes twice as long.
             //
-            // SAFETY: The function has no requirements. Its memory is aligned for a `u64`.
+            // SAFETY: `tether_kmalloc()` has no requirements. Its memory is aligned for a `u64`.
             NonNull::new(unsafe { bindings::tether_kmalloc(size_of::<Self>()) }.cast())
         } else {
             let memory = KBox::<Self>::new_uninit(flags).ok()?;
@@ -146,28 +153,35 @@ where
         }
     }
 
-    /// Takes the closure out.
+    /// Takes the closure out of its memory.
     ///
     /// # Safety
     ///
-    /// The caller must own the closure, because it has changed the state of the node accordingly.
+    /// The caller must own the closure, because it has changed the state of the node from `QUEUED`.
+    /// This must be called once.
     unsafe fn take(&self) -> F {
-        // SAFETY: It is there, and ours, by the function's contract and the type's invariants.
+        // SAFETY: `assume_init_read()` requires an initialised value that is not read again. By the
+        // type's invariants `func` is initialised, and by the function's contract it belongs to the
+        // caller, which takes it once.
         unsafe { (*self.func.get()).assume_init_read() }
     }
 
     /// # Safety
     ///
-    /// The node must be that of a `Closure<F>` which the caller has claimed; the list's reference
-    /// is used.
+    /// The node must be that of a `Closure<F>` that the caller has claimed. The list's reference is
+    /// used.
     unsafe fn run(node: NonNull<Node>) {
-        // SAFETY: By the function's contract; the node is at the beginning.
+        // SAFETY: By the function's contract the node is that of a `Closure<F>`, which begins with
+        // the node. The list's reference keeps it valid.
         let this = unsafe { node.cast::<Self>().as_ref() };
-        // SAFETY: Who runs it has changed its state.
+        // SAFETY: `take()` requires that the closure is ours. The caller has claimed the node, and
+        // the closure is taken once.
         let func = unsafe { this.take() };
-        // SAFETY: This is a callback.
+        // SAFETY: `Context::new()` requires a callback that does not keep the context. `run` is
+        // called as a callback, and `func` accepts a reference of any lifetime.
         func(unsafe { Context::new() });
-        // SAFETY: The closure has returned, and the list's reference is ours.
+        // SAFETY: `finish()` requires a claimed node without a closure. The caller has claimed the
+        // node, and the closure was taken out above.
         unsafe { ClosureHead::finish(node.cast()) };
     }
 
@@ -175,7 +189,8 @@ where
     ///
     /// The node must be that of a `Closure<F>` that was disarmed.
     unsafe fn discard(node: NonNull<Node>) {
-        // SAFETY: By the function's contract; the node is at the beginning.
+        // SAFETY: By the function's contract the node is that of a disarmed `Closure<F>`, which
+        // begins with the node. The teardown that has disarmed it owns the closure and a reference.
         drop(unsafe { node.cast::<Self>().as_ref().take() });
     }
 }
@@ -191,19 +206,21 @@ pub struct Pending<F> {
     _closure: PhantomData<*mut F>,
 }
 
-// SAFETY: The closure is `Send`, so that the owner of the `Pending` may take it out in any task.
+// SAFETY: The closure is `Send`, so that the owner of the `Pending` may take the closure out in any
+// task. The node and the references are shared through atomics.
 unsafe impl<F: Send> Send for Pending<F> {}
-// SAFETY: As above.
+// SAFETY: A shared reference only gives access to the state of the node, which is atomic. The
+// closure itself is only accessed by value, through `cancel()`.
 unsafe impl<F: Send> Sync for Pending<F> {}
 
 impl<F> Pending<F> {
     fn node(&self) -> &Node {
-        // SAFETY: Our reference keeps it valid.
+        // SAFETY: The reference that this `Pending` holds keeps the memory valid.
         unsafe { &self.closure.as_ref().head.node }
     }
 
-    /// Returns whether the closure has run and has returned, or was dropped by the teardown of its
-    /// module.
+    /// Returns whether the closure has run and returned, was dropped by teardown of its module, or
+    /// is otherwise neither pending nor running.
     ///
     /// # Context
     ///
@@ -212,41 +229,40 @@ impl<F> Pending<F> {
         !self.node().state.load().is_busy()
     }
 
-    /// Waits until the closure has run, or was dropped by the teardown of its module.
+    /// Waits until the closure has run, or was dropped by teardown of its module.
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not
-    /// wait.
+    /// Process context. Sleeps, interruptibly. In an interrupt, fails if it would have to wait.
     ///
     /// # Errors
     ///
-    /// * [`ERESTARTSYS`] if a signal came;
-    /// * [`EDEADLK`] if the current task is the one that is to run the closure, or is running it;
-    ///   in an interrupt, which cannot wait; and in the exit of a task, which gets no signals,
-    ///   unless the wait is limited to a minute.
+    /// * [`ERESTARTSYS`] if a signal is pending;
+    /// * [`EDEADLK`] if the current task is the target of the closure; in an interrupt, which
+    ///   cannot wait; and in the exit of a task, and in a worker of a workqueue, because they
+    ///   receive no signals, unless the wait is limited to at most a minute.
     pub fn wait(&self) -> Result {
         self.node().state.wait(Jiffies::MAX)
     }
 
-    /// Like [`Pending::wait`], but no longer than `time`, which is rounded up to whole ticks.
+    /// Waits like [`Pending::wait`], but for at most `time`, which is rounded up to whole ticks.
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly. In an interrupt it is refused, unless it would not
-    /// wait.
+    /// Process context. Sleeps, interruptibly. In an interrupt, fails if it would have to wait.
     ///
     /// # Errors
     ///
-    /// Fails like [`Pending::wait`], or with [`ETIMEDOUT`] once `time` is over.
+    /// Fails like [`Pending::wait`], or with [`ETIMEDOUT`] if `time` has passed.
     pub fn wait_timeout(&self, time: Delta) -> Result {
         self.node().state.wait(as_jiffies(time))
     }
 
-    /// Takes the closure back, if it has not begun to run. Its module is not pinned any more.
+    /// Cancels the closure if it has not begun to run, and returns it. The closure does not pin its
+    /// module any more.
     ///
-    /// The memory of the closure stays allocated until the target passes it. The number of such
-    /// closures on one target is limited: see [`add_fn`].
+    /// The memory of the closure stays allocated until the target reaches the node. The number of
+    /// such closures on one target is limited: see [`add_fn`].
     ///
     /// # Context
     ///
@@ -261,9 +277,11 @@ impl<F> Pending<F> {
             return Cancel::TooLate;
         }
         orphans::add(node.state.load().target());
-        // SAFETY: `orphan` has changed the state, so that the closure is ours.
+        // SAFETY: `take()` requires that the closure is ours. `orphan()` has changed the state from
+        // `QUEUED`, and `self` is consumed, so the closure is taken once.
         let func = unsafe { self.closure.as_ref().take() };
-        // SAFETY: The pin of the node is ours for the same reason, and is dropped once.
+        // SAFETY: `unpin()` requires a pin that is ours. `orphan()` has changed the state from
+        // `QUEUED`, so the pin of the node is ours and is dropped once. This is permanent text.
         unsafe { node.owner.unpin() };
         Cancel::Cancelled(func)
     }
@@ -279,12 +297,13 @@ impl<F> fmt::Debug for Pending<F> {
 
 impl<F> Drop for Pending<F> {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours.
+        // SAFETY: `put()` requires a reference that is ours. The `Pending` holds one, which is
+        // dropped once.
         unsafe { ClosureHead::put(self.closure.cast()) };
     }
 }
 
-/// Adds a closure to `task`, which will call it. It is boxed: one allocation.
+/// Adds a closure to `task`, which will call it. The closure is boxed, which takes one allocation.
 ///
 /// # Context
 ///
@@ -292,9 +311,9 @@ impl<F> Drop for Pending<F> {
 ///
 /// # Errors
 ///
-/// The closure comes back with
+/// The error returns the closure, with
 ///
-/// * [`ENOMEM`] if it could not be boxed;
+/// * [`ENOMEM`] if the closure could not be boxed;
 /// * [`EAGAIN`] if several thousand cancelled works are still linked on the task, because the task
 ///   has not run since;
 /// * [`ESRCH`], [`EINVAL`] or [`ENODEV`] as for [`add`].
@@ -306,12 +325,14 @@ where
         if orphans::may_be_full(task) && orphans::is_full_on(task) {
             return Err(EAGAIN);
         }
-        // SAFETY: The node is queued to `task` by its state, and stays valid until it is run.
+        // SAFETY: `add_node()` requires a node that is ours, for `task`. `add_fn_by()` passes the
+        // node of a new closure with `task` as its target, and takes the closure back if this
+        // fails.
         unsafe { add_node(task, node, mode) }
     })
 }
 
-/// Boxes `func`, and gives its node to `queue`; or takes it back.
+/// Boxes `func` and passes its node to `queue`. If `queue` fails, returns `func` in the error.
 pub(super) fn add_fn_by<F>(
     task: &Task,
     func: F,
@@ -325,9 +346,10 @@ where
         return Err(Refused::new(func, ENOMEM));
     };
     let raw = closure.as_ptr();
-    // It is put together where it is: on the stack first it would be copied.
+    // Initialise the closure in place, to avoid a copy through the stack.
     //
-    // SAFETY: The memory is ours, and valid for writes.
+    // SAFETY: `Node::init()` requires a slot that is valid for writes, and a vtable of the module
+    // that contains its functions. The memory was allocated above for a `Closure<F>`, and is ours.
     unsafe {
         Node::init(
             &raw mut (*raw).head.node,
@@ -336,11 +358,14 @@ where
             task.as_ptr() as usize,
         )
     };
-    // INVARIANT: One reference is the list's, one the `Pending`'s.
+    // INVARIANT: One reference belongs to the list, and one to the `Pending`.
     //
-    // SAFETY: As above.
+    // SAFETY: The memory was allocated above for a `Closure<F>`, so that it is ours and valid for
+    // writes.
     unsafe { (&raw mut (*raw).head.refs).write(Atomic::new(2)) };
-    // SAFETY: As above.
+    // INVARIANT: The state is `QUEUED`, and `func` is initialised here.
+    // SAFETY: The memory was allocated above for a `Closure<F>`, so that it is ours and valid for
+    // writes.
     unsafe { (&raw mut (*raw).func).write(UnsafeCell::new(MaybeUninit::new(func))) };
     match queue(closure.cast()) {
         Ok(()) => Ok(Pending {
@@ -348,10 +373,13 @@ where
             _closure: PhantomData,
         }),
         Err(error) => {
-            // SAFETY: The memory was leaked from a box above, and the node was not queued.
+            // SAFETY: `from_raw()` requires memory that a `KBox` may free. It was allocated by
+            // `kmalloc()` with the layout of `Closure<F>`, and no other reference exists, because
+            // the node was not queued.
             let closure = unsafe { KBox::from_raw(closure.as_ptr()) };
-            // SAFETY: The closure was not run, and the node was not queued, so that it is ours. The
-            // rest of the box has no destructor.
+            // SAFETY: `take()` requires that the closure is ours. The node was not queued, so that
+            // the closure was not run. The rest of the box has no destructor, so that `func` is not
+            // dropped twice.
             Err(Refused::new(unsafe { closure.take() }, error))
         }
     }

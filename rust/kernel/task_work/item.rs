@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects that own a node: the field [`TaskWork`], and the pointers that can be added.
+//! Objects that contain a node: the field [`TaskWork`], and the pointers that can be added.
 
 use super::{
     add::is_current,
@@ -33,14 +33,14 @@ use core::{
 
 /// The field by which an object is linked into a task's works.
 ///
-/// Several fields of one struct have different `ID`s.
+/// If a struct has several such fields, they have different `ID`s.
 ///
 /// `T` selects the callback when the field is created. The type is therefore invariant in `T`: a
-/// field that was created for one type is never used for a subtype with another [`TaskWorkItem`].
+/// field that was created for a type is never used for a subtype with another [`TaskWorkItem`].
 ///
 /// # Invariants
 ///
-/// `node` is initialised, and its vtable is that of the pointer that the item is added by.
+/// `node` is initialised, and its vtable is that of the pointer by which the item is added.
 #[pin_data]
 #[repr(transparent)]
 pub struct TaskWork<T: ?Sized, const ID: u64 = 0> {
@@ -49,10 +49,10 @@ pub struct TaskWork<T: ?Sized, const ID: u64 = 0> {
     _item: PhantomData<*mut T>,
 }
 
-// SAFETY: The node is only touched by the thread that has queued it, by the task that runs it, and
-// through its atomic state. No `T` is reached through this type.
+// SAFETY: The node is only accessed by the thread that has queued it, by the task that runs it, and
+// through its atomic state. This type gives no access to a `T`.
 unsafe impl<T: ?Sized, const ID: u64> Send for TaskWork<T, ID> {}
-// SAFETY: A shared reference to the field gives access to nothing of the node.
+// SAFETY: A shared reference to the field gives no access to the node, except to its atomic state.
 unsafe impl<T: ?Sized, const ID: u64> Sync for TaskWork<T, ID> {}
 
 impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
@@ -64,18 +64,20 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
     #[doc(alias = "init_task_work")]
     pub fn new() -> impl PinInit<Self> {
         let vtable = T::Pointer::VTABLE;
-        // INVARIANT: `VTABLE` is that of the pointer, as `TaskWorkPointer` requires.
+        // INVARIANT: `Node::init()` initialises `node` with `VTABLE`, which is the vtable of
+        // `T::Pointer`.
         pin_init!(Self {
             node <- Opaque::ffi_init(move |node: *mut Node| {
                 // The owner of a box may queue the box at any time, so that its node is always
-                // ready. A box has no target: its place holds the callback in which the box was
-                // created.
+                // `PENDING`. A box has no target; these bits of the word identify the callback in
+                // which the box was created.
                 let (state, target) = match vtable.kind {
                     Kind::Box { .. } => (state::PENDING, running::birth().wrapping_mul(State::UNIT)),
                     _ => (state::IDLE, 0),
                 };
-                // SAFETY: `node` is valid for writes, and the vtable is a constant of the module
-                // that has its functions.
+                // SAFETY: `Node::init()` requires a slot that is valid for writes, and a vtable in
+                // the module that contains its functions. `node` is valid for writes, and `VTABLE`
+                // is a constant beside its functions.
                 unsafe { Node::init(node, vtable, state, target) };
             }),
             _item: PhantomData,
@@ -87,24 +89,24 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
 ///
 /// # Safety
 ///
-/// Both methods must be the inverse of each other, for a field of the object.
+/// The methods must be the inverse of each other, for a field of the object.
 pub unsafe trait HasTaskWork<T, const ID: u64 = 0> {
     /// Returns the field of an object.
     ///
     /// # Safety
     ///
-    /// `this` must point at a valid object.
+    /// `this` must point to a valid object.
     unsafe fn raw_get_task_work(this: *mut Self) -> *mut TaskWork<T, ID>;
 
-    /// Returns the object that a field is in.
+    /// Returns the object that contains the field.
     ///
     /// # Safety
     ///
-    /// `work` must point at that field of a valid object.
+    /// `work` must point to that field of a valid object.
     unsafe fn task_work_container_of(work: *mut TaskWork<T, ID>) -> *mut Self;
 }
 
-/// Says which field of a struct is its [`TaskWork`].
+/// Implements [`HasTaskWork`] for a struct with a [`TaskWork`] field.
 ///
 /// ```
 /// use kernel::{
@@ -179,62 +181,66 @@ macro_rules! impl_has_task_work {
 }
 pub use crate::impl_has_task_work;
 
-/// A pointer that can own an object while it is pending.
+/// A pointer that can be given up while its object is pending.
 ///
 /// # Safety
 ///
-/// * A node that `into_node` returns stays valid, and pinned, until it is run or released, or
-///   `from_node` is called with it. Its state is [`state::QUEUED`] or [`state::PENDING`].
-/// * `VTABLE` must take such a node back to the pointer that it comes from.
+/// * A node that `into_node` returns must stay valid and pinned until it is run or released, or
+///   until `from_node` is called with it. Its state is [`state::QUEUED`] or [`state::PENDING`].
+/// * The functions of `VTABLE` must convert such a node back to the pointer that it comes from.
 pub unsafe trait TaskWorkPointer<const ID: u64>: Sized + Send + 'static {
-    /// The functions of such a node.
+    /// The functions of the node.
     #[doc(hidden)]
     const VTABLE: &'static Vtable;
 
-    /// Gives up the pointer for its node, to be queued to `target`, unless the node is in use.
+    /// Converts the pointer to its node, to be queued to `target`. Returns the pointer as an error
+    /// if the node is in use.
     ///
     /// # Safety
     ///
-    /// The caller must queue the node to that task, or call `from_node`: until then the object is
+    /// The caller must queue the node to `target`, or call `from_node`. Otherwise the object is
     /// leaked, and the item stays pending.
     #[doc(hidden)]
     unsafe fn into_node(self, target: &Task) -> Result<NonNull<Node>, Self>;
 
-    /// Takes back the pointer that `into_node` has given up, of a node that was not queued.
+    /// Converts a node that was not queued back to the pointer that `into_node` was called with.
     ///
     /// # Safety
     ///
-    /// The node must have come from `into_node`, and is used once.
+    /// The node must come from `into_node`, and this must be called once for it.
     #[doc(hidden)]
     unsafe fn from_node(node: NonNull<Node>) -> Self;
 }
 
-/// The node of an object.
+/// Returns the node of an object.
 ///
 /// # Safety
 ///
-/// `this` must point at a valid object.
+/// `this` must point to a valid object.
 pub(super) unsafe fn node_of<T, const ID: u64>(this: *mut T) -> NonNull<Node>
 where
     T: HasTaskWork<T, ID>,
 {
-    // SAFETY: The object is valid by the function's contract.
+    // SAFETY: `raw_get_task_work()` requires a valid object, which `this` points to by the
+    // function's contract.
     let work = unsafe { T::raw_get_task_work(this) };
-    // SAFETY: It is a field of a valid object, so it is not null; `TaskWork` and `Opaque` are
-    // transparent.
+    // SAFETY: `work` points to a field of a valid object, so that it is not null. `TaskWork` and
+    // `Opaque` are transparent wrappers of the node.
     unsafe { NonNull::new_unchecked(work.cast::<Node>()) }
 }
 
-/// The object that a node is in.
+/// Returns the object that contains a node.
 ///
 /// # Safety
 ///
-/// `node` must be that of a valid `T`, by its field `ID`.
+/// `node` must be in the field `ID` of a valid `T`.
 unsafe fn item_of<T, const ID: u64>(node: NonNull<Node>) -> *mut T
 where
     T: HasTaskWork<T, ID>,
 {
-    // SAFETY: By the function's contract.
+    // SAFETY: `task_work_container_of()` requires a pointer to the field of a valid object. By the
+    // function's contract `node` is in this field, and `TaskWork` is a transparent wrapper of the
+    // node.
     unsafe { T::task_work_container_of(node.as_ptr().cast()) }
 }
 
@@ -253,37 +259,47 @@ where
         run: Self::run,
     };
 
+    /// Converts a node to the box that contains it.
     /// # Safety
     ///
-    /// The node must be that of a box that was given up, and is used once.
+    /// The node must be that of a box that was given up, and must be used once.
     pub(super) unsafe fn into_box(node: NonNull<Node>) -> Pin<KBox<T>> {
-        // SAFETY: By the function's contract. It was pinned when it was given up.
+        // SAFETY: `item_of()` requires the node of a valid `T`, and `from_raw()` a box that was
+        // given up and is taken back once. Both are in the function's contract. The box was pinned
+        // when it was given up and has not been moved.
         unsafe { Pin::new_unchecked(KBox::from_raw(item_of::<T, ID>(node))) }
     }
 
+    /// Runs the item.
     /// # Safety
     ///
-    /// As [`Self::into_box`].
+    /// The requirements are those of [`Self::into_box`]. The caller must be in a callback.
     unsafe fn run(node: NonNull<Node>) {
-        // SAFETY: The node is that of a box that was given up, and is used once, by the function's
-        // contract; this is a callback, and `T::run` cannot keep the context.
+        // SAFETY: `into_box()` has the requirements of this function. `Context::new()` requires a
+        // callback that does not keep the context: the caller is in a callback, and `T::run`
+        // accepts a reference of any lifetime.
         T::run(unsafe { Self::into_box(node) }, unsafe { Context::new() });
     }
 
+    /// Drops the item of a disarmed node and returns its memory.
     /// # Safety
     ///
-    /// As [`Self::into_box`].
+    /// The requirements are those of [`Self::into_box`].
     unsafe fn discard(node: NonNull<Node>) -> *mut c_void {
-        // SAFETY: By the function's contract.
+        // SAFETY: `item_of()` requires the node of a valid `T`, which it is by the function's
+        // contract.
         let item = unsafe { item_of::<T, ID>(node) };
-        // SAFETY: The item is ours, and pinned. Its node is not touched by this: it has no drop.
+        // SAFETY: `drop_in_place()` requires a valid object that is ours and is not used
+        // afterwards. The box was given up for the node, which is used once. The node has no
+        // destructor, so that it stays linked in the memory, which is not freed here.
         unsafe { ptr::drop_in_place(item) };
         item.cast()
     }
 }
 
-// SAFETY: The node is in the box, which is pinned, and owned by the node until that is taken back.
-// A box has one owner, so that its node is not queued.
+// SAFETY: The node is in the box, which is pinned, and which belongs to the node until
+// `from_node()` is called or the node is run. A box has one owner, so that its node is not queued
+// yet. The functions of `VTABLE` convert the node back by `into_box()`.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Pin<KBox<T>>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + 'static,
@@ -292,16 +308,18 @@ where
 
     #[inline]
     unsafe fn into_node(self, target: &Task) -> Result<NonNull<Node>, Self> {
-        // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
+        // SAFETY: `into_inner_unchecked()` requires that the object is not moved. It stays at its
+        // address, behind a raw pointer.
         let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
-        // SAFETY: `this` was just a box, so it points at a valid object.
+        // SAFETY: `node_of()` requires a valid object. `this` comes from a box.
         let node = unsafe { node_of::<T, ID>(this) };
         let born = || {
             // SAFETY: The node is a field of a valid object.
             unsafe { node.as_ref() }.state.load().target() / State::UNIT
         };
         if is_current(target) && running::is_inside(this as usize, size_of::<T>(), true, born) {
-            // SAFETY: The box was given up above, and is taken back once.
+            // SAFETY: `into_box()` requires a box that was given up and is taken back once. The box
+            // was given up above, and its node was not returned.
             return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
         }
         Ok(node)
@@ -309,7 +327,8 @@ where
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: The node came from `into_node`, and is used once, by the function's contract.
+        // SAFETY: `into_box()` requires a box that was given up and is taken back once. The node
+        // comes from `into_node()` and is used once, by the function's contract.
         unsafe { BoxWork::<T, ID>::into_box(node) }
     }
 }
@@ -329,41 +348,47 @@ where
         run: Self::run,
     };
 
+    /// Converts a node to the reference that was given up for it.
     /// # Safety
     ///
-    /// The node must be that of a reference that was given up, and is used once.
+    /// The node must be that of a reference that was given up, and must be used once.
     unsafe fn into_arc(node: NonNull<Node>) -> Arc<T> {
-        // SAFETY: By the function's contract.
+        // SAFETY: `item_of()` requires the node of a valid `T`, and `Arc::from_raw()` a reference
+        // that was given up and is taken back once. Both are in the function's contract.
         unsafe { Arc::from_raw(item_of::<T, ID>(node)) }
     }
 
+    /// Runs the item.
     /// # Safety
     ///
-    /// As [`Self::into_arc`].
+    /// The requirements are those of [`Self::into_arc`]. The caller must be in a callback.
     unsafe fn run(node: NonNull<Node>) {
-        // SAFETY: The node is that of a reference that was given up, by the function's contract.
+        // SAFETY: `into_arc()` has the requirements of this function, which the caller meets.
         let this = unsafe { Self::into_arc(node) };
-        // The callback may drop its reference, and the node is marked afterwards.
+        // The callback may drop its reference, but the node is accessed afterwards.
         let held = this.clone();
-        // SAFETY: This is a callback, and `T::run` cannot keep the context.
+        // SAFETY: `Context::new()` requires a callback that does not keep the context. The caller
+        // is in a callback, and `T::run` accepts a reference of any lifetime.
         T::run(this, unsafe { Context::new() });
         // SAFETY: `held` keeps the object valid.
         unsafe { node.as_ref() }.state.finish();
         drop(held);
     }
 
+    /// Drops the reference of a node that was cancelled.
     /// # Safety
     ///
-    /// As [`Self::into_arc`].
+    /// The requirements are those of [`Self::into_arc`].
     unsafe fn release(node: NonNull<Node>) {
-        // SAFETY: The node is that of a reference that was given up, by the function's contract.
+        // SAFETY: `into_arc()` has the requirements of this function, which the caller meets.
         drop(unsafe { Self::into_arc(node) });
     }
 }
 
-// SAFETY: The node is in the object that the `Arc` refers to, which is always pinned, and a
-// reference is owned by the node until it is taken back. Of all threads that share the object, only
-// the one that has made the node queued gets it.
+// SAFETY: The node is in the object of the `Arc`, which is always pinned. The node owns a reference
+// until `from_node()` is called or the node is run or released. Several threads may share the
+// object; only the thread whose `try_queue()` succeeds gets the node. The functions of `VTABLE`
+// convert the node back by `into_arc()`.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Arc<T>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + Sync + 'static,
@@ -373,7 +398,7 @@ where
     #[inline]
     unsafe fn into_node(self, target: &Task) -> Result<NonNull<Node>, Self> {
         let this = Arc::as_ptr(&self).cast_mut();
-        // SAFETY: `self` keeps the object valid.
+        // SAFETY: `node_of()` requires a valid object. `self` keeps the object valid.
         let node = unsafe { node_of::<T, ID>(this) };
         if is_current(target) && running::is_inside(this as usize, size_of::<T>(), false, || 0) {
             return Err(self);
@@ -389,7 +414,8 @@ where
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: The node came from `into_node`, which gave up a reference, and is used once.
+        // SAFETY: `into_arc()` requires a reference that was given up and is taken back once.
+        // `into_node()` gave a reference up, and the node is used once, by the function's contract.
         let this = unsafe { ArcWork::<T, ID>::into_arc(node) };
         // SAFETY: `this` keeps the object valid.
         let old = unsafe { node.as_ref() }.state.withdraw();

@@ -31,23 +31,25 @@ use core::ptr::{
 ///
 /// # Invariants
 ///
-/// * While the node is queued or is about to be, `vtable`, `run`, `pins` and `owner` are those of
-///   the pointer by which it was added, in the text of the module that has added it. At other times
-///   they may be those of a module that has made the item and is gone: they are only compared.
-/// * While `state` is [`state::PENDING`] or [`state::QUEUED`] the node is queued, or is about to be
-///   by the thread that set that state; it holds a pin of its owner, and the item's pointer.
+/// * While the node is queued or is about to be queued, `vtable`, `run`, `pins` and `owner` belong
+///   to the pointer by which the item was added, and refer to the module that has added it. At
+///   other times they may refer to a module that created the item and was unloaded since, and are
+///   only compared.
+/// * While `state` is [`state::PENDING`] or [`state::QUEUED`], the node is queued, or is about to
+///   be queued by the thread that set that state. The queued node holds a pin of its owner, and
+///   owns the item's pointer.
 #[doc(hidden)]
 #[repr(C)]
 pub struct Node {
     pub(super) head: bindings::callback_head,
-    /// That of `vtable`.
+    /// `run` of `vtable`.
     pub(super) run: unsafe fn(NonNull<Node>),
     vtable: *const Vtable,
     /// The pins of `owner`.
     pub(super) pins: &'static Pins,
     pub(super) owner: &'static Owner,
     pub(super) state: State,
-    /// Used by the teardown of a module: the next disarmed node, then the memory to be freed.
+    /// Used in teardown of a module: first the next disarmed node, then the memory to be freed.
     pub(super) link: Atomic<*mut c_void>,
 }
 
@@ -56,12 +58,12 @@ pub struct Node {
 pub struct Vtable {
     pub(super) name: fn() -> &'static str,
     pub(super) kind: Kind,
-    /// Runs the item, in a callback. The node is the callee's.
+    /// Runs the item, in a callback. The callee takes ownership of the node.
     pub(super) run: unsafe fn(NonNull<Node>),
 }
 
 impl Vtable {
-    /// Whether the item is in a box.
+    /// Returns whether the item is in a box.
     pub(super) fn is_of_box(&self) -> bool {
         matches!(self.kind, Kind::Box { .. })
     }
@@ -71,19 +73,19 @@ impl Vtable {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Box {
-        /// Drops the item of a node that was disarmed, but not the memory that the node is in, and
-        /// returns where that begins.
+        /// Drops the item of a disarmed node, but does not free the memory that contains the node.
+        /// Returns the beginning of that memory.
         discard: unsafe fn(NonNull<Node>) -> *mut c_void,
     },
     Arc {
-        /// Drops the pointer of a node that was cancelled. The node is the callee's.
+        /// Drops the pointer of a cancelled node. The callee takes ownership of the node.
         release: unsafe fn(NonNull<Node>),
     },
     Closure {
         /// Drops the closure of a node that was disarmed.
         discard: unsafe fn(NonNull<Node>),
     },
-    /// An [`Ordered`], which is Tether's own: it is neither cancelled nor disarmed.
+    /// An [`Ordered`] queue, which belongs to Tether and is neither cancelled nor disarmed.
     Queue,
 }
 
@@ -101,20 +103,20 @@ impl Node {
         state: usize,
         target: usize,
     ) {
-        // The vtable's address would not do: constants of two modules may be one.
+        // Look up the function and not the vtable: constants of two modules may be merged.
         let Some(owner) = Owner::of_cached(vtable.run as *const ()) else {
-            // SAFETY: `slot` is valid for writes by the function's contract.
+            // SAFETY: `init_slow()` has the requirements of this function, which the caller meets.
             return unsafe { Self::init_slow(slot, vtable, state, target) };
         };
         // SAFETY: `slot` is valid for writes by the function's contract.
         unsafe { slot.write(Self::with_owner(owner, vtable, state, target)) };
     }
 
-    /// Initialises a node whose owner is not in the cache.
+    /// Initialises a node if its owner is not in the cache.
     ///
     /// # Safety
     ///
-    /// As [`Self::init`].
+    /// The requirements are those of [`Self::init`].
     #[cold]
     #[inline(never)]
     unsafe fn init_slow(slot: *mut Self, vtable: &'static Vtable, state: usize, target: usize) {
@@ -126,16 +128,16 @@ impl Node {
         Self::with_owner(Self::owner_of(vtable), vtable, state, target)
     }
 
-    /// Makes a node that is not linked that of the module that adds it.
+    /// Assigns an unlinked node to the module that adds it.
     ///
-    /// Another module may have made the item, or have added it before, and be gone. An equal
-    /// address of the vtable proves nothing: a module that is loaded at the place of another one
-    /// has the same addresses, and another record.
+    /// Another module may have created the item, or have added it before, and may have been
+    /// unloaded since. Comparing the address of the vtable is not sufficient: a module that is
+    /// loaded at the address of a former module has the same addresses and another record.
     ///
     /// # Safety
     ///
-    /// `this` must be valid, not linked, and the caller's. `vtable` must be that of the pointer
-    /// that the node comes from.
+    /// `this` must be valid, not linked, and owned by the caller. `vtable` must be that of the
+    /// pointer that the node comes from.
     #[inline(always)]
     pub(super) unsafe fn adopt(this: NonNull<Self>, vtable: &'static Vtable) {
         let owner = match Owner::of_cached(vtable.run as *const ()) {
@@ -143,10 +145,11 @@ impl Node {
             None => Self::owner_of(vtable),
         };
         let this = this.as_ptr();
-        // The state stays: other tasks may look at it.
+        // Do not write the state: other tasks may read it.
         //
-        // SAFETY: The node is valid and the caller's, by the function's contract. Other tasks read
-        // these fields of nodes that are linked only.
+        // SAFETY: The node is valid and owned by the caller, by the function's contract. Other
+        // tasks read these fields only while the node is linked.
+        // INVARIANT: All four values belong to the module that contains `vtable.run`.
         unsafe {
             (&raw mut (*this).run).write(vtable.run);
             (&raw mut (*this).vtable).write(vtable);
@@ -161,14 +164,15 @@ impl Node {
         Owner::of(vtable.run as *const ()).unwrap_or_else(|_| Owner::unknown())
     }
 
-    /// The functions of the node.
+    /// Returns the functions of the node.
     ///
     /// # Safety
     ///
-    /// The node must be linked with a pin, or be about to be run, or its owner be kept otherwise.
+    /// The owner of the node must be pinned by the node or kept loaded by other means, for as long
+    /// as the result is used.
     pub(super) unsafe fn vtable(&self) -> &'static Vtable {
-        // SAFETY: By the type's invariants the vtable is in the text of the owner, which is there
-        // by the function's contract.
+        // SAFETY: By the type's invariants the vtable is in the memory of the owner, which is
+        // loaded by the function's contract.
         unsafe { &*self.vtable }
     }
 

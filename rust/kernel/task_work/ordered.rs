@@ -46,19 +46,20 @@ use core::ptr::{
 
 /// A queue of works to one task, which run in the order in which they were added.
 ///
-/// The kernel's own list of a task is last in, first out. This is one entry in it, and a list of
-/// its own; adding to it takes the same time however long it is. An item that is added while others
-/// run comes after all that were added before it, and so does one that is added again.
+/// The kernel's own list of a task is last in, first out. A queue is one entry in that list and has
+/// a list of its own. Adding an item takes constant time. An item that is added while others run,
+/// or that is added again, runs after all items that were added before it.
 ///
-/// Items are those that [`add`](super::add) takes. While they are pending they pin their modules,
-/// can be cancelled and waited for, just as if they were in the task's list. They run one after the
-/// other, in one go. A queue that is dropped with items pending is freed when these have run.
+/// The items are the same as for [`add`](super::add). While they are pending, they pin their
+/// modules, can be cancelled and can be waited for, as in the task's list. The task runs all
+/// pending items of the queue one after the other. If a queue is dropped while items are pending,
+/// it is freed after these have run.
 ///
 /// # Context
 ///
 /// A queue may be dropped in any context but NMI. Its lock is a raw spinlock, under which
-/// interrupts are disabled; it is not held while an item runs, so that a panic in a callback does
-/// not block tasks that add to the queue. Items behind that callback are never run then.
+/// interrupts are disabled. The lock is not held while an item runs, so that a panic in a callback
+/// does not block tasks that add to the queue. Items behind such a callback are never run.
 ///
 /// # Examples
 ///
@@ -85,8 +86,8 @@ use core::ptr::{
 ///
 /// # Invariants
 ///
-/// `node` is queued to `target`, or is being run by it, while the list in `fifo` is linked; then a
-/// reference is held for that.
+/// While `linked` is set in `fifo`, `node` is queued to `target` or is being run by it, and owns a
+/// reference to the queue.
 #[pin_data(PinnedDrop)]
 pub struct Ordered {
     #[pin]
@@ -95,7 +96,7 @@ pub struct Ordered {
     mode: Mode,
     #[pin]
     fifo: RawLock<Fifo>,
-    /// In the list of all queues.
+    /// The entry in the list of all queues.
     #[pin]
     links: Opaque<bindings::list_head>,
 }
@@ -104,49 +105,55 @@ pub struct Ordered {
 ///
 /// # Invariants
 ///
-/// `last` is the last node of the list that begins at `first`, if that is not empty.
+/// If the list that begins at `first` is not empty, `last` is its last node.
 struct Fifo {
     first: *mut bindings::callback_head,
     last: *mut bindings::callback_head,
     linked: bool,
 }
 
-// SAFETY: The list owns its nodes, whose items are `Send`.
+// SAFETY: The pointers refer to nodes that the list owns, and their items are `Send`.
 unsafe impl Send for Fifo {}
 
-// SAFETY: The fields that change are protected by the lock; the node belongs to the task that runs
-// it.
+// SAFETY: `fifo` and `links` are only changed under locks. `node` is only accessed by the thread
+// that queues it, under the lock of `fifo`, and by the task that runs it. The other fields are
+// `Send`.
 unsafe impl Send for Ordered {}
-// SAFETY: As above.
+// SAFETY: `fifo` and `links` are only changed under locks. `node` is only accessed by the thread
+// that queues it, under the lock of `fifo`, and by the task that runs it. The other fields are
+// `Sync`.
 unsafe impl Sync for Ordered {}
 
-/// All queues: their pending works are in no task's list.
+/// The list of all queues, which is needed to find their pending works.
 static QUEUES: SetOnce<Pin<KBox<RawLock<Queues>>>> = SetOnce::new();
 
-/// The head of their list.
+/// The head of the list of queues.
 struct Queues(KBox<Opaque<bindings::list_head>>);
 
-// SAFETY: The list is only touched under the lock that this is in.
+// SAFETY: The list is only accessed under the lock that contains this value.
 unsafe impl Send for Queues {}
 
-/// Sets the list of queues up, once, before there can be one.
+/// Creates the list of queues, before any queue is created.
 pub(super) fn init() -> Result {
     let head = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
-    // SAFETY: The head is valid for writes, and does not move in its box.
+    // SAFETY: `INIT_LIST_HEAD()` requires a pointer that is valid for writes and does not move. The
+    // head is in a box.
     unsafe { bindings::INIT_LIST_HEAD(head.get()) };
-    // SAFETY: The function initialises a lock.
+    // SAFETY: `RawLock::new()` requires a function that initialises a `raw_spinlock_t`;
+    // `tether_queues_lock_init()` is one.
     let lock = unsafe { RawLock::new(Queues(head), bindings::tether_queues_lock_init) };
     QUEUES.populate(KBox::pin_init(lock, GFP_KERNEL)?);
     Ok(())
 }
 
 impl Fifo {
-    /// The nodes that are pending.
+    /// Returns the pending nodes.
     fn nodes(&self) -> impl Iterator<Item = &Node> {
         let mut next = self.first;
         core::iter::from_fn(move || {
-            // SAFETY: A node in the list is valid until it is run or passed, which the target
-            // begins by taking the list, under the lock that is held while `self` is borrowed.
+            // SAFETY: `next` is null or a node in the list, which is valid until it is run or
+            // released. The target takes the list under the lock before it runs a node, and the
+            // lock is held while `self` is borrowed.
             let node = unsafe { next.cast::<Node>().as_ref() }?;
             next = node.head.next;
             Some(node)
@@ -161,7 +168,8 @@ impl Ordered {
         run: Self::run,
     };
 
-    /// Makes a queue to `task`, which is notified according to `mode` when the queue has works.
+    /// Creates a queue to `task`. When the queue becomes non-empty, `task` is notified according to
+    /// `mode`.
     ///
     /// # Context
     ///
@@ -170,7 +178,8 @@ impl Ordered {
     /// # Errors
     ///
     /// * [`EINVAL`] if the task is a kernel thread;
-    /// * [`ENOMEM`] if there is not enough memory.
+    /// * [`ENOMEM`] if there is not enough memory;
+    /// * [`ENODEV`] if Tether is not initialised.
     pub fn new(task: &Task, mode: Mode) -> Result<Arc<Self>> {
         if is_kernel_thread(task) {
             return Err(EINVAL);
@@ -181,9 +190,11 @@ impl Ordered {
             last: ptr::null_mut(),
             linked: false,
         };
-        // SAFETY: The function initialises a lock.
+        // SAFETY: `RawLock::new()` requires a function that initialises a `raw_spinlock_t`;
+        // `tether_queue_lock_init()` is one.
         let fifo = unsafe { RawLock::new(fifo, bindings::tether_queue_lock_init) };
         let this = Arc::pin_init(
+            // INVARIANT: `linked` is not set, and the list is empty.
             pin_init!(Self {
                 node: Opaque::new(Node::new(&Self::VTABLE, PENDING, 0)),
                 target: ARef::from(task),
@@ -194,7 +205,8 @@ impl Ordered {
             GFP_KERNEL,
         )?;
         let queues = queues.lock();
-        // SAFETY: Both are initialised, the lock is held, and our drop takes it off again.
+        // SAFETY: `list_add_tail()` requires an initialised head and an entry that is in no list,
+        // which `list_head()` has initialised. The lock is held. The destructor removes the entry.
         unsafe { bindings::list_add_tail(this.links.get(), queues.0.get()) };
         Ok(this)
     }
@@ -208,28 +220,29 @@ impl Ordered {
         &self.target
     }
 
-    /// Adds an item behind those that are pending.
+    /// Adds an item behind the pending items.
     ///
-    /// An `Arc` whose callback is running may be added again, as by [`add`](super::add): the
-    /// callback is called once more, after the works that were added before.
+    /// An `Arc` may be added again while its callback runs, as by [`add`](super::add): the callback
+    /// is called once more, after the works that were added before.
     ///
     /// # Context
     ///
-    /// Any context but NMI. Does not sleep, and allocates nothing. The caller must not hold the
+    /// Any context but NMI. Does not sleep and does not allocate. The caller must not hold the
     /// `pi_lock` of a task.
     ///
     /// # Errors
     ///
-    /// The item comes back as from [`add`](super::add).
+    /// Fails like [`add`](super::add); the error returns the item.
     pub fn add<P, const ID: u64>(self: &Arc<Self>, item: P) -> Result<(), Refused<P>>
     where
         P: TaskWorkPointer<ID>,
     {
-        // SAFETY: The node stays valid until it is run, and is queued to the target.
+        // SAFETY: `push()` requires a node that is ours, for the target. `add_by()` passes a node
+        // of `into_node()` for the target, and takes it back if this fails.
         add_by(&self.target, item, |node| unsafe { self.push(node) })
     }
 
-    /// Adds a closure behind those that are pending. It is boxed: one allocation.
+    /// Adds a closure behind the pending items. The closure is boxed, which takes one allocation.
     ///
     /// # Context
     ///
@@ -237,12 +250,13 @@ impl Ordered {
     ///
     /// # Errors
     ///
-    /// The closure comes back as from [`add_fn`](super::add_fn).
+    /// Fails like [`add_fn`](super::add_fn); the error returns the closure.
     pub fn add_fn<F>(self: &Arc<Self>, func: F, flags: Flags) -> Result<Pending<F>, Refused<F>>
     where
         F: FnOnce(&Context<'_>) + Send + 'static,
     {
-        // SAFETY: The node stays valid until it is run, and is queued to the target.
+        // SAFETY: `push()` requires a node that is ours, for the target. `add_fn_by()` passes the
+        // node of a new closure for the target, and takes it back if this fails.
         add_fn_by(&self.target, func, flags, |node| unsafe { self.push(node) })
     }
 
@@ -250,18 +264,19 @@ impl Ordered {
     ///
     /// # Safety
     ///
-    /// As [`add_node`].
+    /// The requirements are those of [`add_node`] with `self.target`.
     #[inline(never)]
     unsafe fn push(self: &Arc<Self>, node: NonNull<Node>) -> Result {
-        // SAFETY: The node is valid and ours, by the function's contract.
+        // SAFETY: The node is valid, because by the function's contract the caller owns the item.
         let this = unsafe { node.as_ref() };
-        // SAFETY: The caller has given up the node, and its module contains the vtable.
+        // SAFETY: `vtable()` requires that the owner of the node stays loaded. The caller is in the
+        // module that adds the item, and `adopt()` has assigned the node to that module.
         let is_box = matches!(unsafe { this.vtable() }.kind, Kind::Box { .. });
         if !is_box && orphans::may_be_full(&self.target) && orphans::is_full_on(&self.target) {
             return Err(EAGAIN);
         }
-        // Also if the queue is linked: its callback may have panicked, and does not return while
-        // items are added.
+        // Check this even if the queue is linked: its callback may have panicked, or it may not
+        // return while items are added.
         if is_refused_at_end(&self.target) {
             return Err(ESRCH);
         }
@@ -269,24 +284,30 @@ impl Ordered {
         let owner = this.owner;
         owner.pin()?;
         let head: *mut bindings::callback_head = node.as_ptr().cast();
-        // SAFETY: The head is at the beginning of the node, which is ours.
+        // SAFETY: The head is at the beginning of the node, which is valid and ours.
         unsafe { (*head).next = ptr::null_mut() };
 
         let mut fifo = self.fifo.lock();
         if !fifo.linked {
-            // Before the node is in the list: if this fails, the queue is as before.
+            // Link the queue before the node is added: if this fails, the queue is unchanged.
             let own = NonNull::from(&self.node).cast::<Node>();
-            // The reference for the node.
+            // This reference belongs to `own`.
             let _ = Arc::into_raw(self.clone());
             // The target takes the lock before it reads the list.
             //
-            // SAFETY: The node is in no list, as `linked` is not set. The reference above keeps it
-            // valid until it is run.
+            // INVARIANT: The reference above belongs to `own`, and `linked` is set below, under the
+            // lock.
+            //
+            // SAFETY: `add_node()` requires a node that is ours. `own` is in no list, because
+            // `linked` is not set and the lock is held. The reference above keeps it valid until it
+            // is run.
             if let Err(error) = unsafe { add_node(&self.target, own, self.mode) } {
                 drop(fifo);
-                // SAFETY: The reference was not given away.
+                // SAFETY: `Arc::from_raw()` requires a reference that was given up. The reference
+                // above was, and `own` was not queued.
                 drop(unsafe { Arc::from_raw(Arc::as_ptr(self)) });
-                // SAFETY: The pin was taken above, and the node was not queued.
+                // SAFETY: `unpin()` requires a pin that is ours. The pin was taken above, and the
+                // node was not queued. This is permanent text.
                 unsafe { owner.unpin() };
                 return Err(error);
             }
@@ -295,21 +316,23 @@ impl Ordered {
         if fifo.first.is_null() {
             fifo.first = head;
         } else {
-            // SAFETY: By the invariants of the list this is its last node, which is valid.
+            // SAFETY: By the invariants of `Fifo`, `last` is the last node of a list that is not
+            // empty. The lock is held, so that the target has not taken the list.
             unsafe { (*fifo.last).next = head };
         }
         fifo.last = head;
         Ok(())
     }
 
-    /// Runs what is in the list, until nothing is.
+    /// Runs the pending nodes until the list is empty.
     ///
     /// # Safety
     ///
-    /// The node must be that of a queue which was linked; the reference for that is used.
+    /// The node must be that of a queue that was linked. The node's reference is used.
     unsafe fn run(node: NonNull<Node>) {
         let this = Opaque::cast_from(node.as_ptr().cast_const()).cast_mut();
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `node` is the field of a queue in an `Arc`, and the
+        // node's reference is ours; it is used once.
         let this = unsafe { Arc::from_raw(container_of!(this, Self, node).cast_const()) };
         loop {
             let mut next = {
@@ -323,13 +346,15 @@ impl Ordered {
             };
             while !next.is_null() {
                 let head = next;
-                // SAFETY: A node of the list is valid until it is run, and this task has taken the
-                // list.
+                // SAFETY: `head` is valid until it is run or released. This task has taken the
+                // list, so that no other task runs it.
                 next = unsafe { (*head).next };
-                // SAFETY: The node is valid until it is run. This is the target, which would call
-                // this function.
+                // SAFETY: `head` is valid until it is run or released. This task is the target,
+                // which runs it below.
                 if let Some(func) = unsafe { (*head).func } {
-                    // SAFETY: As above.
+                    // SAFETY: `func` is a function of nodes, which requires a queued node that
+                    // belongs to the current task. The node was queued to this task, and the task
+                    // has taken it off the list.
                     unsafe { func(head) };
                 }
             }
@@ -342,33 +367,34 @@ impl PinnedDrop for Ordered {
     fn drop(self: Pin<&mut Self>) {
         if let Some(queues) = QUEUES.as_ref() {
             let _guard = queues.lock();
-            // SAFETY: It is in the list, or in none, and the lock is held.
+            // SAFETY: `tether_list_del_init()` requires an initialised entry. The entry is in the
+            // list, or was initialised by `list_head()` and is in no list. The lock is held.
             unsafe { bindings::tether_list_del_init(self.links.get()) };
         }
     }
 }
 
-/// Calls `seen` for each node that is pending in a queue, with the address of its task; only in
-/// queues to `target`, if there is one. `seen` is called with interrupts disabled.
+/// Calls `seen` for each node that is pending in a queue, with the address of its task. If `target`
+/// is given, only queues to this task are searched. `seen` is called with interrupts disabled.
 pub(super) fn for_each_pending(target: Option<&Task>, seen: &mut impl FnMut(usize, &Node)) {
     let Some(queues) = QUEUES.as_ref() else {
         return;
     };
     let queues = queues.lock();
     let head = queues.0.get();
-    // SAFETY: The head is initialised, and the lock is held.
+    // SAFETY: The head was initialised by `init()`, and the lock is held.
     let mut links = unsafe { (*head).next };
     while !ptr::eq(links, head) {
         let field = Opaque::cast_from(links.cast_const()).cast_mut();
-        // SAFETY: The entries of the list are the `links` of queues. A queue removes itself in its
-        // destructor, under the lock.
+        // SAFETY: Each entry of the list is the `links` of a queue. The queue is valid while it is
+        // in the list, because its destructor removes the entry under the lock, which is held.
         let queue = unsafe { &*container_of!(field, Ordered, links) };
         if target.is_none_or(|target| ptr::eq(target.as_ptr(), queue.target.as_ptr())) {
             for node in queue.fifo.lock().nodes() {
                 seen(queue.target.as_ptr() as usize, node);
             }
         }
-        // SAFETY: The lock is held.
+        // SAFETY: `links` is in the list, which does not change while the lock is held.
         links = unsafe { (*links).next };
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Limits how many cancelled works stay linked on one target.
+//! The limit on the number of cancelled works that stay linked on one target.
 //!
-//! A cancelled closure is memory that stays until the target passes the node, and a cancelled `Arc`
-//! stays alive for as long. A target may be stopped for as long as its user likes, so that adding
-//! and cancelling in a loop would use up memory.
+//! The memory of a cancelled closure is not freed before the target reaches its node, and a
+//! cancelled `Arc` is not released before. A target may be stopped for an unlimited time, so that
+//! adding and cancelling in a loop would use up memory.
 
 use super::{
     ordered,
@@ -30,13 +30,13 @@ use core::{
 const LIMIT: i32 = 4096;
 const BUCKETS: usize = 256;
 
-/// The number of cancelled works on all targets of a bucket. It is negative for a moment if a
-/// target passes a work before the canceller has counted it.
+/// The number of cancelled works on all targets of a bucket. It may be negative for a short time,
+/// if a target reaches a work before the cancelling thread has counted it.
 static COUNTS: [Atomic<i32>; BUCKETS] = [const { Atomic::new(0) }; BUCKETS];
 
 #[inline(always)]
 fn count_of(target: usize) -> &'static Atomic<i32> {
-    // A task takes more than a kilobyte.
+    // A `task_struct` is larger than a kilobyte.
     &COUNTS[(target >> 10) % BUCKETS]
 }
 
@@ -48,7 +48,8 @@ pub(super) fn remove(target: usize) {
     count_of(target).fetch_sub(1, Relaxed);
 }
 
-/// Whether there may be too many on `task`; if so, the caller counts them by [`is_full_on`].
+/// Returns whether `task` may have reached the limit. If so, the caller counts its works by
+/// [`is_full_on`].
 #[inline(always)]
 pub(super) fn may_be_full(task: &Task) -> bool {
     read_once(count_of(task.as_ptr() as usize)) >= LIMIT
@@ -58,29 +59,31 @@ fn is_orphan(node: &Node) -> bool {
     matches!(node.state.load().state(), state::CANCELLED | state::ORPHAN)
 }
 
-/// Whether there are too many on `task`, in its list or in a queue to it.
+/// Returns whether `task` has reached the limit, counting its list and the queues to it.
 ///
 /// Must not be called with the lock of a queue held.
 #[cold]
 pub(super) fn is_full_on(task: &Task) -> bool {
+    /// Counts a work if it was cancelled.
     /// # Safety
     ///
-    /// `data` must point at the count, and `head` be that of a valid [`Node`].
+    /// `data` must point to the count, and `head` must be the head of a valid [`Node`].
     unsafe extern "C" fn count(
         _task: *mut bindings::task_struct,
         head: *mut bindings::callback_head,
         data: *mut c_void,
     ) {
-        // SAFETY: The head is at the beginning of a valid node by the function's contract.
+        // SAFETY: By the function's contract the head is at the beginning of a valid node.
         if is_orphan(unsafe { &*head.cast::<Node>() }) {
-            // SAFETY: `data` points at the count by the function's contract.
+            // SAFETY: By the function's contract `data` points to the count, which is not otherwise
+            // used.
             unsafe { *data.cast::<i32>() += 1 };
         }
     }
 
     let mut found = 0i32;
-    // SAFETY: The task is valid, `count` is given the count that it expects, and works with
-    // this function are nodes.
+    // SAFETY: The task is valid. `count` requires a pointer to the count, which is `found`, and
+    // heads of nodes: only nodes have the function `run_work`. `count` does not wake the task.
     unsafe {
         bindings::tether_for_each_work_of(
             task.as_ptr(),

@@ -22,25 +22,25 @@ use core::ptr;
 /// A line of `tether/outstanding`: works of one type on one task.
 struct Line {
     owner: &'static Owner,
-    /// Keeps the module, and with it `name`, until the line is written.
+    /// Keeps the module, and with it `name`, loaded until the line is written.
     _entered: Entered,
     name: fn() -> &'static str,
     task: usize,
     running: bool,
-    /// When the oldest of them was added.
+    /// The time at which the oldest of the works was added, in ticks.
     added: u32,
     works: usize,
 }
 
 /// Collects the lines of `tether/outstanding`.
 ///
-/// Works are looked at in atomic context, where nothing can be allocated and formatting would take
-/// too long: the space is allocated before, and works of one type on one task share a line.
+/// Works are read in atomic context, where memory cannot be allocated and formatting takes too
+/// long. Hence the memory is allocated first, and works of one type on one task share a line.
 struct Lines {
     lines: KVec<Line>,
-    /// Where the lines of the task begin that is being looked at.
+    /// The address of the task that is being processed, and the index of its first line.
     task: (usize, usize),
-    /// How many works found no space.
+    /// The number of works for which there was no space.
     left: usize,
 }
 
@@ -73,9 +73,9 @@ impl Lines {
     }
 
     fn add_pending(&mut self, task: usize, node: &Node) {
-        // Another thread may cancel the work now, and the module may be removed: that waits for the
-        // guard. If the work is pinned after the guard was taken, then the record is that of its
-        // module.
+        // Another thread may cancel the work concurrently, and the module may be removed; the
+        // removal waits for the guard. If the work is pinned after the guard was taken, the record
+        // belongs to the work's module.
         let Ok(entered) = node.owner.enter() else {
             return;
         };
@@ -83,7 +83,9 @@ impl Lines {
             self.add(Line {
                 owner: node.owner,
                 _entered: entered,
-                // SAFETY: The owner was entered above, and the node had its pin afterwards.
+                // SAFETY: `vtable()` requires that the owner stays loaded. The owner was entered
+                // above, and the node was pinned afterwards, so that the record still belongs to
+                // the node's module.
                 name: unsafe { node.vtable() }.name,
                 task,
                 running: false,
@@ -94,12 +96,13 @@ impl Lines {
     }
 
     fn add_running(&mut self, running: &running::Running) {
-        // SAFETY: The callback is kept from returning, so that its owner is pinned.
+        // SAFETY: The vtable is valid while its module is loaded. `running::for_each()` keeps the
+        // callback from returning, so that its owner is pinned.
         let vtable = unsafe { running.vtable.as_ref() };
         let Ok(owner) = Owner::of(vtable.run as *const ()) else {
             return;
         };
-        // A module that is being removed waits for the callback, which is kept from returning.
+        // If the module is being removed, its teardown waits for this callback.
         let Ok(entered) = owner.enter() else {
             return;
         };
@@ -115,10 +118,10 @@ impl Lines {
     }
 }
 
-/// Writes the pending and the running works, for `tether/outstanding`.
+/// Writes the pending and the running works to `tether/outstanding`.
 ///
-/// Works behind the callback of another subsystem, in a batch that their task has begun to run, are
-/// not found.
+/// If a task is running the callback of another subsystem, the works behind that callback in the
+/// same batch are not found.
 pub(super) fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut lines = Lines {
         lines: KVec::with_capacity(Lines::CAPACITY, GFP_KERNEL).map_err(|_| fmt::Error)?,
@@ -128,14 +131,15 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     running::for_each(|running| lines.add_running(&running));
     for_each_pending(&mut |task, node| lines.add_pending(task, node));
     for line in &lines.lines {
-        // SAFETY: The function has no requirements: the address is compared.
+        // SAFETY: `tether_pid_of()` only compares the address, so that the task need not exist any
+        // more.
         let pid = unsafe { bindings::tether_pid_of(line.task, 0) };
         f.write_fmt(fmt!("{} task_work {} ", line.owner.name(), pid))?;
         if line.running {
             f.write_fmt(fmt!("- {} running", (line.name)()))?;
         } else {
             let age = (jiffies() as u32).wrapping_sub(line.added);
-            // SAFETY: The function has no requirements.
+            // SAFETY: `jiffies64_to_msecs()` has no requirements.
             let age = unsafe { bindings::jiffies64_to_msecs(age.into()) };
             f.write_fmt(fmt!("{} {}", age, (line.name)()))?;
         }

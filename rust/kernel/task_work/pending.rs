@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds the pending works of all tasks.
+//! Finding the pending works of all tasks.
 
 use super::{
     ordered,
@@ -17,7 +17,7 @@ use crate::{
 };
 use core::ptr;
 
-/// Whether the kernel calls this function for works that are nodes.
+/// Returns whether `function` is the function of a work that is a [`Node`].
 fn is_of_node(function: bindings::task_work_func_t) -> bool {
     function.is_some_and(|function| {
         let address = function as usize;
@@ -25,11 +25,11 @@ fn is_of_node(function: bindings::task_work_func_t) -> bool {
     })
 }
 
-/// Calls `seen` for each node of a batch that was taken off a list, with the address of the task.
+/// Calls `seen` for each node of a batch that was taken off a task's list, with the task's address.
 ///
 /// # Safety
 ///
-/// The works must be valid, linked by their heads, and kept from being run.
+/// The works must be valid, linked by their heads, and must not be run during the call.
 unsafe fn for_each_in_batch(
     task: usize,
     mut next: *mut bindings::callback_head,
@@ -38,35 +38,39 @@ unsafe fn for_each_in_batch(
     // SAFETY: A work in the batch is valid, by the function's contract.
     while let Some(head) = unsafe { next.as_ref() } {
         if is_of_node(head.func) {
-            // SAFETY: The function says that the head is at the beginning of a node.
+            // SAFETY: `func` is a function of nodes, so that the head is at the beginning of a
+            // node, which is valid by the function's contract.
             seen(task, unsafe { &*next.cast::<Node>() });
         }
         next = head.next;
     }
 }
 
-/// Calls `seen` for each node that is pending on a task, with the address of that task: those in
-/// the lists of tasks, in batches behind a running callback, and in queues.
+/// Calls `seen` for each pending node, with the address of its task. Finds the nodes in the lists
+/// of tasks, in batches behind a running callback, and in `Ordered` queues.
 ///
 /// `seen` is called in atomic context, possibly with a task's `pi_lock` held.
 pub(super) fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
+    /// Passes a work to the closure.
     /// # Safety
     ///
-    /// `data` must be an `F`; the others valid, the work that of a [`Node`].
+    /// `data` must point to an `F` that is not otherwise used. `head` must be the head of a valid
+    /// [`Node`].
     unsafe extern "C" fn call<F: FnMut(usize, &Node)>(
         task: *mut bindings::task_struct,
         head: *mut bindings::callback_head,
         data: *mut c_void,
     ) {
-        // SAFETY: `data` is an `F` by the function's contract.
+        // SAFETY: By the function's contract `data` points to an `F` that is not otherwise used.
         let seen = unsafe { &mut *data.cast::<F>() };
-        // SAFETY: The work is that of a valid node, by the function's contract.
+        // SAFETY: By the function's contract the head is at the beginning of a valid node.
         seen(task as usize, unsafe { &*head.cast::<Node>() });
     }
 
     for function in [run_box, run_work] {
-        // SAFETY: `call::<F>` is given the closure that it expects, which outlives the call, and
-        // works with these functions are nodes.
+        // SAFETY: `call::<F>` requires a pointer to an `F`, which is `seen` and outlives the call,
+        // and heads of nodes: only nodes have one of these two functions. `call` does not wake the
+        // task.
         unsafe {
             bindings::tether_for_each_task_work(
                 Some(function),
@@ -76,7 +80,9 @@ pub(super) fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
         };
     }
     running::for_each(|running| {
-        // SAFETY: The callback is kept from returning, so that the works behind it are not run.
+        // SAFETY: The works behind the callback must stay valid and must not be run.
+        // `running::for_each()` keeps the callback from returning, so that its task does not take
+        // the next work.
         unsafe { for_each_in_batch(running.task, running.next, seen) };
     });
     ordered::for_each_pending(None, seen);
