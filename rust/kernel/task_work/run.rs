@@ -18,21 +18,24 @@ use crate::{
 };
 use core::ptr::NonNull;
 
-// What the kernel calls is in text that never goes away, and must never be copied into a
-// consumer's, by inlining or as a generic: the owner may be gone when it returns.
+// The kernel calls these functions, and the owner may be unloaded when they return. Hence they must
+// be in permanent text, and must not be inlined or instantiated in a consumer.
 
 /// Runs a box.
 ///
 /// # Safety
 ///
-/// `head` must be that of a [`Node`] which was queued, to the current task or to an [`Ordered`]
-/// that runs in it; that of a box.
+/// `head` must be the head of a [`Node`] of a box or of an [`Ordered`] queue. The node must have
+/// been queued to the current task, or to an [`Ordered`] queue that runs in the current task.
 #[inline(never)]
 pub(super) unsafe extern "C" fn run_box(head: *mut bindings::callback_head) {
-    // SAFETY: The head is valid, by the function's contract.
+    // SAFETY: By the function's contract the head is that of a queued node, which is valid until it
+    // is run.
     let next = unsafe { (*head).next };
-    // SAFETY: The head is at the beginning of a node, by the function's contract. A box is not
-    // cancelled, and one that is disarmed gets another function: the node is ours to run.
+    // SAFETY: The head is at the beginning of a node, by the function's contract, so that it is not
+    // null. `Callback::of()` and `run_node()` require an unlinked node that belongs to the current
+    // task: a box cannot be cancelled, and a disarmed box has another function. This is permanent
+    // text.
     unsafe {
         let node = NonNull::new_unchecked(head.cast::<Node>());
         run_node(node, Callback::of(node), next);
@@ -47,41 +50,46 @@ struct Callback {
 }
 
 impl Callback {
-    /// Reads the parts of a node that is not claimed yet: once it is, another module may add the
-    /// item again, and write its own.
+    /// Reads the parts of a node before it is claimed. After the node was claimed, another module
+    /// may add the item again and overwrite these parts.
     ///
     /// # Safety
     ///
-    /// The node must have been unlinked by the current task, and must not have been run or passed.
+    /// The node must have been unlinked by the current task, and must not have been run or
+    /// released.
     #[inline(always)]
     unsafe fn of(node: NonNull<Node>) -> Self {
-        // SAFETY: A node that was linked is valid until it is run or passed.
+        // SAFETY: A node that was linked is valid until it is run or released, and it was not, by
+        // the function's contract.
         let this = unsafe { node.as_ref() };
         Self {
             run: this.run,
             pins: this.pins,
-            // SAFETY: The reference is used only if the node is claimed, and then its owner is
-            // pinned.
+            // SAFETY: `vtable()` requires that the owner is pinned for as long as the result is
+            // used. The reference is used only if the node is claimed, and then the node holds a
+            // pin.
             vtable: unsafe { this.vtable() },
         }
     }
 }
 
-/// Runs a node. `callback` was read before it was claimed, and `next` is the rest of its batch.
+/// Runs a node. `callback` was read before the node was claimed, and `next` is the rest of its
+/// batch.
 ///
 /// # Safety
 ///
-/// The node must have been unlinked by the current task, which owns it and runs its works; this
-/// must be permanent text.
+/// The current task must have unlinked the node, must own it and must be its target. The caller
+/// must be in permanent text.
 #[inline(always)]
 unsafe fn run_node(node: NonNull<Node>, callback: Callback, next: *mut bindings::callback_head) {
     let record = running::begin(node, next, callback.vtable);
-    // SAFETY: The node is ours to run, by the function's contract. This is a callback, and the
-    // owner's text is mapped because the owner is pinned.
+    // SAFETY: `run` requires a node that is ours to run, in a callback; both are in the function's
+    // contract. The owner's text is mapped because the node holds a pin.
     unsafe { (callback.run)(node) };
     // The node and the item belong to the callee, which may have freed them.
     running::end(record);
-    // SAFETY: This is the pin of the node, and this text is permanent.
+    // SAFETY: `unpin()` requires a pin that is ours. The node's pin belongs to the task that runs
+    // the node. This is permanent text.
     unsafe { callback.pins.unpin() };
 }
 
@@ -89,18 +97,20 @@ unsafe fn run_node(node: NonNull<Node>, callback: Callback, next: *mut bindings:
 ///
 /// # Safety
 ///
-/// As [`run_box`], but the head of an `Arc` or of a closure.
+/// The requirements are those of [`run_box`], for the head of an `Arc` or of a closure.
 #[inline(never)]
 pub(super) unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     // SAFETY: The head is at the beginning of a node, by the function's contract.
     let node = unsafe { NonNull::new_unchecked(head.cast::<Node>()) };
-    // Before the node is claimed: once it is running, another thread may queue it again.
+    // Read the node before it is claimed: once it is running, another thread may queue it again.
     //
-    // SAFETY: A node that was linked is valid until it is run or passed.
+    // SAFETY: A node that was linked is valid until it is run or released. The current task has
+    // unlinked it and has done neither.
     let (next, callback) = unsafe { ((*head).next, Callback::of(node)) };
-    // SAFETY: The node is still valid, as it was neither run nor passed.
+    // SAFETY: The node is valid, because it was neither run nor released.
     if unsafe { node.as_ref() }.state.claim() {
-        // SAFETY: The node was queued to this task, and `claim` has made it ours to run.
+        // SAFETY: `run_node()` requires an unlinked node that is ours to run, in its target. The
+        // node was queued to this task, and `claim()` has succeeded. This is permanent text.
         unsafe { run_node(node, callback, next) };
     } else {
         // SAFETY: The node is no longer linked, and will not be run.
@@ -108,11 +118,11 @@ pub(super) unsafe extern "C" fn run_work(head: *mut bindings::callback_head) {
     }
 }
 
-/// Passes a node that was disarmed.
+/// Releases a node that was disarmed.
 ///
 /// # Safety
 ///
-/// As [`run_box`].
+/// The requirements are those of [`run_box`], for a node that was disarmed.
 pub(super) unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head) {
     // SAFETY: The head is at the beginning of a node, which is not linked any more.
     unsafe {
@@ -128,7 +138,7 @@ pub(super) unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head)
 ///
 /// # Safety
 ///
-/// The node must have been unlinked, by the target or by `task_work_cancel()`, and belong to the
+/// The target or `task_work_cancel()` must have unlinked the node, and the node must belong to the
 /// caller, which must be in permanent text.
 #[cold]
 #[inline(never)]
@@ -140,7 +150,8 @@ pub(super) unsafe fn pass_by(node: NonNull<Node>, next: Option<*mut bindings::ca
         let word = this.state.load();
         match word.state() {
             state::CANCELLED => {
-                // SAFETY: A node that was cancelled still has its pin, which is dropped below.
+                // SAFETY: `vtable()` requires that the owner is pinned. A cancelled node keeps its
+                // pin, which is dropped below.
                 let Kind::Arc { release } = unsafe { this.vtable() }.kind else {
                     return;
                 };
@@ -163,13 +174,15 @@ pub(super) unsafe fn pass_by(node: NonNull<Node>, next: Option<*mut bindings::ca
             }
             state::ORPHAN => {
                 orphans::remove(word.target());
-                // SAFETY: Orphans are closures, and the reference of the list is ours.
+                // SAFETY: `put()` requires a reference to a closure that is ours. Only closures are
+                // orphans, and the list's reference belongs to the task that has unlinked the node.
                 return unsafe { ClosureHead::put(node.cast()) };
             }
             state::DISARMED if this.state.hand_over(state::DISARMED, state::SPENT) => return,
             state::DISARMED => {}
-            // SAFETY: `link` is the beginning of the box's memory, as `discard` has returned it.
-            // The memory was allocated by `kmalloc`, and the teardown has left it to us.
+            // SAFETY: `kfree()` requires memory that was allocated by `kmalloc()`. `link` is the
+            // beginning of the box's memory, as returned by `discard()`, and the state `FREEABLE`
+            // leaves it to us.
             state::FREEABLE => return unsafe { bindings::kfree(this.link.load(Relaxed)) },
             _ => return,
         }

@@ -4,9 +4,9 @@
 //!
 //! `task_work_run()` takes the whole list of a task before it calls the first work. From then on
 //! the rest of this *batch* is reachable only through the work that is running. Each running
-//! callback is therefore recorded here, with the next work of its batch, for two purposes:
-//! `tether/outstanding` and the teardown of a module find the batch, and an item is not added again
-//! from inside its own callback.
+//! callback is therefore recorded here, with the next work of its batch. The records have two uses:
+//! `tether/outstanding` and module teardown find the batch, and an item is not added again from
+//! inside its own callback.
 //!
 //! A record is found by its task, in a table with open addressing. Recording a callback takes one
 //! `cmpxchg` and removing the record another one, unless several callbacks share a slot. Records
@@ -38,9 +38,9 @@ use core::ptr::{
     NonNull, //
 };
 
-/// A reader keeps the record, and with it the works behind the callback, as they are.
+/// A reader keeps the record, and with it the works behind the callback, from changing.
 const HELD: usize = 1;
-/// The unit of the number of records which are elsewhere because this slot was taken.
+/// The unit of the number of records that are in other slots because this slot was taken.
 const DISPLACED: usize = 2;
 const DISPLACED_MASK: usize = 0x3e;
 /// The address of the task; tasks are aligned to cache lines, of at least 64 bytes.
@@ -52,7 +52,7 @@ const TASK: usize = !(HELD | DISPLACED_MASK);
 ///
 /// * While the task in `word` is not zero, only that task changes the other fields, and it does not
 ///   return from the callback while [`HELD`] is set.
-/// * If `node` is not null then `vtable` is that of the node, whose owner is pinned, and `next` is
+/// * If `node` is not null, `vtable` is that of the node, the node's owner is pinned, and `next` is
 ///   the rest of the batch that the node was in.
 #[repr(align(64))]
 struct Slot {
@@ -61,10 +61,10 @@ struct Slot {
     node: Atomic<*mut Node>,
     next: Atomic<*mut bindings::callback_head>,
     vtable: Atomic<*const Vtable>,
-    /// Marks the nodes that were initialised by this callback; 0 before there is one.
+    /// Marks the nodes that were initialised by this callback; 0 if there is no such node yet.
     serial: Atomic<usize>,
-    /// When the task was started (`start_boottime`). The record of a callback that has panicked
-    /// stays, and the memory of its task may be that of another task later.
+    /// The time at which the task was started (`start_boottime`). The record of a callback that has
+    /// panicked stays, and the memory of its task may later belong to another task.
     started: Atomic<u64>,
 }
 
@@ -83,7 +83,7 @@ static SLOTS: [Slot; COUNT] = [const {
 
 static NEXT_SERIAL: Atomic<usize> = Atomic::new(1);
 
-/// Where the record of `task` is looked for first.
+/// Returns the index of the slot that is tried first for `task`.
 #[inline(always)]
 fn home(task: usize) -> usize {
     // A task takes more than a kilobyte.
@@ -94,24 +94,25 @@ fn current() -> usize {
     Task::current_raw() as usize
 }
 
-/// When the current task was started.
+/// Returns the time at which the current task was started.
 #[inline(always)]
 fn current_started() -> u64 {
-    // SAFETY: The current task is valid, and this does not change after its creation.
+    // SAFETY: The current task is valid, and `start_boottime` does not change after the task was
+    // created.
     unsafe { (*Task::current_raw()).start_boottime }
 }
 
 /// A callback that was recorded, by [`begin`].
 pub(super) struct Record {
     slot: Option<&'static Slot>,
-    /// The task, if the slot is the one where the record of that task is looked for first.
+    /// The task, if the record is in the task's first slot; otherwise 0.
     task: usize,
 }
 
 /// Records that the callback of `node` is about to run in the current task.
 ///
-/// `next` must be the rest of the batch, and `vtable` that of the node, whose owner must be pinned
-/// until [`end`].
+/// `next` must be the rest of the batch, and `vtable` that of the node. The owner of the node must
+/// be pinned until [`end`].
 #[inline(always)]
 pub(super) fn begin(
     node: NonNull<Node>,
@@ -132,7 +133,8 @@ pub(super) fn begin(
         }
     };
     if let Some(slot) = record.slot {
-        // INVARIANT: The slot is ours, and `node` is set after the other fields.
+        // INVARIANT: The slot belongs to the current task. `node` is set after the other fields,
+        // which are those of the node; the caller keeps its owner pinned.
         write_once(&slot.next, next);
         write_once(&slot.vtable, vtable);
         write_once(&slot.serial, 0);
@@ -142,17 +144,17 @@ pub(super) fn begin(
     record
 }
 
-/// Finds another slot for a task if its own one is taken.
+/// Finds another slot for a task if its first slot is taken.
 ///
-/// Without a free slot the callback is not recorded. This takes as many running callbacks as there
-/// are slots, or 31 that share one.
+/// If there is no free slot, the callback is not recorded. This happens if as many callbacks run as
+/// there are slots, or if more than 31 of them are displaced from the same slot.
 #[cold]
 fn displaced(task: usize) -> Option<&'static Slot> {
     let first = home(task);
     let home = &SLOTS[first];
     let mut old = home.word.load(Relaxed);
     loop {
-        // The slot is free if only its counter was in the way.
+        // If no task is in the slot, it is free: only its counter was not zero.
         let new = if old & TASK == 0 {
             old | task
         } else if old & DISPLACED_MASK != DISPLACED_MASK {
@@ -197,7 +199,7 @@ fn end_slow(slot: &'static Slot) {
     let mut old = slot.word.load(Relaxed);
     loop {
         if old & HELD != 0 {
-            // The reader runs with interrupts off.
+            // The reader runs with interrupts disabled, so that this loop is short.
             core::hint::spin_loop();
             old = slot.word.load(Relaxed);
             continue;
@@ -213,13 +215,13 @@ fn end_slow(slot: &'static Slot) {
     }
 }
 
-/// Whether the current task may have a record.
+/// Returns whether the current task may have a record.
 #[inline(always)]
 pub(super) fn may_have_record() -> bool {
     read_once(&SLOTS[home(current())].word) != 0
 }
 
-/// The records of the current task, which do not go away while this runs.
+/// Returns the records of the current task, which are not removed while this task reads them.
 fn own_records() -> impl Iterator<Item = &'static Slot> {
     let (task, started) = (current(), current_started());
     SLOTS.iter().filter(move |slot| {
@@ -229,15 +231,15 @@ fn own_records() -> impl Iterator<Item = &'static Slot> {
     })
 }
 
-/// Whether the current task is in a callback that was recorded.
+/// Returns whether the current task is in a callback that was recorded.
 #[cold]
 pub(super) fn is_in_callback() -> bool {
     own_records().next().is_some()
 }
 
-/// A mark for a node that is being initialised, by which [`is_inside`] tells a fresh object from
-/// the one whose callback is running, which may have been at the same address. 0 outside of
-/// callbacks.
+/// Returns a mark for a node that is being initialised; 0 outside of callbacks. By this mark
+/// [`is_inside`] distinguishes a new object from the object of the running callback, which may have
+/// had the same address.
 #[inline(always)]
 pub(super) fn birth() -> usize {
     if may_have_record() {
@@ -260,12 +262,11 @@ fn birth_slow() -> usize {
         .map_or(0, |slot| slot.serial.load(Relaxed))
 }
 
-/// Whether this is called inside the callback of a node in these `size` bytes at `object`, by the
-/// task that runs it.
+/// Returns whether the current task is in the callback of a node in the `size` bytes at `object`.
 ///
-/// An object that was initialised in that callback, as `born` says, is another one, and so is an
-/// `Arc` where a box was (`boxed`): an `Arc` is not freed while its callback runs. An interrupt
-/// handler is another context.
+/// An object that was initialised in that callback (see `born`) is a different object. An `Arc` at
+/// the address of a box (`boxed`) is a different object as well, because an `Arc` is not freed
+/// while its callback runs. In an interrupt handler, the result is false.
 #[inline(always)]
 pub(super) fn is_inside(
     object: usize,
@@ -281,8 +282,8 @@ pub(super) fn is_inside(
 fn is_inside_slow(object: usize, size: usize, boxed: bool, born: usize) -> bool {
     let inside = own_records().any(|slot| {
         let node = slot.node.load(Relaxed) as usize;
-        // SAFETY: The vtable of a callback of the current task, whose owner is pinned until that
-        // returns.
+        // SAFETY: By the invariants of `Slot` the vtable is that of a running callback of the
+        // current task, and its owner is pinned until the callback returns.
         let same_kind = unsafe { (*slot.vtable.load(Relaxed)).is_of_box() } == boxed;
         same_kind
             && node.wrapping_sub(object) < size
@@ -293,23 +294,25 @@ fn is_inside_slow(object: usize, size: usize, boxed: bool, born: usize) -> bool 
 
 /// A callback that is running.
 pub(super) struct Running {
-    /// The address of its task.
+    /// The address of the task that runs the callback.
     pub(super) task: usize,
-    /// Valid while the callback is kept from returning.
+    /// The vtable of the callback, valid while the callback is kept from returning.
     pub(super) vtable: NonNull<Vtable>,
-    /// The works behind it, linked by their heads, valid for as long.
+    /// The works behind the callback, linked by their heads, valid while the callback is kept from
+    /// returning.
     pub(super) next: *mut bindings::callback_head,
 }
 
 /// Calls `f` for each callback that is running and was recorded, with interrupts disabled.
 ///
-/// The callback does not return to `task_work_run()` meanwhile, so that no work behind it is taken.
+/// The callback is kept from returning to `task_work_run()` meanwhile, so that the works behind it
+/// are neither run nor freed.
 pub(super) fn for_each(mut f: impl FnMut(Running)) {
     for slot in &SLOTS {
         if slot.word.load(Relaxed) & TASK == 0 {
             continue;
         }
-        // SAFETY: The function has no requirements. The flags are restored below.
+        // SAFETY: `tether_irq_save()` has no requirements. The flags are restored below.
         let flags = unsafe { bindings::tether_irq_save() };
         let mut old = slot.word.load(Relaxed);
         while old & TASK != 0 {
@@ -321,10 +324,12 @@ pub(super) fn for_each(mut f: impl FnMut(Running)) {
             match slot.word.cmpxchg(old, old | HELD, Full) {
                 Ok(_) => {
                     // The record of a callback that has panicked stays. Works behind it may be in
-                    // the memory of its task, as those of the scheduler are, which is freed when
-                    // the task is reaped; not while interrupts are disabled, as this waits for RCU.
+                    // the memory of its task, like those of the scheduler. This memory is freed
+                    // after the task was reaped and an RCU grace period has elapsed, which does not
+                    // elapse while interrupts are disabled.
                     //
-                    // SAFETY: The address is only compared.
+                    // SAFETY: `tether_pid_of()` only compares the address, so that the task need
+                    // not exist any more.
                     let lives =
                         |started| unsafe { bindings::tether_pid_of(old & TASK, started) } != 0;
                     if !slot.node.load(Acquire).is_null() && lives(slot.started.load(Relaxed)) {
@@ -343,7 +348,8 @@ pub(super) fn for_each(mut f: impl FnMut(Running)) {
                 Err(now) => old = now,
             }
         }
-        // SAFETY: The flags are those from above, on the same CPU.
+        // SAFETY: `tether_irq_restore()` requires the flags of `tether_irq_save()` on the same CPU.
+        // Interrupts have been disabled since, so that the CPU is the same.
         unsafe { bindings::tether_irq_restore(flags) };
     }
 }

@@ -3,9 +3,9 @@
 //! The state of a task work's node.
 //!
 //! A node is shared by the tasks that add the item, the task that runs it, the tasks that cancel it
-//! or wait for it, and the teardown of its module. All of them agree through a single word, which
-//! holds a state, the task that the node was added to last, and whether the callback is running:
-//! no reader sees a state that belongs to another target.
+//! or wait for it, and the teardown of its module. They synchronise through a single word, which
+//! holds a state, the task that the node was added to last, and whether the callback is running.
+//! Hence no reader sees a state that belongs to another target.
 //!
 //! # States
 //!
@@ -74,7 +74,7 @@ pub(super) const QUEUED: usize = 4;
 pub(super) const PENDING: usize = 5;
 /// A box that was disarmed; the teardown of its module is about to drop the item.
 pub(super) const DISARMED: usize = 6;
-/// A disarmed box whose item was dropped; the target frees the memory.
+/// A disarmed box with its item dropped; the target frees the memory.
 pub(super) const FREEABLE: usize = 7;
 
 const STATE: usize = 7;
@@ -82,8 +82,8 @@ const STATE: usize = 7;
 const RUNNING: usize = 8;
 /// The bits of a word that are not the target.
 const FLAGS: usize = STATE | RUNNING;
-/// Bits of which one is set while an `Arc` or a closure is pending or running. States of boxes set
-/// them too, but a box is never waited for.
+/// Bits of which at least one is set while an `Arc` or a closure is pending or running. States of
+/// boxes set them too, but there is no wait for a box.
 const BUSY: usize = QUEUED | RUNNING;
 
 /// A snapshot of a node's state.
@@ -95,9 +95,10 @@ impl Word {
         self.0 & STATE
     }
 
-    /// The address of the task that the node was added to last. It is compared, never followed.
+    /// Returns the address of the task that the node was added to last. The address is compared and
+    /// not dereferenced.
     ///
-    /// In a box, the value that was passed to [`State::new`] instead.
+    /// For a box, returns the value that was passed to [`State::new`].
     pub(super) fn target(self) -> usize {
         self.0 & !FLAGS
     }
@@ -110,7 +111,7 @@ impl Word {
         self.0 & BUSY != 0
     }
 
-    /// The word if the item had not been added. The target of a running callback is kept.
+    /// Returns the word without the last add. The target of a running callback is kept.
     fn without_add(self) -> Self {
         if self.is_running() {
             self.with_state(IDLE)
@@ -141,15 +142,16 @@ pub(super) enum Cancelled {
 /// `word` only changes by the transitions in this file.
 pub(super) struct State {
     word: Atomic<usize>,
-    /// How many tasks wait for the item to be neither pending nor running.
+    /// The number of tasks that wait until the item is neither pending nor running.
     waiters: Atomic<u32>,
-    /// When the node was queued last, in ticks; for `tether/outstanding`.
+    /// The time at which the node was queued last, in ticks; for `tether/outstanding`.
     added: Atomic<u32>,
 }
 
 impl State {
-    /// Creates a state that nothing else refers to. `target` is a multiple of [`State::UNIT`].
+    /// Creates the state of a new node. `target` is a multiple of [`State::UNIT`].
     #[inline]
+    // INVARIANT: There have been no transitions yet.
     pub(super) fn new(state: usize, target: usize) -> Self {
         Self {
             word: Atomic::new(state | target),
@@ -158,7 +160,7 @@ impl State {
         }
     }
 
-    /// Notes when the node was queued. The caller owns the node.
+    /// Records the time at which the node was queued. The caller must own the node.
     #[inline(always)]
     pub(super) fn stamp(&self, time: u32) {
         write_once(&self.added, time);
@@ -177,8 +179,8 @@ impl State {
         Word(load_acquire(&self.word))
     }
 
-    /// Applies `f` until the word did not change meanwhile; `f` returns [`None`] if the word allows
-    /// no transition. Returns the word from before.
+    /// Replaces the word by `f` of it, and repeats this if the word changes meanwhile. `f` returns
+    /// [`None`] if the word allows no transition. Returns the previous word.
     #[inline(always)]
     fn change(&self, f: impl Fn(Word) -> Option<Word>) -> Result<Word, Word> {
         let mut old = self.load();
@@ -193,13 +195,13 @@ impl State {
         }
     }
 
-    /// Makes an idle node queued to `target`, before it is linked.
+    /// Sets an idle node to `QUEUED` with `target`, before the node is linked.
     ///
-    /// If its callback is running, this succeeds for the same target only: the target runs the
+    /// If its callback is running, this succeeds only for the same target: the target runs the
     /// callback once more after it has returned.
     ///
     /// If this fails because the item is pending, the callback sees the stores that the caller made
-    /// before.
+    /// before this call.
     #[inline]
     pub(super) fn try_queue(&self, target: usize) -> bool {
         let queue = || {
@@ -210,15 +212,15 @@ impl State {
             .is_ok()
         };
         queue() || {
-            // The caller's stores come before the load of a word that is still pending; the
+            // Order the caller's stores before the load of a word that is still pending. The
             // callback's loads come after `claim()`, which is fully ordered.
             smp_mb(Full);
             queue()
         }
     }
 
-    /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the word from
-    /// before: the item may have been cancelled meanwhile.
+    /// Undoes [`State::try_queue`] for a node that could not be linked. Returns the previous word,
+    /// because the item may have been cancelled meanwhile.
     pub(super) fn withdraw(&self) -> Word {
         let old = self.change(|word| Some(word.without_add()));
         self.wake();
@@ -227,8 +229,7 @@ impl State {
         }
     }
 
-    /// Claims a node that is no longer linked, to run it. If this fails, the node was cancelled or
-    /// disarmed.
+    /// Claims an unlinked node, to run it. If this fails, the node was cancelled or disarmed.
     #[inline]
     pub(super) fn claim(&self) -> bool {
         self.change(|word| {
@@ -237,10 +238,10 @@ impl State {
         .is_ok()
     }
 
-    /// Marks the end of the callback of a node that was claimed.
+    /// Marks the callback of a claimed node as returned.
     #[inline(always)]
     pub(super) fn finish(&self) {
-        // Fully ordered: either this sees a waiter, or the waiter sees the new word.
+        // Fully ordered: either this function sees the waiter, or the waiter sees the new word.
         self.word.fetch_sub(RUNNING, Full);
         self.wake();
     }
@@ -261,8 +262,8 @@ impl State {
         }
     }
 
-    /// Takes the closure out of a node that is pending; the node stays linked. Returns whether the
-    /// closure is the caller's.
+    /// Cancels a closure that is pending; the node stays linked. Returns whether the closure
+    /// belongs to the caller.
     pub(super) fn orphan(&self) -> bool {
         let orphaned = self
             .change(|word| (word.state() == QUEUED).then_some(word.with_state(ORPHAN)))
@@ -273,8 +274,8 @@ impl State {
         orphaned
     }
 
-    /// Takes back a node that was unlinked before its target has taken it. If this fails, the node
-    /// was cancelled or disarmed by another thread.
+    /// Takes back a node that was unlinked before its target has taken it. If this fails, another
+    /// thread has cancelled or disarmed the node.
     pub(super) fn reclaim(&self) -> bool {
         let reclaimed = self
             .change(|word| (word.state() == QUEUED).then_some(word.without_add()))
@@ -285,15 +286,15 @@ impl State {
         reclaimed
     }
 
-    /// Makes a cancelled node idle, once it is no longer linked.
+    /// Makes a cancelled node idle, after it was unlinked.
     pub(super) fn release(&self) {
         let _ = self.change(|word| (word.state() == CANCELLED).then_some(word.with_state(IDLE)));
         self.wake();
     }
 
-    /// Makes a linked node `new`, if it holds a pin and is not running. Returns the word from
-    /// before. The caller wakes the waiters, by [`State::wake`], once it may take the lock of a
-    /// wait queue.
+    /// Changes the state of a linked node to `new`, if the node holds a pin and is not running.
+    /// Returns the previous word. The caller must call [`State::wake`] afterwards, once it may take
+    /// the lock of a wait queue.
     pub(super) fn disarm(&self, new: usize) -> Option<Word> {
         self.change(|word| {
             matches!(word.state(), PENDING | QUEUED | CANCELLED).then_some(word.with_state(new))
@@ -301,13 +302,14 @@ impl State {
         .ok()
     }
 
-    /// Moves a disarmed node from `old` to `new`, unless the other side was first.
+    /// Changes the state of a disarmed node from `old` to `new`. Returns false if the target or
+    /// teardown has changed the state first.
     pub(super) fn hand_over(&self, old: usize, new: usize) -> bool {
         self.change(|word| (word.state() == old).then_some(word.with_state(new)))
             .is_ok()
     }
 
-    /// Whether a linked node holds a pin. If not, its owner may be gone.
+    /// Returns whether a linked node holds a pin. If not, its owner may have been unloaded.
     pub(super) fn is_pinned(&self) -> bool {
         matches!(self.load().state(), PENDING | QUEUED | CANCELLED)
     }
@@ -316,15 +318,16 @@ impl State {
     #[inline(always)]
     pub(super) fn wake(&self) {
         if read_once(&self.waiters) != 0 {
-            // SAFETY: `wake_up_var()` has no requirements on the address, which it only hashes and
-            // compares.
+            // SAFETY: `wake_up_var()` only hashes and compares the address, so that any address is
+            // valid.
             unsafe { bindings::wake_up_var(self.word.as_ptr().cast()) };
         }
     }
 
     /// Waits, interruptibly, until the item is neither pending nor running.
     ///
-    /// The target is part of the condition: the item may be added to the waiting task meanwhile.
+    /// The wait also ends if the item is added to the waiting task, which would otherwise wait for
+    /// itself.
     pub(super) fn wait(&self, time: Jiffies) -> Result {
         let me = Task::current_raw() as usize;
         let check = |word: Word| match word {
@@ -339,22 +342,25 @@ impl State {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // A task in its exit gets no signal that would end the wait, and neither does a worker of a
-        // workqueue, which the whole machine may wait for.
+        // An exiting task, or a worker of a workqueue, receives no signal that would end the wait.
+        // Many other tasks may wait for a worker of a workqueue.
         if !is_short(time) && (is_exiting() || is_workqueue_worker()) {
             return Err(EDEADLK);
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;
         self.waiters.fetch_add(1u32, Full);
-        // SAFETY: The word is valid for as long as `self` is borrowed, and its changes are followed
-        // by `wake()`.
+        // SAFETY: `tether_wait_word()` requires a word that stays valid during the wait, and
+        // `wake_up_var()` after each change that clears bits of `BUSY`. `self` is borrowed, and all
+        // such transitions call `wake()`, or leave this to their caller. The context may sleep, as
+        // tested above.
         let left =
             unsafe { bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, time) };
         self.waiters.fetch_sub(1u32, Full);
         match left {
             0 => Err(ETIMEDOUT),
             left if left < 0 => Err(ERESTARTSYS),
-            // A word that is busy again, elsewhere, was idle or cancelled in between.
+            // If the word is busy again, with another target, the item was idle or cancelled in
+            // between.
             _ => check(self.load()).unwrap_or(Ok(())),
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The end of a module that has pending or running works.
+//! Teardown of the pending and running works of a module.
 
 use super::{
     add::add_node,
@@ -38,12 +38,12 @@ use core::ptr::{
     NonNull, //
 };
 
-/// Disarms the pending works of a module that is removed although it is pinned, and returns their
-/// number.
+/// Disarms the pending works of a module that is torn down although it is pinned. Returns the
+/// number of works.
 ///
-/// The items are dropped, but the nodes stay linked until their targets pass them; so the memory
-/// that they are in stays until then. An item that is shared is leaked: references to it may be
-/// dropped later, and would free it.
+/// The items are dropped, but the nodes stay linked until their targets reach them; hence the
+/// memory that contains the nodes is not freed before. A shared item is leaked: a reference to it
+/// may be dropped later and would free the linked node.
 fn disarm(owner: &'static Owner) -> usize {
     let mut count = 0;
     // The disarmed nodes, chained through `link`.
@@ -52,23 +52,26 @@ fn disarm(owner: &'static Owner) -> usize {
         if !ptr::eq(node.owner, owner) || !node.state.is_pinned() {
             return;
         }
-        // SAFETY: The owner's end calls this while its text is there, and the node has a pin.
+        // SAFETY: `vtable()` requires that the owner stays loaded. Teardown of the owner calls this
+        // function before the text is freed, and the node is pinned, so that `owner` is still its
+        // owner.
         let kind = unsafe { node.vtable() }.kind;
         let new = match kind {
             Kind::Box { .. } => state::DISARMED,
             Kind::Arc { .. } => state::SPENT,
-            // The owner of a queue is never removed.
+            // Queues belong to Tether, which is never unloaded.
             Kind::Queue => return,
             Kind::Closure { .. } => {
-                // For the loop below.
+                // This reference keeps the node valid until the loop below.
                 //
-                // SAFETY: Closures have such a head, with a reference while the node is linked.
+                // SAFETY: `get()` requires the node of a closure with a reference. The kind is
+                // `Closure`, and the list holds a reference while the node is linked.
                 unsafe { ClosureHead::get(node) };
                 state::ORPHAN
             }
         };
-        // If this fails, the thread that has claimed the node, to run it or to cancel it, has all
-        // that it needs.
+        // If this fails, another thread has claimed the node to run or to cancel it. That thread
+        // does not depend on this function.
         if let Some(old) = node.state.disarm(new) {
             count += 1;
             if old.state() == state::CANCELLED {
@@ -77,48 +80,55 @@ fn disarm(owner: &'static Owner) -> usize {
             if new == state::ORPHAN {
                 orphans::add(old.target());
             }
-            // The target reads this only after the lock that is held here was released, or after
-            // the callback that is held here has returned.
+            // The target reads `func` only after the lock that is held here was released, or after
+            // the callback that is kept from returning here has returned.
             //
-            // SAFETY: The node is valid, and linked.
+            // SAFETY: The node is valid because it is linked, and no other task accesses `func`
+            // meanwhile.
             unsafe {
                 let head = (&raw const node.head).cast_mut();
                 (&raw mut (*head).func).write_volatile(Some(run_disarmed));
             }
-            // SAFETY: The pin of the node is ours, because `disarm` succeeds once for each
-            // queueing, and then neither the target nor a canceller drops it.
+            // SAFETY: `unpin_disarmed()` requires a pin that is ours, and a closed owner.
+            // `disarm()` succeeds once for each add, and afterwards neither the target nor a
+            // canceller drops the pin. Teardown closes the owner first.
             unsafe { owner.unpin_disarmed() };
             node.link.store(disarmed.cast(), Relaxed);
             disarmed = ptr::from_ref(node).cast_mut();
         } else if matches!(kind, Kind::Closure { .. }) {
-            // SAFETY: The reference is that from above. It is not the last: the node is linked.
+            // SAFETY: `put()` requires a reference that is ours. It was taken above, and the
+            // closure belongs to the thread that has claimed the node.
             unsafe { ClosureHead::put(NonNull::from(node).cast()) };
         }
     };
     for_each_pending(&mut claim);
 
-    // Not above, where a lock is held that waking takes.
+    // This is done after the walk, which holds a `pi_lock`: waking a task may take the same lock.
     while let Some(node) = NonNull::new(disarmed) {
-        // SAFETY: The node is valid: its memory is not freed before it is handed over below.
+        // SAFETY: The memory of the node is not freed before `hand_over()` or `put()` below.
         let this = unsafe { node.as_ref() };
         disarmed = this.link.load(Relaxed).cast();
         this.state.wake();
-        // SAFETY: The owner's end calls this while its text is there.
+        // SAFETY: `vtable()` requires that the owner stays loaded. Teardown of the owner calls this
+        // function before the text is freed.
         match unsafe { this.vtable() }.kind {
             Kind::Box { discard } => {
-                // SAFETY: The item is ours, and the module's text is still there.
+                // SAFETY: `discard()` requires the node of a box that was given up, once.
+                // `disarm()` has made the item ours, and the module's text is still mapped.
                 let memory = unsafe { discard(node) };
                 this.link.store(memory, Relaxed);
                 if !this.state.hand_over(state::DISARMED, state::FREEABLE) {
-                    // SAFETY: The target has passed the node before, and left the box's memory to
+                    // SAFETY: `kfree()` requires memory that was allocated by `kmalloc()` and is
+                    // not in use. The target has passed the node, and has left the box's memory to
                     // us.
                     unsafe { bindings::kfree(memory) };
                 }
             }
             Kind::Closure { discard } => {
-                // SAFETY: The closure is ours, and the module's text is still there.
+                // SAFETY: `discard()` requires the node of a disarmed closure, once. `disarm()` has
+                // made the closure ours, and the module's text is still mapped.
                 unsafe { discard(node) };
-                // SAFETY: The reference is that from above.
+                // SAFETY: `put()` requires a reference that is ours. It was taken by `get()` above.
                 unsafe { ClosureHead::put(node.cast()) };
             }
             Kind::Arc { .. } | Kind::Queue => {}
@@ -127,7 +137,7 @@ fn disarm(owner: &'static Owner) -> usize {
     count
 }
 
-/// Ends interruptible sleeps of callbacks of `owner` that are running, for as long as they run.
+/// Ends the interruptible sleeps of running callbacks of `owner`.
 ///
 /// Notifies the task of a further work, which does nothing: `set_notify_signal()` is not available
 /// to modules. The work is added without regard to the number of cancelled works on the task.
@@ -173,7 +183,7 @@ fn interrupt(owner: &'static Owner) {
     }
 }
 
-/// The functions of task works for the end of a module and for `tether/outstanding`.
+/// The functions of task works for module teardown and for `tether/outstanding`.
 static FACILITY: Facility = Facility {
     kind: "task work",
     disarm,
