@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When the body of a new thread may run.
+//! Controls when the body of a new thread may run.
 //!
-//! `kthread_create()` leaves a thread that calls its function at the first wake-up, and any task
+//! `kthread_create()` creates a thread that calls its function at the first wake-up, and any task
 //! may wake it: [`Task::wake_up`](crate::task::Task::wake_up) is safe, and so is finding the task
-//! by its pid. So a wake-up does not start a body. The thread waits in its function until it was
-//! started by its creator or is stopped by `kthread_stop()`, and touches nothing else before.
+//! by its pid. Hence a wake-up does not start a body. The thread waits in its function until its
+//! creator has started it or `kthread_stop()` is called, and accesses nothing else before.
 //!
 //! ```text
 //!          start()            the thread's wait()
@@ -15,8 +15,8 @@
 //!          never()
 //! ```
 //!
-//! A thread that is stopped while it is `STARTED` may end without having begun: `kthread_stop()` is
-//! allowed to come before the first wake-up.
+//! If a thread is stopped while it is `STARTED`, it may end without having begun: `kthread_stop()`
+//! may be called before the first wake-up.
 
 use crate::{
     bindings,
@@ -36,31 +36,31 @@ const BEGUN: u32 = 2;
 /// The body will not be called.
 const NEVER: u32 = 3;
 
-/// Whether the body of a thread may run.
+/// Tells whether the body of a thread may run.
 ///
 /// # Invariants
 ///
-/// Only the thread itself makes `state` [`BEGUN`], from [`STARTED`]. A thread whose state is
-/// [`NEVER`] or that was stopped before it has begun does not call its body.
+/// Only the thread itself changes `state` from [`STARTED`] to [`BEGUN`]. If the state is [`NEVER`],
+/// or if the thread is stopped before it has begun, the thread does not call its body.
 pub(super) struct Start {
     state: Atomic<u32>,
 }
 
 impl Start {
-    /// The state of a thread that is not created yet.
+    /// Returns the state of a thread that is not created yet.
     pub(super) fn new() -> Self {
         Self {
             state: Atomic::new(NEW),
         }
     }
 
-    /// Allows the thread to call its body. The caller has to wake the thread if this returns true;
+    /// Allows the thread to call its body. If this returns true, the caller must wake the thread;
     /// otherwise the thread was given up.
     pub(super) fn start(&self) -> bool {
         self.state.cmpxchg(NEW, STARTED, Full).is_ok()
     }
 
-    /// Gives the thread up, unless it was started. Returns whether it will never begin.
+    /// Gives the thread up, unless it was started. Returns whether the thread was given up.
     pub(super) fn never(&self) -> bool {
         match self.state.cmpxchg(NEW, NEVER, Full) {
             Ok(_) => true,
@@ -75,12 +75,12 @@ impl Start {
 
     /// Whether the thread has begun.
     ///
-    /// The answer is final once the thread has ended.
+    /// The result does not change any more after the thread has ended.
     pub(super) fn has_begun(&self) -> bool {
         self.state.load(Acquire) == BEGUN
     }
 
-    /// Waits until the thread is to call its body, which is the caller's then, or is stopped.
+    /// Waits until the thread is started or stopped.
     ///
     /// Returns whether the body is to be called.
     ///
@@ -90,19 +90,22 @@ impl Start {
     /// until `kthread_stop()` has returned for this thread, or until this has returned true.
     pub(super) unsafe fn wait(&self) -> bool {
         let begun = loop {
-            // Before the state is read: a wake-up that follows a change of the state finds this
-            // thread in `TASK_IDLE`.
+            // Set the task state before `state` is read: a wake-up that follows a change of `state`
+            // finds this thread in `TASK_IDLE`.
             //
-            // SAFETY: The state is set back below, before anything else that may sleep.
+            // SAFETY: `set_current_state()` requires that the task does not block in this state by
+            // accident. The state is set back below, before anything else that may sleep.
             unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
             if self.state.cmpxchg(STARTED, BEGUN, Acquire).is_ok() {
                 break true;
             }
-            // SAFETY: By the function's contract this is a kernel thread.
+            // SAFETY: `kthread_should_stop()` requires a kernel thread, which the current task is
+            // by the function's contract.
             if unsafe { bindings::kthread_should_stop() } {
                 break false;
             }
-            // SAFETY: This is a kernel thread that holds no lock.
+            // SAFETY: `schedule()` requires process context without locks. The current task is a
+            // kernel thread that has taken no lock yet.
             unsafe { bindings::schedule() };
         };
         // SAFETY: The state of a running task may be set to `TASK_RUNNING` at any time.

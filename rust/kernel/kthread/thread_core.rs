@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The part of a thread that its handles, the thread itself and the end of its module share.
+//! The part of a thread that is shared by its handles, the thread itself and module teardown.
 
 use super::{
     completion::Completion,
@@ -34,19 +34,20 @@ use core::{
     ptr::NonNull, //
 };
 
-// Which task drops the result of a thread, for [`Core::stage`].
+// Values of [`Core::stage`], which determines the task that drops the result of a thread.
 
 /// The body has not returned, and there is a handle.
 pub(super) const ATTACHED: u32 = 0;
 /// The handle was detached, and the module is pinned: the thread drops its result.
 pub(super) const DETACHED: u32 = 1;
-/// The handle was dropped by a thread that cannot wait for this one, which drops its result itself.
+/// The handle was dropped by a thread that must not wait for this thread. This thread drops its
+/// result itself.
 pub(super) const ORPHANED: u32 = 2;
-/// The body has returned while there was a handle, which takes the result. In the other cases the
-/// thread drops it.
+/// The body has returned while there was a handle, and the handle takes the result. In the other
+/// cases the thread drops the result.
 pub(super) const RETURNED: u32 = 3;
 
-/// Nothing, in [`Core::payload`].
+/// Value of [`Core::payload`]: there is neither a body nor a result.
 pub(super) const EMPTY: u32 = 0;
 /// The body, which was not called yet.
 pub(super) const BODY: u32 = 1;
@@ -55,19 +56,18 @@ pub(super) const RESULT: u32 = 2;
 
 /// The part of a thread that does not depend on the types of its body.
 ///
-/// It is at the beginning of an [`Inner`], in an allocation by `kmalloc`, which is freed with the
-/// last [`CoreRef`]: by Tether, without a call into the body's module, which may be gone. So what
-/// is in there besides is dropped before, by those who know that the module is there.
-///
+/// It is at the beginning of an [`Inner`], in an allocation by `kmalloc`. Tether frees the memory
+/// with the last [`CoreRef`], without a call into the body's module, which may be unloaded by then.
+/// Hence the body or the result is dropped earlier, by a task that keeps the module loaded.
 /// # Invariants
 ///
-/// * `this` points at this core, and may be used for the whole allocation.
-/// * `task` is null until the thread is created, and then a task that a reference is held to. Only
-///   [`Builder::create`] has the core before.
-/// * `run` and `discard` are those of the [`Inner`] that this is in.
-/// * `payload` says whether there is a body or a result in the [`Inner`]. The task that makes it
-///   [`EMPTY`] owns what was there. Only the thread makes it [`RESULT`], once it has taken the
-///   body.
+/// * `this` points to this core, and may be used to access the whole allocation.
+/// * `task` is null until the thread is created. Then it is a task that the core holds a reference
+///   to. Only [`Builder::create`] uses the core before.
+/// * `run` and `discard` are those of the [`Inner`] that contains this core.
+/// * `payload` tells whether there is a body or a result in the [`Inner`]. The task that changes it
+///   to [`EMPTY`] owns the previous payload. Only the thread changes it to [`RESULT`], after it has
+///   taken the body.
 #[pin_data]
 #[repr(C)]
 pub(super) struct Core {
@@ -85,7 +85,8 @@ pub(super) struct Core {
     #[pin]
     pub(super) parking: park::Parking,
     pub(super) waits: waits::Waits,
-    /// Completed when the body has returned and its result is there, or when it never will.
+    /// Completed when the body has returned and its result is stored, or when the body will not be
+    /// called.
     #[pin]
     pub(super) returned: Completion,
     pub(super) run: unsafe fn(NonNull<Core>),
@@ -103,12 +104,13 @@ unsafe impl Sync for Core {}
 ///
 /// # Invariants
 ///
-/// It is counted in `refs`.
+/// The reference is counted in `refs`.
 pub(super) struct CoreRef(pub(super) NonNull<Core>);
 
-// SAFETY: It is used through shared references, and freed with the last reference.
+// SAFETY: A `CoreRef` gives shared access to a `Core`, which is `Send` and `Sync`. The memory may
+// be freed by any task.
 unsafe impl Send for CoreRef {}
-// SAFETY: As above.
+// SAFETY: A shared `CoreRef` gives shared access to a `Core`, which is `Sync`.
 unsafe impl Sync for CoreRef {}
 
 impl Deref for CoreRef {
@@ -116,7 +118,8 @@ impl Deref for CoreRef {
 
     #[inline]
     fn deref(&self) -> &Core {
-        // SAFETY: It is valid while it is counted.
+        // SAFETY: The core is valid while a reference is counted, which this reference is by the
+        // type's invariants.
         unsafe { self.0.as_ref() }
     }
 }
@@ -124,13 +127,15 @@ impl Deref for CoreRef {
 impl Clone for CoreRef {
     fn clone(&self) -> Self {
         self.refs.inc();
+        // INVARIANT: The new reference was counted above.
         Self(self.0)
     }
 }
 
 impl Drop for CoreRef {
     fn drop(&mut self) {
-        // SAFETY: It is ours.
+        // SAFETY: `put()` requires a reference that is ours. This one is counted by the type's
+        // invariants, and is dropped once.
         unsafe { Core::put(self.0) };
     }
 }
@@ -140,26 +145,28 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// The caller must own one.
+    /// The caller must own a reference, which is dropped by this call.
     pub(super) unsafe fn put(this: NonNull<Self>) {
-        // SAFETY: The reference keeps it valid.
+        // SAFETY: The caller's reference keeps the core valid.
         let core = unsafe { this.as_ref() };
         let task = read_once(&core.task);
         if !core.refs.dec_and_test() {
             return;
         }
         if !task.is_null() {
-            // SAFETY: The reference is ours by the type's invariants.
+            // SAFETY: `put_task_struct()` requires a task reference that is ours. By the type's
+            // invariants the core holds one, and the last reference to the core was dropped.
             unsafe { bindings::put_task_struct(task) };
         }
-        // SAFETY: It was allocated by `kmalloc`, and nobody has it any more. What is in it needs
-        // not be dropped.
+        // SAFETY: `kfree()` requires memory that was allocated by `kmalloc()` and is not in use.
+        // The last reference was dropped. The payload was dropped before; the other fields need no
+        // destructor.
         unsafe { bindings::kfree(this.as_ptr().cast()) };
     }
 
     pub(super) fn task(&self) -> &Task {
-        // SAFETY: By the type's invariants this is a task that we hold a reference to. `Task` is
-        // transparent.
+        // SAFETY: By the type's invariants `task` is a task that the core holds a reference to.
+        // `Task` is a transparent wrapper of `task_struct`.
         unsafe { &*read_once(&self.task).cast() }
     }
 
@@ -173,7 +180,8 @@ impl Core {
         read_once(&self.should_stop)
     }
 
-    /// Freezes the thread if that is asked for, and returns whether it is asked to stop or to park.
+    /// Freezes the thread if the freezer requests it, and returns whether the thread is requested
+    /// to stop or to park.
     ///
     /// Must be called by the thread.
     pub(super) fn requested(&self, parkable: bool) -> Option<Wake<()>> {
@@ -189,21 +197,22 @@ impl Core {
         }
     }
 
-    /// Sleeps in `state` for at most `*left` jiffies, stores the remainder in `*left`, and freezes
-    /// if that is asked for.
+    /// Sleeps in `state` for at most `*left` jiffies and stores the remainder in `*left`. Freezes
+    /// if the freezer requests it.
     ///
-    /// Must be called by the thread. Not generic, so that it is compiled once.
+    /// Must be called by the thread. Not generic, so that it is not monomorphised for each body.
     pub(super) fn sleep(&self, state: c_uint, parkable: bool, left: &mut Jiffies) -> Wake<()> {
         let wake = loop {
-            // Before each look, and not only after the sleep: a thread that is woken before each
-            // sleep never sleeps.
+            // Freeze before each check and not only after the sleep: a thread that is woken before
+            // each sleep never sleeps.
             if self.freezable {
                 freeze();
             }
-            // Before the flags are read: who sets one afterwards finds the state that we are in,
-            // and wakes us out of it.
+            // Set the state before the flags are read: a task that sets a flag afterwards wakes
+            // this thread.
             //
-            // SAFETY: The state is undone below, before anything else that may sleep.
+            // SAFETY: `set_current_state()` requires that the task does not block in this state by
+            // accident. It is set to `TASK_RUNNING` below, before anything else that may sleep.
             unsafe { bindings::set_current_state(state) };
             if self.should_stop() {
                 break Wake::Stopped;
@@ -214,10 +223,11 @@ impl Core {
             if read_once(&self.woken) && self.woken.xchg(false, Acquire) {
                 break Wake::Woken;
             }
-            // A thread takes no signals but those that it has allowed. That it is asked to stop
-            // looks like one to whoever sleeps interruptibly, but we have returned then.
+            // A kernel thread only receives signals that it has allowed. A request to stop makes
+            // signal_pending() true as well, but the loop has ended by then.
             if state & bindings::TASK_INTERRUPTIBLE != 0 {
-                // SAFETY: This is a kernel thread.
+                // SAFETY: `tether_dequeue_signal()` requires a kernel thread, which the current
+                // task is.
                 let signal = unsafe { bindings::tether_dequeue_signal() };
                 if signal > 0 {
                     break Wake::Signal(signal as u32);
@@ -227,32 +237,34 @@ impl Core {
                 break Wake::TimedOut;
             }
             if *left == Jiffies::MAX {
-                // SAFETY: We are in a thread of our own, and hold nothing.
+                // SAFETY: `schedule()` requires process context without locks. The current task is
+                // the thread of this core, in its body, which must not hold a lock here.
                 unsafe { bindings::schedule() };
             } else {
-                // SAFETY: We are in a thread of our own, and hold no lock. `as_jiffies()` has
-                // limited the time to less than `MAX_SCHEDULE_TIMEOUT`.
+                // SAFETY: `schedule_timeout()` requires process context without locks, and a time
+                // that is not negative. The current task is the thread of this core, and
+                // `as_jiffies()` limits the time to less than `MAX_SCHEDULE_TIMEOUT`.
                 *left = unsafe { bindings::schedule_timeout(*left as c_long) as Jiffies };
             }
         };
-        // SAFETY: A running task may always say that it runs.
+        // SAFETY: A running task may set its state to `TASK_RUNNING` at any time.
         unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
         wake
     }
 
-    /// Lets the thread call its body, unless its module's end has given it up.
+    /// Lets the thread call its body, unless module teardown has given the thread up.
     pub(super) fn start(&self) {
         if self.start.start() {
             self.task().wake_up();
         }
     }
 
-    /// Asks the thread to stop, and does not wait.
+    /// Requests the thread to stop, without waiting.
     pub(super) fn request_stop(&self) {
         self.should_stop.xchg(true, Full);
         self.unpark();
-        // SAFETY: The task is valid. Waking it is a full barrier if it sleeps, so that it sees the
-        // flag.
+        // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the core holds
+        // a reference to. Waking the task is a full barrier if it sleeps, so that it sees the flag.
         unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
     }
 }

@@ -151,8 +151,8 @@ pub(super) struct State {
 impl State {
     /// Creates the state of a new node. `target` is a multiple of [`State::UNIT`].
     #[inline]
-    // INVARIANT: There have been no transitions yet.
     pub(super) fn new(state: usize, target: usize) -> Self {
+        // INVARIANT: There have been no transitions yet.
         Self {
             word: Atomic::new(state | target),
             waiters: Atomic::new(0),
