@@ -23,17 +23,21 @@ use core::ptr::{
     NonNull, //
 };
 
-/// What the kernel calls. It is in text that never goes away, and must never be copied into a
-/// consumer's: the module of a detached thread may be gone when this returns.
+/// The function of each thread, which the kernel calls. It must be in permanent text, and must not
+/// be inlined or instantiated in a consumer: the module of a detached thread may be unloaded when
+/// it returns.
 ///
 /// # Safety
 ///
-/// Called once for a thread, in it, with the [`Core`] that it was created with.
+/// Must be called once for a thread, in that thread, with the [`Core`] that the thread was created
+/// with.
 #[inline(never)]
 pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
-    // SAFETY: The data is what `create_core` has passed, and there is a reference for us.
+    // SAFETY: `data` is the core that `create_core()` has passed to `kthread_create()`, so that it
+    // is not null.
     let core = unsafe { NonNull::new_unchecked(data.cast::<Core>()) };
-    // SAFETY: The core is valid until the thread has dropped its reference or has ended.
+    // SAFETY: The core is valid until the thread has dropped its reference, or until
+    // `kthread_stop()` has returned for a thread that has not begun.
     let this = unsafe { core.as_ref() };
     // SAFETY: This is called once, by the thread of `this`, which is valid until `kthread_stop()`
     // has returned, or until the thread has dropped its reference.
@@ -44,43 +48,50 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     }
     let owner = this.attachment.owner();
     if this.freezable {
-        // SAFETY: This is a kernel thread, where it may sleep.
+        // SAFETY: `tether_set_freezable()` requires a kernel thread that may sleep. This is one.
         unsafe { bindings::tether_set_freezable() };
     }
-    // SAFETY: Called once, in the thread. The owner's text is there: it waits for an attached
-    // thread to end, and is pinned for a detached one.
+    // SAFETY: `run` requires that it is called once, in the thread, with its own core. The owner's
+    // text is mapped: teardown waits for an attached thread, and a detached thread pins its owner.
     unsafe { (this.run)(core) };
-    // SAFETY: This is the thread.
+    // SAFETY: `Parking::end()` must be called by the thread that `parking` belongs to. This is that
+    // thread.
     unsafe { this.parking.end() };
     let stage = this.stage.xchg(RETURNED, Full);
     this.returned.complete_all();
-    // No task takes an orphan off its owner's list, so that the thread does it. From then on the
-    // owner's end waits until the returned value is dropped. If the owner's end has found the
-    // thread already, it waits until the thread has ended.
+    // If the handle was dropped without waiting (`ORPHANED`), the thread takes itself off its
+    // owner's list. From then on, teardown of the owner waits until the returned guard is dropped.
+    // If teardown has taken the thread off the list first, it waits until the thread has ended.
     let _entered = (stage == ORPHANED)
         .then(|| {
             this.attachment.try_detach().inspect(|_| {
-                // SAFETY: The list's reference is ours now, and the thread has its own.
+                // SAFETY: `put()` requires a reference that is ours. `try_detach()` has passed the
+                // list's reference to us, and the thread's own reference keeps the core valid.
                 unsafe { Core::put(core) };
             })
         })
         .flatten();
     if stage == DETACHED || stage == ORPHANED {
-        // SAFETY: This is the thread, and its body has returned. The owner's text is there: it is
-        // pinned for a detached thread, and the owner's end waits for an orphan.
+        // SAFETY: `discard_payload()` requires that the module is loaded, and that the body has
+        // returned if the caller is the thread. This is the thread, after its body. A detached
+        // thread pins its owner, and teardown waits for an orphaned thread.
         unsafe { this.discard_payload() };
     }
     if stage == DETACHED {
-        // SAFETY: `Thread::detach` has made the attachment independent, and leaves this to the
+        // SAFETY: `remove()` requires an independent attachment, and must be called once.
+        // `Thread::detach()` has made the attachment independent, and leaves the removal to the
         // thread.
         unsafe { this.attachment.remove() };
-        // SAFETY: The list's reference is ours now, and the thread has its own.
+        // SAFETY: `put()` requires a reference that is ours. `remove()` has passed the list's
+        // reference to us, and the thread's own reference keeps the core valid.
         unsafe { Core::put(core) };
     }
-    // SAFETY: The thread's reference is ours, and is not used again.
+    // SAFETY: `put()` requires a reference that is ours. The thread owns its reference, which is
+    // not used again.
     unsafe { Core::put(core) };
     if stage == DETACHED {
-        // SAFETY: The pin is that of `Thread::detach`, and this text is permanent.
+        // SAFETY: `unpin()` requires a pin that is ours. `Thread::detach()` has taken it for this
+        // thread. This is permanent text.
         unsafe { owner.unpin() };
     }
     0
@@ -110,16 +121,18 @@ pub(super) fn current_is_asked() -> bool {
 /// The node of the current thread in the graph of waits, if the thread is one of Tether's.
 pub(super) fn current_waits() -> Option<*const waits::Waits> {
     let task = Task::current_raw();
-    // SAFETY: The current task is valid.
+    // SAFETY: `kthread_func()` requires a valid task, which the current task is.
     let function = unsafe { bindings::kthread_func(task) };
-    // SAFETY: The current task is valid. `kthread_data()` requires a kernel thread, and is only
-    // called if the task has a thread function of ours, which only a kernel thread has.
+    // SAFETY: `kthread_data()` requires a kernel thread. It is only called if the task has a thread
+    // function of Tether, which only a kernel thread has.
     let data = || unsafe { bindings::kthread_data(task) };
     if ptr::eq(function, main as *const c_void) {
-        // SAFETY: The data of such a thread is its `Core`, which is valid while it runs.
+        // SAFETY: A thread with this function was created with its `Core`, which is valid while the
+        // thread runs.
         Some(unsafe { &raw const (*data().cast::<Core>()).waits })
     } else if ptr::eq(function, worker::main as *const c_void) {
-        // SAFETY: The data of such a thread is its `Queue`, which is valid while it runs.
+        // SAFETY: `waits_of()` requires a valid queue. A thread with this function was created with
+        // its `Queue`, which is valid while the thread runs.
         Some(unsafe { worker::Queue::waits_of(data().cast()) })
     } else {
         None

@@ -72,8 +72,9 @@ where
         // SAFETY: By the function's contract the memory is large enough for an `Inner<F, R, M>`,
         // and no other task uses it, so that `body` is valid for writes.
         unsafe { (&raw mut (*this).body).cast::<F>().write(body) };
-        // SAFETY: By the function's contract `core` is valid, and `new_core()` has initialised it.
         // INVARIANT: The body was stored above.
+        //
+        // SAFETY: By the function's contract `core` is valid; `new_core()` has initialised it.
         write_once(unsafe { &core.as_ref().payload }, BODY);
     }
 

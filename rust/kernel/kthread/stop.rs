@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stopping and joining a thread, and the end of a thread whose handle was leaked.
+//! Stopping and joining a thread, and teardown of a thread with a leaked handle.
 
 use super::{
     completion::Limit,
@@ -31,68 +31,75 @@ use crate::{
 use core::ptr;
 
 impl Core {
-    /// Asks a thread to end: it will not begin if it has not been started.
+    /// Requests a thread to end. If the thread has not been started, it is given up.
     ///
     /// # Safety
     ///
-    /// As [`What::request`] says.
+    /// The requirements are those of [`What::request`].
     pub(super) unsafe fn request_end(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of a `Core`, which is valid for this call.
+        // SAFETY: The attachment is at the beginning of a `Core`, which is valid during this call
+        // by the requirements of [`What::request`].
         let core = unsafe { &*attachment.cast::<Core>() };
         let asked = core.should_stop.xchg(true, Full);
         if core.start.never() {
-            // A thread that joins this one may have to return before this one is ended.
+            // A thread that joins this one may have to return before this thread is torn down.
             core.returned.complete_all();
         } else if !asked {
             core.request_stop();
         }
     }
 
-    /// Waits until the thread is out of the module's text and of Tether's. If it has not begun, its
-    /// body is left where it is, and true is returned.
+    /// Waits until the thread has left the module's text and Tether's text. If the thread has not
+    /// begun, returns true and does not drop the body.
     ///
     /// # Safety
     ///
-    /// The caller must have taken the thread off its owner's list, whose text must stay, and call
-    /// this once: the kernel's completion is used up by it. The caller or its owner's list has a
-    /// reference.
+    /// The caller must have taken the thread off its owner's list, must keep the owner's text
+    /// mapped, and must call this once, because `kthread_stop()` may be called once. The caller or
+    /// the list must hold a reference during the call.
     pub(super) unsafe fn reap(&self) -> bool {
-        // SAFETY: The task is a kernel thread that we hold a reference to, and by the function's
-        // contract no other task stops it.
+        // SAFETY: `kthread_stop()` requires a kernel thread that is valid and is stopped once. The
+        // core holds a reference to the task, and by the function's contract no other task stops
+        // it.
         unsafe { bindings::kthread_stop(self.task().as_ptr()) };
         if self.start.has_begun() {
             return false;
         }
         self.returned.complete_all();
-        // SAFETY: The thread has ended without dropping its reference, and the caller has another.
+        // SAFETY: `put()` requires a reference that is ours. The thread has ended without dropping
+        // its reference, and another reference keeps the core valid.
         unsafe { Self::put(self.this) };
         true
     }
 
-    /// Drops the body or the result, if there is one.
+    /// Drops the body or the result, if the payload is not empty.
     ///
     /// # Safety
     ///
-    /// The module of the body must be there. The thread must have ended, or this is the thread,
-    /// after its body has returned.
+    /// The module of the body must be loaded. The thread must have ended, or the caller must be the
+    /// thread, after its body has returned.
     pub(super) unsafe fn discard_payload(&self) {
-        // SAFETY: By the type's invariants the function expects `this`; the rest is the function's
-        // contract.
+        // SAFETY: `discard` is that of the `Inner` that contains this core, by the type's
+        // invariants. Its other requirement, that the thread has ended or has returned from its
+        // body, is in the function's contract.
         unsafe { (self.discard)(self.this) };
     }
 
-    /// The owner's end has found the thread.
+    /// Tears down a thread that teardown of its owner has found.
     ///
     /// # Safety
     ///
-    /// As [`What::end`] says.
+    /// The requirements are those of [`What::end`].
     pub(super) unsafe fn end(attachment: *const Attachment) {
-        // SAFETY: By the function's contract; the attachment may be asked to end more than once.
+        // SAFETY: `request_end()` requires a valid attachment that has not ended, which
+        // [`What::end`] requires as well. It may be called more than once.
         unsafe { Self::request_end(attachment) };
-        // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
+        // SAFETY: The attachment is at the beginning of a `Core`, which the list's reference keeps
+        // valid until `release()`.
         let core = unsafe { &*attachment.cast::<Core>() };
         if !core.start.never() {
-            // It was started, and so calls its body: `kthread_stop()` comes only afterwards.
+            // The thread was started, so that it calls its body: `kthread_stop()` is called only
+            // afterwards.
             while core
                 .returned
                 .wait(Limit::After(msecs_to_jiffies(10_000)))
@@ -108,62 +115,73 @@ impl Core {
                 );
             }
         }
-        // SAFETY: The owner's end has taken it off the list, and has the list's reference.
+        // SAFETY: `reap()` requires that the thread was taken off the list, is reaped once, and
+        // that a reference is held. Teardown has taken it off the list, keeps the text mapped, and
+        // has the list's reference.
         unsafe { core.reap() };
     }
 
-    /// The owner's end has published that the thread has ended.
+    /// Drops the payload of a thread after its end was published.
     ///
     /// # Safety
     ///
-    /// As [`What::discard`] says.
+    /// The requirements are those of [`What::discard`].
     pub(super) unsafe fn discard_ended(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of a `Core`, which is valid until `release`.
+        // SAFETY: The attachment is at the beginning of a `Core`, which the list's reference keeps
+        // valid until `release()`.
         let core = unsafe { &*attachment.cast::<Core>() };
-        // SAFETY: The thread has ended, and the owner's end keeps the module.
+        // SAFETY: `discard_payload()` requires that the thread has ended and that the module is
+        // loaded. `end()` has returned, and teardown keeps the module loaded.
         unsafe { core.discard_payload() };
     }
 
+    /// Drops the list's reference.
     /// # Safety
     ///
-    /// As [`What::release`] says.
+    /// The requirements are those of [`What::release`].
     pub(super) unsafe fn release(attachment: *const Attachment) {
-        // SAFETY: The attachment is at the beginning of a `Core`, and the list had a reference.
+        // SAFETY: `put()` requires a reference that is ours. By the function's contract the list's
+        // reference is; the attachment is at the beginning of the `Core` that it keeps valid.
         unsafe { Core::put((*attachment.cast::<Core>()).this) };
     }
 
-    /// Ends the thread, and drops a body that was not called. The text of the module, in which the
-    /// result is dropped, stays until the returned value is dropped.
+    /// Ends the thread. If the body was not called, drops it. The returned guard keeps the text of
+    /// the module mapped, in which the result is dropped.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if its owner's end has ended it, and has dropped the body or the result.
+    /// [`ENODEV`] if teardown of the owner has ended the thread and has dropped the body or the
+    /// result.
     ///
     /// # Safety
     ///
-    /// The handle must be the caller's alone. It must not be the thread itself.
+    /// The caller must have the only handle, and must not be the thread itself.
     unsafe fn finish(&self) -> Result<Entered> {
         let entered = self.attachment.detach().ok_or(ENODEV)?;
         self.should_stop.xchg(true, Full);
         self.start.never();
         self.unpark();
-        // SAFETY: We have just taken it off its owner's list; the handle has a reference.
+        // SAFETY: `reap()` requires that the thread was taken off the list, is reaped once, and
+        // that a reference is held. `detach()` has taken it off, `entered` keeps the text mapped,
+        // and the handle has a reference.
         if unsafe { self.reap() } {
-            // SAFETY: The thread has ended, and `entered` keeps the module.
+            // SAFETY: `discard_payload()` requires that the thread has ended and that the module is
+            // loaded. `reap()` has returned, and `entered` keeps the module loaded.
             unsafe { self.discard_payload() };
         }
-        // SAFETY: The list's reference is ours now, and the handle has its own.
+        // SAFETY: `put()` requires a reference that is ours. `detach()` has passed the list's
+        // reference to us, and the handle's own reference keeps the core valid.
         unsafe { Self::put(self.this) };
         Ok(entered)
     }
 
-    /// Whether the body has returned, or will never be called.
+    /// Returns whether the body has returned or will not be called.
     pub(super) fn is_over(&self) -> bool {
         self.stage.load(Acquire) == RETURNED || self.returned.is_done()
     }
 
-    /// Enters that the current thread waits for this one; not if its body has returned, as the rest
-    /// of it waits for nothing.
+    /// Records that the current thread waits for this thread. Does not record it if the body has
+    /// returned, because the thread does not wait for any other thread afterwards.
     fn wait_for(&self, limit: Limit) -> Result<Option<waits::Waiting<'_>>> {
         if self.stage.load(Acquire) == RETURNED && may_sleep() {
             return Ok(None);
@@ -211,16 +229,17 @@ impl Core {
         )
     }
 
-    /// Whether the thread is in its exit.
+    /// Returns whether the thread is exiting.
     fn is_exiting(&self) -> bool {
         task_flags(self.task()) & bindings::PF_EXITING != 0
     }
 
-    /// Interrupts the thread once more if it is asked to stop: where the first request was made, a
-    /// signal may not have been possible.
+    /// Interrupts the thread again if it is requested to stop: the first request may have been made
+    /// in a context in which no signal can be sent.
     fn interrupt_again(&self) {
         if self.should_stop() {
-            // SAFETY: The task is valid, and a kernel thread.
+            // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the core
+            // holds a reference to.
             unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
         }
     }
@@ -229,13 +248,15 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// * [`EDEADLK`] if the thread waits for the current one, or is it, and in an interrupt;
-    /// * [`ENODEV`] as [`Core::finish`];
-    /// * [`EINTR`] and [`ETIMEDOUT`] as `limit` says. The thread is asked to stop then.
+    /// * [`EDEADLK`] if the thread waits for the current thread or is the current thread, and in an
+    ///   interrupt;
+    /// * [`ENODEV`] as for [`Core::finish`];
+    /// * [`EINTR`] and [`ETIMEDOUT`] according to `limit`. In these two cases the thread has been
+    ///   requested to stop.
     ///
     /// # Safety
     ///
-    /// The handle must be the caller's alone.
+    /// The caller must have the only handle.
     pub(super) unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         self.request_stop();
@@ -245,7 +266,8 @@ impl Core {
         if !plain && !self.start.never() {
             self.wait_until_returned(limit, true)?;
         }
-        // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
+        // SAFETY: `finish()` requires that the caller has the only handle, which is in the
+        // function's contract, and is not the thread itself, which `wait_for()` has refused.
         unsafe { self.finish() }
     }
 
@@ -253,31 +275,32 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// As [`Core::stop`], but the thread is not asked to stop.
+    /// As for [`Core::stop`], but the thread is not requested to stop.
     ///
     /// # Safety
     ///
-    /// As [`Core::stop`].
+    /// The caller must have the only handle.
     pub(super) unsafe fn join(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
-        // No other task could unpark it, as the handle is the caller's alone.
+        // No other task can unpark the thread, because the caller has the only handle.
         self.unpark();
         self.wait_until_returned(limit, false)?;
         // SAFETY: By the function's contract; it is not the thread itself, which is refused above.
         unsafe { self.finish() }
     }
 
-    /// The handle is dropped. If the result, if there is one, is the caller's to drop, a value is
-    /// returned that keeps the text of the module until then.
+    /// Stops a thread when its handle is dropped. If the result belongs to the caller, returns a
+    /// guard that keeps the text of the module mapped until the result is dropped.
     ///
     /// # Safety
     ///
-    /// As [`Core::stop`].
+    /// The caller must have the only handle.
     pub(super) unsafe fn abandon(&self) -> Option<Entered> {
-        // SAFETY: By the function's contract the handle is the caller's alone.
+        // SAFETY: `stop()` requires that the caller has the only handle, which is in the function's
+        // contract.
         match unsafe { self.stop(Limit::None) } {
             Err(error) if error == EDEADLK => {}
-            // If the end of the module has ended the thread, it drops the result as well.
+            // If module teardown has ended the thread, it drops the result as well.
             ended => return ended.ok(),
         }
         let is_current = ptr::eq(Task::current_raw(), self.task().as_ptr());
@@ -285,13 +308,14 @@ impl Core {
             self.request_stop();
         }
         if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() || !may_sleep() {
-            // In an interrupt, the end of the module drops the result of a thread whose body has
-            // returned.
+            // In an interrupt, module teardown drops the result if the body has returned.
             return None;
         }
-        // The body has returned since, so that the thread waits for nothing any more.
+        // The body has returned since, so that the thread does not wait for any other thread.
         //
-        // SAFETY: By the function's contract. It is not the thread itself, whose body has returned.
+        // SAFETY: `finish()` requires that the caller has the only handle, which is in the
+        // function's contract, and is not the thread itself: the body of the thread has returned,
+        // and this is not its code.
         unsafe { self.finish() }.ok()
     }
 }
