@@ -33,15 +33,15 @@ use crate::{
 };
 use core::marker::PhantomData;
 
-/// Wakes a thread from where its [`Thread`] is not at hand. It keeps the thread's memory, but
-/// neither the thread nor its result.
+/// Wakes a thread without its [`Thread`] handle. A waker keeps the thread's memory allocated, but
+/// neither the thread running nor its result.
 #[derive(Clone)]
 pub struct Waker {
     core: CoreRef,
 }
 
 impl Waker {
-    /// Wakes the thread as [`Thread::wake`] does. Does nothing when the thread has ended.
+    /// Wakes the thread like [`Thread::wake`]. Does nothing if the thread has ended.
     ///
     /// # Context
     ///
@@ -51,10 +51,10 @@ impl Waker {
     }
 }
 
-/// A thread that was made, and does not run yet.
+/// A thread that was created and has not been started.
 ///
-/// Dropping it ends the thread, which sleeps: the body is dropped without having been called. In an
-/// interrupt that is left to the end of the module.
+/// Dropping this ends the thread, which may sleep: the body is dropped without having been called.
+/// In an interrupt, the thread is ended by teardown of its module instead.
 #[must_use = "a thread that is not started does nothing, and is ended when this is dropped"]
 pub struct Unstarted<R: Send + 'static, M = Plain>(pub(super) Thread<R, M>);
 
@@ -70,7 +70,7 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
         self.0
     }
 
-    /// The thread's task. Waking it does not start the thread.
+    /// Returns the thread's task. Waking the task does not start the thread.
     ///
     /// # Context
     ///
@@ -80,26 +80,27 @@ impl<R: Send + 'static, M: Mode> Unstarted<R, M> {
     }
 }
 
-/// Makes a type invariant in `T`, which has no part of its own in there.
+/// Makes a type invariant in `T`, although the type contains no `T`.
 type Invariant<T> = PhantomData<fn(T) -> T>;
 
 /// A kernel thread that returns `R`.
 ///
 /// Dropping it stops the thread and waits for it, which sleeps. Inside the thread itself, inside a
-/// thread that it waits for, and in an interrupt, the thread is asked to stop and not waited for.
+/// thread that it waits for, and in an interrupt, dropping it only requests the thread to stop
+/// (unless it is the current thread), and does not wait.
 ///
 /// # Invariants
 ///
-/// `core` is that of a [`WithResult<R>`]. It is `None` only while it is being given up.
+/// `core` is the core of a [`WithResult<R>`]. It is `None` only while the handle is being consumed.
 pub struct Thread<R: Send + 'static, M = Plain> {
     pub(super) core: Option<CoreRef>,
-    // Invariant: `R` has chosen the function that drops the result.
+    // Invariant in `R`: `R` selects the function that drops the result.
     pub(super) _types: Invariant<(R, M)>,
 }
 
 impl<R: Send + 'static> Thread<R, Parkable> {
-    /// Asks the thread to park, and waits until it is parked: until it has come to the next place
-    /// where its body sleeps by its [`Context`] or asks whether it is to park.
+    /// Requests the thread to park, and waits until it is parked. The thread parks at the next
+    /// place where its body sleeps by its [`Context`] or checks for a request to park.
     ///
     /// # Context
     ///
@@ -108,16 +109,17 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     /// # Errors
     ///
     /// * [`EBUSY`] if the thread is parked already, or another task is about to park or unpark it;
-    /// * [`ESRCH`] if its body has returned, meanwhile or before, or if it is asked to stop;
-    /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
-    ///   interrupt.
+    /// * [`ESRCH`] if its body has returned or returns meanwhile, or if the thread is requested to
+    ///   stop;
+    /// * [`EDEADLK`] if this is called inside the thread, inside a thread that it waits for, or in
+    ///   an interrupt.
     #[doc(alias = "kthread_park")]
     pub fn park(&self) -> Result {
         self.core().park(Limit::None)
     }
 
-    /// Like [`Thread::park`], but a fatal signal ends the wait: for a task that acts on behalf of a
-    /// user.
+    /// Parks the thread like [`Thread::park`], but a fatal signal ends the wait. For a task that
+    /// acts on behalf of a user.
     ///
     /// # Context
     ///
@@ -125,15 +127,14 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::park`], and [`EINTR`] if the current task was killed, is in its exit, or is a
-    /// thread that is asked to stop. The request is withdrawn
-    /// then.
+    /// As for [`Thread::park`], and [`EINTR`] if the current task was killed, is exiting, or is a
+    /// thread that is requested to stop. In this case the request to park is withdrawn.
     pub fn park_killable(&self) -> Result {
         self.core().park(Limit::Killed)
     }
 
-    /// Like [`Thread::park_killable`], but for at most `time`, which is rounded up to whole
-    /// jiffies.
+    /// Parks the thread like [`Thread::park_killable`], but waits for at most `time`, which is
+    /// rounded up to whole jiffies.
     ///
     /// # Context
     ///
@@ -141,13 +142,13 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::park_killable`], and [`ETIMEDOUT`] if the thread has not parked within `time`.
-    /// The request is withdrawn then.
+    /// As for [`Thread::park_killable`], and [`ETIMEDOUT`] if the thread has not parked within
+    /// `time`. In this case the request is withdrawn.
     pub fn park_timeout(&self, time: Delta) -> Result {
         self.core().park(Limit::killed_or_after(time))
     }
 
-    /// Lets the thread go on, if it is parked. If another task is about to park it, the thread is
+    /// Unparks the thread, if it is parked. If another task is about to park it, the thread is
     /// unparked as soon as it is parked.
     ///
     /// # Context
@@ -158,7 +159,7 @@ impl<R: Send + 'static> Thread<R, Parkable> {
         self.core().unpark();
     }
 
-    /// Whether the thread is parked.
+    /// Returns whether the thread is parked.
     ///
     /// # Context
     ///
@@ -172,12 +173,12 @@ impl<R: Send + 'static, M> Thread<R, M> {
     fn core(&self) -> &CoreRef {
         match &self.core {
             Some(core) => core,
-            // It is only taken by methods that consume the handle.
+            // The core is only taken by methods that consume the handle.
             None => unreachable!(),
         }
     }
 
-    /// The thread's task.
+    /// Returns the thread's task.
     ///
     /// # Context
     ///
@@ -194,9 +195,10 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// * [`EINVAL`] if there is no such niceness;
+    /// * [`EINVAL`] if the niceness is out of range;
     /// * [`EDEADLK`] in an interrupt;
-    /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended with its module.
+    /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended by module
+    ///   teardown.
     #[doc(alias = "sched_set_normal")]
     #[doc(alias = "sched_set_fifo")]
     pub fn set_policy(&self, policy: Policy) -> Result {
@@ -211,7 +213,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         Ok(())
     }
 
-    /// Wakes the thread, if it sleeps by its [`Context`], and ends its next sleep there otherwise.
+    /// Wakes the thread if it sleeps by its [`Context`]; otherwise its next sleep there ends at
+    /// once.
     ///
     /// # Context
     ///
@@ -221,7 +224,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.core().wake();
     }
 
-    /// Returns an object that wakes the thread, to be kept where the handle is not.
+    /// Returns an object that wakes the thread, for code that has no access to the handle.
     ///
     /// # Context
     ///
@@ -232,10 +235,10 @@ impl<R: Send + 'static, M> Thread<R, M> {
         }
     }
 
-    /// Asks the thread to stop, and does not wait. If it is parked it is unparked.
+    /// Requests the thread to stop, without waiting. If the thread is parked, it is unparked.
     ///
-    /// The body is called with [`Context::should_stop`] true if it has not begun, unless the handle
-    /// is dropped or [`Thread::stop`] is called before it begins.
+    /// If the body has not begun, it is called with [`Context::should_stop`] true, unless the
+    /// handle is dropped or [`Thread::stop`] is called before the body begins.
     ///
     /// # Context
     ///
@@ -244,7 +247,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.core().request_stop();
     }
 
-    /// Whether the body has returned, or will never be called.
+    /// Returns whether the body has returned or will not be called.
     ///
     /// # Context
     ///
@@ -253,19 +256,21 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.core().is_over()
     }
 
-    /// Gives the handle up for the result after the thread has ended, or back with the error.
+    /// Consumes the handle of a thread that has ended, and returns its result. If `ended` is an
+    /// error, returns the handle with the error.
     fn exit(mut self, ended: Result<Entered>) -> Result<Exit<R>, Refused<Self>> {
         let _entered = match ended {
             Ok(entered) => entered,
             Err(error) => return Err(Refused::new(self, error)),
         };
-        // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+        // SAFETY: `take_result()` requires the core of a `WithResult<R>`, which it is by the type's
+        // invariants.
         let exit = unsafe { take_result(self.core().this) };
         self.core = None;
         Ok(exit)
     }
 
-    /// Asks the thread to stop, waits until it has ended, and returns its result.
+    /// Requests the thread to stop, waits until it has ended, and returns its result.
     ///
     /// If the body has not begun, it is dropped without having been called.
     ///
@@ -275,20 +280,21 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// The handle comes back with
+    /// The error returns the handle, with
     ///
-    /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
-    ///   interrupt;
-    /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the result.
+    /// * [`EDEADLK`] if this is called inside the thread, inside a thread that it waits for, or in
+    ///   an interrupt;
+    /// * [`ENODEV`] if module teardown has ended the thread, and has dropped the result.
     #[doc(alias = "kthread_stop")]
     pub fn stop(self) -> Result<Exit<R>, Refused<Self>> {
-        // SAFETY: The handle is ours alone.
+        // SAFETY: `stop()` requires that the caller has the only handle. `self` is it, and there is
+        // one handle of a thread.
         let ended = unsafe { self.core().stop(Limit::None) };
         self.exit(ended)
     }
 
-    /// Like [`Thread::stop`], but a fatal signal ends the wait: for a task that acts on behalf of a
-    /// user. The body is called in any case.
+    /// Stops the thread like [`Thread::stop`], but a fatal signal ends the wait. For a task that
+    /// acts on behalf of a user. If the thread was started, its body is called.
     ///
     /// # Context
     ///
@@ -296,17 +302,17 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::stop`], and [`EINTR`] if the current task was killed, is in its exit, or is a
-    /// thread that is asked to stop. The thread is asked to stop
-    /// all the same.
+    /// As for [`Thread::stop`], and [`EINTR`] if the current task was killed, is exiting, or is a
+    /// thread that is requested to stop. In this case the thread has been requested to stop.
     pub fn stop_killable(self) -> Result<Exit<R>, Refused<Self>> {
-        // SAFETY: The handle is ours alone.
+        // SAFETY: `stop()` requires that the caller has the only handle. `self` is it, and there is
+        // one handle of a thread.
         let ended = unsafe { self.core().stop(Limit::Killed) };
         self.exit(ended)
     }
 
-    /// Like [`Thread::stop_killable`], but for at most `time`, which is rounded up to whole
-    /// jiffies.
+    /// Stops the thread like [`Thread::stop_killable`], but waits for at most `time`, which is
+    /// rounded up to whole jiffies.
     ///
     /// # Context
     ///
@@ -314,28 +320,32 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::stop_killable`], and [`ETIMEDOUT`] if the body has not returned within `time`.
+    /// As for [`Thread::stop_killable`], and [`ETIMEDOUT`] if the body has not returned within
+    /// `time`.
     pub fn stop_timeout(self, time: Delta) -> Result<Exit<R>, Refused<Self>> {
-        // SAFETY: The handle is ours alone.
+        // SAFETY: `stop()` requires that the caller has the only handle. `self` is it, and there is
+        // one handle of a thread.
         let ended = unsafe { self.core().stop(Limit::killed_or_after(time)) };
         self.exit(ended)
     }
 
     fn join_within(self, limit: Limit) -> Result<R, Refused<Self>> {
-        // SAFETY: The handle is ours alone.
+        // SAFETY: `join()` requires that the caller has the only handle. `self` is it, and there is
+        // one handle of a thread.
         let _entered = match unsafe { self.core().join(limit) } {
             Ok(entered) => entered,
             Err(error) => return Err(Refused::new(self, error)),
         };
-        // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+        // SAFETY: `take_result()` requires the core of a `WithResult<R>`, which it is by the type's
+        // invariants.
         match unsafe { take_result(self.core().this) } {
             Exit::Returned(result) => Ok(result),
             Exit::NeverRan | Exit::Died => Err(Refused::new(self, ENODEV)),
         }
     }
 
-    /// Waits for the thread to end by itself, and returns its result. If it is parked it is
-    /// unparked.
+    /// Waits until the thread has ended by itself, and returns its result. If the thread is parked,
+    /// it is unparked.
     ///
     /// # Context
     ///
@@ -343,18 +353,18 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// The handle comes back with
+    /// The error returns the handle, with
     ///
-    /// * [`EDEADLK`] if this is called inside the thread, inside one that it waits for, or in an
-    ///   interrupt;
-    /// * [`ENODEV`] if the thread was ended together with its module, which has dropped the body or
-    ///   the result.
+    /// * [`EDEADLK`] if this is called inside the thread, inside a thread that it waits for, or in
+    ///   an interrupt;
+    /// * [`ENODEV`] if module teardown has ended the thread and has dropped the body or the result,
+    ///   or if the body has panicked.
     pub fn join(self) -> Result<R, Refused<Self>> {
         self.join_within(Limit::None)
     }
 
-    /// Like [`Thread::join`], but a fatal signal ends the wait: for a task that acts on behalf of a
-    /// user.
+    /// Joins the thread like [`Thread::join`], but a fatal signal ends the wait. For a task that
+    /// acts on behalf of a user.
     ///
     /// # Context
     ///
@@ -362,14 +372,14 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::join`], and [`EINTR`] if the current task was killed, is in its exit, or is a
-    /// thread that is asked to stop.
+    /// As for [`Thread::join`], and [`EINTR`] if the current task was killed, is exiting, or is a
+    /// thread that is requested to stop.
     pub fn join_killable(self) -> Result<R, Refused<Self>> {
         self.join_within(Limit::Killed)
     }
 
-    /// Like [`Thread::join_killable`], but for at most `time`, which is rounded up to whole
-    /// jiffies.
+    /// Joins the thread like [`Thread::join_killable`], but waits for at most `time`, which is
+    /// rounded up to whole jiffies.
     ///
     /// # Context
     ///
@@ -377,12 +387,14 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::join_killable`], and [`ETIMEDOUT`] if the body has not returned within `time`.
+    /// As for [`Thread::join_killable`], and [`ETIMEDOUT`] if the body has not returned within
+    /// `time`.
     pub fn join_timeout(self, time: Delta) -> Result<R, Refused<Self>> {
         self.join_within(Limit::killed_or_after(time))
     }
 
-    /// Like [`Thread::join`] if the body has returned, so that this does not wait for the body.
+    /// Joins the thread like [`Thread::join`], if its body has returned. Does not wait for the
+    /// body.
     ///
     /// # Context
     ///
@@ -390,7 +402,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// As [`Thread::join`], and the handle comes back with [`EAGAIN`] if the body has not returned.
+    /// As for [`Thread::join`], and [`EAGAIN`] if the body has not returned.
     pub fn try_join(self) -> Result<R, Refused<Self>> {
         if !self.core().is_over() {
             return Err(Refused::new(self, EAGAIN));
@@ -398,20 +410,20 @@ impl<R: Send + 'static, M> Thread<R, M> {
         self.join()
     }
 
-    /// Lets the thread go on by itself. It keeps its module loaded until it is out of the text of
-    /// the module. If it is parked it is unparked.
+    /// Detaches the thread. The thread keeps its module loaded until it has left the text of the
+    /// module. If the thread is parked, it is unparked.
     ///
-    /// Its result is dropped in the thread. If the init of its module fails, the thread is asked to
-    /// stop, and the end of the module waits for it.
+    /// The thread drops its result. If the init of its module fails, module teardown requests the
+    /// thread to stop and waits for it.
     ///
     /// # Context
     ///
-    /// Process context; sleeps if the body has just returned, until the thread has ended.
+    /// Process context. If the body has just returned, sleeps until the thread has ended.
     ///
     /// # Errors
     ///
-    /// The handle comes back with [`ENODEV`] if the module is going, and with [`EDEADLK`] in an
-    /// interrupt.
+    /// The error returns the handle, with [`ENODEV`] if the module is being removed, and with
+    /// [`EDEADLK`] in an interrupt.
     pub fn detach(mut self) -> Result<(), Refused<Self>> {
         if !may_sleep() {
             return Err(Refused::new(self, EDEADLK));
@@ -425,26 +437,33 @@ impl<R: Send + 'static, M> Thread<R, M> {
             return Err(Refused::new(self, error));
         }
         if !self.core().attachment.make_independent() {
-            // SAFETY: The pin is ours, and nobody was told of it.
+            // SAFETY: `unpin()` requires a pin that is ours. It was taken above and is not passed
+            // to the thread. This is permanent text, or the caller is in the module's own text,
+            // which is kept mapped because teardown waits for its callers.
             unsafe { owner.unpin() };
             return Err(Refused::new(self, ENODEV));
         }
         self.core().unpark();
         let stage = &self.core().stage;
         if stage.cmpxchg(ATTACHED, DETACHED, Full).is_err() {
-            // The body has returned, and the thread does not know that it was detached.
+            // The body has returned, so that the thread is not aware that it was detached.
             //
-            // SAFETY: The attachment was made independent, and only the thread of a detached handle
-            // would remove it.
+            // SAFETY: `remove()` requires an independent attachment, once. It was made independent
+            // above, and the thread removes it only if `stage` is `DETACHED`.
             unsafe { self.core().attachment.remove() };
-            // SAFETY: We have just taken the attachment off its owner's list, and the pin keeps the
-            // owner's text.
+            // SAFETY: `reap()` requires that the thread was taken off the list, is reaped once, and
+            // that a reference is held. It was just taken off, the pin keeps the owner's text
+            // mapped, and the handle has a reference.
             unsafe { self.core().reap() };
-            // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+            // SAFETY: `take_result()` requires the core of a `WithResult<R>`, which it is by the
+            // type's invariants.
             drop(unsafe { take_result::<R>(self.core().this) });
-            // SAFETY: The list's reference is ours now, and the handle has its own.
+            // SAFETY: `put()` requires a reference that is ours. `remove()` has passed the list's
+            // reference to us, and the handle's own reference keeps the core valid.
             unsafe { Core::put(self.core().this) };
-            // SAFETY: The pin is ours, and nobody was told of it.
+            // SAFETY: `unpin()` requires a pin that is ours. It was taken above and is not passed
+            // to the thread. The attachments of the module end before its text is freed, and this
+            // runs on behalf of a caller that keeps the text.
             unsafe { owner.unpin() };
         }
         self.core = None;
@@ -457,9 +476,11 @@ impl<R: Send + 'static, M> Drop for Thread<R, M> {
         let Some(core) = &self.core else {
             return;
         };
-        // SAFETY: The handle is ours alone.
+        // SAFETY: `abandon()` requires that the caller has the only handle. `self` is it, and is
+        // dropped.
         if let Some(_entered) = unsafe { core.abandon() } {
-            // SAFETY: By the type's invariants the core is that of a `WithResult<R>`.
+            // SAFETY: `take_result()` requires the core of a `WithResult<R>`, which it is by the
+            // type's invariants.
             drop(unsafe { take_result::<R>(core.this) });
         }
     }

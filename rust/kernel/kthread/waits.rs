@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which thread waits for which.
+//! The graph of threads that wait for other threads.
 //!
-//! A thread that stops, joins or parks another one waits for it, and so does a thread that flushes
-//! or drops a worker. If the other one waits for the first, directly or through others, none of
-//! them goes on. So a call that would close such a cycle is refused.
+//! A thread that stops, joins or parks another thread waits for it, and so does a thread that
+//! flushes or drops a worker. If the other thread waits for the first, directly or through further
+//! threads, none of them can continue. Hence a call that would close such a cycle is refused.
 //!
-//! A thread is entered here just before it sleeps, and not if the call is known to return without
-//! sleeping: the cycle would be an accident of timing then. A wait that ends after a time is not
-//! entered either.
+//! A thread is recorded here just before it sleeps. It is not recorded if the call is known to
+//! return without sleeping, because a cycle would then depend on timing. A wait with a time limit
+//! of at most a minute is not recorded either.
 
 use super::{
     completion::Limit,
@@ -39,15 +39,16 @@ use core::ptr;
 /// taken while it is held.
 static LOCK: SetOnce<Pin<KBox<RawLock<()>>>> = SetOnce::new();
 
-/// Creates the lock, once, before there can be a thread.
+/// Creates the lock, before any thread is created.
 pub(super) fn init() -> Result {
-    // SAFETY: The function initialises a lock.
+    // SAFETY: `RawLock::new()` requires a function that initialises a `raw_spinlock_t`;
+    // `tether_kthreads_lock_init()` is one.
     let lock = unsafe { RawLock::new((), bindings::tether_kthreads_lock_init) };
     LOCK.populate(KBox::pin_init(lock, GFP_KERNEL)?);
     Ok(())
 }
 
-/// Takes the lock for the graph of waits, and for the queue that a work is bound to.
+/// Acquires the lock for the graph of waits and for the queue that a work is bound to.
 ///
 /// # Context
 ///
@@ -55,32 +56,33 @@ pub(super) fn init() -> Result {
 pub(super) fn lock() -> RawGuard<'static, ()> {
     match LOCK.as_ref() {
         Some(lock) => lock.lock(),
-        // It is created before there can be a thread.
+        // The lock is created before any thread is.
         None => unreachable!(),
     }
 }
 
-/// The node of a thread or of a worker in the graph: it points at the one that the thread waits
-/// for.
+/// The node of a thread or of a worker in the graph. It points to the node of the thread or worker
+/// that the thread waits for.
 ///
 /// # Invariants
 ///
-/// The pointer is null or that of a node which is valid, and changes under [`lock`]. No node is
-/// reached from itself.
+/// The pointer is null or points to a valid node, and changes under [`lock`]. No node is reachable
+/// from itself.
 pub(super) struct Waits(Atomic<*const Waits>);
 
 impl Waits {
     pub(super) fn new() -> Self {
+        // INVARIANT: The pointer is null.
         Self(Atomic::new(ptr::null()))
     }
 
-    /// Enters that the current thread is going to wait for the thread of `self`, until the returned
-    /// value is dropped. `self` must stay valid until then.
+    /// Records that the current thread waits for the thread of `self`, until the returned value is
+    /// dropped. `self` must stay valid until then.
     ///
     /// # Errors
     ///
-    /// [`EDEADLK`] if the thread of `self` waits for the current one, or is the current one, and in
-    /// an interrupt, where nothing can be waited for.
+    /// [`EDEADLK`] if the thread of `self` waits for the current thread or is the current thread,
+    /// and in an interrupt, which cannot wait.
     pub(super) fn wait_for(&self, limit: Limit) -> Result<Waiting<'_>> {
         if !may_sleep() {
             return Err(EDEADLK);
@@ -102,12 +104,12 @@ impl Waits {
         if self.reaches(current) {
             return Err(EDEADLK);
         }
-        // SAFETY: The node of the current thread is valid while that runs.
+        // SAFETY: The node of the current thread is valid while the thread runs.
         let node = unsafe { &*current };
         let before = node.0.load(Relaxed);
-        // INVARIANT: `self`, which does not reach the node, stays valid until `Waiting`, which
-        // borrows it, is dropped. If that is forgotten, so are the references of the caller that
-        // keep `self`.
+        // INVARIANT: `self` does not reach the node, as tested above under the lock. `self` stays
+        // valid until the returned `Waiting`, which borrows it, is dropped. If the `Waiting` is
+        // leaked, the caller's references that keep `self` valid are leaked as well.
         node.0.store(self, Relaxed);
         Ok(Waiting {
             entered: Some((node, before)),
@@ -115,12 +117,12 @@ impl Waits {
         })
     }
 
-    /// Whether the thread of `self` waits for that of `node`, directly or through others, or is the
-    /// same. The lock must be held.
+    /// Returns whether the thread of `self` waits for the thread of `node`, directly or through
+    /// others, or is the same thread. The caller must hold the lock.
     fn reaches(&self, node: *const Waits) -> bool {
         let mut next: *const Waits = self;
-        // SAFETY: `self` is valid, and by the type's invariants so is every node behind it while
-        // the lock is held. There are finitely many, as no node is reached from itself.
+        // SAFETY: `self` is valid, and by the type's invariants each node that is reachable from it
+        // is valid while the lock is held. The loop ends because no node is reachable from itself.
         while let Some(waits) = unsafe { next.as_ref() } {
             if ptr::eq(waits, node) {
                 return true;
@@ -131,10 +133,10 @@ impl Waits {
     }
 }
 
-/// The current thread waits until this is dropped.
+/// A guard that records that the current thread waits, until the guard is dropped.
 pub(super) struct Waiting<'a> {
-    /// The node of the current thread, and the one that it was waiting for before: a destructor
-    /// that runs while a thread is stopped may stop another one.
+    /// The node of the current thread, and the node that it was waiting for before: a destructor
+    /// that runs while a thread is being stopped may stop another thread.
     entered: Option<(&'a Waits, *const Waits)>,
     _not_send: NotThreadSafe,
 }
@@ -143,12 +145,13 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some((node, before)) = self.entered {
             let _lock = lock();
-            // SAFETY: `before` is null, or is kept valid by the call that has entered it, which has
-            // not returned.
+            // SAFETY: `before` is null, or the call that has recorded it has not returned and keeps
+            // it valid.
             let reached = unsafe { before.as_ref() }.is_some_and(|before| before.reaches(node));
-            // A thread that began to wait for this one meanwhile was not refused.
+            // A thread that began to wait for the current thread meanwhile was not refused.
             let before = if reached { ptr::null() } else { before };
-            // INVARIANT: As above, and `before` does not reach the node.
+            // INVARIANT: `before` is null or valid, as above, and does not reach the node, as
+            // tested above under the lock.
             node.0.store(before, Relaxed);
         }
     }
