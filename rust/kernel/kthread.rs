@@ -2,36 +2,39 @@
 
 //! Kernel threads.
 //!
-//! [`spawn`] runs a closure in a thread of its own. The [`Thread`] that it returns asks the thread
-//! to stop, waits for its end and takes its result; dropping it stops the thread. A [`Builder`]
-//! says more of the thread before it is made. A thread that runs works from a queue is a
-//! [`worker::KthreadWorker`].
+//! [`spawn`] runs a closure in a new thread. The returned [`Thread`] requests the thread to stop,
+//! waits until it has ended and takes its result; dropping the handle stops the thread. A
+//! [`Builder`] sets further properties before the thread is created. A thread that runs works from
+//! a queue is a [`worker::KthreadWorker`].
 //!
 //! # Vocabulary
 //!
-//! * The *body* is the closure; it gets a [`Context`], which cannot leave the thread.
-//! * To *request* a stop is to ask the body to return ([`Context::should_stop`]), to *join* is to
-//!   wait until the thread is out of the module's text, to *stop* is to do both.
-//! * To *park* a thread is to keep it from running until it is *unparked*. The body decides where
-//!   it may be parked ([`ParkRequest`]).
-//! * A thread is *attached* as long as it is not *detached* ([`Thread::detach`]).
+//! * The *body* is the closure. It is called with a [`Context`], which cannot leave the thread.
+//! * *Requesting* a stop asks the body to return ([`Context::should_stop`]), *joining* waits until
+//!   the thread has left the module's text, and *stopping* does both.
+//! * *Parking* a thread keeps it from running until it is *unparked*. The body decides where it may
+//!   be parked ([`ParkRequest`]).
+//! * A thread is *attached* until it is *detached* ([`Thread::detach`]).
 //!
 //! # Guarantees
 //!
-//! * The body is called once or, if the thread is stopped before it has begun, dropped without
-//!   having been called: [`Exit`] tells these apart. A wake-up by another task does not start it.
+//! * The body is called once. If the thread is stopped before it has begun, the body is dropped
+//!   instead of being called; [`Exit`] distinguishes the two cases. A wake-up by another task does
+//!   not start the body.
 //! * An attached thread does not keep its module loaded. If its handle was leaked, the thread is
 //!   stopped when the module is removed, before its text is freed. A body that ignores the request
-//!   makes that wait, and is named in the log. The handle of such a thread returns [`ENODEV`].
-//! * A detached thread keeps its module loaded until it is out of the module's text.
-//! * A thread cannot stop, join or park itself, nor a thread that waits for it: [`EDEADLK`]. If a
-//!   handle is dropped there, the thread is asked to stop, unless it is the current one, and is not
-//!   waited for: the end of its module does that.
-//! * A request to park is answered in any case: the thread parks, or it ends ([`ESRCH`]).
-//! * A task that acts on behalf of a user can be killed while it waits: [`Thread::join_killable`],
-//!   [`Thread::stop_killable`], `Thread::park_killable`, and forms with a limit.
-//! * Properties set through [`Builder`] cannot be changed after the thread has started, but for its
-//!   [`Policy`].
+//!   to stop delays the removal, and the log names its thread. The handle of such a thread returns
+//!   [`ENODEV`].
+//! * A detached thread keeps its module loaded until the thread has left the module's text.
+//! * A thread cannot stop, join or park itself, or a thread that waits for it: [`EDEADLK`]. If a
+//!   handle is dropped there, the thread is requested to stop, unless it is the current thread, and
+//!   is not waited for; teardown of its module waits for it.
+//! * Each request to park is answered: either the thread parks, or it ends ([`ESRCH`]).
+//! * A task that acts on behalf of a user can be killed while it waits: see
+//!   [`Thread::join_killable`], [`Thread::stop_killable`], `Thread::park_killable`, and the
+//!   variants with a time limit.
+//! * Properties set through [`Builder`] cannot be changed after the thread has started, except for
+//!   its [`Policy`].
 //!
 //! # Examples
 //!
@@ -108,7 +111,7 @@ use crate::{
 };
 use core::convert::Infallible;
 
-// The paths are for the external build, whose root includes this file by a path.
+// The external build includes this file by a path, so that it needs the paths of the modules.
 #[path = "kthread/builder.rs"]
 mod builder;
 #[path = "kthread/completion.rs"]
@@ -156,19 +159,19 @@ pub use thread::{
 };
 use thread_core::Core;
 
-/// How a thread that was stopped has ended.
+/// The way in which a stopped thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit<R> {
-    /// The body has returned this.
+    /// The body has returned this value.
     Returned(R),
-    /// The thread was stopped before it had called the body, which was dropped.
+    /// The thread was stopped before the body was called, and the body was dropped.
     NeverRan,
     /// The body has panicked. It was not dropped, and there is no result.
     Died,
 }
 
 impl<R> Exit<R> {
-    /// The result, if the body has returned.
+    /// Returns the result, if the body has returned.
     pub fn returned(self) -> Option<R> {
         match self {
             Exit::Returned(result) => Some(result),
@@ -177,32 +180,32 @@ impl<R> Exit<R> {
     }
 }
 
-/// Why a sleep has ended.
+/// The reason why a sleep has ended.
 ///
 /// If several apply, the first in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake<P = Infallible> {
-    /// The thread is asked to stop.
+    /// The thread is requested to stop.
     Stopped,
-    /// The thread is asked to park; only of a thread that is [`Parkable`].
+    /// The thread is requested to park. Only for a thread that is [`Parkable`].
     Park(P),
-    /// It was woken by [`Thread::wake`] or [`Waker::wake`], or its condition holds.
+    /// The thread was woken by [`Thread::wake`] or [`Waker::wake`], or its condition holds.
     Woken,
-    /// This signal came, which the body has allowed ([`Context::allow_signal`]). It was taken off
-    /// the thread.
+    /// This signal, which the body has allowed ([`Context::allow_signal`]), was received and
+    /// dequeued.
     Signal(u32),
-    /// The time is over.
+    /// The time has passed.
     TimedOut,
 }
 
 impl<P> Wake<P> {
-    /// Whether the thread is asked to stop.
+    /// Returns whether the thread is requested to stop.
     pub fn is_stopped(&self) -> bool {
         matches!(self, Wake::Stopped)
     }
 }
 
-/// Starts a thread that runs `body`. `name` is as [`Builder::new`] says.
+/// Starts a thread that runs `body`. For `name`, see [`Builder::new`].
 ///
 /// # Context
 ///
@@ -210,7 +213,7 @@ impl<P> Wake<P> {
 ///
 /// # Errors
 ///
-/// The body comes back, as [`Builder::create`] says.
+/// The errors are those of [`Builder::create`]; the error returns the body.
 ///
 /// C: `kthread_run()` in [`include/linux/kthread.h`](srctree/include/linux/kthread.h).
 #[doc(alias = "kthread_run")]
@@ -222,7 +225,7 @@ where
     Builder::new(name).spawn(body)
 }
 
-/// Creates the graph of waits, once, before a module can create a thread.
+/// Creates the lock of the graph of waits, before any module can create a thread.
 #[no_mangle]
 extern "C" fn tether_kthread_init() -> c_int {
     waits::init().map_or_else(|error| error.to_errno(), |()| 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A completion whose waiter can be killed, or gives up after a time.
+//! A completion with waits that a fatal signal or a time limit can end.
 //!
 //! [`sync::Completion`](crate::sync::Completion) waits uninterruptibly and without a limit.
 //!
@@ -27,10 +27,10 @@ use crate::{
     types::Opaque, //
 };
 
-/// What ends a wait besides the event that is waited for.
+/// The events that end a wait before the completion.
 #[derive(Clone, Copy)]
 pub(super) enum Limit {
-    /// Nothing.
+    /// No other event.
     None,
     /// This time, in jiffies.
     After(Jiffies),
@@ -41,13 +41,14 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    /// A fatal signal, or `time`, which is rounded up to whole jiffies.
+    /// Returns a limit of `time`, which is rounded up to whole jiffies, that a fatal signal ends as
+    /// well.
     pub(super) fn killed_or_after(time: Delta) -> Self {
         Self::KilledOrAfter(as_jiffies(time))
     }
 
-    /// Whether the wait ends by itself within a minute. A longer one is treated as one without a
-    /// limit.
+    /// Returns whether the wait ends by itself within a minute. A longer wait is treated like a
+    /// wait without a limit.
     pub(super) fn is_timed(self) -> bool {
         match self {
             Self::After(time) | Self::KilledOrAfter(time) => is_short(time),
@@ -114,7 +115,7 @@ impl Limit {
     ///
     /// # Errors
     ///
-    /// As [`Completion::wait`].
+    /// As for [`Completion::wait`].
     pub(super) fn pause(self, begun: Jiffies) -> Result {
         if self.cannot_be_killed() {
             return Err(EINTR);
@@ -131,14 +132,16 @@ impl Limit {
         }
         let task = Task::current_raw();
         let ended = if is_kernel_thread(current!()) {
-            // SAFETY: The caller may sleep.
+            // SAFETY: `schedule_timeout_interruptible()` requires a context that may sleep, which
+            // the callers have tested by `wait_for()`.
             unsafe { bindings::schedule_timeout_interruptible(1) };
-            // SAFETY: The current task is valid.
+            // SAFETY: `signal_pending()` requires a valid task, which the current task is.
             unsafe { bindings::signal_pending(task) }
         } else {
-            // SAFETY: The caller may sleep.
+            // SAFETY: `schedule_timeout_killable()` requires a context that may sleep, which the
+            // callers have tested by `wait_for()`.
             unsafe { bindings::schedule_timeout_killable(1) };
-            // SAFETY: The current task is valid.
+            // SAFETY: `fatal_signal_pending()` requires a valid task, which the current task is.
             unsafe { bindings::fatal_signal_pending(task) }
         };
         if ended != 0 {
@@ -147,7 +150,8 @@ impl Limit {
         Ok(())
     }
 
-    /// Whether a fatal signal is to end the wait, and cannot: a task in its exit gets no signals.
+    /// Returns whether the limit relies on a fatal signal that cannot arrive, because an exiting
+    /// task receives no signals.
     pub(super) fn cannot_be_killed(self) -> bool {
         matches!(self, Self::Killed | Self::KilledOrAfter(_)) && !self.is_timed() && is_exiting()
     }
@@ -165,9 +169,9 @@ pub(super) struct Completion {
     inner: Opaque<bindings::completion>,
 }
 
-// SAFETY: A completion has a lock of its own, and may be used from any task.
+// SAFETY: A completion has a lock of its own, and may be used and freed by any task.
 unsafe impl Send for Completion {}
-// SAFETY: All methods take a shared reference and rely on the lock inside of the completion.
+// SAFETY: All methods take a shared reference, and the completion's own lock serialises them.
 unsafe impl Sync for Completion {}
 
 impl Completion {
@@ -176,7 +180,8 @@ impl Completion {
         // INVARIANT: `init_completion()` initialises the completion.
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot: *mut bindings::completion| {
-                // SAFETY: `slot` is valid for writes, and the completion does not move afterwards.
+                // SAFETY: `init_completion()` requires memory for a completion that does not move.
+                // `slot` is valid for writes and pinned.
                 unsafe { bindings::init_completion(slot) };
             }),
         })
@@ -194,8 +199,8 @@ impl Completion {
         unsafe { bindings::complete_all(self.inner.get()) };
     }
 
-    /// Whether [`Completion::complete_all`] was called, or a [`Completion::complete`] has met no
-    /// waiter.
+    /// Returns whether [`Completion::complete_all`] was called, or a [`Completion::complete`] was
+    /// not consumed by a waiter.
     pub(super) fn is_done(&self) -> bool {
         // SAFETY: By the type's invariants the completion is initialised.
         unsafe { bindings::completion_done(self.inner.get()) }
@@ -209,8 +214,9 @@ impl Completion {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the task was killed or is in its exit, or is a kernel thread and is asked to
-    /// stop; [`ETIMEDOUT`] if the time is over; as `limit` says.
+    /// [`EINTR`] if the current task was killed or is exiting, or is a kernel thread that is
+    /// requested to stop; [`ETIMEDOUT`] if the time has passed. `limit` selects which of these
+    /// apply.
     pub(super) fn wait(&self, limit: Limit) -> Result {
         let inner = self.inner.get();
         if limit.cannot_be_killed() {

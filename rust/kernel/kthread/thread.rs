@@ -438,8 +438,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         }
         if !self.core().attachment.make_independent() {
             // SAFETY: `unpin()` requires a pin that is ours. It was taken above and is not passed
-            // to the thread. This is permanent text, or the caller is in the module's own text,
-            // which is kept mapped because teardown waits for its callers.
+            // to the thread. The text of this function is kept mapped by the means that kept it
+            // mapped before the pin was taken.
             unsafe { owner.unpin() };
             return Err(Refused::new(self, ENODEV));
         }
@@ -462,8 +462,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
             // reference to us, and the handle's own reference keeps the core valid.
             unsafe { Core::put(self.core().this) };
             // SAFETY: `unpin()` requires a pin that is ours. It was taken above and is not passed
-            // to the thread. The attachments of the module end before its text is freed, and this
-            // runs on behalf of a caller that keeps the text.
+            // to the thread. The text of this function is kept mapped by the means that kept it
+            // mapped before the pin was taken.
             unsafe { owner.unpin() };
         }
         self.core = None;
