@@ -68,18 +68,18 @@ use core::{
     }, //
 };
 
-/// How the scheduler treats a thread.
+/// The scheduling policy of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Fairly, with this niceness: from -20, which gets the most, to 19 (`sched_set_normal()`).
+    /// `SCHED_NORMAL` with this niceness, from -20 (highest priority) to 19 (`sched_set_normal()`).
     Normal {
         /// The niceness.
         nice: i32,
     },
-    /// In real time, before all that is [`Policy::Normal`], and after all else that is in real time
-    /// (`sched_set_fifo_low()`).
+    /// `SCHED_FIFO` with the lowest real-time priority: above all [`Policy::Normal`] threads, and
+    /// below all other real-time threads (`sched_set_fifo_low()`).
     FifoLow,
-    /// In real time, in the middle of the priorities that there are (`sched_set_fifo()`).
+    /// `SCHED_FIFO` with a medium real-time priority (`sched_set_fifo()`).
     Fifo,
 }
 
@@ -95,11 +95,11 @@ impl Policy {
     pub(super) fn apply(self, task: &Task) {
         let task = task.as_ptr();
         match self {
-            // SAFETY: The task is valid.
+            // SAFETY: `sched_set_normal()` requires a valid task, which `task` was created from.
             Policy::Normal { nice } => unsafe { bindings::sched_set_normal(task, nice) },
-            // SAFETY: As above.
+            // SAFETY: `sched_set_fifo_low()` requires a valid task, which `task` was created from.
             Policy::FifoLow => unsafe { bindings::sched_set_fifo_low(task) },
-            // SAFETY: As above.
+            // SAFETY: `sched_set_fifo()` requires a valid task, which `task` was created from.
             Policy::Fifo => unsafe { bindings::sched_set_fifo(task) },
         }
     }
@@ -110,7 +110,7 @@ enum Name<'a> {
     Owned(CString),
 }
 
-/// Where a thread may run.
+/// The CPUs on which a thread may run.
 #[derive(Clone, Copy)]
 enum Affinity<'a> {
     Any,
@@ -158,19 +158,19 @@ pub(super) struct Settings<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// A thread of this name.
+    /// Creates a builder for a thread with this name.
     ///
-    /// `ps` shows the first 15 bytes, in the thread's `comm`; where the kernel shows more, the
-    /// first 255. A `%` in the name has no meaning.
+    /// `ps` shows the first 15 bytes, which are the thread's `comm`. Where the kernel shows longer
+    /// names, it shows the first 255 bytes. A `%` in the name is not special.
     pub fn new(name: &'a CStr) -> Self {
         Self::named(Name::Borrowed(name))
     }
 
-    /// A thread with a name that is made up now, by [`fmt!`], of any length.
+    /// Creates a builder for a thread with a formatted name of any length; see [`fmt!`].
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EINVAL`] if there is a NUL in it.
+    /// [`ENOMEM`] if there is not enough memory; [`EINVAL`] if the name contains a NUL.
     pub fn formatted(name: fmt::Arguments<'_>) -> Result<Self> {
         Ok(Self::named(Name::Owned(CString::try_from_fmt(name)?)))
     }
@@ -188,8 +188,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The thread can be parked: its body gets a [`Context`] that tells of [`ParkRequest`]s, its
-    /// handle has [`Thread::park`].
+    /// Makes the thread parkable: its body gets a [`Context`] that reports [`ParkRequest`]s, and
+    /// its handle has [`Thread::park`].
     pub fn parkable(self) -> Builder<'a, Parkable> {
         Builder {
             settings: self.settings,
@@ -199,40 +199,40 @@ impl<'a> Builder<'a> {
 }
 
 impl<'a, M: Mode> Builder<'a, M> {
-    /// Takes the thread's stack and task structure from this NUMA node. The thread prefers the CPUs
-    /// of it, if no CPUs are named.
+    /// Allocates the thread's stack and task structure on this NUMA node. If no CPUs are set, the
+    /// thread prefers the CPUs of this node.
     #[doc(alias = "kthread_create_on_node")]
     pub fn on_node(mut self, node: u32) -> Self {
         self.settings.node = Some(node);
         self
     }
 
-    /// Binds the thread to a CPU. User space cannot change this. If the CPU goes offline the thread
-    /// runs somewhere else.
+    /// Binds the thread to a CPU. User space cannot change this. If the CPU goes offline, the
+    /// thread runs on another CPU.
     #[doc(alias = "kthread_bind")]
     pub fn bind(mut self, cpu: CpuId) -> Self {
         self.settings.affinity = Affinity::Bound(cpu);
         self
     }
 
-    /// Lets the thread run on these CPUs, as long as there is one of them that is online and is not
-    /// isolated, and else on others.
+    /// Prefers these CPUs. If none of them is online and not isolated, the thread runs on other
+    /// CPUs.
     #[doc(alias = "kthread_affine_preferred")]
     pub fn prefer(mut self, cpus: &'a Cpumask) -> Self {
         self.settings.affinity = Affinity::Preferred(cpus);
         self
     }
 
-    /// How it is scheduled; else fairly, with niceness 0.
+    /// Sets the scheduling policy. The default is [`Policy::Normal`] with niceness 0.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.settings.policy = Some(policy);
         self
     }
 
-    /// The thread freezes when the system is suspended or hibernated, at the places that
-    /// [`Context::sleep`] and [`Context::freezable_should_stop`] say; else it goes on running.
+    /// Makes the thread freezable: it freezes when the system is suspended or hibernated, in
+    /// [`Context::sleep`] and [`Context::freezable_should_stop`]. Otherwise it continues to run.
     ///
-    /// A body that comes to no such place makes a suspend fail after 20 seconds.
+    /// A freezable body that does not call these functions makes a suspend fail after 20 seconds.
     #[doc(alias = "set_freezable")]
     pub fn freezable(mut self) -> Self {
         self.settings.freezable = true;
@@ -247,7 +247,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::create`].
+    /// As for [`Builder::create`].
     #[doc(alias = "kthread_run")]
     pub fn spawn<F, R>(self, body: F) -> Result<Thread<R, M>, Refused<F>>
     where
@@ -265,20 +265,23 @@ impl<'a, M: Mode> Builder<'a, M> {
     ///
     /// # Errors
     ///
-    /// The body comes back with
+    /// The error returns the body, with
     ///
     /// * [`ENOMEM`] or [`EAGAIN`] if there is not enough memory, or there are too many threads;
     /// * [`EINTR`] if the calling task was killed meanwhile;
-    /// * [`EINVAL`] if there is no such CPU, node or niceness, or no CPU is preferred;
+    /// * [`EINVAL`] if the CPU, node or niceness is out of range, or the mask of preferred CPUs is
+    ///   empty;
     /// * [`EDEADLK`] in an interrupt;
-    /// * [`ENODEV`] if the module of the body is going, [`EINVAL`] if it is not known to Tether.
+    /// * [`ENODEV`] if the module of the body is being removed, [`EINVAL`] if it is not known to
+    ///   Tether.
     #[doc(alias = "kthread_create")]
     pub fn create<F, R>(self, body: F) -> Result<Unstarted<R, M>, Refused<F>>
     where
         F: FnOnce(&Context<'_, M>) -> R + Send + 'static,
         R: Send + 'static,
     {
-        // INVARIANT: The functions are those of an `Inner`, which the core is at the beginning of.
+        // INVARIANT: The core is at the beginning of memory for an `Inner<F, R, M>`, and the
+        // functions are those of this type.
         let core = match self.settings.new_core(
             Layout::new::<Inner<F, R, M>>(),
             Inner::<F, R, M>::WHAT,
@@ -288,24 +291,27 @@ impl<'a, M: Mode> Builder<'a, M> {
             Ok(core) => core,
             Err(error) => return Err(Refused::new(body, error)),
         };
-        // SAFETY: The memory was allocated for it just now, and is not shared yet.
+        // SAFETY: `put_body()` requires an unshared core of an `Inner<F, R, M>`. `new_core()` has
+        // allocated memory with its layout.
         unsafe { Inner::<F, R, M>::put_body(core, body) };
-        // SAFETY: It is valid; if this succeeds, the list and the thread have a reference each.
+        // SAFETY: `core` is valid. `create_core()` requires that it stays valid until the
+        // references of the thread and of the list are dropped: `refs` counts one for each of them.
         match unsafe { self.settings.create_core(core.as_ref()) } {
             Ok(()) => Ok(Unstarted(Thread {
-                // INVARIANT: This one is the handle's.
+                // INVARIANT: `refs` counts one reference for the handle.
                 core: Some(CoreRef(core)),
                 _types: PhantomData,
             })),
             Err(error) => {
-                // SAFETY: `core` is that of this `Inner`.
+                // SAFETY: `take_body()` requires the core of an `Inner<F, R, M>`, which `core` is.
                 let body = unsafe { Inner::<F, R, M>::take_body(core) };
-                // SAFETY: The memory was allocated by `kmalloc`. No other task has it: a thread
-                // that was created was not started, and has ended.
+                // SAFETY: `kfree()` requires memory that was allocated by `kmalloc()` and is not in
+                // use. `create_core()` has failed, so that the thread was not created or has ended
+                // without being started, and the core is not in the list.
                 unsafe { bindings::kfree(core.as_ptr().cast()) };
                 match body {
                     Some(body) => Err(Refused::new(body, error)),
-                    // Only a thread that was started, or the end of its module, takes the body.
+                    // The body is only taken by a thread that was started, or by module teardown.
                     None => unreachable!(),
                 }
             }
@@ -314,9 +320,8 @@ impl<'a, M: Mode> Builder<'a, M> {
 }
 
 impl Settings<'_> {
-    /// Allocates memory of this layout, with a core at its beginning, for whom `run` is called. It
-    /// has references for the handle, the thread and the list, and a payload that is yet to be put
-    /// there.
+    /// Allocates memory with this layout, and initialises a core at its beginning. There are
+    /// references for the handle, the thread and the list. The caller stores the payload.
     fn new_core(
         &self,
         layout: Layout,
@@ -325,13 +330,14 @@ impl Settings<'_> {
         discard: unsafe fn(NonNull<Core>),
     ) -> Result<NonNull<Core>> {
         self.check()?;
-        // Its address is in the text of the body's module.
+        // The address of `run` is in the text of the body's module.
         let owner = Owner::of(run as *const ())?;
-        // A result may be larger than any allocation: that is an error, and no fault of the
-        // kernel's.
+        // A result may be too large for any allocation. This is an error of the caller, so that the
+        // kernel must not warn.
         let memory = Kmalloc::alloc(layout, GFP_KERNEL | __GFP_NOWARN, NumaNode::NO_NODE)?;
         let core = memory.cast::<Core>();
-        // INVARIANT: `core` is the address of the core, and comes from the allocation.
+        // INVARIANT: `core` is the address of the core, and has the provenance of the whole
+        // allocation. There is no task and no payload yet.
         let init = pin_init!(Core {
             attachment <- Attachment::new(owner, what),
             this: core,
@@ -349,7 +355,9 @@ impl Settings<'_> {
             run,
             discard,
         });
-        // SAFETY: The memory is large enough, and does not move.
+        // SAFETY: `raw_init()` requires memory that is valid for writes of a `Core` and, because
+        // the core is pinned, does not move. `layout` begins with a `Core`, and the memory is not
+        // moved until it is freed.
         unsafe { pin_init::raw_init(core.as_ptr(), init) };
         Ok(core)
     }
@@ -362,14 +370,17 @@ impl Settings<'_> {
     /// owner's list are dropped.
     unsafe fn create_core(&self, core: &Core) -> Result {
         let create = || {
-            // SAFETY: `main` expects a core, which stays valid until the thread has ended: the
-            // thread has a reference, and if this fails it has ended already.
+            // SAFETY: `create_task()` requires data that `main` expects, which is a core that stays
+            // valid until the thread has ended. The thread has a reference; if this fails, no
+            // thread exists any more.
             let task = unsafe { self.create_task(main, core.this.as_ptr().cast()) }?;
-            // INVARIANT: The reference is ours.
+            // INVARIANT: `create_task()` has returned a task with a reference, which the core owns
+            // from here on.
             core.task.store(task.as_ptr(), Release);
             Ok(())
         };
-        // SAFETY: The core is valid until it is released, by the function's contract.
+        // SAFETY: `attach_and_ask()` requires that the attachment stays valid until it is detached
+        // or released, which the core does by the function's contract.
         unsafe { core.attachment.attach_and_ask(create) }
     }
 
@@ -378,14 +389,14 @@ impl Settings<'_> {
             return Err(EDEADLK);
         }
         if let Some(node) = self.node {
-            // SAFETY: The function has no requirements.
+            // SAFETY: `tether_node_online()` has no requirements; it accepts any number.
             if !unsafe { bindings::tether_node_online(node) } {
                 return Err(EINVAL);
             }
         }
         let possible = match self.affinity {
             Affinity::Any => true,
-            // SAFETY: The function has no requirements.
+            // SAFETY: `tether_cpu_possible()` has no requirements; it accepts any number.
             Affinity::Bound(cpu) => unsafe { bindings::tether_cpu_possible(cpu.as_u32()) },
             Affinity::Preferred(cpus) => !cpus.empty(),
         };
@@ -395,12 +406,12 @@ impl Settings<'_> {
         self.policy.map_or(Ok(()), Policy::check)
     }
 
-    /// Creates a task that will call `main` with `data` when it is first woken, and returns it with
-    /// a reference. What this builder says was checked.
+    /// Creates a task that calls `main` with `data` when it is first woken, and returns the task
+    /// with a reference. The settings must have been checked by [`Self::check`].
     ///
     /// # Safety
     ///
-    /// `main` must expect `data`.
+    /// `main` must be safe to call with `data`, once, in the new thread.
     pub(super) unsafe fn create_task(
         &self,
         main: unsafe extern "C" fn(*mut c_void) -> c_int,
@@ -410,47 +421,54 @@ impl Settings<'_> {
             Name::Borrowed(name) => name,
             Name::Owned(name) => &**name,
         };
-        // SAFETY: By the function's contract. The name is an argument of the format, not the
-        // format.
+        // SAFETY: `kthread_create_on_node()` requires a function and its data, which match by the
+        // function's contract, and a format with its arguments: `%.255s` requires a NUL-terminated
+        // string.
         let task = from_err_ptr(unsafe {
             bindings::kthread_create_on_node(
                 Some(main),
                 data,
                 self.node
                     .map_or(bindings::NUMA_NO_NODE, |node| node as c_int),
-                // The kernel keeps a copy of a name that is longer than `comm`, and warns of one
-                // that is too long to be allocated.
+                // The kernel allocates a copy of a name that is longer than `comm`, and warns if
+                // the name is too long to be allocated. Hence the name is limited.
                 c"%.255s".as_char_ptr(),
                 name.as_char_ptr(),
             )
         })?;
-        // A thread that ends by itself frees its task: this is a reference of our own, taken before
-        // it has run.
+        // A thread that ends by itself frees its task. Hence a reference is taken before the thread
+        // has run.
         //
-        // SAFETY: The task is valid: it has not run yet.
+        // SAFETY: `get_task_struct()` requires a valid task. The thread has not run yet, so that it
+        // has not ended.
         unsafe { bindings::get_task_struct(task) };
         let affine = match self.affinity {
             Affinity::Any => Ok(()),
             Affinity::Bound(cpu) => {
-                // SAFETY: The task has not run yet, and the CPU is possible.
+                // SAFETY: `kthread_bind()` requires a thread that has not run yet, and a possible
+                // CPU, which `check()` has tested.
                 unsafe { bindings::kthread_bind(task, cpu.as_u32()) };
                 Ok(())
             }
             Affinity::Preferred(cpus) => {
-                // SAFETY: The task has not run yet, and this is done once.
+                // SAFETY: `kthread_affine_preferred()` requires a thread that has not run yet,
+                // once, and a valid mask, which `cpus` is.
                 to_result(unsafe { bindings::kthread_affine_preferred(task, cpus.as_raw()) })
             }
         };
         if let Err(error) = affine {
-            // SAFETY: The task has never run and never will, and the reference is ours.
+            // SAFETY: `kthread_stop_put()` requires a kernel thread and a reference that is ours.
+            // The reference was taken above; the thread has never run, and is stopped once.
             unsafe { bindings::kthread_stop_put(task) };
             return Err(error);
         }
         if let Some(policy) = self.policy {
-            // SAFETY: The task is valid, and `Task` is transparent.
+            // SAFETY: The task is valid, because of the reference taken above. `Task` is a
+            // transparent wrapper of `task_struct`.
             policy.apply(unsafe { &*task.cast() });
         }
-        // SAFETY: A task is not null.
+        // SAFETY: `from_err_ptr()` has succeeded, and `kthread_create_on_node()` does not return
+        // null.
         Ok(unsafe { NonNull::new_unchecked(task) })
     }
 }

@@ -38,14 +38,14 @@ use core::{
 
 /// The context of a thread's body: the functions that only the thread itself may call.
 ///
-/// It cannot leave the thread.
+/// A context cannot leave its thread.
 ///
 /// # Invariants
 ///
-/// It is only reachable in the thread of `core`, while the body runs.
+/// A context is only reachable in the thread of `core`, while the body runs.
 pub struct Context<'a, M: Mode = Plain> {
     pub(super) core: &'a Core,
-    /// In which state it sleeps.
+    /// The task state in which the thread sleeps.
     sleep_state: Cell<c_uint>,
     _mode: PhantomData<M>,
     _not_send: NotThreadSafe,
@@ -56,7 +56,7 @@ impl<'a, M: Mode> Context<'a, M> {
     ///
     /// # Safety
     ///
-    /// Must be called in the thread of `core`, and the value must only be lent to the body.
+    /// The caller must be the thread of `core`, and must only lend the context to the body.
     #[inline]
     pub(super) unsafe fn new(core: &'a Core) -> Self {
         let freezable = if core.freezable {
@@ -64,12 +64,12 @@ impl<'a, M: Mode> Context<'a, M> {
         } else {
             0
         };
-        // INVARIANT: The current task is the thread of `core`, which runs the body, by the
-        // function's contract.
+        // INVARIANT: By the function's contract the current task is the thread of `core`, and only
+        // the body can reach the context.
         Self {
             core,
-            // A request to stop ends each interruptible sleep at once from then on. Signals are
-            // ignored until the body allows one.
+            // After a request to stop, each interruptible sleep ends at once. Use `TASK_IDLE` until
+            // the body allows a signal, because signals are ignored before.
             sleep_state: Cell::new(bindings::TASK_IDLE | freezable),
             _mode: PhantomData,
             _not_send: NotThreadSafe,
@@ -78,7 +78,7 @@ impl<'a, M: Mode> Context<'a, M> {
 }
 
 impl<M: Mode> Context<'_, M> {
-    /// Whether the thread is asked to stop: the body should return then.
+    /// Returns whether the thread is requested to stop. The body should return in this case.
     ///
     /// # Context
     ///
@@ -89,14 +89,16 @@ impl<M: Mode> Context<'_, M> {
         self.core.should_stop()
     }
 
-    /// Freezes the thread if that is asked for, and then says whether it is asked to stop.
+    /// Freezes the thread if the freezer requests it, and returns whether the thread is requested
+    /// to stop.
     ///
-    /// Sleeping by this context is a place to freeze already: this is for a body that works for
-    /// long without it. Does not freeze a thread that is not [freezable](Builder::freezable).
+    /// Sleeping by this context freezes as well; this function is for a body that works for a long
+    /// time without sleeping. It does not freeze a thread that is not
+    /// [freezable](Builder::freezable).
     ///
     /// # Context
     ///
-    /// Process context; may sleep. No lock may be held, because it might be needed to suspend.
+    /// Process context; may sleep. No lock may be held, because suspending may need it.
     #[doc(alias = "kthread_freezable_should_stop")]
     #[doc(alias = "try_to_freeze")]
     pub fn freezable_should_stop(&self) -> bool {
@@ -104,8 +106,8 @@ impl<M: Mode> Context<'_, M> {
         self.should_stop()
     }
 
-    /// Lets a signal through to this thread: a sleep ends with [`Wake::Signal`] then. A kernel
-    /// thread ignores all signals otherwise.
+    /// Allows the thread to receive a signal: it ends a sleep with [`Wake::Signal`]. A kernel
+    /// thread ignores all other signals.
     ///
     /// # Context
     ///
@@ -113,13 +115,14 @@ impl<M: Mode> Context<'_, M> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if there is no signal of that number.
+    /// [`EINVAL`] if the number of the signal is out of range.
     pub fn allow_signal(&self, signal: u32) -> Result {
-        // `_NSIG` is 64 but on MIPS, where it is more.
+        // `_NSIG` is 64, except on MIPS, where it is larger.
         if !(1..=64).contains(&signal) {
             return Err(EINVAL);
         }
-        // SAFETY: This is a kernel thread, and the signal is one.
+        // SAFETY: `allow_signal()` requires a kernel thread and a valid signal. The current task is
+        // the thread of this context, and the number was tested above.
         unsafe { bindings::allow_signal(signal as c_int) };
         let freezable = self.sleep_state.get() & bindings::TASK_FREEZABLE;
         self.sleep_state
@@ -127,10 +130,10 @@ impl<M: Mode> Context<'_, M> {
         Ok(())
     }
 
-    /// Sleeps until the thread is woken, or asked to stop or to park. A wake-up that came since the
-    /// last sleep ends it at once: none is lost.
+    /// Sleeps until the thread is woken, or requested to stop or to park. No wake-up is lost: if
+    /// the thread was woken since its last sleep, this returns at once.
     ///
-    /// As every sleep here, this is a place to freeze if the thread is
+    /// Each sleep by this context freezes if the freezer requests it and the thread is
     /// [freezable](Builder::freezable).
     ///
     /// # Context
@@ -140,7 +143,8 @@ impl<M: Mode> Context<'_, M> {
         self.sleep_jiffies(&mut { Jiffies::MAX })
     }
 
-    /// Like [`Context::sleep`], but no longer than `time`, which is rounded up to whole jiffies.
+    /// Sleeps like [`Context::sleep`], but for at most `time`, which is rounded up to whole
+    /// jiffies.
     ///
     /// # Context
     ///
@@ -150,12 +154,11 @@ impl<M: Mode> Context<'_, M> {
         self.sleep_jiffies(&mut as_jiffies(time))
     }
 
-    /// Sleeps until `condition` holds, or the thread is asked to stop or to park.
+    /// Sleeps until `condition` holds, or the thread is requested to stop or to park.
     ///
-    /// The condition is tested first, and then after each wake-up: the task that makes it true
-    /// calls [`Thread::wake`] or [`Waker::wake`] afterwards. The condition may sleep. A request to
-    /// stop or to park is reported first, also if the condition holds.
-    ///
+    /// The condition is tested first, and then after each wake-up. The task that makes it true must
+    /// call [`Thread::wake`] or [`Waker::wake`] afterwards. The condition may sleep. A request to
+    /// stop or to park is reported even if the condition holds.
     /// # Context
     ///
     /// Process context; sleeps. No lock may be held.
@@ -164,10 +167,10 @@ impl<M: Mode> Context<'_, M> {
         self.wait_jiffies(Jiffies::MAX, condition)
     }
 
-    /// Like [`Context::wait_until`], but no longer than `time`, which is rounded up to whole
+    /// Sleeps like [`Context::wait_until`], but for at most `time`, which is rounded up to whole
     /// jiffies.
     ///
-    /// The condition is tested a last time when the time is over.
+    /// When the time has passed, the condition is tested a last time.
     ///
     /// # Context
     ///
@@ -188,16 +191,16 @@ impl<M: Mode> Context<'_, M> {
     ) -> Wake<M::Request<'_>> {
         let begun = jiffies();
         loop {
-            // A condition that always holds must not hide that the thread is asked to stop, to park
-            // or to freeze.
+            // Check the requests first: a condition that always holds must not hide a request to
+            // stop, to park or to freeze.
             if let Some(wake) = self.core.requested(M::PARKABLE) {
                 return self.answer(wake);
             }
             if condition() {
                 return Wake::Woken;
             }
-            // The condition takes time as well, and a thread that is woken again and again never
-            // sleeps.
+            // Compute the remaining time from `begun`: testing the condition takes time, and a
+            // thread that is woken repeatedly does not sleep.
             let mut left = match time {
                 Jiffies::MAX => Jiffies::MAX,
                 time => time.saturating_sub(jiffies().wrapping_sub(begun)),
@@ -217,13 +220,13 @@ impl<M: Mode> Context<'_, M> {
         self.answer(self.core.sleep(self.sleep_state.get(), M::PARKABLE, left))
     }
 
-    /// Adds the request to park to the reason for which a sleep has ended.
+    /// Converts the reason why a sleep has ended, and adds the request to park.
     #[inline]
     fn answer(&self, wake: Wake<()>) -> Wake<M::Request<'_>> {
         match wake {
             Wake::Stopped => Wake::Stopped,
-            // SAFETY: The thread was found to be asked. Only a parkable thread is, so that there is
-            // a request.
+            // SAFETY: `request()` requires that the thread has been requested to park, which
+            // `Wake::Park` reports.
             Wake::Park(()) => unsafe { M::request(self) }.map_or(Wake::Woken, Wake::Park),
             Wake::Woken => Wake::Woken,
             Wake::Signal(signal) => Wake::Signal(signal),
@@ -231,18 +234,18 @@ impl<M: Mode> Context<'_, M> {
         }
     }
 
-    /// Calls `f` in the address space `mm`: what it does with user memory
-    /// ([`UserSlice`](crate::uaccess::UserSlice)) it does with that one's.
+    /// Calls `f` in the address space `mm`: accesses to user memory
+    /// ([`UserSlice`](crate::uaccess::UserSlice)) in `f` access the memory of `mm`.
     ///
-    /// `f` and what it returns are `Send`, so that nothing of the current task, whose address space
-    /// is another one inside, gets in or out; this context, too, stays outside, and with it another
-    /// `with_mm`.
+    /// `f` and its result are `Send`, so that no value that belongs to the current task, which has
+    /// a different address space inside of `f`, can be passed in or out. This context is not
+    /// `Send`; hence `with_mm` cannot be nested.
     ///
-    /// `mm` is not ended while this runs: pages of it that are touched are faulted in.
+    /// `mm` is not torn down while this runs: pages of it that `f` accesses are faulted in.
     ///
     /// # Context
     ///
-    /// Process context; may sleep, as `f` may.
+    /// Process context; may sleep, because `f` may sleep.
     ///
     /// # Examples
     ///
@@ -265,14 +268,17 @@ impl<M: Mode> Context<'_, M> {
     /// ```
     #[doc(alias = "kthread_use_mm")]
     pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
-        // SAFETY: We are in a kernel thread, and in no other scope of this: the context has not got
-        // into one. The thread is interrupted after `should_stop` was set.
+        // SAFETY: `with_mm()` requires a kernel thread that is not inside another call, and that is
+        // interrupted after `should_stop()` returns true. The current task is the thread of this
+        // context, the context cannot be used inside of `f`, and `request_stop()` interrupts the
+        // thread after setting the flag.
         unsafe { with_mm(mm, || self.should_stop(), f) }
     }
 }
 
 impl Context<'_, Parkable> {
-    /// The request to park, if there is one: for a body that works for long without sleeping.
+    /// Returns the request to park, if there is one. For a body that works for a long time without
+    /// sleeping.
     ///
     /// # Context
     ///
@@ -283,46 +289,54 @@ impl Context<'_, Parkable> {
     }
 }
 
-/// Freezes this kernel thread, if that is asked for.
+/// Freezes the current kernel thread, if the freezer requests it.
 pub(super) fn freeze() {
-    // SAFETY: This is a kernel thread, where it may sleep; nothing is asked of it besides.
+    // SAFETY: `kthread_freezable_should_stop()` requires a kernel thread that may sleep, and a null
+    // or valid pointer. The callers are threads of Tether.
     unsafe { bindings::kthread_freezable_should_stop(ptr::null_mut()) };
 }
 
 /// Calls `f` in the address space `mm`.
 ///
-/// If the thread is interrupted, waits for pages of `mm` end, and accesses fail with [`EFAULT`].
-/// Another process may decide that a page never comes, with `userfaultfd()` for instance.
+/// If the thread is interrupted, its waits for pages of `mm` end, and accesses fail with
+/// [`EFAULT`]. Such a wait could otherwise last for an unlimited time, because another process may
+/// withhold a page, for example by `userfaultfd()`.
 ///
 /// # Safety
 ///
-/// Must be called in a kernel thread, and not inside of itself. The thread must be interrupted, by
-/// `tether_kthread_interrupt()`, after `asked` returns true.
+/// The caller must be a kernel thread and must not be inside another call of this function. After
+/// `asked` returns true, the thread must be interrupted by `tether_kthread_interrupt()`.
 pub(super) unsafe fn with_mm<T: Send>(
     mm: &MmWithUser,
     asked: impl Fn() -> bool,
     f: impl FnOnce() -> T + Send,
 ) -> T {
     // If `f` panics, the thread exits with this address space, and `exit_mm()` drops a reference to
-    // the users. It is this one, which is not dropped here then.
+    // its users. This reference is for that case, in which `users` is not dropped.
     let users = ARef::from(mm);
-    // SAFETY: This is a kernel thread.
+    // SAFETY: `tether_allow_kill()` requires a kernel thread, which the caller is by the function's
+    // contract.
     unsafe { bindings::tether_allow_kill() };
-    // SAFETY: We are in a kernel thread, which has no address space, and that of `mm` has users for
-    // as long as it is borrowed.
+    // SAFETY: `kthread_use_mm()` requires a kernel thread that uses no address space, and an
+    // address space with users. Both hold: this call is not nested by the function's contract, and
+    // `mm` is borrowed.
     unsafe { bindings::kthread_use_mm(mm.as_raw()) };
-    // The thread is asked first, and then its address space is looked at.
+    // Pairs with the barrier in `tether_kthread_interrupt()`: the requesting task sets the flag
+    // first and reads `task->mm` second.
     smp_mb(Full);
     if asked() {
-        // SAFETY: The current task is valid, and a kernel thread.
+        // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the current
+        // task is.
         unsafe { bindings::tether_kthread_interrupt(Task::current_raw()) };
     }
     let result = f();
-    // SAFETY: It was taken above.
+    // SAFETY: `kthread_unuse_mm()` requires that the thread uses this address space, by the call of
+    // `kthread_use_mm()` above.
     unsafe { bindings::kthread_unuse_mm(mm.as_raw()) };
-    // SAFETY: This is a kernel thread.
+    // SAFETY: `tether_clear_kill()` requires a kernel thread, which the caller is by the function's
+    // contract.
     unsafe { bindings::tether_clear_kill() };
-    // Not the last reference: the caller has another.
+    // This is not the last reference, because the caller borrows `mm`.
     drop(users);
     result
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parking: a request is answered in any case, and the task that waits for the answer can be
-//! killed.
+//! Parking: each request is answered, and the task that waits for the answer can be killed.
 //!
-//! `kthread_park()` cannot be interrupted, and never returns if the thread does not call
+//! `kthread_park()` cannot be interrupted. It does not return if the thread does not call
 //! `kthread_parkme()`, if it exits, or if it is unparked meanwhile; and it must not be called
-//! twice. So the request is made in [`Parking::state`] first. A thread that accepts it waits at the
-//! *gate*, which is a loop in [`Parking::pass`], and only then `kthread_park()` is called: it
+//! twice. Hence the request is made in [`Parking::state`] first. A thread that accepts the request
+//! waits at the *gate*, which is a loop in [`Parking::pass`]. Only then `kthread_park()` is called,
+//! and returns at once. The thread leaves the gate after the state has been set to `RUNNING` again.
 //! returns at once. The thread leaves the gate when the state has been `RUNNING` again.
 //!
 //! ```text
@@ -21,7 +21,8 @@
 //!    +----- park() --- PASSED                   +------> RUNNING <-----+
 //! ```
 //!
-//! A thread whose body returns goes from any state in which it runs to `OVER`.
+//! When the body of a thread returns, the state changes to `OVER` from any state in which the
+//! thread runs.
 
 use super::{
     completion::{
@@ -46,25 +47,26 @@ use core::convert::Infallible;
 
 /// No request.
 const RUNNING: u32 = 0;
-/// A task waits in `park()` for the thread to come to the gate.
+/// A task waits in `park()` for the thread to reach the gate.
 const ASKED: u32 = 1;
-/// As [`ASKED`], and the thread is to go on at once.
+/// Like [`ASKED`], and the thread shall continue at once.
 const ASKED_UNPARK: u32 = 2;
-/// The thread is at the gate, and the task that has asked is about to call `kthread_park()`.
+/// The thread is at the gate, and the task that has made the request is about to call
+/// `kthread_park()`.
 const GATE: u32 = 3;
-/// As [`GATE`], and the task that has asked is to unpark the thread again.
+/// Like [`GATE`], and the task that has made the request shall unpark the thread again.
 const LEAVE: u32 = 4;
 /// The thread is parked.
 const PARKED: u32 = 5;
 /// A task is in `kthread_unpark()`.
 const UNPARKING: u32 = 6;
-/// The thread has answered a request without parking, and the task that has asked does not know
-/// yet.
+/// The thread has answered a request without parking, and the task that has made the request has
+/// not read the answer yet.
 const PASSED: u32 = 7;
 /// The body has returned.
 const OVER: u32 = 8;
 
-/// Whether a thread can be parked: a parameter of [`Builder`], [`Thread`] and [`Context`].
+/// Tells whether a thread can be parked. A parameter of [`Builder`], [`Thread`] and [`Context`].
 ///
 /// [`Builder`]: super::Builder
 /// [`Thread`]: super::Thread
@@ -74,15 +76,15 @@ pub trait Mode: private::Sealed + 'static {
     /// [`Wake::Park`]: super::Wake::Park
     type Request<'a>;
 
-    /// Whether the thread can be parked.
+    /// True if the thread can be parked.
     #[doc(hidden)]
     const PARKABLE: bool;
 
-    /// The request to the thread of `context`.
+    /// Returns the request to park the thread of `context`.
     ///
     /// # Safety
     ///
-    /// The thread must have been asked to park.
+    /// The thread must have been requested to park.
     #[doc(hidden)]
     unsafe fn request<'a>(context: &'a Context<'_, Self>) -> Option<Self::Request<'a>>
     where
@@ -126,17 +128,18 @@ impl Mode for Parkable {
     }
 }
 
-/// A request to park the current thread, which parks when this is dropped.
+/// A request to park the current thread. Dropping the request parks the thread.
 ///
-/// So a body cannot overlook a request. A body that has to put something away first does so before
-/// it calls [`ParkRequest::park`]. If this is forgotten, the next sleep returns the request again.
+/// Hence a body cannot overlook a request. If a body has to release resources before it parks, it
+/// does so before it calls [`ParkRequest::park`]. If the request is leaked, the next sleep returns
+/// it again.
 pub struct ParkRequest<'a> {
     core: &'a Core,
     _not_send: NotThreadSafe,
 }
 
 impl<'a> ParkRequest<'a> {
-    /// The request to the thread of `context`.
+    /// Creates the request to park the thread of `context`.
     #[inline(always)]
     pub(super) fn new(context: &'a Context<'_, Parkable>) -> Self {
         Self {
@@ -145,7 +148,7 @@ impl<'a> ParkRequest<'a> {
         }
     }
 
-    /// Parks the thread, and returns when it was unparked or asked to stop.
+    /// Parks the thread, and returns when the thread is unparked or requested to stop.
     ///
     /// # Context
     ///
@@ -158,16 +161,19 @@ impl Drop for ParkRequest<'_> {
     fn drop(&mut self) {
         let freezable = self.core.freezable;
         if freezable {
-            // A parked thread does not run, and cannot freeze either: the freezer must not wait for
+            // A parked thread does not run and hence cannot freeze: the freezer must not wait for
             // it.
             //
-            // SAFETY: This is a kernel thread, and only the current thread changes its flags.
+            // SAFETY: `tether_set_nofreeze()` requires that only the current task changes its
+            // flags. The current task is the thread of the request, which is not `Send`.
             unsafe { bindings::tether_set_nofreeze() };
         }
-        // SAFETY: A request has no way out of the thread that it is made to.
+        // SAFETY: `pass()` must be called by the thread that `parking` belongs to. A request is not
+        // `Send` and cannot leave its thread.
         unsafe { self.core.parking.pass() };
         if freezable {
-            // SAFETY: This is a kernel thread, where it may sleep.
+            // SAFETY: `tether_set_freezable()` requires a kernel thread that may sleep. The current
+            // task is the thread of the request, in its body.
             unsafe { bindings::tether_set_freezable() };
         }
     }
@@ -177,14 +183,15 @@ impl Drop for ParkRequest<'_> {
 ///
 /// # Invariants
 ///
-/// * The task that has made `state` [`ASKED`] from [`RUNNING`] is the only one that calls
-///   `kthread_park()`, in the state [`GATE`] or [`LEAVE`], in which the thread is at the gate.
-/// * `kthread_unpark()` is called by that task in the state [`LEAVE`], or by the task that has made
-///   `state` [`UNPARKING`] from [`PARKED`].
-/// * Once the thread is at the gate, only the two tasks named above make `state` [`RUNNING`] again,
-///   and the thread goes on only when that has happened.
-/// * `answered` is completed once for each time that the thread takes `state` out of [`ASKED`] or
-///   [`ASKED_UNPARK`], and waited for as often.
+/// * The task that has changed `state` from [`RUNNING`] to [`ASKED`] is the only task that calls
+///   `kthread_park()`. It does so in the states [`GATE`] and [`LEAVE`], in which the thread is at
+///   the gate.
+/// * `kthread_unpark()` is called by that task in the state [`LEAVE`], or by the task that has
+///   changed `state` from [`PARKED`] to [`UNPARKING`].
+/// * While the thread is at the gate, only these two tasks change `state` to [`RUNNING`], and the
+///   thread leaves the gate only afterwards.
+/// * `answered` is completed once for each time that the thread changes `state` from [`ASKED`] or
+///   [`ASKED_UNPARK`], and is waited for equally often.
 #[pin_data]
 pub(super) struct Parking {
     state: Atomic<u32>,
@@ -200,7 +207,7 @@ impl Parking {
         })
     }
 
-    /// Whether a task waits for the thread to come to the gate.
+    /// Returns whether a task waits for the thread to reach the gate.
     #[inline]
     pub(super) fn is_asked(&self) -> bool {
         matches!(self.state.load(Acquire), ASKED | ASKED_UNPARK)
@@ -217,7 +224,7 @@ impl Parking {
             .any(|&asked| self.state.cmpxchg(asked, RUNNING, Full).is_ok())
     }
 
-    /// Answers a request, and waits at the gate for as long as the thread is parked.
+    /// Answers a request, and waits at the gate while the thread is parked.
     ///
     /// # Safety
     ///
@@ -233,30 +240,33 @@ impl Parking {
             return;
         }
         loop {
-            // Before the state is read: the task that makes it `RUNNING` wakes this thread
-            // afterwards.
+            // Set the task state before `state` is read: the task that sets `state` to `RUNNING`
+            // wakes this thread afterwards.
             //
-            // SAFETY: The state is set back below, before anything else that may sleep.
+            // SAFETY: `set_current_state()` requires that the task does not block in this state by
+            // accident. It is set back below, before anything else that may sleep.
             unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
-            // The state may be `ASKED` again already: the next request is answered in the next
-            // sleep.
+            // `state` may be `ASKED` again already. The next request is answered in the next sleep.
             if !matches!(self.state.load(Acquire), GATE | LEAVE | PARKED | UNPARKING) {
                 break;
             }
-            // SAFETY: By the function's contract this is a kernel thread.
+            // SAFETY: `kthread_should_park()` requires a kernel thread, which the current task is
+            // by the function's contract.
             if unsafe { bindings::kthread_should_park() } {
-                // SAFETY: This is a kernel thread, in its body, where it may sleep.
+                // SAFETY: `kthread_parkme()` requires a kernel thread that may sleep. The current
+                // task is one, in its body.
                 unsafe { bindings::kthread_parkme() };
             } else {
-                // SAFETY: This is a kernel thread, in its body, where it may sleep.
+                // SAFETY: `schedule()` requires process context without locks. The current task is
+                // a kernel thread, in its body.
                 unsafe { bindings::schedule() };
             }
         }
-        // SAFETY: The state of a running task may be set to `TASK_RUNNING` at any time.
+        // SAFETY: A running task may set its state to `TASK_RUNNING` at any time.
         unsafe { bindings::set_current_state(bindings::TASK_RUNNING) };
     }
 
-    /// Refuses a request that is waiting and all later ones, because the body has returned.
+    /// Refuses a pending request and all later requests, because the body has returned.
     ///
     /// # Safety
     ///
@@ -281,8 +291,9 @@ impl Core {
             Err(OVER) => return Err(ESRCH),
             Err(_) => return Err(EBUSY),
         }
-        // Both are fully ordered: either we see that the thread is asked to stop, or the task that
-        // asks it sees the request and withdraws it in `unpark()`.
+        // Both sides are fully ordered: either this task sees that the thread is requested to stop,
+        // or the task that requests the stop sees the request to park and withdraws it in
+        // `unpark()`.
         let answered = if self.should_stop() {
             Err(ESRCH)
         } else {
@@ -295,22 +306,23 @@ impl Core {
             if parking.withdraw() {
                 return Err(error);
             }
-            // The thread has just answered, and is about to complete this.
+            // The thread has just answered, and is about to complete `answered`.
             parking.answered.wait(Limit::None)?;
         }
         if matches!(state.load(Acquire), GATE | LEAVE) {
-            // The task that asks the thread to stop may have come before the request, and does not
-            // unpark the thread then.
+            // If the stop was requested before this request, the task that requested it has not
+            // unparked the thread.
             if !self.should_stop() {
-                // SAFETY: The task is valid, and is a kernel thread that does not exit: by the
-                // invariants of `Parking` it is at the gate, where it calls `kthread_parkme()`, and
-                // no other task parks it.
+                // SAFETY: `kthread_park()` requires a valid kernel thread that does not exit, calls
+                // `kthread_parkme()` and is parked by no other task. By the invariants of `Parking`
+                // the thread is at the gate, where it calls `kthread_parkme()`, and this task is
+                // the only one that parks it.
                 unsafe { bindings::kthread_park(task.as_ptr()) };
                 if state.cmpxchg(GATE, PARKED, Full).is_ok() {
                     return Ok(());
                 }
-                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is
-                // ours to unpark in the state `LEAVE`.
+                // SAFETY: `kthread_unpark()` requires a valid kernel thread, which is parked. By
+                // the invariants of `Parking` this task unparks it in the state `LEAVE`.
                 unsafe { bindings::kthread_unpark(task.as_ptr()) };
             }
             self.leave_gate();
@@ -321,17 +333,17 @@ impl Core {
         if self.should_stop() {
             return Err(ESRCH);
         }
-        // It was parked, or was about to be, and was unparked since.
+        // The thread was parked, or was about to be parked, and was unparked since.
         Ok(())
     }
 
-    /// Lets the thread go past the gate.
+    /// Lets the thread leave the gate.
     fn leave_gate(&self) {
         self.parking.state.xchg(RUNNING, Full);
         self.task().wake_up();
     }
 
-    /// Unparks the thread, if it is parked or asked to park. Does not wait.
+    /// Unparks the thread, if it is parked or requested to park. Does not wait.
     pub(super) fn unpark(&self) {
         let state = &self.parking.state;
         loop {
@@ -346,8 +358,9 @@ impl Core {
                 continue;
             }
             if to == UNPARKING {
-                // SAFETY: The task is valid and parked, and by the invariants of `Parking` it is
-                // ours to unpark.
+                // SAFETY: `kthread_unpark()` requires a valid kernel thread, which is parked. By
+                // the invariants of `Parking` the task that has changed `state` to `UNPARKING`,
+                // which is this task, unparks it.
                 unsafe { bindings::kthread_unpark(self.task().as_ptr()) };
                 self.leave_gate();
             }
