@@ -238,8 +238,8 @@ impl<M: Mode> Context<'_, M> {
     /// ([`UserSlice`](crate::uaccess::UserSlice)) in `f` access the memory of `mm`.
     ///
     /// `f` and its result are `Send`, so that no value that belongs to the current task, which has
-    /// a different address space inside of `f`, can be passed in or out. This context is not
-    /// `Send`; hence `with_mm` cannot be nested.
+    /// a different address space inside of `f`, can be passed in or out. References to this context
+    /// are not `Send` either, so that `with_mm` cannot be nested.
     ///
     /// `mm` is not torn down while this runs: pages of it that `f` accesses are faulted in.
     ///
@@ -321,8 +321,8 @@ pub(super) unsafe fn with_mm<T: Send>(
     // address space with users. Both hold: this call is not nested by the function's contract, and
     // `mm` is borrowed.
     unsafe { bindings::kthread_use_mm(mm.as_raw()) };
-    // Pairs with the barrier in `tether_kthread_interrupt()`: the requesting task sets the flag
-    // first and reads `task->mm` second.
+    // Pairs with the full barrier of the task that makes the request: it sets the flag first, and
+    // `tether_kthread_interrupt()` reads `task->mm` second.
     smp_mb(Full);
     if asked() {
         // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the current

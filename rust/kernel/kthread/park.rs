@@ -292,8 +292,8 @@ impl Core {
             Err(_) => return Err(EBUSY),
         }
         // Both sides are fully ordered: either this task sees that the thread is requested to stop,
-        // or the task that requests the stop sees the request to park and withdraws it in
-        // `unpark()`.
+        // or the task that requests the stop sees the request to park, and `unpark()` makes the
+        // thread answer it without parking.
         let answered = if self.should_stop() {
             Err(ESRCH)
         } else {

@@ -2,30 +2,32 @@
 
 //! Threads that run works from a queue.
 //!
-//! A [`KthreadWorker`] is a dedicated thread that runs *works* one after the other, in the order
-//! in which they were queued: what [`kernel::workqueue`](crate::workqueue) does with threads that
-//! are shared. It reads the same: an item has a [`KthreadWork`] field and a
-//! [`run`](KthreadWorkItem::run), and is [enqueued](Queue::enqueue).
+//! A [`KthreadWorker`] is a dedicated thread that runs *works* one after the other, in the order in
+//! which they were queued; [`kernel::workqueue`](crate::workqueue) uses shared threads instead. The
+//! interfaces are similar: an item has a [`KthreadWork`] field and a [`run`](KthreadWorkItem::run)
+//! function, and is [enqueued](Queue::enqueue).
 //!
 //! # Vocabulary
 //!
-//! * An *item* is what is queued: a `Pin<KBox<T>>` or an [`Arc<T>`] whose `T` has a [`KthreadWork`]
-//!   field, by which it is linked, so that nothing is allocated; or a closure, which is boxed.
-//! * An item is *pending* from when it is enqueued, or its delay begins, until it begins to run.
-//! * An item is *bound* to the worker that it was first enqueued on, until that is gone.
+//! * An *item* is queued. It is a `Pin<KBox<T>>` or an [`Arc<T>`] if `T` has a [`KthreadWork`]
+//!   field, which links the item without an allocation; or it is a closure, which is boxed.
+//! * An item is *pending* from the time it is enqueued, or its delay begins, until it begins to
+//!   run.
+//! * An item is *bound* to the worker that it was first enqueued on, until that worker has ended.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! * An item that was enqueued runs once, unless it is cancelled, or its worker is dropped before:
-//!   then it is dropped. An item that is not enqueued comes back in the error.
-//! * Nothing runs after its worker was dropped, which waits for what is running. A worker does not
-//!   keep its module loaded; if it was leaked, it is ended when the module goes.
-//! * Two workers do not get the same item: an item that is bound to another one, which is still
-//!   there, is refused ([`EXDEV`]).
-//! * A worker runs works of its own module only ([`EINVAL`]), as it is that module's end that waits
-//!   for it.
+//! * An item that was enqueued runs once, unless it is cancelled, or its worker is dropped before;
+//!   in the latter case the item is dropped. If an item cannot be enqueued, the error returns it.
+//! * No item runs after its worker was dropped: dropping a worker waits for the running item. A
+//!   worker does not keep its module loaded; if it was leaked, it is ended by module teardown.
+//! * Two workers cannot have the same item: if an item is bound to another worker that has not
+//!   ended, it is refused ([`EXDEV`]).
+//! * A worker only runs works of its own module ([`EINVAL`]), because teardown of this module waits
+//!   for the worker.
 //! * A call that would wait for itself, directly or through other threads and workers, is refused
-//!   ([`EDEADLK`]); a worker that is dropped there is ended as soon as its work has returned.
+//!   ([`EDEADLK`]). If a worker is dropped in such a place, it is ended as soon as its work has
+//!   returned.
 //!
 //! # Examples
 //!
@@ -124,7 +126,8 @@ use core::{
     ptr, //
 };
 
-// The paths are for the external build, whose root includes the file of the parent by a path.
+// The external build includes the parent's file by a path, so that it needs the paths of the
+// modules.
 #[path = "worker/flush.rs"]
 mod flush;
 #[path = "worker/pointer.rs"]
@@ -158,18 +161,19 @@ pub use work::{
     Vtable, //
 };
 
-/// The context of a work's callback. It cannot leave the callback.
+/// The context of a work's callback. A context cannot leave the callback.
 ///
 /// # Invariants
 ///
-/// It is only reachable in a callback, in the thread of the worker that `queue` is of.
+/// A context is only reachable in a callback, in the thread of the worker that `queue` belongs to.
 pub struct WorkContext<'a> {
     queue: &'a Queue,
     _not_send: NotThreadSafe,
 }
 
 impl WorkContext<'_> {
-    /// The queue of the worker that this runs in, for works that enqueue others, or themselves.
+    /// Returns the queue of the worker that runs this callback, for works that enqueue further
+    /// works or themselves.
     ///
     /// # Context
     ///
@@ -178,31 +182,32 @@ impl WorkContext<'_> {
         self.queue
     }
 
-    /// Calls `f` in the address space `mm`, as [`Context::with_mm`](super::Context::with_mm) does.
+    /// Calls `f` in the address space `mm`; see [`Context::with_mm`](super::Context::with_mm).
     ///
     /// # Context
     ///
-    /// Process context; may sleep, as `f` may.
+    /// Process context; may sleep, because `f` may sleep.
     #[doc(alias = "kthread_use_mm")]
     pub fn with_mm<T: Send>(&self, mm: &MmWithUser, f: impl FnOnce() -> T + Send) -> T {
-        // SAFETY: By the type's invariants we are in a kernel thread, and in no other scope of
-        // this: the context has not got into one. The thread is interrupted after the queue was
-        // closed or asked to end.
+        // SAFETY: `with_mm()` requires a kernel thread that is not inside another call, and that is
+        // interrupted after `is_asked()` returns true. By the type's invariants the current task is
+        // the worker's thread; the context cannot be used inside of `f`. After setting `asked`,
+        // `request_end()` and `end()` interrupt the running work.
         unsafe { with_mm(mm, || self.queue.is_asked(), f) }
     }
 }
 
 /// A thread that runs works, which are enqueued on its [`Queue`].
 ///
-/// Dropping it waits for the work that is running, and drops those that are pending: that may
-/// sleep. ([`Queue::flush`] lets them run first.) If it is dropped by one of its own works, by a
-/// thread that the worker waits for, or in an interrupt, the worker is ended later, by a workqueue.
+/// Dropping a worker waits for the running work and drops the pending works, which may sleep. To
+/// run them first, call [`Queue::flush`]. If a worker is dropped by one of its own works, by a
+/// thread that the worker waits for, or in an interrupt, it is ended later, by a workqueue.
 pub struct KthreadWorker {
     queue: Arc<Queue>,
 }
 
 impl KthreadWorker {
-    /// The worker's task.
+    /// Returns the worker's task.
     ///
     /// # Context
     ///
@@ -225,8 +230,8 @@ impl Drop for KthreadWorker {
         match self.queue.waits.wait_for(Limit::None) {
             Ok(_waiting) => self.queue.end_attached(),
             Err(_) => {
-                // This thread would wait for itself. The queue is enqueued once: there is one
-                // worker.
+                // This thread would wait for itself. There is one `KthreadWorker` for each queue,
+                // so that the queue is enqueued once.
                 let _ = workqueue::system_unbound().enqueue(self.queue.clone());
             }
         }
@@ -234,8 +239,8 @@ impl Drop for KthreadWorker {
 }
 
 impl Builder<'_, Plain> {
-    /// Starts a worker, for works whose callbacks are in `module`. When that goes, the worker is
-    /// ended if it was leaked.
+    /// Starts a worker for works with callbacks in `module`. If the worker was leaked, it is ended
+    /// when `module` is removed.
     ///
     /// # Context
     ///
@@ -243,7 +248,7 @@ impl Builder<'_, Plain> {
     ///
     /// # Errors
     ///
-    /// As [`Builder::create`].
+    /// As for [`Builder::create`].
     #[doc(alias = "kthread_run_worker")]
     #[doc(alias = "kthread_create_worker_on_node")]
     #[doc(alias = "kthread_create_worker_on_cpu")]
@@ -257,13 +262,14 @@ impl Builder<'_, Plain> {
                 worker <- Opaque::ffi_init(|slot: *mut bindings::kthread_worker| {
                     let key = static_lock_class!();
                     let name = c"tether::kthread::worker::Queue::worker";
-                    // SAFETY: `slot` is valid for writes, and pinned; the key and the name are
-                    // static.
+                    // SAFETY: `__kthread_init_worker()` requires memory for a worker that does not
+                    // move, and a name and a key that outlive it. `slot` is valid for writes and
+                    // pinned; the name and the key are static.
                     unsafe {
                         bindings::__kthread_init_worker(slot, name.as_char_ptr(), key.as_ptr())
                     };
                     if freezable {
-                        // SAFETY: It was just initialised.
+                        // SAFETY: `slot` is valid for writes, and the worker was initialised above.
                         unsafe { (*slot).flags = bindings::KTW_FREEZABLE };
                     }
                 }),
@@ -282,19 +288,24 @@ impl Builder<'_, Plain> {
         let create = || {
             let worker = queue.worker.get();
             let data = Arc::as_ptr(&queue).cast_mut().cast();
-            // SAFETY: `main` expects a queue, which is valid until the thread has ended.
+            // SAFETY: `create_task()` requires data that `main` expects, which is a queue that
+            // stays valid until the thread has ended. The list's reference is only dropped after
+            // the thread was stopped.
             let task = unsafe { self.settings.create_task(main, data) }?;
-            // INVARIANT: The reference is ours.
+            // INVARIANT: `create_task()` has returned a task with a reference, which the queue owns
+            // from here on.
             queue.task.store(task.as_ptr(), Relaxed);
-            // SAFETY: The thread has not been started, and no other task has the worker.
+            // SAFETY: The worker is initialised. The thread has not been started, and no other task
+            // accesses the worker.
             unsafe { (*worker).task = task.as_ptr() };
-            // The list's.
+            // This reference belongs to the owner's list.
             let _ = Arc::into_raw(queue.clone());
             queue.start.start();
             queue.task().wake_up();
             Ok(())
         };
-        // SAFETY: A reference is given to the list, with which the queue stays valid.
+        // SAFETY: `attach_and_ask()` requires that the attachment stays valid until it is detached
+        // or released. If `create` succeeds, the list has a reference to the queue.
         unsafe { queue.attachment.attach_and_ask(create) }?;
         Ok(KthreadWorker { queue })
     }

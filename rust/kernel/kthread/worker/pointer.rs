@@ -22,26 +22,27 @@ use core::{
     ptr::NonNull, //
 };
 
-/// A pointer that can own an object while it is pending.
+/// A pointer that can be given up while its object is pending.
 ///
 /// # Safety
 ///
-/// * A node that `into_node` returns stays valid, and pinned, until `from_node` is called with it.
-/// * `VTABLE` must take such a node back to the pointer that it comes from.
+/// * A node that `into_node` returns must stay valid and pinned until `from_node` is called with
+///   it.
+/// * The functions of `VTABLE` must convert such a node back to the pointer that it comes from.
 pub unsafe trait KthreadWorkPointer<const ID: u64>: Sized + Send + 'static {
-    /// The functions for such a node.
+    /// The functions of the node.
     #[doc(hidden)]
     const VTABLE: &'static Vtable;
 
-    /// Gives up the pointer for its node.
+    /// Converts the pointer to its node.
     #[doc(hidden)]
     fn into_node(self) -> NonNull<Node>;
 
-    /// Takes back what `into_node` has given up.
+    /// Converts a node back to the pointer that `into_node` was called with.
     ///
     /// # Safety
     ///
-    /// The node must have come from `into_node`, and is used once.
+    /// The node must come from `into_node`, and this must be called once for it.
     #[doc(hidden)]
     unsafe fn from_node(node: NonNull<Node>) -> Self;
 }
@@ -53,31 +54,34 @@ pub unsafe trait KthreadWorkPointer<const ID: u64>: Sized + Send + 'static {
 /// Each node must be the beginning of a [`DelayedNode`].
 pub unsafe trait KthreadDelayedWorkPointer<const ID: u64>: KthreadWorkPointer<ID> {}
 
-/// The node of an object.
+/// Returns the node of an object.
 ///
 /// # Safety
 ///
-/// `this` must point at a valid object.
+/// `this` must point to a valid object.
 pub(super) unsafe fn node_of<T, const ID: u64>(this: *mut T) -> NonNull<Node>
 where
     T: HasKthreadWork<T, ID>,
 {
-    // SAFETY: The object is valid by the function's contract.
+    // SAFETY: `raw_get_kthread_work()` requires a valid object, which `this` points to by the
+    // function's contract.
     let work = unsafe { T::raw_get_kthread_work(this) };
-    // SAFETY: It is a field of a valid object, so it is not null; the node is at its beginning.
+    // SAFETY: `work` points to a field of a valid object, so that it is not null. The field begins
+    // with the node.
     unsafe { NonNull::new_unchecked(work.cast::<Node>()) }
 }
 
-/// The object that a node is in.
+/// Returns the object that contains a node.
 ///
 /// # Safety
 ///
-/// `node` must be that of a valid `T`, by its field `ID`.
+/// `node` must be in the field `ID` of a valid `T`.
 unsafe fn item_of<T, const ID: u64>(node: NonNull<Node>) -> *mut T
 where
     T: HasKthreadWork<T, ID>,
 {
-    // SAFETY: By the function's contract.
+    // SAFETY: `kthread_work_container_of()` requires a pointer to the field of a valid object. By
+    // the function's contract the node is at the beginning of this field.
     unsafe { T::kthread_work_container_of(node.as_ptr().cast()) }
 }
 
@@ -94,17 +98,23 @@ where
         release: Self::release,
     };
 
+    /// Runs the item of a work.
     /// # Safety
     ///
-    /// `work` must be that of a node that was given up and enqueued, and this be called by the
+    /// `work` must be that of a node that was given up and enqueued. The caller must be the
     /// worker's thread.
     unsafe extern "C" fn run(work: *mut bindings::kthread_work) {
-        // SAFETY: The queue of the worker that the work was given to is there while its thread is.
-        // Read now: the node is the callee's.
+        // Read the worker first: afterwards the node belongs to the callee.
+        //
+        // SAFETY: `from_worker()` requires the worker of a queue that is valid as long as the
+        // result is used. The work was queued to the worker of a queue, which is valid while the
+        // worker's thread runs.
         let queue = unsafe { Queue::from_worker((*work).worker) };
-        // SAFETY: By the function's contract.
+        // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once. By
+        // the function's contract the node was given up, and the worker runs it once for each time
+        // that it is enqueued.
         let this = unsafe { P::from_node(Node::from_work(work)) };
-        // INVARIANT: This is a callback.
+        // INVARIANT: This is a callback, in the thread of the worker of `queue`.
         let context = WorkContext {
             queue,
             _not_send: NotThreadSafe,
@@ -119,16 +129,19 @@ where
         queue.run_interrupted(|| T::run(this, &context));
     }
 
+    /// Drops the item of a node that is not pending any more.
     /// # Safety
     ///
-    /// The node must have been given up, and not be pending.
+    /// The node must have been given up, and must not be pending. This must be called once for it.
     unsafe fn release(node: NonNull<Node>) {
-        // SAFETY: By the function's contract.
+        // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once,
+        // which is in the function's contract.
         drop(unsafe { P::from_node(node) });
     }
 }
 
-// SAFETY: The node is in the box, which is pinned, and owned by the node until that is taken back.
+// SAFETY: The node is in the box, which is pinned, and which belongs to the node until
+// `from_node()` is called. The functions of `VTABLE` use `from_node()` of this type.
 unsafe impl<T, const ID: u64> KthreadWorkPointer<ID> for Pin<KBox<T>>
 where
     T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadWork<T, ID> + Send + 'static,
@@ -137,17 +150,20 @@ where
 
     #[inline]
     fn into_node(self) -> NonNull<Node> {
-        // SAFETY: The object is not moved: it stays pinned, behind a raw pointer.
+        // SAFETY: `into_inner_unchecked()` requires that the object is not moved. It stays at its
+        // address, behind a raw pointer.
         let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
-        // SAFETY: `this` was just a box.
+        // SAFETY: `node_of()` requires a valid object. `this` comes from a box.
         unsafe { node_of::<T, ID>(this) }
     }
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: It came from `into_node`.
+        // SAFETY: `item_of()` requires the node of a valid `T`, and `from_raw()` a box that was
+        // given up. Both hold because the node comes from `into_node()`, and is used once, by the
+        // function's contract.
         let this = unsafe { KBox::from_raw(item_of::<T, ID>(node)) };
-        // SAFETY: It was pinned when it was given up.
+        // SAFETY: The box was pinned when it was given up, and has not been moved since.
         unsafe { Pin::new_unchecked(this) }
     }
 }
@@ -159,8 +175,8 @@ unsafe impl<T, const ID: u64> KthreadDelayedWorkPointer<ID> for Pin<KBox<T>> whe
 {
 }
 
-// SAFETY: The node is in what the `Arc` holds, which is always pinned, and a reference is owned by
-// the node until it is taken back.
+// SAFETY: The node is in the object of the `Arc`, which is always pinned, and owns a reference
+// until `from_node()` is called. The functions of `VTABLE` use `from_node()` of this type.
 unsafe impl<T, const ID: u64> KthreadWorkPointer<ID> for Arc<T>
 where
     T: KthreadWorkItem<ID, Pointer = Self> + HasKthreadWork<T, ID> + Send + Sync + 'static,
@@ -169,13 +185,16 @@ where
 
     #[inline]
     fn into_node(self) -> NonNull<Node> {
-        // SAFETY: The object is valid, as a reference is given up for it.
+        // SAFETY: `node_of()` requires a valid object. The reference that is given up here keeps it
+        // valid.
         unsafe { node_of::<T, ID>(Arc::into_raw(self).cast_mut()) }
     }
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: It came from `into_node`.
+        // SAFETY: `item_of()` requires the node of a valid `T`, and `from_raw()` a reference that
+        // was given up. Both hold because the node comes from `into_node()`, and is used once, by
+        // the function's contract.
         unsafe { Arc::from_raw(item_of::<T, ID>(node)) }
     }
 }

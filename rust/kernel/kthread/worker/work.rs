@@ -31,10 +31,10 @@ use core::{
 
 /// An object that can be enqueued on a worker, by the [`KthreadWork`] field with this `ID`.
 pub trait KthreadWorkItem<const ID: u64 = 0>: Sized {
-    /// What owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
+    /// The pointer that owns the object while it is pending: `Pin<KBox<Self>>` or `Arc<Self>`.
     type Pointer: KthreadWorkPointer<ID>;
 
-    /// Does the work, in the worker's thread. May sleep.
+    /// Runs the work, in the worker's thread. May sleep.
     fn run(this: Self::Pointer, context: &WorkContext<'_>);
 }
 
@@ -51,19 +51,19 @@ pub struct Vtable {
 ///
 /// # Invariants
 ///
-/// * While the node is bound, `vtable` and the function of `work` are those of the pointer by which
-///   it was bound, in the text of the module of that queue, or in text that stays. While it is not
-///   bound, they may be in text that is gone, and are not used.
-/// * `bound` is null or the queue that `work` may be given to, to which a reference is held. It
-///   changes under [`waits::lock`], or when no other task has the node.
-/// * `delayed` tells whether this is the beginning of a [`DelayedNode`].
+/// * While the node is bound, `vtable` and the function of `work` belong to the pointer by which it
+///   was bound, in the text of the module of that queue or in permanent text. While the node is not
+///   bound, they may be in text that was unmapped, and are not used.
+/// * `bound` is null or the queue that `work` may be queued to, and the node holds a reference to
+///   this queue. It changes under [`waits::lock`], or when no other task has the node.
+/// * `delayed` is true if this is the beginning of a [`DelayedNode`].
 #[doc(hidden)]
 #[repr(C)]
 pub struct Node {
     pub(super) bound: Atomic<*const Queue>,
     pub(super) vtable: Cell<*const Vtable>,
     pub(super) delayed: bool,
-    // At the end: in its place a `DelayedNode` has one that begins with it.
+    // At the end: a `DelayedNode` has a delayed work here, which begins with a work.
     work: bindings::kthread_work,
 }
 
@@ -78,36 +78,37 @@ pub struct DelayedNode {
 }
 
 impl Node {
-    /// The node that a work is in.
+    /// Returns the node that contains a work.
     ///
     /// # Safety
     ///
-    /// It must be the `work` of a node.
+    /// `work` must be the `work` of a node.
     pub(super) unsafe fn from_work(work: *mut bindings::kthread_work) -> NonNull<Self> {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `work` is a field of a node, so that both are in the
+        // same allocation and the result is not null.
         unsafe { NonNull::new_unchecked(container_of!(work, Self, work)) }
     }
 
-    /// Drops what the node has of the queue that it is bound to.
+    /// Drops the reference to the queue that the node is bound to.
     fn unbind(&self) {
         let bound = self.bound.load(Relaxed);
         if !bound.is_null() {
-            // SAFETY: By the type's invariants there is a reference; who drops the node is alone
-            // with it.
+            // SAFETY: `from_raw()` requires a reference that is ours. By the type's invariants the
+            // node holds one, and only the destructor of the node calls this function.
             drop(unsafe { Arc::from_raw(bound) });
         }
     }
 }
 
-/// Initialises the part of a node that is before the work.
+/// Initialises the fields of a node before `work`.
 ///
 /// # Safety
 ///
-/// `slot` must be valid for writes of that part.
+/// `slot` must be valid for writes of these fields.
 unsafe fn init_node(slot: *mut Node, delayed: bool) {
     // INVARIANT: The node is not bound.
     //
-    // SAFETY: `slot` is valid for writes by the function's contract.
+    // SAFETY: By the function's contract `slot` is valid for writes of these fields.
     unsafe {
         (&raw mut (*slot).bound).write(Atomic::new(ptr::null()));
         (&raw mut (*slot).vtable).write(Cell::new(ptr::null()));
@@ -115,44 +116,46 @@ unsafe fn init_node(slot: *mut Node, delayed: bool) {
     }
 }
 
-/// The work of a node.
+/// Returns the work of a node.
 ///
 /// # Safety
 ///
 /// `node` must be valid.
 pub(super) unsafe fn work_of(node: NonNull<Node>) -> *mut bindings::kthread_work {
-    // SAFETY: By the function's contract.
+    // SAFETY: By the function's contract `node` is valid, so that its field is in the same
+    // allocation.
     unsafe { &raw mut (*node.as_ptr()).work }
 }
 
-/// The delayed work of a node.
+/// Returns the delayed work of a node.
 ///
 /// # Safety
 ///
 /// `node` must be that of a valid [`DelayedNode`].
 pub(super) unsafe fn delayed_work_of(node: NonNull<Node>) -> *mut bindings::kthread_delayed_work {
-    // SAFETY: By the function's contract.
+    // SAFETY: By the function's contract `node` is that of a valid `DelayedNode`, so that its field
+    // is in the same allocation.
     unsafe { &raw mut (*node.cast::<DelayedNode>().as_ptr()).work }
 }
 
-/// Links for a work: the field by which an object is enqueued.
+/// The field by which an object is enqueued on a worker.
 ///
 /// C: `struct kthread_work`.
 #[pin_data(PinnedDrop)]
 pub struct KthreadWork<T: ?Sized, const ID: u64 = 0> {
     #[pin]
     node: Opaque<Node>,
-    // Invariant: `T` has chosen the functions that are called with the item.
+    // Invariant in `T`: `T` selects the functions that are called with the item.
     _item: PhantomData<fn(*mut T) -> *mut T>,
 }
 
-// SAFETY: A node may be used from any thread, and there is no `T` in it.
+// SAFETY: A node may be used and freed by any thread, and contains no `T`.
 unsafe impl<T: ?Sized, const ID: u64> Send for KthreadWork<T, ID> {}
-// SAFETY: As above.
+// SAFETY: A shared reference gives no access to the node, which contains no `T`.
 unsafe impl<T: ?Sized, const ID: u64> Sync for KthreadWork<T, ID> {}
 
 impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
-    /// A work that is not pending.
+    /// Creates a work that is not pending.
     #[doc(alias = "kthread_init_work")]
     pub fn new() -> impl PinInit<Self>
     where
@@ -160,10 +163,11 @@ impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
     {
         pin_init!(Self {
             node <- Opaque::ffi_init(|slot: *mut Node| {
-                // SAFETY: `slot` is valid for writes.
+                // SAFETY: `init_node()` requires a slot that is valid for writes, which `slot` is.
                 unsafe { init_node(slot, false) };
-                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node
-                // is bound, and not called before.
+                // SAFETY: `kthread_init_work()` requires memory for a work that does not move.
+                // `slot` is valid for writes and pinned. The function of the work is set by
+                // `bind()`, before the work is queued.
                 unsafe { bindings::kthread_init_work(&raw mut (*slot).work, None) };
             }),
             _item: PhantomData,
@@ -174,29 +178,29 @@ impl<T: ?Sized, const ID: u64> KthreadWork<T, ID> {
 #[pinned_drop]
 impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadWork<T, ID> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The node was initialised, and is ours alone.
+        // SAFETY: The node was initialised, and the destructor has exclusive access to it.
         unsafe { &*self.node.get() }.unbind();
     }
 }
 
-/// Links for a work with a delay.
+/// The field by which an object is enqueued on a worker, possibly with a delay.
 ///
 /// C: `struct kthread_delayed_work`.
 #[pin_data(PinnedDrop)]
 pub struct KthreadDelayedWork<T: ?Sized, const ID: u64 = 0> {
     #[pin]
     node: Opaque<DelayedNode>,
-    // Invariant: `T` has chosen the functions that are called with the item.
+    // Invariant in `T`: `T` selects the functions that are called with the item.
     _item: PhantomData<fn(*mut T) -> *mut T>,
 }
 
-// SAFETY: A node may be used from any thread, and there is no `T` in it.
+// SAFETY: A node may be used and freed by any thread, and contains no `T`.
 unsafe impl<T: ?Sized, const ID: u64> Send for KthreadDelayedWork<T, ID> {}
-// SAFETY: As above.
+// SAFETY: A shared reference gives no access to the node, which contains no `T`.
 unsafe impl<T: ?Sized, const ID: u64> Sync for KthreadDelayedWork<T, ID> {}
 
 impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
-    /// A work that is not pending.
+    /// Creates a delayed work that is not pending.
     #[doc(alias = "kthread_init_delayed_work")]
     pub fn new() -> impl PinInit<Self>
     where
@@ -204,10 +208,13 @@ impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
     {
         pin_init!(Self {
             node <- Opaque::ffi_init(|slot: *mut DelayedNode| {
-                // SAFETY: `slot` is valid for writes, and begins as a `Node` does.
+                // SAFETY: `init_node()` requires a slot that is valid for writes of the fields
+                // before `work`. `slot` is valid for writes, and a `DelayedNode` begins with the
+                // same fields as a `Node`.
                 unsafe { init_node(slot.cast(), true) };
-                // SAFETY: `slot` is valid for writes, and pinned. The function is set when the node
-                // is bound, and not called before.
+                // SAFETY: `kthread_init_delayed_work()` requires memory for a work that does not
+                // move. `slot` is valid for writes and pinned. The function of the work is set by
+                // `bind()`, before the work is queued.
                 unsafe { bindings::kthread_init_delayed_work(&raw mut (*slot).work, None) };
             }),
             _item: PhantomData,
@@ -218,13 +225,14 @@ impl<T: ?Sized, const ID: u64> KthreadDelayedWork<T, ID> {
 #[pinned_drop]
 impl<T: ?Sized, const ID: u64> PinnedDrop for KthreadDelayedWork<T, ID> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The node was initialised, begins as a `Node` does, and is ours alone.
+        // SAFETY: The node was initialised, begins with the fields of a `Node`, and the destructor
+        // has exclusive access to it.
         unsafe { &*self.node.get().cast::<Node>() }.unbind();
     }
 }
 
 mod private {
-    //! Keeps others from saying that a type is a work.
+    //! Prevents other crates from implementing `Field`.
 
     /// The field of an object of type `T`: a [`KthreadWork`](super::KthreadWork) or a
     /// [`KthreadDelayedWork`](super::KthreadDelayedWork).
@@ -234,31 +242,30 @@ mod private {
     impl<T: ?Sized, const ID: u64> Field<T, ID> for super::KthreadDelayedWork<T, ID> {}
 }
 
-/// Says which field of an object is its work.
-///
-/// Is implemented by [`impl_has_kthread_work!`] and [`impl_has_kthread_delayed_work!`].
+/// Implemented by types that have a work field; use [`impl_has_kthread_work!`] or
+/// [`impl_has_kthread_delayed_work!`].
 ///
 /// # Safety
 ///
-/// Both methods must use the same field.
+/// Both methods must use the same field of the object.
 pub unsafe trait HasKthreadWork<T, const ID: u64 = 0> {
     /// The type of the field: [`KthreadWork<T, ID>`] or [`KthreadDelayedWork<T, ID>`].
     ///
-    /// Both begin with the same node, so that this is all that tells whether there is a timer.
+    /// Both begin with the same node, so that this type alone determines whether there is a timer.
     type Field: private::Field<T, ID>;
 
     /// Returns the field of an object.
     ///
     /// # Safety
     ///
-    /// `this` must point at a valid object.
+    /// `this` must point to a valid object.
     unsafe fn raw_get_kthread_work(this: *mut Self) -> *mut Self::Field;
 
-    /// Returns the object that a field is in.
+    /// Returns the object that contains the field.
     ///
     /// # Safety
     ///
-    /// `work` must point at that field of a valid object.
+    /// `work` must point to that field of a valid object.
     unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self;
 }
 
@@ -273,7 +280,7 @@ impl<X, T, const ID: u64> HasKthreadDelayedWork<T, ID> for X where
 {
 }
 
-/// Says which field of a struct is its [`KthreadWork`].
+/// Implements [`HasKthreadWork`] for a struct with a [`KthreadWork`] field.
 #[macro_export]
 macro_rules! impl_has_kthread_work {
     ($(impl$({$($generics:tt)*})?
@@ -315,7 +322,7 @@ macro_rules! impl_has_kthread_work {
 }
 pub use crate::impl_has_kthread_work;
 
-/// Says which field of a struct is its [`KthreadDelayedWork`].
+/// Implements [`HasKthreadWork`] for a struct with a [`KthreadDelayedWork`] field.
 ///
 /// ```
 /// use kernel::{
