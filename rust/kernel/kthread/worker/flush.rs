@@ -40,7 +40,7 @@ use crate::{
 use core::ptr::NonNull;
 
 impl Queue {
-    /// Waits until all that is pending now has run. Delays are not waited for.
+    /// Waits until all works that are pending now have run. Does not wait for delays.
     ///
     /// # Context
     ///
@@ -50,7 +50,7 @@ impl Queue {
     ///
     /// * [`EDEADLK`] if this is called by a work of this worker, by a thread that the worker waits
     ///   for, or in an interrupt;
-    /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going.
+    /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is being removed.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
         if self.must_look_around() {
@@ -61,7 +61,8 @@ impl Queue {
         }
         let _waiting = self.waits.wait_for(Limit::None)?;
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
-        // SAFETY: The worker is there, with its thread, as it is not closed.
+        // SAFETY: `kthread_flush_worker()` requires a worker with a thread. The queue is not closed
+        // while `_user` exists, so that the thread has not been stopped.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
         Ok(())
     }
@@ -103,14 +104,14 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::flush`], [`EINTR`] if the current task was killed, is in its exit, or is a
-    /// thread that is asked to stop, and [`ENOMEM`].
+    /// As for [`Queue::flush`], [`EINTR`] if the current task was killed, is exiting, or is a
+    /// thread that is requested to stop, and [`ENOMEM`] if there is not enough memory.
     pub fn flush_killable(&self) -> Result {
         self.flush_within(Limit::Killed)
     }
 
-    /// Like [`Queue::flush_killable`], but for at most `time`, which is rounded up to whole
-    /// jiffies.
+    /// Flushes the worker like [`Queue::flush_killable`], but waits for at most `time`, which is
+    /// rounded up to whole jiffies.
     ///
     /// # Context
     ///
@@ -118,18 +119,18 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::flush_killable`], and [`ETIMEDOUT`] if the works have not run within `time`.
+    /// As for [`Queue::flush_killable`], and [`ETIMEDOUT`] if the works have not run within `time`.
     pub fn flush_timeout(&self, time: Delta) -> Result {
         self.flush_within(Limit::killed_or_after(time))
     }
 
-    /// Waits for a work of Tether's own, which stays in the queue if the wait ends before.
+    /// Enqueues a [`Flush`] work and waits for it. The work is cancelled if the wait ends before.
     fn flush_within(&self, limit: Limit) -> Result {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // Before the wait is entered: an allocation may reclaim, which calls notifiers of drivers,
-        // and these may wait for other threads.
+        // Allocate before the wait is recorded: an allocation may reclaim memory, which calls
+        // notifiers of drivers, and these may wait for other threads.
         let flush = Arc::pin_init(
             pin_init!(Flush {
                 done <- Completion::new(),
@@ -138,7 +139,7 @@ impl Queue {
             GFP_KERNEL,
         )?;
         let waiting = self.waits.wait_for(limit)?;
-        // The end of the worker waits for its users, and so until this work has run.
+        // The task that ends the worker waits for its users, and hence for this work.
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
         self.enqueue(flush.clone())?;
         let waited = limit.in_steps(
@@ -147,8 +148,8 @@ impl Queue {
         );
         drop(waiting);
         if waited.is_err() {
-            // A worker that is stuck would have one for each call that gives up. If this fails, it
-            // is running, or the end of the worker drops it.
+            // Without this, a stuck worker would collect a work for each call that gives up. If the
+            // cancellation fails, the work is running, or the task that ends the worker drops it.
             let _ = self.cancel(&flush);
             if flush.done.is_done() {
                 return Ok(());
@@ -157,25 +158,27 @@ impl Queue {
         waited
     }
 
-    /// Takes a node out of the queue, if it is pending, and waits until it is not running. Returns
+    /// Takes a node out of the queue if it is pending, and waits until it is not running. Returns
     /// whether it was pending.
     ///
     /// # Errors
     ///
-    /// As `limit` says; then nothing was done. [`EDEADLK`] if the worker waits for the current
-    /// thread, or is the current thread, and is running the node. If it was pending, it still is.
+    /// [`EINTR`] and [`ETIMEDOUT`] according to `limit`; in these cases nothing has been changed.
+    /// [`EDEADLK`] if the node is running, and the worker is the current thread or waits for the
+    /// current thread; a pending node stays pending.
     ///
     /// # Safety
     ///
-    /// The node must be valid and bound to this queue, which must have a user.
+    /// The node must be valid and bound to this queue, and the caller must be a user of the queue.
     unsafe fn cancel_node(&self, node: NonNull<Node>, limit: Limit) -> Result<bool> {
         // SAFETY: The node is valid by the function's contract.
         let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
         let worker = self.worker.get();
         let begin = |may_wait| {
             let mut running = false;
-            // SAFETY: By the function's contract the node is valid, and was given to no other
-            // worker but this one, which is there.
+            // SAFETY: `tether_kthread_cancel_begin()` requires a valid worker and a work that is
+            // bound to it. By the function's contract the node is valid and bound to this queue,
+            // and the worker is not ended while the queue has a user.
             let pending = unsafe {
                 bindings::tether_kthread_cancel_begin(worker, work, delayed, may_wait, &mut running)
             };
@@ -184,7 +187,7 @@ impl Queue {
         if let (pending, false) = begin(false) {
             return Ok(pending);
         }
-        // It is running, and nothing has been done.
+        // The node is running, and nothing has been changed.
         let _waiting = self.waits.wait_for(limit)?;
         if !matches!(limit, Limit::None) || self.must_look_around() {
             let mut was_pending = false;
@@ -197,15 +200,17 @@ impl Queue {
         }
         let (pending, running) = begin(true);
         if running {
-            // SAFETY: `work` is valid, and was found running by `begin`.
+            // SAFETY: `tether_kthread_cancel_end()` requires a work that
+            // `tether_kthread_cancel_begin()` has found running with `may_wait`, which it has.
             unsafe { bindings::tether_kthread_cancel_end(worker, work) };
         }
         Ok(pending)
     }
 
-    /// Waits until the item is neither pending nor running. If its delay is not over, it ends now.
+    /// Waits until the item is neither pending nor running. If the item waits for its delay, the
+    /// delay ends at once.
     ///
-    /// If the item enqueues itself again, or others do, it may be pending anew when this returns.
+    /// If the item is enqueued again meanwhile, it may be pending when this returns.
     ///
     /// # Context
     ///
@@ -213,7 +218,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::flush`].
+    /// As for [`Queue::flush`].
     #[doc(alias = "kthread_flush_work")]
     pub fn flush_work<T, const ID: u64>(&self, item: &Arc<T>) -> Result
     where
@@ -223,8 +228,12 @@ impl Queue {
         self.flush_work_within(item, Limit::None)
     }
 
-    /// As [`Queue::flush_work`], and [`EINTR`] if the current task is being killed, or is a
-    /// thread that is asked to stop.
+    /// Waits like [`Queue::flush_work`], but a fatal signal ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::flush_work`], and [`EINTR`] if the current task was killed, is exiting, or
+    /// is a thread that is requested to stop.
     pub fn flush_work_killable<T, const ID: u64>(&self, item: &Arc<T>) -> Result
     where
         Arc<T>: KthreadWorkPointer<ID>,
@@ -233,7 +242,12 @@ impl Queue {
         self.flush_work_within(item, Limit::Killed)
     }
 
-    /// As [`Queue::flush_work_killable`], and [`ETIMEDOUT`] if the item has not run within `time`.
+    /// Waits like [`Queue::flush_work_killable`], but for at most `time`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::flush_work_killable`], and [`ETIMEDOUT`] if the item has not run within
+    /// `time`.
     pub fn flush_work_timeout<T, const ID: u64>(&self, item: &Arc<T>, time: Delta) -> Result
     where
         Arc<T>: KthreadWorkPointer<ID>,
@@ -251,14 +265,15 @@ impl Queue {
             return Err(EDEADLK);
         }
         let _user = self.enter().ok_or_else(|| self.closed_error())?;
-        // SAFETY: `item` keeps the node valid.
+        // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
         let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
         if !self.has(node) {
             return Ok(());
         }
         let is_busy = || {
-            // SAFETY: The node is valid, and was given to no other worker but this one, which is
-            // there.
+            // SAFETY: `tether_kthread_work_busy()` requires a valid worker and a valid work. `item`
+            // keeps the node valid. The node is bound to this queue, which is not closed while
+            // `_user` exists.
             unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) }
         };
         if !is_busy() {
@@ -268,45 +283,49 @@ impl Queue {
         if !matches!(limit, Limit::None) || self.must_look_around() {
             // SAFETY: The node is valid.
             if unsafe { node.as_ref() }.delayed {
-                // SAFETY: The node is valid, its work is a delayed one, and it was given to no
-                // other worker but this one, which is there.
+                // SAFETY: `tether_kthread_end_delay()` requires a valid worker and a delayed work
+                // that is bound to it. The node is valid, is a `DelayedNode`, and is bound to this
+                // queue, which is not closed while `_user` exists.
                 unsafe {
                     bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node))
                 };
             }
             return self.poll_until(limit, || !is_busy());
         }
-        // `kthread_flush_work()` never returns for a work whose delay is not over.
+        // `kthread_flush_work()` does not return for a work that waits for its delay.
         //
-        // SAFETY: The node is valid.
+        // SAFETY: The node is valid, because `item` keeps its object valid.
         if !unsafe { node.as_ref() }.delayed {
-            // SAFETY: The node is valid, and was given to no other worker but this one, which is
-            // there.
+            // SAFETY: `kthread_flush_work()` requires a valid work and, if the work is in a worker,
+            // a valid worker. `item` keeps the node valid. The node is bound to this queue, which
+            // is not closed while `_user` exists.
             unsafe { bindings::kthread_flush_work(work_of(node)) };
             return Ok(());
         }
-        // SAFETY: The node is valid, its work is a delayed one, and it was given to no other worker
-        // but this one, which is there.
+        // SAFETY: `tether_kthread_end_delay()` requires a valid worker and a delayed work that is
+        // bound to it. The node is valid, is a `DelayedNode`, and is bound to this queue, which is
+        // not closed while `_user` exists.
         unsafe { bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node)) };
-        // SAFETY: The worker is there, with its thread, as it is not closed.
+        // SAFETY: `kthread_flush_worker()` requires a worker with a thread. The queue is not closed
+        // while `_user` exists, so that the thread has not been stopped.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };
         Ok(())
     }
 
     /// Takes an item back if it is pending, and waits until it is not running.
     ///
-    /// The item cannot be enqueued while this waits.
+    /// The item cannot be enqueued during the wait.
     ///
     /// # Context
     ///
-    /// Process context; sleeps uninterruptibly if the item is running, for as long as that takes.
+    /// Process context; if the item is running, sleeps uninterruptibly until it has returned.
     ///
     /// # Errors
     ///
     /// * [`EDEADLK`] if the item is running, and this is called by its own callback, by a thread
-    ///   that the worker waits for, or in an interrupt. An item that is pending as well stays
+    ///   that the worker waits for, or in an interrupt. If the item is pending as well, it stays
     ///   pending;
-    /// * [`ENODEV`] if the module of the worker is going.
+    /// * [`ENODEV`] if the module of the worker is being removed.
     #[doc(alias = "kthread_cancel_work_sync")]
     #[doc(alias = "kthread_cancel_delayed_work_sync")]
     pub fn cancel<T, const ID: u64>(&self, item: &Arc<T>) -> Result<Option<Arc<T>>>
@@ -317,12 +336,15 @@ impl Queue {
         self.cancel_within(item, Limit::None)
     }
 
-    /// As [`Queue::cancel`], and [`EINTR`] if the current task is being killed, or is a
-    /// thread that is asked to stop. An item that is pending then stays
-    /// pending.
+    /// Cancels the item like [`Queue::cancel`], but a fatal signal ends the wait.
     ///
-    /// The item may be enqueued while this waits. An item that enqueues itself may run several
-    /// times before it is cancelled.
+    /// The item may be enqueued during the wait. If it enqueues itself, it may run several times
+    /// before it is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::cancel`], and [`EINTR`] if the current task was killed, is exiting, or is a
+    /// thread that is requested to stop. In the latter case, a pending item stays pending.
     pub fn cancel_killable<T, const ID: u64>(&self, item: &Arc<T>) -> Result<Option<Arc<T>>>
     where
         Arc<T>: KthreadWorkPointer<ID>,
@@ -331,7 +353,11 @@ impl Queue {
         self.cancel_within(item, Limit::Killed)
     }
 
-    /// As [`Queue::cancel_killable`], and [`ETIMEDOUT`] if the item is running for longer than
+    /// Cancels the item like [`Queue::cancel_killable`], but waits for at most `time`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::cancel_killable`], and [`ETIMEDOUT`] if the item is running for longer than
     /// `time`.
     pub fn cancel_timeout<T, const ID: u64>(
         &self,
@@ -350,10 +376,10 @@ impl Queue {
         Arc<T>: KthreadWorkPointer<ID>,
         T: HasKthreadWork<T, ID>,
     {
-        // SAFETY: `item` keeps the node valid.
+        // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
         let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
         let Some(_user) = self.enter() else {
-            // The task that ends the worker drops what is pending.
+            // The task that ends the worker drops the pending items.
             return match self.closed_error() {
                 error if error == ENODEV => Err(error),
                 _ => Ok(None),
@@ -362,14 +388,16 @@ impl Queue {
         if !self.has(node) {
             return Ok(None);
         }
-        // SAFETY: The node is valid and bound to this queue, which has a user.
+        // SAFETY: `cancel_node()` requires a valid node that is bound to this queue, which has a
+        // user. `item` keeps the node valid, `has()` has found it bound, and `_user` is the user.
         let pending = unsafe { self.cancel_node(node, limit) }?;
-        // SAFETY: If it was pending then a reference was given up for it, and is ours.
+        // SAFETY: `from_node()` requires a node for which a pointer was given up. If the node was
+        // pending, it owned a reference, and `cancel_node()` has passed the node to us.
         Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
     }
 }
 
-/// A work that tells when the works before it have run.
+/// A work that completes `done` after the works before it have run.
 #[pin_data]
 struct Flush {
     #[pin]

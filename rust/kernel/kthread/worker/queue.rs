@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of a worker: queueing items.
+//! The queue of a worker: enqueueing items.
 
 use super::{
     impl_has_kthread_work,
@@ -61,13 +61,15 @@ use core::{
 ///
 /// # Invariants
 ///
-/// * `users` counts the tasks that use `worker`, each from before it has looked whether the queue
-///   is closed until it does not touch it any more; it is negative once that is closed.
-/// * `task` is the worker's thread, to which a reference is held, or null if it could not be made.
+/// * `users` counts the tasks that use `worker`. A task is counted from before it checks whether
+///   the queue is closed until after its last access to `worker`. `users` is negative after the
+///   queue was closed.
+/// * `task` is the worker's thread, to which the queue holds a reference. It is null if the thread
+///   could not be created.
 /// * `leftover` is the head of a list of works that were pending when the worker ended. Only the
 ///   task that ends the worker uses it.
-/// * When `ended` is set no task uses `worker` any more, and there is nothing in it nor in
-///   `leftover`.
+/// * If `ended` is set, no task uses `worker` any more, and neither `worker` nor `leftover`
+///   contains a work.
 #[pin_data(PinnedDrop)]
 pub struct Queue {
     #[pin]
@@ -81,18 +83,21 @@ pub struct Queue {
     pub(super) start: Start,
     pub(super) waits: Waits,
     pub(super) ended: Atomic<bool>,
-    /// The end of the module has found the worker.
+    /// Set if module teardown ends the worker.
     pub(super) torn_down: Atomic<bool>,
-    /// Its works are interrupted: it ends, or the module does.
+    /// Set if the works are interrupted, because the worker or the module is being torn down.
     pub(super) asked: Atomic<bool>,
-    /// Ends the worker, if it was dropped by a work of its own.
+    /// Ends the worker if it cannot be ended where it was dropped, for example in one of its own
+    /// works.
     #[pin]
     pub(super) reaper: workqueue::Work<Queue>,
 }
 
-// SAFETY: The fields are atomic, or protected by the lock of `worker`.
+// SAFETY: The fields that change are atomic, or protected by the lock of `worker`; `leftover` is
+// only used by the task that ends the worker. All of them may be freed by any task.
 unsafe impl Send for Queue {}
-// SAFETY: As above.
+// SAFETY: The fields that change are atomic, or protected by the lock of `worker`; `leftover` is
+// only used by the task that ends the worker.
 unsafe impl Sync for Queue {}
 
 workqueue::impl_has_work! {
@@ -107,10 +112,10 @@ impl workqueue::WorkItem for Queue {
     }
 }
 
-/// What [`Queue::users`] has more when the queue is closed.
+/// Added to [`Queue::users`] when the queue is closed.
 pub(super) const CLOSED: i32 = i32::MIN;
 
-/// Keeps a queue from being closed.
+/// A guard that keeps the worker of a queue from being ended.
 pub(super) struct User<'a>(&'a Queue);
 
 impl Drop for User<'_> {
@@ -129,49 +134,52 @@ impl Queue {
         release: Some(Self::release),
     };
 
-    /// The queue of a worker.
+    /// Returns the queue that contains a worker.
     ///
     /// # Safety
     ///
-    /// It must be that of a queue, which must be there for `'a`.
+    /// `worker` must be that of a queue, which must be valid for `'a`.
     pub(super) unsafe fn from_worker<'a>(worker: *mut bindings::kthread_worker) -> &'a Self {
         let worker = Opaque::cast_from(worker).cast_mut();
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `worker` is a field of a queue that is valid for `'a`.
         unsafe { &*container_of!(worker, Self, worker) }
     }
 
-    /// The queue of an attachment.
+    /// Returns the queue that contains an attachment.
     ///
     /// # Safety
     ///
-    /// It must be that of a queue, which must be there for `'a`.
+    /// `attachment` must be that of a queue, which must be valid for `'a`.
     pub(super) unsafe fn from_attachment<'a>(attachment: *const Attachment) -> &'a Self {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `attachment` is a field of a queue that is valid for
+        // `'a`.
         unsafe { &*container_of!(attachment.cast_mut(), Self, attachment) }
     }
 
-    /// The node of the worker in the graph of waits.
+    /// Returns the node of the worker in the graph of waits.
     ///
     /// # Safety
     ///
-    /// `this` must be valid.
+    /// `this` must point to a valid queue.
     pub(in crate::kthread) unsafe fn waits_of(this: *const Self) -> *const Waits {
-        // SAFETY: By the function's contract.
+        // SAFETY: By the function's contract `this` is valid, so that its field is in the same
+        // allocation.
         unsafe { &raw const (*this).waits }
     }
 
     pub(super) fn task(&self) -> &Task {
-        // SAFETY: By the type's invariants it is valid: nobody else has a queue without one. `Task`
-        // is transparent.
+        // SAFETY: `task` is not null, because a queue without a thread is not passed to any other
+        // code. By the type's invariants the queue holds a reference to it. `Task` is a transparent
+        // wrapper of `task_struct`.
         unsafe { &*self.task.load(Relaxed).cast() }
     }
 
-    /// Whether we are in one of its works.
+    /// Returns whether the current task is the worker's thread.
     pub(super) fn is_current(&self) -> bool {
         ptr::eq(Task::current_raw(), self.task.load(Relaxed))
     }
 
-    /// Why a closed queue refuses.
+    /// Returns the error of a call on a closed queue.
     #[cold]
     pub(super) fn closed_error(&self) -> Error {
         if self.torn_down.load(Relaxed) {
@@ -181,9 +189,10 @@ impl Queue {
         }
     }
 
-    /// Keeps the queue from being closed, if it is not.
+    /// Keeps the queue from being closed. Returns [`None`] if it is closed.
     pub(super) fn enter(&self) -> Option<User<'_>> {
-        // A closed queue is left alone: its end waits until no task is counted.
+        // Do not change `users` of a closed queue: the task that ends the worker waits until no
+        // user is counted.
         if self.users.load(Relaxed) < 0 {
             return None;
         }
@@ -191,8 +200,8 @@ impl Queue {
         (self.users.fetch_add(1, Full) >= 0).then_some(user)
     }
 
-    /// Gives `item` up for its node, and gives that to `queue`; or takes it back. Returns what
-    /// `queue` does, if that is no error.
+    /// Converts `item` to its node, and calls `queue` to queue the node. Returns the result of
+    /// `queue`, if it is not negative. Otherwise converts the node back to the item.
     #[inline]
     fn enqueue_by<P, const ID: u64>(
         &self,
@@ -210,7 +219,8 @@ impl Queue {
         self.enqueue_failed(node, ret, queue)
     }
 
-    /// The node was not queued. Perhaps it is not bound yet.
+    /// Handles an error of `queue`. If the node is not bound to this queue yet, binds it and tries
+    /// again.
     #[cold]
     #[inline(never)]
     fn enqueue_failed<P, const ID: u64>(
@@ -223,7 +233,8 @@ impl Queue {
         P: KthreadWorkPointer<ID>,
     {
         if ret == EXDEV.to_errno() {
-            // SAFETY: The node is valid, as it was not queued.
+            // SAFETY: The node is valid, because the item was given up for it and it was not
+            // queued.
             ret = match self.bind(unsafe { node.as_ref() }, P::VTABLE) {
                 Ok(()) => queue(self, node),
                 Err(error) => error.to_errno(),
@@ -232,7 +243,8 @@ impl Queue {
                 return Ok(ret);
             }
         }
-        // SAFETY: It was given up for its node by the caller, and was not queued.
+        // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once. The
+        // caller has given the item up, and the node was not queued.
         let item = unsafe { P::from_node(node) };
         let error = match Error::from_errno(ret) {
             error if error == ESHUTDOWN => self.closed_error(),
@@ -241,14 +253,14 @@ impl Queue {
         Err(Refused::new(item, error))
     }
 
-    /// Lets the node be queued here.
+    /// Binds the node to this queue.
     ///
-    /// `vtable` is that of the pointer that the caller has: its text is there, whichever module has
-    /// made the item.
+    /// `vtable` is that of the caller's pointer. Its text is mapped, because the caller uses it;
+    /// the module that created the item may have been unloaded.
     #[cold]
     fn bind(&self, node: &Node, vtable: &'static Vtable) -> Result {
-        // The vtable's address would not do: constants of two modules may be one. Functions of
-        // Tether's own stay.
+        // Look up the function and not the vtable: constants of two modules may be merged.
+        // Functions in permanent text are always accepted.
         match Owner::of(vtable.run as *const ()) {
             Ok(owner) if owner.is_permanent() || ptr::eq(owner, self.attachment.owner()) => {}
             _ => return Err(EINVAL),
@@ -259,41 +271,47 @@ impl Queue {
             if ptr::eq(before, self) {
                 return Ok(());
             }
-            // SAFETY: By the invariants of `Node` it holds a reference to what it is bound to, if
-            // it is; the lock is held.
+            // SAFETY: By the invariants of `Node`, `before` is null or a queue to which the node
+            // holds a reference. The lock is held, so that the node is not bound to another queue
+            // meanwhile.
             if unsafe { before.as_ref() }.is_some_and(|queue| !queue.ended.load(Acquire)) {
                 return Err(EXDEV);
             }
+            // INVARIANT: `vtable` is in the text of the queue's module or in permanent text.
+            // `bound` is set below under the lock, to a queue with a reference.
             node.vtable.set(vtable);
-            // SAFETY: The queue that it was bound to has ended, or there was none: it is not
-            // pending, and no other task uses it while the lock is held.
+            // SAFETY: `tether_kthread_work_unbind()` requires a work that is not pending, and the
+            // lock. The node is not bound, or its queue has ended, so that the work is in no
+            // worker. The lock is held.
             unsafe {
                 bindings::tether_kthread_work_unbind(work_of(NonNull::from(node)), Some(vtable.run))
             };
-            // SAFETY: A queue is always in an `Arc`. The reference is the node's.
+            // SAFETY: A queue is always in an `Arc`, and `self` keeps it valid. The reference that
+            // `from_raw()` assumes is not dropped; the clone becomes the node's reference.
             let this = unsafe { Arc::from_raw(self) };
             let _ = Arc::into_raw(this.clone());
-            // Pairs with the acquire operation of a task that finds the node bound, and that relies
-            // on the steps above.
+            // Pairs with the acquire load of a task that finds the node bound to this queue and
+            // relies on the stores above.
             node.bound.store(Arc::into_raw(this), Release);
             before
         };
         if !before.is_null() {
-            // SAFETY: The reference was the node's.
+            // SAFETY: `from_raw()` requires a reference that is ours. The node held it, and has
+            // been bound to another queue.
             drop(unsafe { Arc::from_raw(before) });
         }
         Ok(())
     }
 
-    /// Whether the node may be here; else it is certainly not.
+    /// Returns whether the node may be in this queue. If this returns false, it is not.
     pub(super) fn has(&self, node: NonNull<Node>) -> bool {
-        // SAFETY: The caller has an item that keeps the node.
+        // SAFETY: The caller has an item that keeps the node valid.
         ptr::eq(unsafe { node.as_ref() }.bound.load(Acquire), self)
     }
 
-    /// Enqueues an item, which the worker will run when it has run what is before it.
+    /// Enqueues an item. The worker runs it after all items that were enqueued before.
     ///
-    /// Nothing is allocated.
+    /// Does not allocate.
     ///
     /// # Context
     ///
@@ -301,12 +319,12 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// The item comes back with
+    /// The error returns the item, with
     ///
-    /// * [`EBUSY`] if it is pending already, or is being cancelled;
+    /// * [`EBUSY`] if it is already pending, or is being cancelled;
     /// * [`EXDEV`] if it is bound to another worker;
-    /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is going;
-    /// * [`EINVAL`] if its callback is not in the module that the worker was made for.
+    /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is being removed;
+    /// * [`EINVAL`] if its callback is not in the module that the worker was created for.
     #[doc(alias = "kthread_queue_work")]
     #[inline]
     pub fn enqueue<P, const ID: u64>(&self, item: P) -> Result<(), Refused<P>>
@@ -314,8 +332,10 @@ impl Queue {
         P: KthreadWorkPointer<ID>,
     {
         self.enqueue_by(item, |this, node| {
-            // SAFETY: The node is valid, and the item was given up for it: it stays so until it is
-            // run or released. It is queued only if it is bound to this queue.
+            // SAFETY: `tether_kthread_queue_work()` requires a valid worker, work, `users` and
+            // `bound`. The queue is borrowed. The item was given up for the node, so that the node
+            // is valid until it is run or released. The work is queued only if it is bound to this
+            // queue and the queue is not closed.
             unsafe {
                 bindings::tether_kthread_queue_work(
                     this.worker.get(),
@@ -329,7 +349,7 @@ impl Queue {
         .map(|_| ())
     }
 
-    /// Enqueues an item after a delay, in jiffies; at once if that is 0. Nothing is allocated.
+    /// Enqueues an item after `delay`, in jiffies; immediately if `delay` is 0. Does not allocate.
     ///
     /// # Context
     ///
@@ -337,7 +357,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::enqueue`].
+    /// As for [`Queue::enqueue`].
     #[doc(alias = "kthread_queue_delayed_work")]
     pub fn enqueue_delayed<P, const ID: u64>(
         &self,
@@ -348,7 +368,8 @@ impl Queue {
         P: KthreadDelayedWorkPointer<ID>,
     {
         self.enqueue_by(item, |this, node| {
-            // SAFETY: The node is that of a delayed work, and was just given up.
+            // SAFETY: `queue_delayed()` requires the node of a delayed work that was given up. `P`
+            // is a `KthreadDelayedWorkPointer`, and `enqueue_by()` has just given the item up.
             unsafe { this.queue_delayed(node, delay) }
         })
         .map(|_| ())
@@ -358,11 +379,13 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// `node` must be that of a [`DelayedNode`] which was given up; if this succeeds with 0, it is
-    /// given away.
+    /// `node` must be that of a [`DelayedNode`] that was given up. If this returns 0, the node
+    /// belongs to the queue.
     unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies) -> c_int {
-        // SAFETY: The node is valid, and stays so until it is run or released. It is queued only if
-        // it is bound to this queue.
+        // SAFETY: `tether_kthread_queue_delayed_work()` requires a valid worker, delayed work,
+        // `users` and `bound`. The queue is borrowed. By the function's contract the node is a
+        // `DelayedNode` that is valid until it is run or released. The work is queued only if it is
+        // bound to this queue and the queue is not closed.
         unsafe {
             bindings::tether_kthread_queue_delayed_work(
                 self.worker.get(),
@@ -375,9 +398,9 @@ impl Queue {
         }
     }
 
-    /// Enqueues an item after a delay, in jiffies, or changes the delay of one that is pending;
-    /// then `item`, which is not needed, is returned. If another task cancels the item at the same
-    /// time, it may be returned as well. Nothing is allocated.
+    /// Enqueues an item after `delay`, in jiffies, or changes the delay of a pending item. In the
+    /// latter case `item`, which is not needed, is returned. If another task cancels the item
+    /// concurrently, `item` may be returned as well. Does not allocate.
     ///
     /// # Context
     ///
@@ -385,7 +408,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`Queue::enqueue`], but for [`EBUSY`].
+    /// As for [`Queue::enqueue`], except [`EBUSY`].
     #[doc(alias = "kthread_mod_delayed_work")]
     pub fn modify_delayed<P, const ID: u64>(
         &self,
@@ -398,9 +421,11 @@ impl Queue {
         let given = Cell::new(None);
         let queued = self.enqueue_by(item, |this, node| {
             given.set(Some(node));
-            // SAFETY: The node is that of a delayed work and valid, and the item was given up for
-            // it: it stays so until it is run or released. It is queued only if it is bound to this
-            // queue.
+            // SAFETY: `tether_kthread_mod_delayed_work()` requires a valid worker, delayed work,
+            // `users` and `bound`. The queue is borrowed. `P` is a `KthreadDelayedWorkPointer`, and
+            // the item was given up for the node, so that the node is valid until it is run or
+            // released. The work is queued only if it is bound to this queue and the queue is not
+            // closed.
             unsafe {
                 bindings::tether_kthread_mod_delayed_work(
                     this.worker.get(),
@@ -414,17 +439,18 @@ impl Queue {
         });
         match queued {
             Ok(0) => Ok(None),
-            // It was pending, with another pointer that was given up for that.
+            // The item was pending already, with another pointer that was given up for it.
             //
-            // SAFETY: The pointer that was given up above is not used by the queue.
+            // SAFETY: `from_node()` requires a node that was given up. `item` was given up above,
+            // and the queue does not use this pointer.
             Ok(_) => Ok(given.get().map(|node| unsafe { P::from_node(node) })),
-            // Another task cancels it.
+            // Another task is cancelling the item.
             Err(refused) if refused.error == EBUSY => Ok(Some(refused.item)),
             Err(refused) => Err(refused),
         }
     }
 
-    /// Boxes `func`, and enqueues it.
+    /// Boxes `func` and enqueues it.
     ///
     /// # Context
     ///
@@ -432,8 +458,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// The closure comes back with [`ENOMEM`] if it could not be boxed, or as [`Queue::enqueue`]
-    /// says.
+    /// The error returns the closure, with [`ENOMEM`] if it could not be boxed, or an error of
+    /// [`Queue::enqueue`].
     pub fn try_spawn<F>(&self, flags: Flags, func: F) -> Result<(), Refused<F>>
     where
         F: FnOnce(&WorkContext<'_>) + Send + 'static,
@@ -452,14 +478,14 @@ impl Queue {
         self.enqueue(closure).map_err(|refused| {
             refused.map(|mut closure| match closure.as_mut().project().func.take() {
                 Some(func) => func,
-                // It is only taken where it is run.
+                // `func` is only taken when the item is run.
                 None => unreachable!(),
             })
         })
     }
 }
 
-/// A closure that is enqueued.
+/// A boxed closure that can be enqueued.
 #[pin_data]
 struct ClosureWork<F> {
     #[pin]
