@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tether: code that is tied to a task or to an address space, in safe Rust.
+//! Tether: callbacks that are tied to a task or to an address space, in safe Rust.
 //!
-//! * [`task_work`]: run this in that task's own context.
-//! * [`kthread`]: a kernel thread that can be stopped, joined and parked, and one that runs works.
-//! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: tell me when these
-//!   pages go away; [`mm::hmm`], [`mm::mirror`], [`mm::dma_mirror`]: which pages there are.
-//! * [`tether`]: what they share: who owns the code that is called back.
+//! * [`task_work`]: runs a callback in the context of a task.
+//! * [`kthread`]: kernel threads that can be stopped, joined and parked, and workers that run
+//!   works.
+//! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: notify a driver when
+//!   pages are unmapped, moved or protected; [`mm::hmm`], [`mm::mirror`], [`mm::dma_mirror`]: look
+//!   up the pages of a process.
+//! * [`tether`]: the shared part: the owner module of a callback, and module teardown.
 //!
-//! This is the root of the external build. It does what `rust/kernel/lib.rs` does in a kernel
-//! tree: the files under `kernel/` are the same in both, and find here what they call `crate::`.
+//! This is the root of the external build. In a kernel tree, `rust/kernel/lib.rs` is the root. The
+//! files under `kernel/` are the same in both builds; this file provides the names that they refer
+//! to as `crate::`.
 
 mod bindings;
 
@@ -45,7 +48,7 @@ pub(crate) use kernel::{
     devres,
     dma, //
 };
-// For the macros that consumers call.
+// Used by macros that consumers expand.
 #[doc(hidden)]
 pub use kernel::{
     container_of,
@@ -75,7 +78,7 @@ pub mod tether;
 #[path = "kernel/user_stack.rs"]
 pub mod user_stack;
 
-/// Memory management: what the kernel crate has, and notifiers.
+/// Memory management: the types of the kernel crate, and notifiers.
 #[path = "kernel/mm"]
 pub mod mm {
     pub use kernel::mm::*;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Initialises Tether, and notifies it of modules: of each module before its first instruction runs,
- * and after its last has run.
+ * Initialises Tether, and calls it for each module before the module's first instruction runs and
+ * after its last instruction has run.
  *
- * There is no exit. The kernel calls functions in the text of this module on behalf of other
- * modules, so the text must stay mapped. "rmmod tether" fails with EBUSY.
+ * There is no module exit: the kernel calls functions in the text of this module on behalf of
+ * other modules, so that the text must stay mapped. "rmmod tether" fails with EBUSY.
  */
 
 #include <linux/init.h>
@@ -37,7 +37,7 @@ static int tether_module_notify(struct notifier_block *block, unsigned long stat
 
 static struct notifier_block tether_module_notifier = {
 	.notifier_call = tether_module_notify,
-	/* Runs before notifiers that free data which a thread or a callback of the module may use. */
+	/* Run before notifiers that free data which threads or callbacks of the module may use. */
 	.priority = INT_MAX,
 };
 

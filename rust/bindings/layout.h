@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The layout guard: where C finds the fields that Rust code reads through bindings.
+ * The layout guard: the C offsets of the fields that Rust code accesses through bindings.
  *
- * bindgen drops the alignment of a struct that is empty and aligned. With CONFIG_SCHEDSTATS=n
- * "struct sched_statistics" is one, and most fields of task_struct are then somewhere else than
- * Rust believes: Task::pid() returns rubbish, and so do the mm and the flags. rust/bindings/mod.rs
- * compares these with what Rust has, when it is compiled.
+ * bindgen drops the alignment of an empty struct. With CONFIG_SCHEDSTATS=n, struct
+ * sched_statistics is an empty, aligned struct, and the bindings contain wrong offsets for most
+ * fields of task_struct: reading the pid, the mm or the flags returns garbage.
+ * rust/bindings/mod.rs compares these constants with the bindings at compile time.
  */
 
 #include <linux/completion.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the kernel's own bindings do not have. */
+/* Headers of bindings that the kernel crate lacks. */
 
 #include <linux/hmm.h>
 #include <linux/hmm-dma.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's bindings, what they lack, and the layout guard.
+//! The bindings of the kernel crate, further bindings that it lacks, and the layout guard.
 //!
-//! Only the external build has this: in a kernel tree all of it is in the kernel's own bindings.
+//! Only the external build uses this file. In a kernel tree, all bindings are in the kernel crate.
 
 pub(crate) use kernel::bindings::*;
 
@@ -31,12 +31,12 @@ mod generated {
     ));
 }
 pub(crate) use generated::*;
-// The kernel's bindings know nothing of it but its name there.
+// On user-mode Linux, the kernel crate's bindings declare this type without its fields.
 #[cfg(CONFIG_UML)]
 pub(crate) use generated::mmu_notifier_range;
 
 mod layout {
-    //! Fails to compile where the bindings and C do not agree; see `layout.h`.
+    //! Fails to compile if a layout in the bindings differs from its layout in C; see `layout.h`.
     #![allow(
         clippy::all,
         dead_code,

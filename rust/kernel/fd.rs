@@ -3,15 +3,15 @@
 //! Closing file descriptors of the current task, from inside a system call.
 //!
 //! A system call may use a file through its descriptor without taking a reference (`fdget()`), and
-//! relies on its task not closing that descriptor meanwhile. A driver that closes a descriptor on
-//! behalf of user space, from inside an ioctl, may close the descriptor of that very ioctl. So the
-//! file must not be released before the system call has ended: [`take`] removes the descriptor from
-//! the table, and the last reference to the file is dropped by a task work.
+//! relies on its task not closing this descriptor meanwhile. A driver that closes a descriptor on
+//! behalf of user space, from inside an ioctl, may close the descriptor of the same ioctl. Hence
+//! the file must not be released before the system call has ended: [`take`] removes the descriptor
+//! from the table, and the last reference to the file is dropped by a task work.
 //!
 //! A task work or a `release` must not close descriptors in this way. It may run in the middle of a
 //! system call that has borrowed the file, such as `KVM_RUN`, which runs the pending task works
-//! before it enters the guest; a further task work would then release the file at once. So [`take`]
-//! demands a [`SyscallContext`], which only an ioctl handler has.
+//! before it enters the guest; another task work would then release the file immediately. Hence
+//! [`take`] requires a [`SyscallContext`], which only an ioctl handler has.
 //!
 //! C sources: `binder_deferred_fd_close()` in
 //! [`drivers/android/binder.c`](srctree/drivers/android/binder.c),
@@ -36,7 +36,7 @@ use crate::{
 };
 use core::ptr;
 
-/// A file whose descriptor was closed by [`take`].
+/// A file that [`take`] has removed from the descriptor table.
 ///
 /// Dropping it releases the file after the task that has called [`take`] has left that system call,
 /// even if another task drops it.
@@ -45,15 +45,15 @@ use core::ptr;
 ///
 /// May be dropped in any context but NMI.
 pub struct TakenFile {
-    /// None only while it is being dropped.
+    /// `None` only while the value is being dropped.
     held: Option<Pin<KBox<Held>>>,
 }
 
-/// Holds the file until its task runs the work.
+/// The task work that holds the file until the task runs it.
 ///
 /// # Invariants
 ///
-/// `file` is null, or a file that a reference is owned to.
+/// `file` is null, or a file to which a reference is owned.
 #[pin_data(PinnedDrop)]
 struct Held {
     file: *mut bindings::file,
@@ -62,7 +62,7 @@ struct Held {
     work: TaskWork<Held>,
 }
 
-// SAFETY: A reference to a file may be dropped by any task. The other fields are `Send`.
+// SAFETY: A reference to a file may be dropped by any task, and the other fields are `Send`.
 unsafe impl Send for Held {}
 // SAFETY: No method takes a shared reference, and the fields other than `file` are `Sync`.
 unsafe impl Sync for Held {}
@@ -83,38 +83,39 @@ impl TaskWorkItem for Held {
 impl PinnedDrop for Held {
     fn drop(self: Pin<&mut Self>) {
         if !self.file.is_null() {
-            // SAFETY: The reference is owned here, by the type's invariants.
+            // SAFETY: `fput()` requires a file reference that is ours. By the type's invariants
+            // `file` is a file to which a reference is owned, which is dropped once.
             unsafe { bindings::fput(self.file) };
         }
     }
 }
 
-/// Takes the descriptor `fd` out of the table of the current task, and closes it there.
+/// Removes the descriptor `fd` from the table of the current task, and closes it there.
 ///
-/// The number can be reused at once. POSIX locks are released, as by `close()`. The file itself is
-/// released after the [`TakenFile`] was dropped and the task has left its system call.
+/// The number can be reused immediately. POSIX locks are released, as by `close()`. The file itself
+/// is released after the [`TakenFile`] was dropped and the task has left its system call.
 ///
-/// `_context` proves that the current task executes a system call, and that the task works that it
-/// runs next are run after that. If the file is borrowed by `fdget()` anywhere, then by this system
-/// call: a later one cannot find the descriptor any more, and a task that shares the table takes
-/// references.
+/// `_context` proves that the current task executes a system call, and does not run task works
+/// before this system call has ended. If the file is borrowed by `fdget()`, it is borrowed by this
+/// system call: a later system call does not find the descriptor, and tasks that share the table
+/// take references.
 ///
 /// # Context
 ///
-/// Process context, may sleep, as the file's `flush` may.
+/// Process context, may sleep, because the file's `flush` may sleep.
 ///
 /// # Errors
 ///
-/// The descriptor is not closed if this fails.
+/// If this fails, the descriptor is not closed.
 ///
-/// * [`EBADF`] if there is no such descriptor;
-/// * [`ENOMEM`].
+/// * [`EBADF`] if the descriptor is not open;
+/// * [`ENOMEM`] if there is not enough memory.
 #[doc(alias = "file_close_fd")]
 pub fn take(_context: &SyscallContext<'_>, fd: u32, flags: Flags) -> Result<TakenFile> {
     let task = current!();
     // SAFETY: The current task is valid, and only the task itself changes the pointer to its table.
     let files = unsafe { (*task.as_ptr()).files };
-    // Allocate before the descriptor is closed, as this may fail.
+    // Allocate before the descriptor is closed, because the allocation may fail.
     let mut held = KBox::pin_init(
         pin_init!(Held {
             file: ptr::null_mut(),
@@ -132,7 +133,7 @@ pub fn take(_context: &SyscallContext<'_>, fd: u32, flags: Flags) -> Result<Take
     // SAFETY: The file is valid, as the reference of the table is owned here. The new one is for
     // `held`.
     unsafe { bindings::get_file(file) };
-    // INVARIANT: The reference was just taken.
+    // INVARIANT: The reference was taken above, and `held` owns it.
     *held.as_mut().project().file = file;
     // SAFETY: The file is valid, `files` is the table that it was in, and the reference of the
     // table, which this drops, is owned here. That of `held` is left, so the file is not released.

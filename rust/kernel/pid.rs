@@ -18,15 +18,15 @@ use core::ptr::NonNull;
 
 /// Finds the user thread with the number `pid` in the pid namespace of the current task.
 ///
-/// When this returns, the thread may have exited, and its number may belong to another one.
+/// When this returns, the thread may have exited, and its number may belong to another thread.
 ///
-/// Kernel threads are not found. [`Task::wake_up`] can be called on any task, and a kernel thread
-/// that has not been started takes any wake-up as the first one.
+/// Kernel threads are not found: [`Task::wake_up`] can be called on any task, and a kernel thread
+/// that has not been started treats any wake-up as its first.
 ///
 /// # Context
 ///
-/// Any context, but always [`None`] outside of process context: the number would be looked up in
-/// the namespace of the interrupted task, which may have none any more.
+/// Any context. Outside of process context, the result is always [`None`]: the number would be
+/// looked up in the namespace of the interrupted task, which may have released its namespace.
 ///
 /// # Examples
 ///
@@ -52,16 +52,16 @@ pub fn find_task(pid: Pid) -> Option<ARef<Task>> {
 
 /// A pid namespace in which tasks are numbered for a reader.
 pub struct Numbering {
-    /// None if the numbers are those that the kernel itself uses.
+    /// `None` for the initial namespace, whose numbers the kernel itself uses.
     namespace: Option<ARef<PidNamespace>>,
 }
 
 impl Numbering {
-    /// Numbers tasks as the current task sees them.
+    /// Returns the namespace in which the current task sees other tasks.
     ///
     /// # Context
     ///
-    /// Process context. In an interrupt, tasks are numbered as the kernel does.
+    /// Process context. In an interrupt, the result is the initial namespace.
     pub fn of_current() -> Self {
         if !in_task() {
             return Self { namespace: None };
@@ -75,10 +75,11 @@ impl Numbering {
         }
     }
 
-    /// The numbers of a thread and of its process; 0 if it is not in the namespace.
+    /// Returns the numbers of a thread and of its process, or 0 if the thread is not in the
+    /// namespace.
     ///
-    /// In the initial namespace, a task that has exited keeps its numbers. In the others, they are
-    /// 0 then.
+    /// In the initial namespace, a task that has exited keeps its numbers. In other namespaces, its
+    /// numbers are 0.
     ///
     /// # Context
     ///

@@ -2,9 +2,9 @@
 
 //! Access to a process that the current task traces.
 //!
-//! A module cannot ask the kernel whether a process may inspect another one: `ptrace_may_access()`
-//! and `mm_access()` are not exported. A tracer may inspect its tracee: attaching was permitted,
-//! and changes since then are tested here.
+//! A module cannot ask the kernel whether a process may inspect another process:
+//! `ptrace_may_access()` and `mm_access()` are not exported. A tracer may inspect its tracee: the
+//! kernel has checked the permission at attach, and changes since then are tested here.
 //!
 //! C header: [`include/linux/ptrace.h`](srctree/include/linux/ptrace.h)
 
@@ -29,7 +29,8 @@ use core::ptr::NonNull;
 ///
 /// # Context
 ///
-/// Must be dropped where it may sleep, as dropping the last user of an address space may.
+/// Must be dropped where sleeping is allowed, because dropping the last user of an address space
+/// may sleep.
 pub struct Tracee {
     /// The traced thread.
     pub task: ARef<Task>,
@@ -38,8 +39,8 @@ pub struct Tracee {
 }
 
 impl Tracee {
-    /// Returns the permission to inspect the process, to be tested again after it has executed
-    /// another program.
+    /// Returns the permission to inspect the process, which can be tested again after the process
+    /// has executed another program.
     ///
     /// # Context
     ///
@@ -60,18 +61,19 @@ impl Tracee {
 
 /// The permission to inspect a process, as long as its credentials are those recorded here.
 ///
-/// A tracer may inspect its tracee until that executes a program with other credentials. The kernel
-/// tests this for tracers; a driver that is called in the context of the inspected process has to
-/// do so itself.
+/// A tracer may inspect its tracee until the tracee executes a program with other credentials. The
+/// kernel tests this for tracers. A driver that is called in the context of the inspected process
+/// must test it itself.
 pub struct Permission(ARef<Credential>);
 
 impl Permission {
-    /// Whether the permission still holds for the current task: since then it has executed no
-    /// program that has other credentials, another security label or more capabilities, or that
-    /// only root may inspect.
+    /// Returns whether the permission still holds for the current task. It holds if, since it was
+    /// recorded, the task has executed no program that has other credentials, another security
+    /// label or more capabilities, or that only root may inspect.
     ///
-    /// This is stricter than `ptrace_may_access()`. A task that has dropped capabilities passes,
-    /// but a task that has changed its user does not, be the tracer privileged or not.
+    /// This is stricter than `ptrace_may_access()`. If a task has only dropped capabilities, the
+    /// permission holds. If it has changed its user, the permission does not hold, even if the
+    /// tracer is privileged.
     ///
     /// # Context
     ///
@@ -82,8 +84,8 @@ impl Permission {
     }
 }
 
-/// Whether the user of the current task may inspect its program (`ptrace(2)` calls this dumpable).
-/// A program changes this with `prctl(PR_SET_DUMPABLE)` at any time.
+/// Returns whether the user of the current task may inspect its program (`ptrace(2)` calls this
+/// dumpable). A program can change this with `prctl(PR_SET_DUMPABLE)` at any time.
 ///
 /// # Context
 ///
@@ -94,7 +96,7 @@ pub fn is_dumpable(_task: &CurrentTask) -> bool {
 }
 
 /// Finds the process `pid`, in the pid namespace of the current task, if the current task traces it
-/// and has it stopped.
+/// and it is stopped.
 ///
 /// # Context
 ///

@@ -7,25 +7,26 @@
 use crate::bindings;
 use core::marker::PhantomData;
 
-/// Proof that the current task executes a system call, and runs no task works in it until the
-/// handler that got this returns.
+/// Proof that the current task executes a system call and runs no task works before the handler
+/// that has received this context returns.
 ///
-/// [`MiscDevice::ioctl_in_syscall`] gets one. It cannot leave the handler, nor the task:
+/// [`MiscDevice::ioctl_in_syscall`] receives a context. The context cannot leave the handler or the
+/// task. The following functions do not receive a context:
 ///
-/// * a task work may run in the middle of a system call that another driver handles, and so may a
-///   [`release`], which is called by a task work;
-/// * `read_iter` and `write_iter` may run in a task work too: io_uring retries a request in one. So
-///   these do not get a context.
+/// * task works, and [`release`], which is called by a task work: both may run in the middle of a
+///   system call that another driver handles;
+/// * `read_iter` and `write_iter`: they may run in a task work too, when io_uring retries a
+///   request.
 ///
 /// [`MiscDevice::ioctl_in_syscall`]: crate::misc_device::MiscDevice::ioctl_in_syscall
 /// [`release`]: crate::misc_device::MiscDevice::release
 ///
 /// # Invariants
 ///
-/// The current task executes a system call for all of `'a`, and does not call `task_work_run()` in
+/// The current task executes a system call during `'a`, and does not call `task_work_run()` during
 /// that time.
 pub struct SyscallContext<'a> {
-    // It is of the current task, so it is neither `Send` nor `Sync`.
+    // The context belongs to the current task, so that it is neither `Send` nor `Sync`.
     _not_send: PhantomData<(&'a (), *mut ())>,
 }
 
@@ -34,21 +35,22 @@ impl SyscallContext<'_> {
     ///
     /// # Safety
     ///
-    /// The current task must execute a system call, and must not call `task_work_run()` as long as
-    /// the context exists.
+    /// The current task must execute a system call, and must not call `task_work_run()` while the
+    /// context exists.
     pub(crate) unsafe fn new() -> Self {
-        // INVARIANT: The caller guarantees both.
+        // INVARIANT: By the function's contract the current task executes a system call, and does
+        // not call `task_work_run()` while the context exists.
         Self {
             _not_send: PhantomData,
         }
     }
 }
 
-/// Returns the number of the system call that the current task executes, as its architecture
-/// numbers them.
+/// Returns the number of the system call that the current task executes, according to its
+/// architecture.
 ///
-/// [`None`] for a task that is in an exception, or was interrupted in user mode, and for a kernel
-/// thread.
+/// Returns [`None`] if the task is in an exception or was interrupted in user mode, and for a
+/// kernel thread.
 ///
 /// # Context
 ///
@@ -57,12 +59,12 @@ impl SyscallContext<'_> {
 /// C: `syscall_get_nr()`.
 #[doc(alias = "syscall_get_nr")]
 pub fn current_number() -> Option<u32> {
-    // SAFETY: The function has no requirements.
+    // SAFETY: The helper has no requirements; it reads the registers of the current task.
     u32::try_from(unsafe { bindings::tether_current_syscall() }).ok()
 }
 
-/// Whether the system call that the current task executes is one of a 32-bit program on a 64-bit
-/// kernel. Such calls have numbers of their own.
+/// Returns whether the current task executes a system call of a 32-bit program on a 64-bit kernel.
+/// Such system calls have a separate numbering.
 ///
 /// # Context
 ///
@@ -71,6 +73,6 @@ pub fn current_number() -> Option<u32> {
 /// C: `in_compat_syscall()`.
 #[doc(alias = "in_compat_syscall")]
 pub fn current_is_compat() -> bool {
-    // SAFETY: The function has no requirements.
+    // SAFETY: The helper has no requirements; it reads the state of the current task.
     unsafe { bindings::tether_in_compat_syscall() }
 }

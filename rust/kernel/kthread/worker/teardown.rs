@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The thread of a worker, and the end of a worker.
+//! The thread of a worker, and ending a worker.
 
 use super::{
     queue::CLOSED,
@@ -33,24 +33,26 @@ use crate::{
 };
 
 impl Queue {
-    /// Stops the thread, and keeps what is pending for [`Queue::drop_leftover`]. Sleeps.
+    /// Stops the thread, and keeps the pending works for [`Queue::drop_leftover`]. Sleeps.
     ///
-    /// The work that is running is interrupted: it is woken from interruptible sleeps. The log
-    /// names the worker every ten seconds until that work returns.
+    /// The running work is interrupted: it is woken from interruptible sleeps. The log names the
+    /// worker every ten seconds until that work has returned.
     ///
     /// # Safety
     ///
-    /// The caller must have taken the worker off its owner's list, and must not be one of its
-    /// works.
+    /// The caller must have taken the worker off its owner's list, and must not be inside a work of
+    /// the worker.
     unsafe fn end(&self) {
         self.users.fetch_add(CLOSED, Full);
         self.asked.xchg(true, Full);
         let mut since = Instant::<Monotonic>::now();
         let mut seconds = 0u32;
         let mut wait = || {
-            // Each time: the work may not have begun its sleep, or have begun another one.
+            // Interrupt the work each time: it may not have begun its sleep, or may have begun
+            // another sleep.
             //
-            // SAFETY: The worker is there, with its thread.
+            // SAFETY: `tether_kthread_interrupt_work()` requires a worker with a thread, which has
+            // not been stopped yet.
             unsafe { bindings::tether_kthread_interrupt_work(self.worker.get()) };
             fsleep(Delta::from_millis(1));
             if since.elapsed().as_millis() < 1000 {
@@ -66,77 +68,91 @@ impl Queue {
         while self.users.load(Acquire) != CLOSED {
             wait();
         }
-        // Pending works do not run any more. Dropping them calls destructors of the module, while
-        // other tasks may wait until the worker has ended; so they are dropped later.
+        // Pending works are not run any more. Dropping them calls destructors of the module, while
+        // other tasks may wait until the worker has ended; hence they are dropped later.
         //
-        // `kthread_stop()` would wait for the work that is running, but in silence.
+        // `kthread_stop()` would wait for the running work as well, but without a log message.
         //
-        // SAFETY: The worker is valid and closed, with no users, and `leftover` is ours.
+        // SAFETY: `tether_kthread_take_pending()` requires a valid worker without users and a list
+        // head that only the caller uses. The queue is closed, `users` is `CLOSED`, and only the
+        // task that ends the worker uses `leftover`.
         while !unsafe {
             bindings::tether_kthread_take_pending(self.worker.get(), self.leftover.get())
         } {
             wait();
         }
-        // SAFETY: The thread is a kernel thread, and is stopped once; it is not ours, by the
-        // function's contract.
+        // SAFETY: `kthread_stop()` requires a valid kernel thread that is stopped once, by another
+        // task. The queue holds a reference to its thread. By the function's contract the caller
+        // has taken the worker off the list, so that it stops it once, and is not inside a work.
         unsafe { bindings::kthread_stop(self.task.load(Relaxed)) };
     }
 
-    /// Drops what was pending when the worker ended, be it waiting for its delay or not.
+    /// Drops the works that were pending when the worker ended, including those that wait for their
+    /// delay.
     ///
     /// # Safety
     ///
-    /// [`Queue::end`] must have returned, and this is called once. The text of the module must be
-    /// there.
+    /// [`Queue::end`] must have returned, and this must be called once. The text of the module must
+    /// be mapped.
     unsafe fn drop_leftover(&self) {
         loop {
-            // SAFETY: The worker is valid and closed, its thread has ended, and `leftover` is ours.
+            // SAFETY: `tether_kthread_take_work()` requires a worker without users and without a
+            // thread, and its list of works. `end()` has closed the queue and stopped the thread,
+            // and only this task uses `leftover`.
             let work = unsafe {
                 bindings::tether_kthread_take_work(self.worker.get(), self.leftover.get())
             };
             if work.is_null() {
                 break;
             }
-            // SAFETY: The queue has no users, so that no task is in a flush: each work is that of a
-            // node.
+            // SAFETY: `from_work()` requires the work of a node. The queue has no users, so that no
+            // task is in a flush, which would add another work.
             let node = unsafe { Node::from_work(work) };
-            // SAFETY: The node was pending, and was just taken out of its list.
+            // SAFETY: `release()` requires a node that was given up and is not pending, and mapped
+            // text. The node was pending and has been removed. By the invariants of `Node` its
+            // vtable is in the text of the module, which is mapped by the function's contract, or
+            // in permanent text.
             unsafe { ((*node.as_ref().vtable.get()).release)(node) };
         }
-        // INVARIANT: There are no users, and nothing is left.
+        // INVARIANT: The queue has no users, and the loop has removed all works.
         self.ended.store(true, Release);
     }
 
-    /// Ends the worker, if its owner's end does not.
+    /// Ends the worker, unless teardown of its owner ends it.
     ///
-    /// Must not be called by one of its works.
+    /// Must not be called by a work of the worker.
     pub(super) fn end_attached(&self) {
         if let Some(_entered) = self.attachment.detach() {
-            // SAFETY: It was just taken off the list, and by the function's contract we are not in
-            // one of its works.
+            // SAFETY: `end()` requires that the worker was taken off the list, and that the caller
+            // is not inside a work of it. `detach()` has taken it off, and the callers are not
+            // inside its works.
             unsafe { self.end() };
-            // SAFETY: It has just ended, and `_entered` keeps the text of the module.
+            // SAFETY: `drop_leftover()` requires that `end()` has returned, and that the module's
+            // text is mapped. `_entered` keeps it mapped.
             unsafe { self.drop_leftover() };
-            // SAFETY: The list's reference is ours now, and the caller has another.
+            // SAFETY: `from_raw()` requires a reference that is ours. `detach()` has passed the
+            // list's reference to us, and the caller has another.
             drop(unsafe { Arc::from_raw(self) });
         }
     }
 
-    /// Asks the worker to end: its works are interrupted from here on. They are run, as an older
-    /// thread may wait for one of them.
+    /// Requests the worker to end: its works are interrupted from here on. They are still run,
+    /// because an older thread may wait for one of them.
     ///
     /// # Safety
     ///
-    /// As [`What::request`] says.
+    /// The requirements are those of [`What::request`].
     pub(super) unsafe fn request_end(attachment: *const Attachment) {
-        // SAFETY: The attachment is that of a queue, which is valid for this call.
+        // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
+        // call, which it is by the requirements of [`What::request`].
         let this = unsafe { Self::from_attachment(attachment) };
         this.asked.xchg(true, Full);
-        // SAFETY: The worker is valid, and has its thread, as the queue was attached.
+        // SAFETY: `tether_kthread_interrupt_work()` requires a worker with a thread. The queue was
+        // attached, so that its thread was created, and the worker has not ended.
         unsafe { bindings::tether_kthread_interrupt_work(this.worker.get()) };
     }
 
-    /// Whether the works of the queue are to be interrupted.
+    /// Returns whether the works of the queue are to be interrupted.
     #[inline]
     pub(in crate::kthread) fn is_asked(&self) -> bool {
         read_once(&self.asked)
@@ -146,50 +162,63 @@ impl Queue {
     #[cold]
     #[inline(never)]
     pub(super) fn run_interrupted(&self, run: impl FnOnce()) {
-        // SAFETY: The current task is valid, and a kernel thread.
+        // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread. The current task is
+        // the worker's thread.
         unsafe { bindings::tether_kthread_interrupt(Task::current_raw()) };
         run();
         self.end_interrupt();
     }
 
-    /// Lets the thread sleep again, between two works.
+    /// Undoes the interruption between two works, so that the thread can sleep again.
     #[cold]
     pub(super) fn end_interrupt(&self) {
-        // SAFETY: The current task is a worker's thread.
+        // SAFETY: `tether_kthread_clear_interrupt()` must be called by a worker's thread, which the
+        // current task is.
         unsafe { bindings::tether_kthread_clear_interrupt() };
     }
 
-    /// The owner's end has found the worker.
+    /// Ends a worker that teardown of its owner has found.
     ///
     /// # Safety
     ///
-    /// As [`What::end`] says.
+    /// The requirements are those of [`What::end`].
     pub(super) unsafe fn end_leaked(attachment: *const Attachment) {
-        // SAFETY: By the function's contract.
+        // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
+        // call. Only queues have this function in their `What`, and the list's reference keeps the
+        // queue valid.
         let this = unsafe { Self::from_attachment(attachment) };
-        // The owner's record may be that of another module later, so that it is noted here.
+        // Record this in the queue, because the owner's record may later be reused for another
+        // module.
         this.torn_down.store(true, Relaxed);
-        // SAFETY: The owner's end has taken it off the list.
+        // SAFETY: `end()` requires that the worker was taken off the list, which teardown has done,
+        // and that the caller is not inside a work of the worker. The task that tears the module
+        // down is not.
         unsafe { this.end() };
     }
 
-    /// The owner's end has published that the worker has ended.
+    /// Drops the pending works of a worker after its end was published.
     ///
     /// # Safety
     ///
-    /// As [`What::discard`] says.
+    /// The requirements are those of [`What::discard`].
     pub(super) unsafe fn discard_leaked(attachment: *const Attachment) {
-        // SAFETY: By the function's contract.
+        // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
+        // call. Only queues have this function in their `What`, and the list's reference keeps the
+        // queue valid.
         let this = unsafe { Self::from_attachment(attachment) };
-        // SAFETY: `end_leaked` has returned, and the owner's end keeps the text of the module.
+        // SAFETY: `drop_leftover()` requires that `end()` has returned, which `end_leaked()` has
+        // called, and that the module's text is mapped, which teardown ensures.
         unsafe { this.drop_leftover() };
     }
 
+    /// Drops the list's reference.
     /// # Safety
     ///
-    /// As [`What::release`] says.
+    /// The requirements are those of [`What::release`].
     pub(super) unsafe fn release(attachment: *const Attachment) {
-        // SAFETY: By the function's contract the list had a reference.
+        // SAFETY: `from_attachment()` requires the attachment of a valid queue, and `from_raw()` a
+        // reference that is ours. By the function's contract the list held a reference, which is
+        // passed to us.
         drop(unsafe { Arc::from_raw(Self::from_attachment(attachment)) });
     }
 }
@@ -199,26 +228,30 @@ impl PinnedDrop for Queue {
     fn drop(self: Pin<&mut Self>) {
         let task = self.task.load(Relaxed);
         if !task.is_null() {
-            // SAFETY: The reference is ours, by the type's invariants.
+            // SAFETY: `put_task_struct()` requires a task reference that is ours. The queue holds
+            // one by the type's invariants.
             unsafe { bindings::put_task_struct(task) };
         }
     }
 }
 
-/// The function of a worker's thread. It is in text that never goes away.
+/// The function of a worker's thread, in permanent text.
 ///
 /// # Safety
 ///
-/// Called once for a thread, in it, with its [`Queue`], which stays valid until the thread has
-/// ended.
+/// Must be called once for a thread, in that thread, with its [`Queue`], which must stay valid
+/// until the thread has ended.
 #[inline(never)]
 pub(in crate::kthread) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
-    // SAFETY: By the function's contract.
+    // SAFETY: By the function's contract `data` points to a queue that is valid until the thread
+    // has ended.
     let queue = unsafe { &*data.cast::<Queue>() };
-    // SAFETY: This is called once, by the thread that the state belongs to. The queue is valid.
+    // SAFETY: `wait()` must be called once, by the thread that `start` belongs to, and `start` must
+    // stay valid. This is that thread, and the queue is valid until it has ended.
     if !unsafe { queue.start.wait() } {
         return EINTR.to_errno();
     }
-    // SAFETY: The worker is initialised, and this is its thread.
+    // SAFETY: `kthread_worker_fn()` requires an initialised worker, and its thread as the caller.
+    // `worker()` has initialised it, and has set its `task` to this thread.
     unsafe { bindings::kthread_worker_fn(queue.worker.get().cast()) }
 }
