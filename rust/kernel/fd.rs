@@ -64,7 +64,7 @@ struct Held {
 
 // SAFETY: A reference to a file may be dropped by any task, and the other fields are `Send`.
 unsafe impl Send for Held {}
-// SAFETY: No method takes a shared reference, and the fields other than `file` are `Sync`.
+// SAFETY: No method accesses `file` through a shared reference, and the other fields are `Sync`.
 unsafe impl Sync for Held {}
 
 impl_has_task_work! {
@@ -117,6 +117,7 @@ pub fn take(_context: &SyscallContext<'_>, fd: u32, flags: Flags) -> Result<Take
     let files = unsafe { (*task.as_ptr()).files };
     // Allocate before the descriptor is closed, because the allocation may fail.
     let mut held = KBox::pin_init(
+        // INVARIANT: `file` is null.
         pin_init!(Held {
             file: ptr::null_mut(),
             task: ARef::from(&**task),
@@ -124,19 +125,20 @@ pub fn take(_context: &SyscallContext<'_>, fd: u32, flags: Flags) -> Result<Take
         }),
         flags,
     )?;
-    // SAFETY: The function uses the table of the current task, which exists, as the task executes a
-    // system call. The reference of the table becomes ours.
+    // SAFETY: `file_close_fd()` requires that the current task has a descriptor table, which a task
+    // that executes a system call has. The table's reference to the file is passed to us.
     let file = unsafe { bindings::file_close_fd(fd) };
     if file.is_null() {
         return Err(EBADF);
     }
-    // SAFETY: The file is valid, as the reference of the table is owned here. The new one is for
-    // `held`.
+    // SAFETY: `get_file()` requires a valid file. The table's reference, which is ours now, keeps
+    // it valid. The new reference is for `held`.
     unsafe { bindings::get_file(file) };
     // INVARIANT: The reference was taken above, and `held` owns it.
     *held.as_mut().project().file = file;
-    // SAFETY: The file is valid, `files` is the table that it was in, and the reference of the
-    // table, which this drops, is owned here. That of `held` is left, so the file is not released.
+    // SAFETY: `filp_close()` requires a file reference that is ours, which it drops, and the table
+    // that the file was in. The table's reference is ours, and `files` is this table. The reference
+    // of `held` remains, so that the file is not released here.
     unsafe { bindings::filp_close(file, files.cast()) };
     Ok(TakenFile { held: Some(held) })
 }
@@ -145,9 +147,9 @@ impl Drop for TakenFile {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             let task = held.task.clone();
-            // Only a task that does not accept task works any more refuses this. It uses no
-            // borrowed file: the reference may be dropped here. `fput()` defers the release if this
-            // is an interrupt.
+            // The work is only refused if the task does not accept task works any more. Such a task
+            // uses no borrowed file, so that the reference may be dropped here. `fput()` defers the
+            // release if this is an interrupt.
             let _ = task_work::add_other(&task, held, Mode::Resume);
         }
     }

@@ -43,16 +43,16 @@ use core::ptr::NonNull;
 /// ```
 #[doc(alias = "find_get_task_by_vpid")]
 pub fn find_task(pid: Pid) -> Option<ARef<Task>> {
-    // SAFETY: The function has no requirements.
+    // SAFETY: `tether_find_user_task()` has no requirements; it accepts any number.
     let task = unsafe { bindings::tether_find_user_task(pid) };
-    // SAFETY: The function has taken a reference to the task, which is passed on here. `Task` is a
-    // transparent wrapper of `struct task_struct`.
+    // SAFETY: `from_raw()` requires a task reference that is ours. `tether_find_user_task()` has
+    // taken it for its caller. `Task` is a transparent wrapper of `struct task_struct`.
     NonNull::new(task).map(|task| unsafe { ARef::from_raw(task.cast()) })
 }
 
 /// A pid namespace in which tasks are numbered for a reader.
 pub struct Numbering {
-    /// `None` for the initial namespace, whose numbers the kernel itself uses.
+    /// `None` for the initial namespace: the kernel itself uses the numbers of that namespace.
     namespace: Option<ARef<PidNamespace>>,
 }
 
@@ -67,7 +67,8 @@ impl Numbering {
             return Self { namespace: None };
         }
         let namespace = crate::current!().active_pid_ns().map(ARef::from);
-        // SAFETY: The namespace is valid, as it is referenced.
+        // SAFETY: `tether_is_initial_pid_ns()` requires a valid namespace. The `ARef` keeps it
+        // valid.
         let is_initial =
             |it: &ARef<PidNamespace>| unsafe { bindings::tether_is_initial_pid_ns(it.as_ptr()) };
         Self {
@@ -88,7 +89,8 @@ impl Numbering {
         match &self.namespace {
             None => (task.pid(), task.tgid()),
             Some(namespace) => (
-                // SAFETY: The task and the namespace are valid, as they are referenced.
+                // SAFETY: `tether_pid_in()` requires a valid task and a valid namespace. Both are
+                // kept valid by references.
                 unsafe { bindings::tether_pid_in(task.as_ptr(), namespace.as_ptr()) },
                 task.tgid_nr_ns(Some(namespace)),
             ),

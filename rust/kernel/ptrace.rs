@@ -46,9 +46,9 @@ impl Tracee {
     ///
     /// Any context.
     pub fn permission(&self) -> Permission {
-        // SAFETY: The task is valid, as it is referenced here. `get_task_cred()` never returns
-        // null, and has taken a reference, which is passed on. `Credential` is a transparent
-        // wrapper of `struct cred`.
+        // SAFETY: `get_task_cred()` requires a valid task, which `self` holds a reference to. It
+        // does not return null, and has taken a reference, which is passed to the `ARef`.
+        // `Credential` is a transparent wrapper of `struct cred`.
         Permission(unsafe {
             ARef::from_raw(NonNull::new_unchecked(
                 bindings::get_task_cred(self.task.as_ptr())
@@ -79,7 +79,8 @@ impl Permission {
     ///
     /// Any context. In an interrupt, the result is about the interrupted task.
     pub fn still_holds(&self, _task: &CurrentTask) -> bool {
-        // SAFETY: The credentials are valid, as they are referenced here.
+        // SAFETY: `tether_as_permitted_as()` requires valid credentials. The `ARef` keeps them
+        // valid.
         unsafe { bindings::tether_as_permitted_as(self.0.as_ptr()) }
     }
 }
@@ -91,7 +92,8 @@ impl Permission {
 ///
 /// Any context. In an interrupt, the result is about the interrupted task.
 pub fn is_dumpable(_task: &CurrentTask) -> bool {
-    // SAFETY: The function has no requirements.
+    // SAFETY: `tether_current_is_dumpable()` has no requirements; it reads the state of the current
+    // task.
     unsafe { bindings::tether_current_is_dumpable() }
 }
 
@@ -112,22 +114,23 @@ pub fn is_dumpable(_task: &CurrentTask) -> bool {
 pub fn tracee(pid: Pid) -> Result<Tracee> {
     let task = find_task(pid).ok_or(ESRCH)?;
 
-    // SAFETY: The task is valid, as it is referenced here.
+    // SAFETY: `tether_stopped_tracee()` requires a valid task. The `ARef` keeps it valid.
     if !unsafe { bindings::tether_stopped_tracee(task.as_ptr()) } {
         return Err(EPERM);
     }
-    // The tracee is stopped until the current task, its tracer, lets it continue, so it cannot
+    // The tracee is stopped until the current task, its tracer, lets it continue, so that it cannot
     // execute another program between these tests. If it is killed meanwhile, its address space is
     // still valid.
     //
-    // SAFETY: The task is valid, as it is referenced here.
+    // SAFETY: `tether_may_inspect()` requires a valid task. The `ARef` keeps it valid.
     if !unsafe { bindings::tether_may_inspect(task.as_ptr()) } {
         return Err(EPERM);
     }
-    // SAFETY: The task is valid, as it is referenced here.
+    // SAFETY: `get_task_mm()` requires a valid task. The `ARef` keeps it valid.
     let mm = NonNull::new(unsafe { bindings::get_task_mm(task.as_ptr()) }).ok_or(EINVAL)?;
-    // SAFETY: `get_task_mm()` has taken a reference to the users of the address space, which is
-    // passed on. `MmWithUser` is a transparent wrapper of `struct mm_struct`.
+    // SAFETY: `from_raw()` requires a reference to the users of the address space that is ours.
+    // `get_task_mm()` has taken it for its caller. `MmWithUser` is a transparent wrapper of `struct
+    // mm_struct`.
     let mm = unsafe { ARef::from_raw(mm.cast()) };
     Ok(Tracee { task, mm })
 }

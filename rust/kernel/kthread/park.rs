@@ -7,7 +7,6 @@
 //! twice. Hence the request is made in [`Parking::state`] first. A thread that accepts the request
 //! waits at the *gate*, which is a loop in [`Parking::pass`]. Only then `kthread_park()` is called,
 //! and returns at once. The thread leaves the gate after the state has been set to `RUNNING` again.
-//! returns at once. The thread leaves the gate when the state has been `RUNNING` again.
 //!
 //! ```text
 //!            park()            the thread           park()
@@ -201,6 +200,7 @@ pub(super) struct Parking {
 
 impl Parking {
     pub(super) fn new() -> impl PinInit<Self> {
+        // INVARIANT: There is no request yet, and `answered` is not completed.
         pin_init!(Self {
             state: Atomic::new(RUNNING),
             answered <- Completion::new(),

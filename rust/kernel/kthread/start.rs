@@ -49,6 +49,7 @@ pub(super) struct Start {
 impl Start {
     /// Returns the state of a thread that is not created yet.
     pub(super) fn new() -> Self {
+        // INVARIANT: The thread is not created yet, so that it has not begun.
         Self {
             state: Atomic::new(NEW),
         }

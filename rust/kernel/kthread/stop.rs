@@ -260,8 +260,9 @@ impl Core {
     pub(super) unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
         let _waiting = self.wait_for(limit)?;
         self.request_stop();
-        // In the exit of the module the thread may wait for a worker that is dropped later.
-        // Otherwise `kthread_stop()` is enough. A thread that was not started has no body that returns.
+        // In the exit of the module, the thread may wait for a worker that is dropped later.
+        // Otherwise `kthread_stop()` is sufficient. If the thread was not started, its body will
+        // not return.
         let plain = matches!(limit, Limit::None) && !self.attachment.owner().is_in_exit();
         if !plain && !self.start.never() {
             self.wait_until_returned(limit, true)?;

@@ -256,6 +256,8 @@ impl Builder<'_, Plain> {
         self.settings.check()?;
         let owner = Owner::of_module(module)?;
         let freezable = self.settings.freezable;
+        // INVARIANT: The queue has no users and is not closed. `task` is null until the thread is
+        // created, and `leftover` is empty.
         let queue = Arc::pin_init(
             pin_init!(Queue {
                 attachment <- Attachment::new(owner, Queue::WHAT),

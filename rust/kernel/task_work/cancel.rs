@@ -74,8 +74,8 @@ where
 {
     // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-    // SAFETY: `cancel_node()` requires the node of an `Arc` whose object stays valid. `item` is
-    // that `Arc`.
+    // SAFETY: `cancel_node()` requires the node of an `Arc`, with an object that stays valid.
+    // `item` is that `Arc`.
     match unsafe { cancel_node(task, node) } {
         Cancelled::Now => Cancel::Cancelled(item.clone()),
         Cancelled::TooLate => Cancel::TooLate,

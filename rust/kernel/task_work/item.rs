@@ -387,8 +387,8 @@ where
 
 // SAFETY: The node is in the object of the `Arc`, which is always pinned. The node owns a reference
 // until `from_node()` is called or the node is run or released. Several threads may share the
-// object; only the thread whose `try_queue()` succeeds gets the node. The functions of `VTABLE`
-// convert the node back by `into_arc()`.
+// object; if `try_queue()` succeeds, the node belongs to the calling thread. The functions of
+// `VTABLE` convert the node back by `into_arc()`.
 unsafe impl<T, const ID: u64> TaskWorkPointer<ID> for Arc<T>
 where
     T: TaskWorkItem<ID, Pointer = Self> + HasTaskWork<T, ID> + Send + Sync + 'static,

@@ -77,7 +77,7 @@ use core::ptr::{
 ///     let queue = Ordered::new(task, Mode::Resume)?;
 ///     queue.add_fn(|_| pr_info!("first\n"), GFP_KERNEL)?;
 ///     queue.add_fn(|_| pr_info!("second\n"), GFP_KERNEL)?;
-///     // They run also if the queue is dropped here.
+///     // The closures run even if the queue is dropped here.
 ///     Ok(())
 /// }
 /// # // This runs in a kernel thread, which is refused.

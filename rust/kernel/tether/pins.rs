@@ -163,8 +163,9 @@ impl Pins {
     /// dropped a pin accesses the module afterwards.
     pub(super) fn pinned(&self) -> isize {
         let reference = self.reference.lock();
-        // Pairs with `unpin()`. If `held` was cleared by `unpin_disarmed()`, a task that drops
-        // another pin does not take the lock after the last access to the module.
+        // Pairs with the fully ordered decrement in `unpin()`, which is done without the lock. If
+        // `held` was cleared by `unpin_disarmed()`, only this load orders the accesses of the task
+        // that has dropped the last pin before the return.
         let mut count = self.count.load(Acquire);
         if count < NONE {
             count -= CLOSED;

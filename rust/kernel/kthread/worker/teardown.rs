@@ -158,7 +158,8 @@ impl Queue {
         read_once(&self.asked)
     }
 
-    /// Runs a work with the thread interrupted, so that interruptible sleeps of the work end at once.
+    /// Runs a work with the thread interrupted, so that interruptible sleeps of the work return at
+    /// once.
     #[cold]
     #[inline(never)]
     pub(super) fn run_interrupted(&self, run: impl FnOnce()) {
