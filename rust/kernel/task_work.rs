@@ -307,25 +307,25 @@ impl Context<'_> {
     /// Returns whether the task is exiting: a fatal signal was delivered to it, or it is in
     /// `do_exit()`.
     ///
-    /// # Context
-    ///
-    /// Inside a callback only, because `self` cannot be kept after the callback has returned.
-    ///
     /// In `do_exit()` ([`kernel/exit.c`](srctree/kernel/exit.c)), the address space, open files,
     /// root and working directory and namespaces of the task have been released; its credentials
     /// and its pid are still valid.
+    ///
+    /// # Context
+    ///
+    /// Inside a callback only, because `self` cannot be kept after the callback has returned.
     pub fn is_exiting(&self) -> bool {
         is_exiting()
     }
 
     /// Returns the address space of the task, if it still has an address space.
     ///
+    /// The address space may have changed since the item was added, because the task may have
+    /// executed a new program.
+    ///
     /// # Context
     ///
     /// Inside a callback only, because `self` cannot be kept after the callback has returned.
-    ///
-    /// The address space may differ from the one at the time of the add, because the task may have
-    /// executed a new program since.
     pub fn mm(&self) -> Option<&MmWithUser> {
         self.task().mm()
     }
