@@ -67,14 +67,3 @@ __rust_helper void rust_helper_tether_clear_kill(void)
 	recalc_sigpending();
 	spin_unlock_irq(&current->sighand->siglock);
 }
-
-/*
- * rust_helper_tether_is_workqueue_worker() - Tests whether the current task is a worker of a
- * workqueue.
- *
- * Such a task gets no signals, and other work items may wait for it.
- */
-__rust_helper bool rust_helper_tether_is_workqueue_worker(void)
-{
-	return current->flags & PF_WQ_WORKER;
-}

@@ -228,5 +228,7 @@ where
 /// Creates the lock of the graph of waits, before any module can create a thread.
 #[no_mangle]
 extern "C" fn tether_kthread_init() -> c_int {
-    waits::init().map_or_else(|error| error.to_errno(), |()| 0)
+    waits::init()
+        .and_then(|()| entry::init())
+        .map_or_else(|error| error.to_errno(), |()| 0)
 }

@@ -86,10 +86,11 @@ pub(crate) use attached::{
 pub(crate) use context::{
     in_task,
     is_exiting,
+    is_foreign_kernel_thread,
     is_kernel_thread,
     is_opening,
-    is_workqueue_worker,
     may_sleep,
+    register_thread_function,
     task_flags,
     OPENING, //
 };
@@ -111,6 +112,11 @@ pub(crate) use ordering::{
 };
 pub(crate) use owner::Owner;
 pub(crate) use pins::Pins;
+
+// For exported macros. `::core` in a macro is a name of the crate that uses the macro, where safe
+// code can make it another crate.
+#[doc(hidden)]
+pub use ::core as core_crate;
 
 /// The error of a call that takes ownership of an item: the item, and the reason of the refusal.
 ///

@@ -16,7 +16,8 @@ use crate::{
     bindings,
     prelude::*,
     sync::atomic::Full,
-    task::Task, //
+    task::Task,
+    tether::register_thread_function, //
 };
 use core::ptr::{
     self,
@@ -95,6 +96,12 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
         unsafe { owner.unpin() };
     }
     0
+}
+
+/// Registers the functions of threads and workers.
+pub(super) fn init() -> Result {
+    register_thread_function(main as *const c_void as usize)?;
+    register_thread_function(worker::main as *const c_void as usize)
 }
 
 /// Returns whether the current thread is one of Tether's and is asked to stop, or is that of a

@@ -214,6 +214,12 @@ impl Core {
         )
     }
 
+    /// Returns whether the body has panicked.
+    pub(super) fn has_died(&self) -> bool {
+        // The flag is read first: a thread whose body has returned sets the stage before it exits.
+        self.is_exiting() && self.stage.load(Acquire) != RETURNED
+    }
+
     /// Waits until the thread has answered a request to park.
     ///
     /// # Errors

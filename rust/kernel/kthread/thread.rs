@@ -428,8 +428,9 @@ impl<R: Send + 'static, M> Thread<R, M> {
         if !may_sleep() {
             return Err(Refused::new(self, EDEADLK));
         }
-        // The end of the module has given it up, so that it will not drop the pin.
-        if self.core().start.is_given_up() {
+        // A thread that was given up by the end of the module, or that has panicked, would not drop
+        // the pin.
+        if self.core().start.is_given_up() || self.core().has_died() {
             return Err(Refused::new(self, ENODEV));
         }
         let owner = self.core().attachment.owner();

@@ -139,7 +139,7 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 /// * [`ERESTARTSYS`] if a signal is pending;
 /// * [`EDEADLK`] if the current task is the target of the item, even if the item is added to the
 ///   current task during the wait; in an interrupt, which cannot wait; and in the exit of a task,
-///   and in a worker of a workqueue, because they receive no signals, unless the wait is limited to
+///   and in a kernel thread that Tether has not created, because they receive no signals, unless the wait is limited to
 ///   at most a minute.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where

@@ -239,7 +239,7 @@ impl<F> Pending<F> {
     ///
     /// * [`ERESTARTSYS`] if a signal is pending;
     /// * [`EDEADLK`] if the current task is the target of the closure; in an interrupt, which
-    ///   cannot wait; and in the exit of a task, and in a worker of a workqueue, because they
+    ///   cannot wait; and in the exit of a task, and in a kernel thread that Tether has not created, because they
     ///   receive no signals, unless the wait is limited to at most a minute.
     pub fn wait(&self) -> Result {
         self.node().state.wait(Jiffies::MAX)

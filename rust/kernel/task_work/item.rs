@@ -173,8 +173,11 @@ macro_rules! impl_has_task_work {
             unsafe fn task_work_container_of(
                 work: *mut $crate::task_work::TaskWork<$work_type $(, $id)?>,
             ) -> *mut Self {
-                // SAFETY: The caller promises that the pointer is at the field of that object.
-                unsafe { $crate::container_of!(work, Self, $field) }
+                // `core` may be another crate in the crate that uses this macro, hence the path.
+                let offset = $crate::tether::core_crate::mem::offset_of!(Self, $field);
+                // SAFETY: The caller guarantees that `work` points at this field of a valid object, which
+                // begins `offset` bytes before its field.
+                unsafe { work.byte_sub(offset).cast::<Self>() }
             }
         }
     )*};

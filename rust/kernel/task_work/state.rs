@@ -50,8 +50,8 @@ use crate::{
     task::Task,
     tether::{
         is_exiting,
+        is_foreign_kernel_thread,
         is_short,
-        is_workqueue_worker,
         load_acquire,
         may_sleep,
         read_once,
@@ -342,9 +342,10 @@ impl State {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // An exiting task, or a worker of a workqueue, receives no signal that would end the wait.
-        // Many other tasks may wait for a worker of a workqueue.
-        if !is_short(time) && (is_exiting() || is_workqueue_worker()) {
+        // An exiting task, or a kernel thread of another subsystem, receives no signal that would
+        // end the wait. Many other tasks may wait for such a thread: a worker of a workqueue, for
+        // example, or ksmd.
+        if !is_short(time) && (is_exiting() || is_foreign_kernel_thread()) {
             return Err(EDEADLK);
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;

@@ -4,9 +4,13 @@
 
 use crate::{
     bindings,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SetOnce, //
     },
     task::Task, //
 };
@@ -55,9 +59,37 @@ pub(crate) fn is_opening() -> bool {
     ptr::eq(OPENING.load(Relaxed), Task::current_raw())
 }
 
-/// Returns whether the current task is a worker of a workqueue.
-pub(crate) fn is_workqueue_worker() -> bool {
-    // SAFETY: `tether_is_workqueue_worker()` has no requirements; it reads the flags of the current
-    // task.
-    unsafe { bindings::tether_is_workqueue_worker() }
+/// The functions of the kernel threads that Tether interrupts when they are asked to stop.
+static THREAD_FUNCTIONS: [SetOnce<usize>; 2] = [const { SetOnce::new() }; 2];
+
+/// Registers the function of kernel threads that are interrupted when they are asked to stop, while
+/// Tether is initialised.
+///
+/// # Errors
+///
+/// [`ENOSPC`] if there are too many functions.
+pub(crate) fn register_thread_function(function: usize) -> Result {
+    if THREAD_FUNCTIONS
+        .iter()
+        .any(|place| place.populate(function))
+    {
+        Ok(())
+    } else {
+        Err(ENOSPC)
+    }
+}
+
+/// Returns whether the current task is a kernel thread that nothing interrupts: a worker of a
+/// workqueue, for example, or a thread of the kernel's own.
+pub(crate) fn is_foreign_kernel_thread() -> bool {
+    let task = Task::current_raw();
+    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
+    if !is_kernel_thread(unsafe { &*task.cast::<Task>() }) {
+        return false;
+    }
+    // SAFETY: `kthread_func()` requires a valid task, which the current task is.
+    let function = unsafe { bindings::kthread_func(task) } as usize;
+    !THREAD_FUNCTIONS
+        .iter()
+        .any(|place| place.copy() == Some(function))
 }

@@ -50,8 +50,8 @@ pub fn is_exiting() -> bool {
     false
 }
 
-/// Returns false, because no task of a model is a worker of a workqueue.
-pub fn is_workqueue_worker() -> bool {
+/// Each thread of a model can be interrupted.
+pub fn is_foreign_kernel_thread() -> bool {
     false
 }
 
