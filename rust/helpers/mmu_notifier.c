@@ -38,7 +38,7 @@ __rust_helper void rust_helper_tether_init_work(struct work_struct *work, work_f
 }
 
 /*
- * rust_helper_tether_queue_unbound_work() - Queues a work item on system_unbound_wq.
+ * rust_helper_tether_queue_unbound_work() - Queues a work item on system_dfl_wq.
  *
  * queue_work() is inline.
  *
@@ -46,5 +46,5 @@ __rust_helper void rust_helper_tether_init_work(struct work_struct *work, work_f
  */
 __rust_helper bool rust_helper_tether_queue_unbound_work(struct work_struct *work)
 {
-	return queue_work(system_unbound_wq, work);
+	return queue_work(system_dfl_wq, work);
 }

@@ -4,6 +4,7 @@
 #include <linux/irqflags.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/uaccess.h>
 
 /*
  * rust_helper_tether_in_task() - Tests for process context.
@@ -20,11 +21,13 @@ __rust_helper bool rust_helper_tether_in_task(void)
  * tell.
  *
  * The caller may also take a spinlock that is held with interrupts enabled. The result is false
- * in an interrupt, and with interrupts disabled, as under a spinlock that interrupts take.
+ * in an interrupt, and with interrupts disabled, as under a spinlock that interrupts take. It is
+ * also false while page faults are disabled, as in a closure that has a shadow locked: a wait there
+ * may be for an invalidation, which needs the lock of the shadow.
  */
 __rust_helper bool rust_helper_tether_may_sleep(void)
 {
-	return in_task() && !irqs_disabled();
+	return in_task() && !irqs_disabled() && !pagefault_disabled();
 }
 
 /*

@@ -109,10 +109,15 @@ use crate::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         LockClassKey,
         Mutex, //
     },
+    task::Task,
     time::Delta, //
 };
 use core::ptr;
@@ -225,6 +230,8 @@ struct Mappings {
     /// before `entries`.
     #[pin]
     in_use: Mutex<()>,
+    /// The task that has locked `in_use`, or null. Only that task stores its address.
+    user: Atomic<*mut bindings::task_struct>,
     #[pin]
     entries: Mutex<Option<Entries>>,
 }
@@ -234,7 +241,10 @@ struct Binding(Arc<Mappings>);
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        let _in_use = self.0.in_use.lock();
+        // If the closure itself unbinds the device, waiting for it would deadlock. The closure finds
+        // no address from here on.
+        let is_user = ptr::eq(self.0.user.load(Relaxed), Task::current_raw());
+        let _in_use = (!is_user).then(|| self.0.in_use.lock());
         let mut guard = self.0.entries.lock();
         if let Some(mut entries) = guard.take() {
             let pages = entries.addresses.len();
@@ -277,6 +287,7 @@ impl Table {
             pin_init!(Mappings {
                 dev: dev.into(),
                 in_use <- new_mutex!((), "tether::dma_mirror::Mappings::in_use"),
+                user: Atomic::new(ptr::null_mut()),
                 entries <- new_mutex!(None, "tether::dma_mirror::Mappings"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -487,10 +498,13 @@ impl<T: MirrorDevice> DmaMirror<T> {
     pub fn with_addresses<R>(&self, f: impl FnOnce(&mut Addresses<'_>) -> R) -> R {
         self.registration.shadow().with(|table| {
             let _in_use = table.mappings.in_use.lock();
-            f(&mut Addresses {
+            table.mappings.user.store(Task::current_raw(), Relaxed);
+            let result = f(&mut Addresses {
                 mappings: &table.mappings,
                 first: table.first,
-            })
+            });
+            table.mappings.user.store(ptr::null_mut(), Relaxed);
+            result
         })
     }
 

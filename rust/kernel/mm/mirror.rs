@@ -355,7 +355,13 @@ impl<T: MirrorDevice> Mirror<T> {
                 } else {
                     0
                 };
-                table.store(page, Entry::new(pfn.as_raw_number(), flags))
+                let entry = Entry::new(pfn.as_raw_number(), flags);
+                // The page may have become exclusive after it was looked up, which is no
+                // invalidation for this mirror. When the CPU regains access, the entry is erased.
+                match table.load(page) {
+                    Some(old) if old.is_exclusive() && old.is_same_page(entry) => Ok(()),
+                    _ => table.store(page, entry),
+                }
             },
         )
     }
@@ -426,7 +432,19 @@ impl<T: MirrorDevice> Mirror<T> {
                         owner.as_ptr().cast_mut().cast(),
                         &mut folio,
                     )
-                })?
+                })
+            };
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    let quiet = registration.lock_if_quiet(Task::current_raw(), sequence)?;
+                    if quiet.is_some() {
+                        return Err(error);
+                    }
+                    // The page was invalidated after it was looked up, so that the error is not
+                    // that of the page which is there now.
+                    continue;
+                }
             };
             // While the folio is locked, the CPU cannot regain access before the page is recorded.
             let locked = Locked(folio);

@@ -258,6 +258,13 @@ impl SpaceRef {
         ret
     }
 
+    /// Returns whether the current task runs the work item that removes the dropped registrations on
+    /// this address space: a destructor has called this.
+    pub(super) fn is_removing(&self) -> bool {
+        // SAFETY: `current_work()` has no requirements. Its result is only compared.
+        ptr::eq(unsafe { bindings::current_work() }, self.space().work.get())
+    }
+
     /// Waits while `limit` or more registrations on the address space were dropped and are not
     /// being removed yet.
     ///
@@ -278,6 +285,10 @@ impl SpaceRef {
     #[cold]
     #[inline(never)]
     fn wait_for_many_removals(&self, limit: u32) -> Result {
+        // A destructor that registers would wait for itself.
+        if self.is_removing() {
+            return Ok(());
+        }
         let patience = Patience::new(Some(DEFAULT_LIMIT));
         while read_once(&self.space().buried) >= limit {
             patience.pause()?;

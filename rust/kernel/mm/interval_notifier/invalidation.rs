@@ -20,6 +20,7 @@ use crate::{
         without_blocking,
         Range, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     sync::atomic::Atomic,
     tether::write_once,
@@ -63,7 +64,7 @@ impl<T: IntervalNotifier> Inner<T> {
             owner: ptr::null_mut(),
         };
         let mut first_begun = None;
-        let mut more_begun = KVec::new();
+        let mut more_begun = Chunks(KVec::new());
         // A notifier that invalidates another range in its callback misses that range. Such ranges
         // are invalidated in a loop, because recursion would use an unlimited amount of stack.
         loop {
@@ -76,7 +77,7 @@ impl<T: IntervalNotifier> Inner<T> {
             if first_begun.is_none() {
                 first_begun = begun;
             } else if let Some(begun) = begun {
-                if more_begun.push(begun, GFP_NOWAIT).is_err() {
+                if more_begun.push(begun).is_err() {
                     // The shadow stays locked, as after a panic in the notifier.
                     panic!("no memory to invalidate what an interval notifier has unmapped");
                 }
@@ -89,7 +90,7 @@ impl<T: IntervalNotifier> Inner<T> {
             raw.event = bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR;
         }
         drop(shadow);
-        for begun in Iterator::chain(first_begun.into_iter(), more_begun) {
+        for begun in Iterator::chain(first_begun.into_iter(), more_begun.0.into_iter().flatten()) {
             <T::Passes as Sealed<T>>::finish(&self.notifier, begun, &self.shadow);
         }
     }
@@ -188,5 +189,30 @@ impl<T: IntervalNotifier> Inner<T> {
         shadow.set_sequence(self.sequence(), sequence);
         // The kernel's own code checks this for notifiers of a whole address space only.
         without_blocking(|| self.notifier.try_invalidate(&range, &mut shadow)).is_ok()
+    }
+}
+
+/// Values in pieces of a page, which the kernel finds without waiting where it does not find one
+/// large piece.
+struct Chunks<B>(KVec<KVec<B>>);
+
+impl<B> Chunks<B> {
+    /// The number of values in a piece.
+    const LENGTH: usize = match PAGE_SIZE / (size_of::<B>() + (size_of::<B>() == 0) as usize) {
+        0 => 1,
+        length => length,
+    };
+
+    /// Appends a value. Does not sleep.
+    fn push(&mut self, value: B) -> Result {
+        let is_full = self.0.last().is_none_or(|last| last.len() == Self::LENGTH);
+        if is_full {
+            let chunk = KVec::with_capacity(Self::LENGTH, GFP_NOWAIT)?;
+            self.0.push(chunk, GFP_NOWAIT)?;
+        }
+        match self.0.last_mut() {
+            Some(last) => last.push_within_capacity(value).map_err(|_| ENOMEM),
+            None => Err(ENOMEM),
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Frame<'_> {
     /// [`Mirror::make_exclusive`](super::Mirror::make_exclusive).
     #[inline]
     pub fn is_exclusive(&self) -> bool {
-        self.entry.0 & Entry::EXCLUSIVE != 0
+        self.entry.is_exclusive()
     }
 
     /// Returns the page frame number.

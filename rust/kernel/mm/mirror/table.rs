@@ -25,6 +25,15 @@ impl Entry {
         Self(number << Self::SHIFT | flags)
     }
 
+    pub(super) fn is_exclusive(self) -> bool {
+        self.0 & Self::EXCLUSIVE != 0
+    }
+
+    /// Returns whether both are for the same page.
+    pub(super) fn is_same_page(self, other: Self) -> bool {
+        self.0 >> Self::SHIFT == other.0 >> Self::SHIFT
+    }
+
     /// Returns the value for the XArray, as `xa_mk_value()` does.
     fn into_raw(self) -> *mut c_void {
         ptr::without_provenance_mut(self.0 << 1 | 1)

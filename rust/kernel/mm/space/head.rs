@@ -171,7 +171,8 @@ impl Head {
     /// * [`EINTR`] if the task is being killed, or asked to stop;
     /// * [`EBUSY`] if the registration was not freed after ten seconds;
     /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EDEADLK`] if the caller must not sleep.
+    /// * [`EDEADLK`] if the caller must not sleep, or is the destructor of another registration on
+    ///   the same address space.
     ///
     /// With all errors but [`ENODEV`], the registration is removed and freed later.
     ///
@@ -179,7 +180,7 @@ impl Head {
     ///
     /// As for [`Head::drop_handle`].
     pub(in crate::mm) unsafe fn unregister(&self, kind: &'static Kind) -> Result {
-        if !may_sleep() {
+        if !may_sleep() || self.space().is_removing() {
             // SAFETY: The requirements of `drop_handle()` are those of this function, and the head
             // is not used again.
             unsafe { self.drop_handle(kind) };
