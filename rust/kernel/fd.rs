@@ -147,10 +147,16 @@ impl Drop for TakenFile {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             let task = held.task.clone();
+            // The task may sleep in a later system call, for an event that the release causes.
+            let mode = if ptr::eq(task.as_ptr(), Task::current_raw()) {
+                Mode::Resume
+            } else {
+                Mode::Signal
+            };
             // The work is only refused if the task does not accept task works any more. Such a task
             // uses no borrowed file, so that the reference may be dropped here. `fput()` defers the
             // release if this is an interrupt.
-            let _ = task_work::add_other(&task, held, Mode::Resume);
+            let _ = task_work::add_other(&task, held, mode);
         }
     }
 }

@@ -68,7 +68,7 @@ struct Slot {
     started: Atomic<u64>,
 }
 
-const COUNT: usize = 128;
+const COUNT: usize = 1024;
 
 static SLOTS: [Slot; COUNT] = [const {
     Slot {
