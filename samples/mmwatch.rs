@@ -1176,11 +1176,15 @@ impl Device {
 
     fn end(&self) -> Result {
         self.watch()?;
-        let active = self.active.lock().take();
+        let active = {
+            let mut active = self.active.lock();
+            // A new watch may begin when the lock is released, and what is mappable is its own then.
+            *self.mappable.lock() = Mappable::NOTHING;
+            active.take()
+        };
         let Some(active) = active else {
             return Ok(());
         };
-        *self.mappable.lock() = Mappable::NOTHING;
         let watch = active.watch.clone();
         // Outside of the lock, because this waits for the notifier and for the thread.
         drop(active);
@@ -1209,42 +1213,57 @@ impl Device {
         let length = usize::try_from(argument.length).map_err(|_| EOVERFLOW)?;
         let end = start.checked_add(length).ok_or(EOVERFLOW)?;
         self.with_ranges(|watch, ranges| {
-            let slot = Slot::take(&RANGES)?;
-            let counters = {
-                // Counters cannot be created after the first range was added.
-                let mut mappable = self.mappable.lock();
-                mappable.used = true;
-                mappable.counters.clone()
-            };
-            let index = ranges.place(counters.as_deref())?;
-            let recorder = RangeRecorder {
-                watch: watch.clone(),
-                start,
-                end,
-                cookie: argument.cookie,
-                counter: counters.map(|counters| (counters, index as usize)),
-                removed: Atomic::new(false),
-                _slot: slot,
-            };
-            let mm = watch.watched.mmget_not_zero().ok_or(ESRCH)?;
-            let range = KBox::pin_init(
-                new_interval_notifier!(&mm, start, length, recorder, ()),
-                GFP_KERNEL_ACCOUNT,
-            )?;
-            // An invalidation that was in progress when the notifier was inserted did not call the
-            // notifier. `read()` waits for the end of such invalidations.
-            argument.value = range.read(
-                || Ok(()),
-                |(), ()| {
-                    range
-                        .notifier()
-                        .counter()
-                        .map_or(0, |counter| counter.load(Acquire))
-                },
-            )?;
-            argument.index = index;
-            ranges.put(index, range)
+            let added = self.add_range_to(watch, ranges, argument, start, end);
+            if added.is_err() && ranges.ranges.is_empty() {
+                self.mappable.lock().used = false;
+            }
+            added
         })
+    }
+
+    fn add_range_to(
+        &self,
+        watch: &Arc<Watch>,
+        ranges: &mut WatchedRanges,
+        argument: &mut RangeArgument,
+        start: usize,
+        end: usize,
+    ) -> Result {
+        let slot = Slot::take(&RANGES)?;
+        let counters = {
+            // Counters cannot be created after the first range was added.
+            let mut mappable = self.mappable.lock();
+            mappable.used = true;
+            mappable.counters.clone()
+        };
+        let index = ranges.place(counters.as_deref())?;
+        let recorder = RangeRecorder {
+            watch: watch.clone(),
+            start,
+            end,
+            cookie: argument.cookie,
+            counter: counters.map(|counters| (counters, index as usize)),
+            removed: Atomic::new(false),
+            _slot: slot,
+        };
+        let mm = watch.watched.mmget_not_zero().ok_or(ESRCH)?;
+        let range = KBox::pin_init(
+            new_interval_notifier!(&mm, start, end - start, recorder, ()),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        // An invalidation that was in progress when the notifier was inserted did not call the
+        // notifier. `read()` waits for the end of such invalidations.
+        argument.value = range.read(
+            || Ok(()),
+            |(), ()| {
+                range
+                    .notifier()
+                    .counter()
+                    .map_or(0, |counter| counter.load(Acquire))
+            },
+        )?;
+        argument.index = index;
+        ranges.put(index, range)
     }
 
     fn remove_range(&self, index: usize) -> Result {
@@ -1407,10 +1426,11 @@ impl MiscDevice for Device {
     }
 
     fn poll<'a>(me: Pin<&'a Self>, _file: &File, table: &PollTable<'a>) -> Ready {
+        // Before the first return: epoll calls this once, and a watch may begin later.
+        table.register_wait(&me.get_ref().readable);
         let Ok(watch) = me.watch() else {
             return Ready::ERROR;
         };
-        table.register_wait(&me.get_ref().readable);
         let queue = watch.queue.lock();
         match (queue.is_empty(), queue.ended) {
             (false, _) => Ready::READ,

@@ -17,14 +17,13 @@
 //! read.
 //!
 //! ```python
-//! import mmap, struct
+//! import mmap, os, struct
 //! memory = mmap.mmap(-1, 65536, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 //! memory[0] = 1
 //! start = ...  # address of the memory
-//! device = open("/dev/rust-interval-notifier", "r+b", buffering=0)
-//! device.write(struct.pack("QQ", start, 65536))
-//! device.seek(0)
-//! print("page %x, changed %d times" % struct.unpack("QQ", device.read(16)))
+//! device = os.open("/dev/rust-interval-notifier", os.O_RDWR)
+//! os.write(device, struct.pack("QQ", start, 65536))
+//! print("page %x, changed %d times" % struct.unpack("QQ", os.pread(device, 16, 0)))
 //! ```
 
 use kernel::{
@@ -166,7 +165,10 @@ impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        KBox::pin_init(pin_init!(Self { shadow <- new_mutex!(None) }), GFP_KERNEL)
+        KBox::pin_init(
+            pin_init!(Self { shadow <- new_mutex!(None) }),
+            GFP_KERNEL_ACCOUNT,
+        )
     }
 
     fn write_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterSource<'_>) -> Result<usize> {
@@ -184,10 +186,10 @@ impl MiscDevice for Device {
         }
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
-        let entries = KVVec::from_elem(Entry::default(), size / PAGE_SIZE, GFP_KERNEL)?;
+        let entries = KVVec::from_elem(Entry::default(), size / PAGE_SIZE, GFP_KERNEL_ACCOUNT)?;
         let shadow = Arc::pin_init(
             new_interval_notifier!(mm, start, size, Shadowed { start }, entries),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         let old = kiocb.file().get_ref().shadow.lock().replace(shadow);
         // Drop the old range outside of the lock. Its notifier is removed later, by a work item.

@@ -82,7 +82,7 @@ impl MiscDevice for Counter {
         let counter = Counter {
             bytes: Atomic::new(0),
         };
-        KBox::pin_init(Registration::new(mm, counter), GFP_KERNEL)
+        KBox::pin_init(Registration::new(mm, counter), GFP_KERNEL_ACCOUNT)
     }
 
     fn read_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
