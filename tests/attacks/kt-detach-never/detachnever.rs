@@ -42,7 +42,8 @@ impl kernel::Module for M {
             loop {
                 match slow.join_timeout(Delta::from_micros(1)) {
                     Ok(()) => break,
-                    Err(refused) => slow = refused.item,
+                    Err(refused) if refused.error == ETIMEDOUT => slow = refused.item,
+                    Err(_) => break,
                 }
             }
         })?);
@@ -59,9 +60,9 @@ impl kernel::Module for M {
         })?);
         core::mem::forget(kthread::spawn(c"dn-detaches", |_| {
             loop {
-                let unstarted = match Builder::new(c"dn-never").create(|context| {
-                    while !context.sleep().is_stopped() {}
-                }) {
+                let unstarted = match Builder::new(c"dn-never")
+                    .create(|context| while !context.sleep().is_stopped() {})
+                {
                     Ok(unstarted) => unstarted,
                     Err(refused) => {
                         pr_info!("detachnever: missed: {:?}\n", refused.error);

@@ -73,18 +73,28 @@ impl kernel::Module for M {
         )?;
         let worker = Builder::new(c"exitwaits-w").worker(module)?;
         let it = what.clone();
-        let item = Arc::pin_init(pin_init!(Item { what: it, work <- KthreadWork::new() }), GFP_KERNEL)?;
+        let item = Arc::pin_init(
+            pin_init!(Item { what: it, work <- KthreadWork::new() }),
+            GFP_KERNEL,
+        )?;
         if form != 4 {
             worker.enqueue(item.clone())?;
         }
-        let thread = Builder::new(c"exitwaits").parkable().spawn(move |context| {
-            if form == 4 {
-                what.wait();
-            }
-            while !context.sleep().is_stopped() {}
-        })?;
+        let thread = Builder::new(c"exitwaits")
+            .parkable()
+            .spawn(move |context| {
+                if form == 4 {
+                    what.wait();
+                }
+                while !context.sleep().is_stopped() {}
+            })?;
         fsleep(Delta::from_millis(300));
-        Ok(M { form, item, worker, thread })
+        Ok(M {
+            form,
+            item,
+            worker,
+            thread,
+        })
     }
 }
 impl Drop for M {

@@ -44,9 +44,15 @@ impl kernel::Module for M {
             pr_info!("initchain: form {form}: done\n");
             return Err(EIO);
         }
-        let other = kthread::spawn(c"initchain-o", |context| while !context.sleep().is_stopped() {})?;
+        let other = kthread::spawn(
+            c"initchain-o",
+            |context| while !context.sleep().is_stopped() {},
+        )?;
         let thread = kthread::spawn(c"initchain", move |_| {
-            pr_info!("initchain: join: {:?}\n", other.join().map_err(|refused| refused.error));
+            pr_info!(
+                "initchain: join: {:?}\n",
+                other.join().map_err(|refused| refused.error)
+            );
         })?;
         fsleep(Delta::from_millis(300));
         pr_info!("initchain: form {form}: done\n");

@@ -39,7 +39,10 @@ impl kernel::Module for M {
             }
             cancelled += 1;
         };
-        pr_info!("ifuse: done: {}, {cancelled} cancelled, then {error:?}\n", pending.is_done());
+        pr_info!(
+            "ifuse: done: {}, {cancelled} cancelled, then {error:?}\n",
+            pending.is_done()
+        );
         Err(EIO)
     }
 }

@@ -33,7 +33,10 @@ impl kernel::Module for M {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let slot = Arc::pin_init(pin_init!(Slot { lock <- new_mutex!(0) }), GFP_KERNEL)?;
         let form = module_parameters::form.value();
-        let (first, last) = (module_parameters::first.value(), module_parameters::last.value());
+        let (first, last) = (
+            module_parameters::first.value(),
+            module_parameters::last.value(),
+        );
         let mut count = 0;
         for number in first..=last {
             let stopped = pid::find_task(module_parameters::stopped.value()).ok_or(ESRCH)?;

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Joins threads of other modules, in threads and works of its own, whose handles it gives to these.
+use kernel::{prelude::*, sync::SetOnce};
+use tether::kthread::{self, worker::KthreadWorker, Builder, Thread};
+module! { type: Keep, name: "cekeep", authors: ["h"], description: "attack", license: "GPL", }
+static MODULE: SetOnce<&'static ThisModule> = SetOnce::new();
+#[no_mangle]
+#[allow(missing_docs)]
+pub fn cekeep_join(other: Thread<()>) -> Result<Thread<()>> {
+    Ok(kthread::spawn(c"cekeep", move |_| {
+        pr_info!(
+            "cekeep: join: {:?}\n",
+            other.join().map_err(|refused| refused.error)
+        );
+    })?)
+}
+#[no_mangle]
+#[allow(missing_docs)]
+pub fn cekeep_work(other: Thread<()>) -> Result<KthreadWorker> {
+    let worker = Builder::new(c"cekeep-w").worker(MODULE.copy().ok_or(ENODEV)?)?;
+    worker.try_spawn(GFP_KERNEL, move |_| {
+        pr_info!(
+            "cekeep: work: {:?}\n",
+            other.join().map_err(|refused| refused.error)
+        );
+    })?;
+    Ok(worker)
+}
+struct Keep;
+impl kernel::Module for Keep {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        MODULE.populate(module);
+        Ok(Keep)
+    }
+}

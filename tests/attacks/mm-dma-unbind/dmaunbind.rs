@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Unregisters the device's driver in the closure that uses the addresses of a table.
+// what it attacks: the end of the device's binding waits for closures that use addresses (`in_use`), also for the one
+// that it is in.
+use kernel::{
+    device::Core,
+    dma::{Device as _, DmaMask},
+    driver, new_mutex,
+    page::PAGE_SIZE,
+    pci,
+    prelude::*,
+    sync::{Arc, Mutex, SetOnce},
+    time::Delta,
+};
+use tether::{
+    kthread::{self, Thread},
+    mm::{
+        dma_mirror::{new_dma_mirror, DmaMirror},
+        mirror::MirrorDevice,
+        mmu_notifier::{Range, WouldSleep},
+    },
+};
+module! { type: M, name: "dmaunbind", authors: ["h"], description: "attack", license: "GPL", }
+struct Nothing;
+impl MirrorDevice for Nothing {
+    fn invalidate(&self, _range: &Range<'_>) {}
+    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+type Bound = Pin<KBox<driver::Registration<pci::Adapter<Driver>>>>;
+#[pin_data]
+struct Kept {
+    #[pin]
+    mirror: Mutex<Option<Pin<KBox<DmaMirror<Nothing>>>>>,
+    #[pin]
+    driver: Mutex<Option<Bound>>,
+}
+static KEPT: SetOnce<Arc<Kept>> = SetOnce::new();
+struct Driver;
+#[pin_data]
+struct Data {
+    _n: u8,
+}
+kernel::pci_device_table!(
+    PCI_TABLE,
+    <Driver as pci::Driver>::IdInfo,
+    [(pci::DeviceId::from_class(0x00ff00, 0xffff00), ())]
+);
+impl pci::Driver for Driver {
+    type IdInfo = ();
+    type Data<'bound> = Data;
+    const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Data, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            // The one unsafe call is the kernel crate's: each driver that does DMA makes it.
+            //
+            // SAFETY: Nothing is mapped for the device yet.
+            unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
+            let task = current!();
+            let mm = task.mm().ok_or(EINVAL)?;
+            let mirror = KBox::pin_init(
+                new_dma_mirror!(mm, 0x10000, 16 * PAGE_SIZE, pdev.as_ref(), Nothing),
+                GFP_KERNEL,
+            )?;
+            if let Some(kept) = KEPT.as_ref() {
+                *kept.mirror.lock() = Some(mirror);
+            }
+            pr_info!("dmaunbind: bound\n");
+            Ok(try_pin_init!(Data { _n: 0 }? Error))
+        })
+    }
+}
+struct M {
+    _thread: Thread<()>,
+}
+impl kernel::Module for M {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let kept = Arc::pin_init(
+            pin_init!(Kept { mirror <- new_mutex!(None), driver <- new_mutex!(None) }),
+            GFP_KERNEL,
+        )?;
+        KEPT.populate(kept.clone());
+        let driver: Bound = KBox::pin_init(
+            driver::Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+            GFP_KERNEL,
+        )?;
+        *kept.driver.lock() = Some(driver);
+        let thread = kthread::spawn(c"dmaunbind", move |context| {
+            context.sleep_for(Delta::from_secs(1));
+            let mirror = kept.mirror.lock().take();
+            let driver = kept.driver.lock().take();
+            let (Some(mirror), Some(driver)) = (mirror, driver) else {
+                return;
+            };
+            let found = mirror.with_addresses(|addresses| {
+                pr_info!("dmaunbind: unbinding\n");
+                drop(driver);
+                addresses.get(0x10000).is_some()
+            });
+            pr_info!("dmaunbind: unbound, {found}\n");
+        })?;
+        Ok(M { _thread: thread })
+    }
+}

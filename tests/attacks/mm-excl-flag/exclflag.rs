@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! A mirror whose pages are made exclusive by one thread while another one looks them up.
+// what it attacks: the own invalidation of make_exclusive() is not heard, so that a look-up which has begun before it
+// is noted after it.
+use kernel::{fs::File, page::PAGE_SIZE, prelude::*};
+use tether::{
+    misc_device::*,
+    mm::{
+        hmm::Request,
+        mirror::{new_mirror, Mirror, MirrorDevice},
+        mmu_notifier::{Range, WouldSleep},
+    },
+};
+module! { type: M, name: "exclflag", authors: ["h"], description: "attack", license: "GPL", }
+struct N;
+impl MirrorDevice for N {
+    fn invalidate(&self, _: &Range<'_>) {}
+    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+        Ok(())
+    }
+}
+struct Dev {
+    mirror: Pin<KBox<Mirror<N>>>,
+}
+#[vtable]
+impl MiscDevice for Dev {
+    type Ptr = KBox<Self>;
+    fn open(_: &TransientFile, _: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        let mirror = KBox::pin_init(new_mirror!(mm, 0, usize::MAX - PAGE_SIZE, N), GFP_KERNEL)?;
+        Ok(KBox::new(Dev { mirror }, GFP_KERNEL)?)
+    }
+    fn ioctl(me: &Self, _: &File, cmd: u32, at: usize) -> Result<isize> {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        match cmd & 0xff {
+            1 => me.mirror.make_exclusive(mm, at).map(|()| 0),
+            2 => me
+                .mirror
+                .fault(mm, at, 32, Request::Write, None)
+                .map(|()| 0),
+            3 => Ok(me.mirror.with_pages(|pages| {
+                pages.get(at).map_or(0, |frame| {
+                    1 + isize::from(frame.is_exclusive()) + 2 * isize::from(frame.is_writable())
+                })
+            })),
+            4 => me
+                .mirror
+                .fault(mm, at, 32, Request::Snapshot, None)
+                .map(|()| 0),
+            _ => Err(ENOTTY),
+        }
+    }
+}
+#[pin_data]
+struct M {
+    #[pin]
+    d: MiscDeviceRegistration<Dev>,
+}
+impl kernel::InPlaceModule for M {
+    fn init(_: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self { d <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"exclflag" }) })
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+#![forbid(unsafe_code)]
+//! Reads one registration in a closure that has the shadow of another one locked, on the same address space.
+// what it attacks: read() refuses with EDEADLK where the caller has *this* shadow locked. It waits, uninterruptibly,
+// for invalidations of its range to end; one that has the other registration's range as well waits for the closure.
+use kernel::{
+    fs::File,
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{Arc, Mutex},
+    time::{delay::fsleep, Delta},
+};
+use tether::{
+    misc_device::*,
+    mm::{
+        interval_notifier::{
+            new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+        },
+        mmu_notifier::{Range, WouldSleep},
+    },
+};
+module! { type: M, name: "nested", authors: ["h"], description: "attack", license: "GPL", }
+const PAGES: usize = 8;
+struct N;
+impl IntervalNotifier for N {
+    type Shadow = usize;
+    type Passes = OnePass;
+    fn try_invalidate(&self, _: &Range<'_>, n: &mut usize) -> Result<(), WouldSleep> {
+        *n += 1;
+        Ok(())
+    }
+}
+impl Invalidate for N {
+    fn invalidate(&self, _: &Range<'_>, n: &mut usize) {
+        *n += 1;
+    }
+}
+type Pair = (Pin<KBox<Interval<N>>>, Pin<KBox<Interval<N>>>);
+#[pin_data]
+struct Dev {
+    #[pin]
+    pair: Mutex<Option<Arc<Pair>>>,
+}
+#[vtable]
+impl MiscDevice for Dev {
+    type Ptr = Pin<KBox<Self>>;
+    fn open(_: &TransientFile, _: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
+        KBox::pin_init(pin_init!(Dev { pair <- new_mutex!(None) }), GFP_KERNEL)
+    }
+    fn ioctl(me: Pin<&Self>, _: &File, cmd: u32, arg: usize) -> Result<isize> {
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        if cmd & 0xff == 1 {
+            let lower = KBox::pin_init(
+                new_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N, 0),
+                GFP_KERNEL,
+            )?;
+            let upper = KBox::pin_init(
+                new_interval_notifier!(mm, arg + PAGES * PAGE_SIZE, PAGES * PAGE_SIZE, N, 0),
+                GFP_KERNEL,
+            )?;
+            *me.pair.lock() = Some(Arc::new((lower, upper), GFP_KERNEL)?);
+            return Ok(0);
+        }
+        let pair = me.pair.lock().clone().ok_or(EINVAL)?;
+        let mut read = 0;
+        for _ in 0..2000 {
+            if kernel::task::Task::signal_pending(&task) {
+                break;
+            }
+            read = pair.1.shadow().with(|_| {
+                fsleep(Delta::from_micros(500));
+                pair.0.read(|| Ok(()), |(), n| *n)
+            })?;
+        }
+        pr_info!("nested: done, {read}\n");
+        Ok(0)
+    }
+}
+#[pin_data]
+struct M {
+    #[pin]
+    d: MiscDeviceRegistration<Dev>,
+}
+impl kernel::InPlaceModule for M {
+    fn init(_: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self { d <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"nested" }) })
+    }
+}
