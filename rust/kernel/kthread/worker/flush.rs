@@ -83,12 +83,12 @@ impl Queue {
     /// Waits, tick by tick, until `condition` holds. For events without a completion.
     fn poll_until(&self, limit: Limit, mut condition: impl FnMut() -> bool) -> Result {
         let (begun, second) = (jiffies(), msecs_to_jiffies(1000));
-        let mut seconds = 0;
+        let mut next = second;
         while !condition() {
             limit.pause(begun)?;
-            let passed = jiffies().wrapping_sub(begun) / second;
-            if passed > seconds {
-                seconds = passed;
+            let passed = jiffies().wrapping_sub(begun);
+            if passed >= next {
+                next = passed.saturating_add(second);
                 self.look_around(limit)?;
             }
         }
