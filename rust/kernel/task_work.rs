@@ -323,6 +323,9 @@ impl Context<'_> {
     /// The address space may have changed since the item was added, because the task may have
     /// executed a new program.
     ///
+    /// If this returns `None`, the callback must not access user memory: the kernel crate's
+    /// `UserSlice` does not check this, and accesses the memory of another process.
+    ///
     /// # Context
     ///
     /// Inside a callback only, because `self` cannot be kept after the callback has returned.

@@ -241,6 +241,10 @@ impl<M: Mode> Context<'_, M> {
     /// a different address space inside of `f`, can be passed in or out. References to this context
     /// are not `Send` either, so that `with_mm` cannot be nested.
     ///
+    /// Outside of `f`, the thread has no address space, and must not access user memory: the kernel
+    /// crate's `UserSlice` does not check this, and accesses the memory of the process that has run
+    /// on the same CPU before.
+    ///
     /// `mm` is not torn down while this runs: pages of it that `f` accesses are faulted in.
     ///
     /// # Context

@@ -112,7 +112,9 @@ impl<R: Send + 'static> Thread<R, Parkable> {
     /// * [`ESRCH`] if its body has returned or returns meanwhile, or if the thread is requested to
     ///   stop;
     /// * [`EDEADLK`] if this is called inside the thread, inside a thread that it waits for, or in
-    ///   an interrupt.
+    ///   an interrupt;
+    /// * [`EINTR`] if the caller is a thread or a work that was requested to stop, and the wait has
+    ///   lasted for a second.
     #[doc(alias = "kthread_park")]
     pub fn park(&self) -> Result {
         self.core().park(Limit::None)
@@ -357,6 +359,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// * [`EDEADLK`] if this is called inside the thread, inside a thread that it waits for, or in
     ///   an interrupt;
+    /// * [`EINTR`] if the caller is a thread or a work that was requested to stop, and the wait has
+    ///   lasted for a second: the task that stops the caller may have to stop this thread later;
     /// * [`ENODEV`] if module teardown has ended the thread and has dropped the body or the result,
     ///   or if the body has panicked.
     pub fn join(self) -> Result<R, Refused<Self>> {
@@ -422,8 +426,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// The error returns the handle, with [`ENODEV`] if the module is being removed, and with
-    /// [`EDEADLK`] in an interrupt.
+    /// The error returns the handle, with [`ENODEV`] if the module is being removed or the body has
+    /// panicked, and with [`EDEADLK`] in an interrupt.
     pub fn detach(mut self) -> Result<(), Refused<Self>> {
         if !may_sleep() {
             return Err(Refused::new(self, EDEADLK));

@@ -488,6 +488,9 @@ impl<T: MirrorDevice> DmaMirror<T> {
 
     /// Uses what is in the table. Nothing is invalidated until `f` returns.
     ///
+    /// If `f` unbinds the device from its driver, the pages are unmapped at once, and `f` finds no
+    /// address from then on.
+    ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
     /// [`interval_notifier`](super::interval_notifier#guarantees).
     ///

@@ -52,9 +52,12 @@
 //!   `VmaRef::zap_vma_range()`, [`IntervalNotifier::invalidate_while_locked`] is called at once,
 //!   and the shadow is invalidated when the closure returns. A kernel with `PROVE_LOCKING` reports
 //!   a possible deadlock, because lockdep cannot see that Tether does not take the lock twice.
-//! * If such a closure waits for the `mmap_lock`, or for a thread that locks the shadow or changes
-//!   the address space, it can deadlock as with any lock. A kernel with `PROVE_LOCKING` reports the
-//!   wait for the `mmap_lock`.
+//! * Calls of Tether that would wait fail with [`EDEADLK`] in such a closure, for example reading
+//!   another registration or joining a thread: the event may need the shadow. A handle that is
+//!   dropped there does not wait.
+//! * If such a closure waits for the `mmap_lock`, or by other means for a thread that locks the
+//!   shadow or changes the address space, it can deadlock as with any lock. A kernel with
+//!   `PROVE_LOCKING` reports the wait for the `mmap_lock`.
 //!
 //! # Examples
 //!

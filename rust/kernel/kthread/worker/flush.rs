@@ -44,12 +44,15 @@ impl Queue {
     ///
     /// # Context
     ///
-    /// Process context; sleeps uninterruptibly, for as long as the works take.
+    /// Process context; sleeps uninterruptibly, for as long as the works take. Allocates if it is
+    /// called by a thread or a work, or in the exit of the module.
     ///
     /// # Errors
     ///
     /// * [`EDEADLK`] if this is called by a work of this worker, by a thread that the worker waits
     ///   for, or in an interrupt;
+    /// * [`EINTR`] if the caller is a thread or a work that was requested to stop, and the wait has
+    ///   lasted for a second;
     /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is being removed.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
@@ -314,7 +317,8 @@ impl Queue {
 
     /// Takes an item back if it is pending, and waits until it is not running.
     ///
-    /// The item cannot be enqueued during the wait.
+    /// The item cannot be enqueued during the wait, unless the caller is a thread or a work, or is
+    /// in the exit of the module: then this is like [`Queue::cancel_killable`].
     ///
     /// # Context
     ///
@@ -325,6 +329,8 @@ impl Queue {
     /// * [`EDEADLK`] if the item is running, and this is called by its own callback, by a thread
     ///   that the worker waits for, or in an interrupt. If the item is pending as well, it stays
     ///   pending;
+    /// * [`EINTR`] if the caller is a thread or a work that was requested to stop, and the wait has
+    ///   lasted for a second;
     /// * [`ENODEV`] if the module of the worker is being removed.
     #[doc(alias = "kthread_cancel_work_sync")]
     #[doc(alias = "kthread_cancel_delayed_work_sync")]
