@@ -347,8 +347,12 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
             let owner = Owner::of(Calls::<T>::release as *const ())?;
-            let device =
-                Device::register(options.name, owner, Calls::<T>::TABLE, Calls::<T>::WHAT)?;
+            let device = Device::register(
+                options.name,
+                owner,
+                Calls::<T>::TABLE,
+                Calls::<T>::ATTACHMENT_OPS,
+            )?;
             Ok(try_init!(Self {
                 device: ManuallyDrop::new(device),
                 _t: PhantomData,

@@ -80,8 +80,8 @@ pub(crate) mod raw_lock;
 
 pub(crate) use attached::{
     Attachment,
-    Entered,
-    What, //
+    AttachmentOps, //
+    OwnerGuard,
 };
 pub(crate) use context::{
     in_task,

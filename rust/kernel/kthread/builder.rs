@@ -53,9 +53,9 @@ use crate::{
     tether::{
         may_sleep,
         Attachment,
+        AttachmentOps, //
         Owner,
         Refused,
-        What, //
     }, //
 };
 use core::{
@@ -284,7 +284,7 @@ impl<'a, M: Mode> Builder<'a, M> {
         // functions are those of this type.
         let core = match self.settings.new_core(
             Layout::new::<Inner<F, R, M>>(),
-            Inner::<F, R, M>::WHAT,
+            Inner::<F, R, M>::ATTACHMENT_OPS,
             Inner::<F, R, M>::run,
             Inner::<F, R, M>::discard,
         ) {
@@ -325,7 +325,7 @@ impl Settings<'_> {
     fn new_core(
         &self,
         layout: Layout,
-        what: &'static What,
+        ops: &'static AttachmentOps,
         run: unsafe fn(NonNull<Core>),
         discard: unsafe fn(NonNull<Core>),
     ) -> Result<NonNull<Core>> {
@@ -339,7 +339,7 @@ impl Settings<'_> {
         // INVARIANT: `core` is the address of the core, and has the provenance of the whole
         // allocation. There is no task and no payload yet.
         let init = pin_init!(Core {
-            attachment <- Attachment::new(owner, what),
+            attachment <- Attachment::new(owner, ops),
             this: core,
             refs: Refcount::new(3),
             payload: Atomic::new(EMPTY),

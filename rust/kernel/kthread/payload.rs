@@ -20,7 +20,7 @@ use crate::{
     },
     tether::{
         write_once,
-        What, //
+        AttachmentOps, //
     }, //
 };
 use core::{
@@ -52,7 +52,7 @@ where
     R: Send + 'static,
     M: Mode,
 {
-    pub(super) const WHAT: &'static What = &What {
+    pub(super) const ATTACHMENT_OPS: &'static AttachmentOps = &AttachmentOps {
         kind: "thread",
         name: type_name::<F>,
         request: Some(Core::request_end),

@@ -24,7 +24,7 @@ use crate::{
         may_sleep,
         task_flags,
         Attachment,
-        Entered, //
+        OwnerGuard, //
     },
     time::msecs_to_jiffies, //
 };
@@ -35,10 +35,10 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// The requirements are those of [`What::request`].
+    /// The requirements are those of [`AttachmentOps::request`].
     pub(super) unsafe fn request_end(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of a `Core`, which is valid during this call
-        // by the requirements of [`What::request`].
+        // by the requirements of [`AttachmentOps::request`].
         let core = unsafe { &*attachment.cast::<Core>() };
         let asked = core.should_stop.xchg(true, Full);
         if core.start.never() {
@@ -89,10 +89,10 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// The requirements are those of [`What::end`].
+    /// The requirements are those of [`AttachmentOps::end`].
     pub(super) unsafe fn end(attachment: *const Attachment) {
         // SAFETY: `request_end()` requires a valid attachment that has not ended, which
-        // [`What::end`] requires as well. It may be called more than once.
+        // [`AttachmentOps::end`] requires as well. It may be called more than once.
         unsafe { Self::request_end(attachment) };
         // SAFETY: The attachment is at the beginning of a `Core`, which the list's reference keeps
         // valid until `release()`.
@@ -125,7 +125,7 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// The requirements are those of [`What::discard`].
+    /// The requirements are those of [`AttachmentOps::discard`].
     pub(super) unsafe fn discard_ended(attachment: *const Attachment) {
         // SAFETY: The attachment is at the beginning of a `Core`, which the list's reference keeps
         // valid until `release()`.
@@ -138,7 +138,7 @@ impl Core {
     /// Drops the list's reference.
     /// # Safety
     ///
-    /// The requirements are those of [`What::release`].
+    /// The requirements are those of [`AttachmentOps::release`].
     pub(super) unsafe fn release(attachment: *const Attachment) {
         // SAFETY: `put()` requires a reference that is ours. By the function's contract the list's
         // reference is; the attachment is at the beginning of the `Core` that it keeps valid.
@@ -156,7 +156,7 @@ impl Core {
     /// # Safety
     ///
     /// The caller must have the only handle, and must not be the thread itself.
-    unsafe fn finish(&self) -> Result<Entered> {
+    unsafe fn finish(&self) -> Result<OwnerGuard> {
         let entered = self.attachment.detach().ok_or(ENODEV)?;
         self.should_stop.xchg(true, Full);
         self.start.never();
@@ -263,7 +263,7 @@ impl Core {
     /// # Safety
     ///
     /// The caller must have the only handle.
-    pub(super) unsafe fn stop(&self, limit: Limit) -> Result<Entered> {
+    pub(super) unsafe fn stop(&self, limit: Limit) -> Result<OwnerGuard> {
         let _waiting = self.wait_for(limit)?;
         self.request_stop();
         // In the exit of the module, the thread may wait for a worker that is dropped later.
@@ -287,7 +287,7 @@ impl Core {
     /// # Safety
     ///
     /// The caller must have the only handle.
-    pub(super) unsafe fn join(&self, limit: Limit) -> Result<Entered> {
+    pub(super) unsafe fn join(&self, limit: Limit) -> Result<OwnerGuard> {
         let _waiting = self.wait_for(limit)?;
         // No other task can unpark the thread, because the caller has the only handle.
         self.unpark();
@@ -302,7 +302,7 @@ impl Core {
     /// # Safety
     ///
     /// The caller must have the only handle.
-    pub(super) unsafe fn abandon(&self) -> Option<Entered> {
+    pub(super) unsafe fn abandon(&self) -> Option<OwnerGuard> {
         // SAFETY: `stop()` requires that the caller has the only handle, which is in the function's
         // contract.
         match unsafe { self.stop(Limit::None) } {

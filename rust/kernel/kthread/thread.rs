@@ -26,7 +26,7 @@ use crate::{
     task::Task,
     tether::{
         may_sleep,
-        Entered,
+        OwnerGuard,
         Refused, //
     },
     time::Delta, //
@@ -260,7 +260,7 @@ impl<R: Send + 'static, M> Thread<R, M> {
 
     /// Consumes the handle of a thread that has ended, and returns its result. If `ended` is an
     /// error, returns the handle with the error.
-    fn exit(mut self, ended: Result<Entered>) -> Result<Exit<R>, Refused<Self>> {
+    fn exit(mut self, ended: Result<OwnerGuard>) -> Result<Exit<R>, Refused<Self>> {
         let _entered = match ended {
             Ok(entered) => entered,
             Err(error) => return Err(Refused::new(self, error)),

@@ -260,7 +260,7 @@ impl Builder<'_, Plain> {
         // created, and `leftover` is empty.
         let queue = Arc::pin_init(
             pin_init!(Queue {
-                attachment <- Attachment::new(owner, Queue::WHAT),
+                attachment <- Attachment::new(owner, Queue::ATTACHMENT_OPS),
                 worker <- Opaque::ffi_init(|slot: *mut bindings::kthread_worker| {
                     let key = static_lock_class!();
                     let name = c"tether::kthread::worker::Queue::worker";

@@ -26,7 +26,7 @@ use crate::{
     seq_file::SeqFile,
     sync::Arc,
     syscall::SyscallContext,
-    tether::What,
+    tether::AttachmentOps,
     types::ForeignOwnable, //
 };
 use core::{
@@ -79,7 +79,7 @@ impl<T: MiscDevice> Calls<T> {
         },
     };
 
-    pub(super) const WHAT: &'static What = &What {
+    pub(super) const ATTACHMENT_OPS: &'static AttachmentOps = &AttachmentOps {
         kind: "misc_device",
         name: type_name::<T>,
         request: None,

@@ -39,9 +39,9 @@ use crate::{
         is_opening,
         may_sleep,
         Attachment,
-        Entered,
+        AttachmentOps, //
         Owner,
-        What, //
+        OwnerGuard,
     },
     time::Delta,
     types::Opaque,
@@ -88,7 +88,7 @@ pub(super) struct Device {
     error: Atomic<i32>,
     /// Keeps the end of the owner waiting until the device is deregistered.
     #[pin]
-    entered: SpinLock<Option<Entered>>,
+    entered: SpinLock<Option<OwnerGuard>>,
     /// Keeps the device in sysfs, `misc.this_device`, until this is freed. Set by the first run of
     /// the work.
     device: SetOnce<ARef<device::Device>>,
@@ -124,7 +124,7 @@ impl Device {
         name: &CStr,
         owner: &'static Owner,
         table: &'static Table,
-        what: &'static What,
+        ops: &'static AttachmentOps,
     ) -> Result<Arc<Self>> {
         if !may_sleep() {
             return Err(EINVAL);
@@ -141,7 +141,7 @@ impl Device {
         // INVARIANT: `misc` is not registered yet, and the attachment is not in the list.
         let this = Arc::pin_init(
             try_pin_init!(Self {
-                attachment <- Attachment::new(owner, what),
+                attachment <- Attachment::new(owner, ops),
                 misc: Opaque::new(pin_init::zeroed()),
                 work <- workqueue::new_work!("tether::misc_device::Device::work"),
                 owner,
@@ -284,7 +284,7 @@ impl Device {
 
     /// # Safety
     ///
-    /// As [`What::end`] says.
+    /// As [`AttachmentOps::end`] says.
     pub(super) unsafe fn end(attachment: *const Attachment) {
         // SAFETY: The caller guarantees that the attachment is valid; it is in a device, which the
         // list's reference keeps valid.

@@ -11,7 +11,7 @@
 //! there is with other mappings. So the device must be coherent, and reach all memory; else there
 //! is no [`DmaMirror`] of it ([`EOPNOTSUPP`]).
 //!
-//! # What holds
+//! # Guarantees
 //!
 //! * A page is mapped for as long as it is in the table, and what is in the table is the process's.
 //! * What the device does with an address is its driver's to see to, as with any DMA: one that goes
@@ -330,7 +330,7 @@ impl Table {
     }
 }
 
-/// What hears of invalidations, for a mirror.
+/// The notifier of a mirror: unmaps invalidated pages, for a mirror.
 struct Notifier<T> {
     device: T,
     mappings: Arc<Mappings>,

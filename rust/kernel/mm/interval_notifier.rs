@@ -151,8 +151,8 @@ use crate::{
     sync::LockClassKey,
     tether::{
         lock_class,
+        AttachmentOps, //
         Owner,
-        What, //
     },
     types::Opaque, //
 };
@@ -342,7 +342,8 @@ unsafe impl<T: IntervalNotifier> Send for Registration<T> {}
 unsafe impl<T: IntervalNotifier> Sync for Registration<T> {}
 
 impl<T: IntervalNotifier> Registration<T> {
-    const WHAT: &'static What = &Head::what("interval_notifier", type_name::<T>);
+    const ATTACHMENT_OPS: &'static AttachmentOps =
+        &Head::attachment_ops("interval_notifier", type_name::<T>);
 
     const KIND: &'static Kind = &Kind {
         remove: Self::remove,
@@ -396,7 +397,7 @@ impl<T: IntervalNotifier> Registration<T> {
         let (name, key) = lock_class::permanent(name, key);
         let inner = KBox::pin_init(
             try_pin_init!(Inner {
-                head <- Head::new(owner, Self::WHAT, Self::KIND, space),
+                head <- Head::new(owner, Self::ATTACHMENT_OPS, Self::KIND, space),
                 // `mmu_interval_notifier_insert()` initialises the subscription.
                 subscription: Opaque::uninit(),
                 shadow <- Shadow::new(shadow, owner, Inner::<T>::catch_up, name, key),

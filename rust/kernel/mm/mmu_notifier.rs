@@ -116,8 +116,8 @@ use crate::{
     prelude::*,
     tether::{
         may_sleep,
+        AttachmentOps, //
         Owner,
-        What, //
     }, //
 };
 use core::{
@@ -266,7 +266,8 @@ unsafe impl<T: MmuNotifier> Send for Registration<T> {}
 unsafe impl<T: MmuNotifier> Sync for Registration<T> {}
 
 impl<T: MmuNotifier> Registration<T> {
-    const WHAT: &'static What = &Head::what("mmu_notifier", type_name::<T>);
+    const ATTACHMENT_OPS: &'static AttachmentOps =
+        &Head::attachment_ops("mmu_notifier", type_name::<T>);
 
     const KIND: &'static Kind = &Kind {
         remove: Self::remove,
@@ -311,7 +312,7 @@ impl<T: MmuNotifier> Registration<T> {
             let space = SpaceRef::get(mm)?;
             let inner = KBox::<Inner<T>>::pin_init::<Error>(
                 try_pin_init!(Inner {
-                    head <- Head::new(owner, Self::WHAT, Self::KIND, space),
+                    head <- Head::new(owner, Self::ATTACHMENT_OPS, Self::KIND, space),
                     subscribed <- Subscribed::new(notifier, &Subscribed::<T>::OPS),
                 }? Error),
                 GFP_KERNEL_ACCOUNT,

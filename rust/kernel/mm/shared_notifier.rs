@@ -18,7 +18,7 @@
 //!                                        the notifier is dropped, where that may sleep
 //! ```
 //!
-//! # What holds
+//! # Guarantees
 //!
 //! * While there is a [`Shared`] the notifier is registered. Callbacks may still be running for a
 //!   while after the last one was dropped; the notifier is dropped after the last of them.
@@ -99,8 +99,8 @@ use crate::{
     tether::{
         list_head,
         may_sleep,
+        AttachmentOps, //
         Owner,
-        What, //
     },
     types::Opaque, //
 };
@@ -172,13 +172,13 @@ impl Head {
     /// Creates one with a reference, which is not in the table.
     fn new(
         owner: &'static Owner,
-        what: &'static What,
+        ops: &'static AttachmentOps,
         kind: &'static Kind,
         key: Key,
         space: SpaceRef,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
-            base <- space::Head::new(owner, what, kind, space),
+            base <- space::Head::new(owner, ops, kind, space),
             bucket: TABLE.bucket(key.mm),
             links <- list_head(),
             key,
@@ -296,7 +296,8 @@ unsafe impl<T: SharedNotifier> Send for Shared<T> {}
 unsafe impl<T: SharedNotifier> Sync for Shared<T> {}
 
 impl<T: SharedNotifier> Shared<T> {
-    const WHAT: &'static What = &space::Head::what("shared_notifier", type_name::<T>);
+    const ATTACHMENT_OPS: &'static AttachmentOps =
+        &space::Head::attachment_ops("shared_notifier", type_name::<T>);
 
     const KIND: &'static Kind = &Kind {
         remove: Self::remove,
@@ -341,7 +342,7 @@ impl<T: SharedNotifier> Shared<T> {
         let made = KBox::pin_init(
             try_pin_init!(Inner {
                 // INVARIANT: It is at the beginning of an `Inner<T>`.
-                head <- Head::new(owner, Self::WHAT, Self::KIND, key, space),
+                head <- Head::new(owner, Self::ATTACHMENT_OPS, Self::KIND, key, space),
                 subscribed <- Subscribed::new(T::new(mm)?, &Subscribed::<T>::OPS),
             }? Error),
             GFP_KERNEL_ACCOUNT,

@@ -13,8 +13,8 @@ use crate::{
     prelude::*,
     tether::{
         jiffies,
-        Entered,
         Owner, //
+        OwnerGuard,
     }, //
 };
 use core::ptr;
@@ -23,7 +23,7 @@ use core::ptr;
 struct Line {
     owner: &'static Owner,
     /// Keeps the module, and with it `name`, loaded until the line is written.
-    _entered: Entered,
+    _entered: OwnerGuard,
     name: fn() -> &'static str,
     task: usize,
     running: bool,

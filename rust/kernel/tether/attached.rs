@@ -172,18 +172,18 @@ impl Attached {
 
     /// Tears all attachments down, oldest first. `leaked` is called for each of them first. Returns
     /// whether the list contained any attachment, including those that are still being created.
-    pub(super) fn end_all(&self, leaked: impl Fn(&What)) -> bool {
+    pub(super) fn end_all(&self, leaked: impl Fn(&AttachmentOps)) -> bool {
         let mut any = false;
         while let Some(attachment) = self.take_first(&mut any) {
-            // SAFETY: `take_first()` returned the attachment, so it was in the list and `what` is
+            // SAFETY: `take_first()` returned the attachment, so it was in the list and `ops` is
             // valid while the module is loaded, which is until this function has returned. The
             // attachment is not freed before its state is `ENDED`, because `detach()` waits for
             // this state.
-            let what = unsafe { &*(*attachment).what };
-            leaked(what);
+            let ops = unsafe { &*(*attachment).ops };
+            leaked(ops);
             // SAFETY: `end` requires an attachment that the caller has taken off the list.
             // `take_first()` did so and set `ENDING`, so `end` is called once.
-            unsafe { (what.end)(attachment) };
+            unsafe { (ops.end)(attachment) };
 
             let guard = self.lock.lock();
             // SAFETY: The attachment is not freed before its state is `ENDED`, because `detach()`
@@ -191,13 +191,13 @@ impl Attached {
             unsafe { &*attachment }.state.store(ENDED, Relaxed);
             self.ended.notify_all();
             drop(guard);
-            if let Some(discard) = what.discard {
+            if let Some(discard) = ops.discard {
                 // SAFETY: `discard` requires that the end was published, which is done above, and
                 // that the attachment is valid. The list's reference keeps it valid until `release`
                 // is called below.
                 unsafe { discard(attachment) };
             }
-            if let Some(release) = what.release {
+            if let Some(release) = ops.release {
                 // SAFETY: `release` requires that the caller owns the list's reference. We have
                 // taken the attachment off the list, so the reference is ours, and is dropped once.
                 unsafe { release(attachment) };
@@ -227,9 +227,9 @@ impl Attached {
 /// # Invariants
 ///
 /// The owner was entered, and dropping the guard leaves the owner.
-pub(crate) struct Entered(&'static Owner);
+pub(crate) struct OwnerGuard(&'static Owner);
 
-impl Entered {
+impl OwnerGuard {
     /// Creates the guard for an owner that the caller has entered.
     ///
     /// # Safety
@@ -242,7 +242,7 @@ impl Entered {
     }
 }
 
-impl Drop for Entered {
+impl Drop for OwnerGuard {
     #[inline]
     fn drop(&mut self) {
         self.0.attached().leave();
@@ -251,14 +251,14 @@ impl Drop for Entered {
 
 /// The kind of an attachment, and the functions that tear a leaked attachment down. Each attached
 /// type has one constant of this type.
-pub(crate) struct What {
+pub(crate) struct AttachmentOps {
     /// The kind in messages, one or two words: "thread", "mmu notifier".
     pub(crate) kind: &'static str,
     /// Returns the name of the type that is called back, or another name that the driver's author
     /// knows.
     pub(crate) name: fn() -> &'static str,
     /// Requests the attachment to end, without waiting. Called in atomic context for every
-    /// attachment of the module before the first [`What::end`], and possibly again.
+    /// attachment of the module before the first [`AttachmentOps::end`], and possibly again.
     pub(crate) request: Option<unsafe fn(*const Attachment)>,
     /// Tears the attachment down. Called once, in process context; may sleep. After this function
     /// has returned, the kernel does not call the module through this attachment. If the function
@@ -298,33 +298,33 @@ const INDEPENDENT: u32 = 5;
 ///   task that creates the attachment changes `state` from `MAKING` to `ATTACHED`. The attachment
 ///   is in the list in these two states and in `INDEPENDENT`; `links` are initialised while it is
 ///   in the list.
-/// * `what` is valid while the attachment is in the list. Afterwards the module, and `what` with
+/// * `ops` is valid while the attachment is in the list. Afterwards the module, and `ops` with
 ///   it, may be freed.
 #[pin_data]
 pub(crate) struct Attachment {
     #[pin]
     links: Opaque<bindings::list_head>,
     state: Atomic<u32>,
-    what: *const What,
+    ops: *const AttachmentOps,
     owner: &'static Owner,
 }
 
 // SAFETY: `links` only change under the lock of the owner, by the type's invariants, and `state` is
-// atomic. `what` and `owner` are not changed, and refer to values that any task may read.
+// atomic. `ops` and `owner` are not changed, and refer to values that any task may read.
 unsafe impl Send for Attachment {}
 // SAFETY: `links` only change under the lock of the owner, by the type's invariants, and `state` is
-// atomic. `what` and `owner` are not changed, and refer to values that any task may read.
+// atomic. `ops` and `owner` are not changed, and refer to values that any task may read.
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
-    /// Creates an attachment that is not attached yet. `what` must be a constant of the caller.
+    /// Creates an attachment that is not attached yet. `ops` must be a constant of the caller.
     #[inline]
-    pub(crate) fn new(owner: &'static Owner, what: &'static What) -> impl PinInit<Self> {
+    pub(crate) fn new(owner: &'static Owner, ops: &'static AttachmentOps) -> impl PinInit<Self> {
         // INVARIANT: The attachment is in no list.
         pin_init!(Self {
             links: Opaque::uninit(),
             state: Atomic::new(FREE),
-            what,
+            ops,
             owner,
         })
     }
@@ -348,7 +348,7 @@ impl Attachment {
     /// The module of the attachment must be loaded.
     pub(crate) unsafe fn name(&self) -> &'static str {
         // SAFETY: `what()` requires that the module is loaded, which the caller guarantees.
-        (unsafe { self.what() }.name)()
+        (unsafe { self.ops() }.name)()
     }
 
     /// Returns the kind of the attachment.
@@ -356,10 +356,10 @@ impl Attachment {
     /// # Safety
     ///
     /// The module of the attachment must be loaded.
-    pub(super) unsafe fn what(&self) -> &What {
-        // SAFETY: `what` was created from a `&'static` reference to a constant of the module, which
+    pub(super) unsafe fn ops(&self) -> &AttachmentOps {
+        // SAFETY: `ops` was created from a `&'static` reference to a constant of the module, which
         // is loaded by the function's contract.
-        unsafe { &*self.what }
+        unsafe { &*self.ops }
     }
 
     /// Returns the owner of the attachment.
@@ -379,7 +379,7 @@ impl Attachment {
     /// # Safety
     ///
     /// If this succeeds, the attachment must stay valid and pinned until [`Attachment::detach`] has
-    /// returned, or [`Attachment::try_detach`] has returned `Some`, or [`What::release`] has
+    /// returned, or [`Attachment::try_detach`] has returned `Some`, or [`AttachmentOps::release`] has
     /// dropped the list's reference.
     #[inline]
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
@@ -447,8 +447,8 @@ impl Attachment {
     /// Calls `request` of the attachment, if there is one. The attachment must be in the list, and
     /// the caller must hold the lock.
     fn request(&self) {
-        // SAFETY: By the type's invariants `what` is valid while the attachment is in the list.
-        if let Some(request) = unsafe { &*self.what }.request {
+        // SAFETY: By the type's invariants `ops` is valid while the attachment is in the list.
+        if let Some(request) = unsafe { &*self.ops }.request {
             // SAFETY: `request` requires a valid attachment that has not ended. The attachment is
             // in the list and the lock is held, so that it cannot be taken off the list meanwhile.
             unsafe { request(self) };
@@ -504,7 +504,7 @@ impl Attachment {
     ///
     /// May sleep. Teardown of the owner must not wait for the caller.
     #[inline]
-    pub(crate) fn detach(&self) -> Option<Entered> {
+    pub(crate) fn detach(&self) -> Option<OwnerGuard> {
         let detached = self.try_detach();
         if detached.is_none() {
             self.wait_until_ended();
@@ -514,7 +514,7 @@ impl Attachment {
 
     /// Takes the attachment off its owner's list without waiting; see [`Attachment::detach`].
     #[inline]
-    pub(crate) fn try_detach(&self) -> Option<Entered> {
+    pub(crate) fn try_detach(&self) -> Option<OwnerGuard> {
         let attached = self.owner.attached();
         let _guard = attached.lock.lock();
         if self.state.load(Relaxed) != ATTACHED {
@@ -525,7 +525,7 @@ impl Attachment {
         self.unlink();
         // INVARIANT: The owner was entered by `enter_again()` above, and the entry is passed to the
         // guard.
-        Some(Entered(self.owner))
+        Some(OwnerGuard(self.owner))
     }
 
     /// Waits until teardown of the owner has ended the attachment, if teardown has taken it off the

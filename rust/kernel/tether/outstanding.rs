@@ -27,9 +27,9 @@ impl Outstanding {
             let Ok(_entered) = owner.enter() else {
                 continue;
             };
-            let failed = owner.find_attached(|what| {
-                let name = (what.name)();
-                f.write_fmt(fmt!("{} {} - - {name}\n", owner.name(), what.kind))
+            let failed = owner.find_attached(|ops| {
+                let name = (ops.name)();
+                f.write_fmt(fmt!("{} {} - - {name}\n", owner.name(), ops.kind))
                     .err()
             });
             if let Some(error) = failed {

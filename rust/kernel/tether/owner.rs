@@ -10,9 +10,9 @@ use super::{
     facility,
     read_once,
     smp_rmb,
-    Entered,
+    AttachmentOps, //
+    OwnerGuard,
     Pins,
-    What, //
 };
 use crate::{
     bindings,
@@ -94,14 +94,14 @@ static COMING: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
 /// If `function` is not zero, it is in the text of `owner`. `function` is zero when `owner` is set,
 /// and when `owner` is cleared. A slot is cleared after teardown of its module, when no code of the
 /// module runs any more.
-struct Found {
+struct CacheSlot {
     function: Atomic<usize>,
     owner: Atomic<*const Owner>,
 }
 
 /// Direct-mapped cache: the first function that hashes to a slot keeps the slot.
-static FOUND: [Found; 128] = [const {
-    Found {
+static CACHE: [CacheSlot; 128] = [const {
+    CacheSlot {
         function: Atomic::new(0),
         owner: Atomic::new(ptr::null()),
     }
@@ -186,7 +186,7 @@ impl Owner {
         if let Some(owner) = Self::of_cached(function) {
             return Ok(owner);
         }
-        let found = &FOUND[address / 16 % FOUND.len()];
+        let found = &CACHE[address / 16 % CACHE.len()];
         Self::find_and_keep(address, found).ok_or(EINVAL)
     }
 
@@ -196,7 +196,7 @@ impl Owner {
     pub(crate) fn of_cached(function: *const ()) -> Option<&'static Owner> {
         let address = function as usize;
         // Functions are aligned to 16 bytes.
-        let found = &FOUND[address / 16 % FOUND.len()];
+        let found = &CACHE[address / 16 % CACHE.len()];
         // Fast path: walking the records on each creation is measurably slower.
         if read_once(&found.function) != address {
             return None;
@@ -210,7 +210,7 @@ impl Owner {
 
     /// Looks up the owner of a function, and caches it if the slot is free.
     #[cold]
-    fn find_and_keep(address: usize, found: &Found) -> Option<&'static Owner> {
+    fn find_and_keep(address: usize, found: &CacheSlot) -> Option<&'static Owner> {
         let owner = Self::find(address)?;
         if found.owner.cmpxchg(ptr::null(), owner, Relaxed).is_ok() {
             // INVARIANT: `owner` contains `function`, and is set before `function`. The slot is not
@@ -222,7 +222,7 @@ impl Owner {
 
     /// Removes all cache entries that refer to this owner.
     fn forget(&self) {
-        for found in &FOUND {
+        for found in &CACHE {
             if ptr::eq(found.owner.load(Relaxed), self) {
                 // INVARIANT: `function` is cleared before `owner`, so that no reader pairs the
                 // address of a function with a null owner.
@@ -290,7 +290,7 @@ impl Owner {
 
     /// Returns the name of the module, for messages.
     ///
-    /// The caller must ensure that the module is not freed: by an [`Entered`], by a pin, or because
+    /// The caller must ensure that the module is not freed: by an [`OwnerGuard`], by a pin, or because
     /// the caller is the task that removes the module.
     pub(crate) fn name(&self) -> &CStr {
         let module = self.module.load(Relaxed);
@@ -304,7 +304,7 @@ impl Owner {
 
     /// Returns whether the init of the module has succeeded and its removal has not begun.
     ///
-    /// The caller must keep the module from being freed, by an [`Entered`] or by a pin.
+    /// The caller must keep the module from being freed, by an [`OwnerGuard`] or by a pin.
     pub(crate) fn is_live(&self) -> bool {
         let module = self.module.load(Relaxed);
         // SAFETY: `tether_module_is_live()` requires a module that is not freed meanwhile, which
@@ -344,13 +344,13 @@ impl Owner {
     ///
     /// [`ENODEV`] if the module is being torn down.
     #[inline]
-    pub(crate) fn enter(&'static self) -> Result<Entered> {
+    pub(crate) fn enter(&'static self) -> Result<OwnerGuard> {
         if !self.attached.enter() {
             return Err(ENODEV);
         }
-        // SAFETY: `Entered::new()` requires that the caller has entered the owner.
+        // SAFETY: `OwnerGuard::new()` requires that the caller has entered the owner.
         // `Attached::enter()` has returned true, and this entry is passed to the guard.
-        Ok(unsafe { Entered::new(self) })
+        Ok(unsafe { OwnerGuard::new(self) })
     }
 
     /// Returns the attachments of the module.
@@ -371,11 +371,11 @@ impl Owner {
     /// Teardown of the module must wait for the caller. It does so for code of the module.
     #[cfg(CONFIG_MMU_NOTIFIER)]
     #[cold]
-    pub(crate) unsafe fn enter_again(&'static self) -> Entered {
+    pub(crate) unsafe fn enter_again(&'static self) -> OwnerGuard {
         self.attached.enter_again();
-        // SAFETY: `Entered::new()` requires that the caller has entered the owner.
+        // SAFETY: `OwnerGuard::new()` requires that the caller has entered the owner.
         // `Attached::enter_again()` has done so, and this entry is passed to the guard.
-        unsafe { Entered::new(self) }
+        unsafe { OwnerGuard::new(self) }
     }
 
     /// Adds a pin, so that the module cannot be removed: `rmmod` fails with `EAGAIN`.
@@ -429,12 +429,12 @@ impl Owner {
     /// returns that value. `f` is called under a spinlock.
     pub(crate) fn find_attached<R>(
         &'static self,
-        mut f: impl FnMut(&What) -> Option<R>,
+        mut f: impl FnMut(&AttachmentOps) -> Option<R>,
     ) -> Option<R> {
         // SAFETY: `what()` requires that the module is loaded. The attachment is in the list, and
         // teardown empties the list before the module is freed.
         self.attached
-            .find(|attachment| f(unsafe { attachment.what() }))
+            .find(|attachment| f(unsafe { attachment.ops() }))
     }
 
     /// Ends interruptible sleeps of the callbacks of this owner that are running. May sleep.
@@ -466,12 +466,12 @@ impl Owner {
                     );
                 }
             }
-            let ended = self.attached.end_all(|what| {
+            let ended = self.attached.end_all(|ops| {
                 pr_warn!(
                     "{}: leaked {} ({}): ended now\n",
                     self.name(),
-                    what.kind,
-                    (what.name)()
+                    ops.kind,
+                    (ops.name)()
                 );
             });
             let pinned = self.pins.pinned();
@@ -493,12 +493,12 @@ impl Owner {
             self.name(),
             pinned
         );
-        let _ = self.find_attached(|what| -> Option<()> {
+        let _ = self.find_attached(|ops| -> Option<()> {
             pr_warn!(
                 "{}: {} ({}) has not ended\n",
                 self.name(),
-                what.kind,
-                (what.name)()
+                ops.kind,
+                (ops.name)()
             );
             None
         });

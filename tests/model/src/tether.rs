@@ -34,8 +34,8 @@ mod thing;
 use attached::{
     Attached,
     Attachment,
-    Entered,
-    What, //
+    AttachmentOps, //
+    OwnerGuard,
 };
 use pins::Pins;
 pub use thing::Thing;
@@ -174,7 +174,7 @@ impl Owner {
             return Err(ENODEV);
         }
         // SAFETY: `enter()` has succeeded, and this is the only guard for it.
-        Ok(unsafe { Entered::new(self) })
+        Ok(unsafe { OwnerGuard::new(self) })
     }
 
     /// As in `rust/kernel/tether.rs`.
@@ -185,7 +185,7 @@ impl Owner {
     pub unsafe fn enter_again(&'static self) -> impl Sized {
         self.attached.enter_again();
         // SAFETY: `enter_again()` was called, and this is the only guard for it.
-        unsafe { Entered::new(self) }
+        unsafe { OwnerGuard::new(self) }
     }
 
     /// `Pins::unpin_disarmed()`. The caller must hold a pin, and the pins must be closed.

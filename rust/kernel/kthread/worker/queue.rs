@@ -41,9 +41,9 @@ use crate::{
     task::Task,
     tether::{
         Attachment,
+        AttachmentOps, //
         Owner,
         Refused,
-        What, //
     },
     time::Jiffies,
     types::Opaque,
@@ -125,7 +125,7 @@ impl Drop for User<'_> {
 }
 
 impl Queue {
-    pub(super) const WHAT: &'static What = &What {
+    pub(super) const ATTACHMENT_OPS: &'static AttachmentOps = &AttachmentOps {
         kind: "worker",
         name: || "KthreadWorker",
         request: Some(Self::request_end),

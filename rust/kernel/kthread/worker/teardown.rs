@@ -141,10 +141,10 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The requirements are those of [`What::request`].
+    /// The requirements are those of [`AttachmentOps::request`].
     pub(super) unsafe fn request_end(attachment: *const Attachment) {
         // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
-        // call, which it is by the requirements of [`What::request`].
+        // call, which it is by the requirements of [`AttachmentOps::request`].
         let this = unsafe { Self::from_attachment(attachment) };
         this.asked.xchg(true, Full);
         // SAFETY: `tether_kthread_interrupt_work()` requires a worker with a thread. The queue was
@@ -182,10 +182,10 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The requirements are those of [`What::end`].
+    /// The requirements are those of [`AttachmentOps::end`].
     pub(super) unsafe fn end_leaked(attachment: *const Attachment) {
         // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
-        // call. Only queues have this function in their `What`, and the list's reference keeps the
+        // call. Only queues have this function in their `AttachmentOps`, and the list's reference keeps the
         // queue valid.
         let this = unsafe { Self::from_attachment(attachment) };
         // Record this in the queue, because the owner's record may later be reused for another
@@ -201,10 +201,10 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The requirements are those of [`What::discard`].
+    /// The requirements are those of [`AttachmentOps::discard`].
     pub(super) unsafe fn discard_leaked(attachment: *const Attachment) {
         // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
-        // call. Only queues have this function in their `What`, and the list's reference keeps the
+        // call. Only queues have this function in their `AttachmentOps`, and the list's reference keeps the
         // queue valid.
         let this = unsafe { Self::from_attachment(attachment) };
         // SAFETY: `drop_leftover()` requires that `end()` has returned, which `end_leaked()` has
@@ -215,7 +215,7 @@ impl Queue {
     /// Drops the list's reference.
     /// # Safety
     ///
-    /// The requirements are those of [`What::release`].
+    /// The requirements are those of [`AttachmentOps::release`].
     pub(super) unsafe fn release(attachment: *const Attachment) {
         // SAFETY: `from_attachment()` requires the attachment of a valid queue, and `from_raw()` a
         // reference that is ours. By the function's contract the list held a reference, which is

@@ -25,9 +25,9 @@ use crate::{
         may_sleep,
         read_once,
         Attachment,
-        Entered,
+        AttachmentOps, //
         Owner,
-        What, //
+        OwnerGuard,
     },
     types::Opaque, //
 };
@@ -81,14 +81,17 @@ pub(in crate::mm) struct Head {
     /// The constant of the module that has dropped the handle, if the lock of the owner's list
     /// could not be taken in the context of the drop.
     deferred: UnsafeCell<Option<&'static Kind>>,
-    entered: UnsafeCell<Option<Entered>>,
+    entered: UnsafeCell<Option<OwnerGuard>>,
     removal: UnsafeCell<Option<Arc<Removal>>>,
 }
 
 impl Head {
-    /// Returns the [`What`] of a kind of registrations. `release` and `end` are the same for all.
-    pub(in crate::mm) const fn what(kind: &'static str, name: fn() -> &'static str) -> What {
-        What {
+    /// Returns the [`AttachmentOps`] of a kind of registrations. `release` and `end` are the same for all.
+    pub(in crate::mm) const fn attachment_ops(
+        kind: &'static str,
+        name: fn() -> &'static str,
+    ) -> AttachmentOps {
+        AttachmentOps {
             kind,
             name,
             request: None,
@@ -102,12 +105,12 @@ impl Head {
     #[inline]
     pub(in crate::mm) fn new(
         owner: &'static Owner,
-        what: &'static What,
+        ops: &'static AttachmentOps,
         kind: &'static Kind,
         space: SpaceRef,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
-            attachment <- Attachment::new(owner, what),
+            attachment <- Attachment::new(owner, ops),
             kind: UnsafeCell::new(kind),
             space: UnsafeCell::new(Some(space)),
             refs: Atomic::new(2),
@@ -258,7 +261,7 @@ impl Head {
     /// # Safety
     ///
     /// The teardown of that module must wait for the caller.
-    unsafe fn enter_for(kind: &'static Kind) -> Entered {
+    unsafe fn enter_for(kind: &'static Kind) -> OwnerGuard {
         let owner = Owner::of(kind.free as *const ()).unwrap_or_else(|_| Owner::unknown());
         // SAFETY: The caller guarantees that the teardown of the module waits for the caller.
         unsafe { owner.enter_again() }
@@ -269,7 +272,7 @@ impl Head {
     /// # Safety
     ///
     /// Must be called once, by the task that drops the handle, which must not use the head again.
-    unsafe fn bury(&self, entered: Entered, removal: Option<Arc<Removal>>) {
+    unsafe fn bury(&self, entered: OwnerGuard, removal: Option<Arc<Removal>>) {
         // SAFETY: By the type's invariants, only the task that drops the handle writes these fields
         // before the head is on the list, and the head is not on the list yet.
         unsafe {
@@ -384,7 +387,7 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// As for [`What::end`].
+    /// As for [`AttachmentOps::end`].
     unsafe fn end(attachment: *const Attachment) {
         let head = Self::of(attachment);
         // SAFETY: The head is valid until `release()`, as the owner's list holds a reference. The
@@ -397,7 +400,7 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// As for [`What::release`].
+    /// As for [`AttachmentOps::release`].
     unsafe fn release(attachment: *const Attachment) {
         let head = Self::of(attachment);
         // SAFETY: The reference of the list keeps the head valid until it is dropped here.

@@ -4,9 +4,9 @@
 
 use super::{
     Attachment,
+    AttachmentOps, //
     Owner,
     Text,
-    What, //
 };
 use crate::{
     container_of,
@@ -91,7 +91,7 @@ fn release(attachment: *const Attachment) {
     unsafe { thing(attachment) }.released.fetch_add(1, Relaxed);
 }
 
-static REGISTRATION: What = What {
+static REGISTRATION: AttachmentOps = AttachmentOps {
     kind: "registration",
     name: || "Thing",
     request: None,
@@ -100,7 +100,7 @@ static REGISTRATION: What = What {
     release: None,
 };
 
-static THREAD: What = What {
+static THREAD: AttachmentOps = AttachmentOps {
     kind: "thread",
     name: || "Thing",
     request: Some(ask),
@@ -127,12 +127,12 @@ impl Thing {
 
     fn new(
         owner: &'static Owner,
-        what: &'static What,
+        ops: &'static AttachmentOps,
         waits_for: Option<&'static Thing>,
     ) -> &'static Self {
         let text = owner.text();
         let init = pin_init!(Self {
-            attachment <- Attachment::new(owner, what),
+            attachment <- Attachment::new(owner, ops),
             text,
             asked: Mutex::new(false),
             changed: Condvar::new(),
