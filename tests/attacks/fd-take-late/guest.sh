@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 insmod takelate.ko || exit 1
-# It gives the write end of its pipe away, and waits for the end of the file.
+# The process passes the write end of its pipe to the driver, and reads until the end of the pipe.
 perl -e 'pipe(my $r, my $w) or die; open(my $d, "+<", "/dev/takelate") or die; ioctl($d, 0xBB01, fileno($w)) or die "ioctl: $!"; my $n = sysread($r, my $b, 1); print "read: $n\n"; require POSIX; POSIX::_exit(0)' & p=$!
 sleep 4
 log | grep -aq 'takelate: dropped' || { kill -9 $p; sleep 1; rmmod takelate; exit 1; }

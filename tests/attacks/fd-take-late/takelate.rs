@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A thread drops a taken file after its task has left the system call, and sleeps in a later one.
-// what it attacks: `TakenFile` is released by a task work with `Mode::Resume`, which does not wake its task. "Dropping it
-// releases the file after the task that has called take() has left that system call, even if another task drops it."
+//! Drops a taken file in another thread, after the task that has called `take()` has left that
+//! system call and sleeps in a later one.
+//!
+//! The file is the write end of a pipe, and the later system call reads from the pipe. If the
+//! drop queued its task work without notifying the task, the read would never see the end of the
+//! pipe, because the task does not run the work while it sleeps.
+//!
+//! A sound library interrupts the sleep: the task releases the file, the read returns, and the
+//! process ends.
 use kernel::{
     fs::File,
     ioctl::_IO,

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 40
+# Runs the example of rust_interval_notifier.rs with a start address.
 insmod $LIB/samples/rust_interval_notifier.ko || exit 1
 cat >/tmp/ivn.py <<'P'
 import ctypes, mmap, os, struct

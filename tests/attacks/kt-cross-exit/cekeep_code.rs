@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Joins threads of other modules, in threads and works of its own, whose handles it gives to these.
+//! Joins a thread of `cemake.ko`, in a thread or in a work of this module, and returns the handle
+//! of the thread or of the worker to `cemake.ko`.
+//!
+//! `cemake.rs` describes the misuse and the expected answer.
 use kernel::{prelude::*, sync::SetOnce};
 use tether::kthread::{self, worker::KthreadWorker, Builder, Thread};
 module! { type: Keep, name: "cekeep", authors: ["h"], description: "attack", license: "GPL", }

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Has a thread, or a worker, of another module, which waits for a thread of this one.
-// what it attacks: a wait in the exit of a module asks all threads to stop, as what it waits for may wait for one of them:
-// those of the module that the thread belongs to which is waited for, and not those of the module whose exit is running.
+//! Removes a module while it owns a thread or a worker of another module, which joins a thread of
+//! this module.
+//!
+//! The joined thread runs until it is requested to stop, and its handle belongs to the thread
+//! (`form=0`) or to the work (`form=1`) of `cekeep.ko`. The exit of this module drops the handle
+//! of `cekeep.ko`'s thread or worker. A wait in an exit requests all threads of a module to stop,
+//! but the module is that of the thread that is waited for, which is not being removed. If
+//! nothing else ended the join, `rmmod` would not return.
+//!
+//! A sound library ends the join with `EINTR`, because its thread or worker is requested to stop.
+//! The error returns the handle of the joined thread, and dropping this handle stops the thread.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},
@@ -10,7 +18,7 @@ use kernel::{
 use tether::kthread::{self, worker::KthreadWorker, Thread};
 module! {
     type: Make, name: "cemake", authors: ["h"], description: "attack", license: "GPL",
-    params: { form: i32 { default: 0, description: "a thread or a worker", }, },
+    params: { form: i32 { default: 0, description: "0: a thread, 1: a worker", }, },
 }
 struct Make {
     _thread: Option<Thread<()>>,

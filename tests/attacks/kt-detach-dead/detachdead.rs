@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Detaches a thread whose body has panicked.
-// what it attacks: detach() leaves the pin to the thread, which is gone. The handle could have been dropped.
+//! Detaches a thread after its body has panicked.
+//!
+//! detach() takes a pin of the module, which the thread drops when its body returns. The body of
+//! a thread that has panicked does not return. If detach() succeeded, the module could not be
+//! removed.
+//!
+//! A sound library refuses to detach the thread with `ENODEV` and returns the handle. Dropping
+//! the handle, and `rmmod`, then succeed.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},
@@ -15,7 +21,7 @@ impl kernel::Module for M {
             panic!("detachdead: as intended")
         })?;
         fsleep(Delta::from_secs(1));
-        // design.rst: "`stop()` and `join()` return `Exit::Died` within a second."
+        // join() returns `ENODEV` and the handle within a second.
         let joined = kthread::spawn(c"detachdead", |_| -> u32 {
             panic!("detachdead: as intended")
         })?;

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails, while a thread detaches threads that were not started.
-// what it attacks: between MODULE_STATE_GOING and the module notifier, for as long as synchronize_rcu() takes, the owner
-// is open, and pins are possible as long as there is one already. A wait with a limit asks all attachments then
-// (`request_all_in_exit()`), which gives up a thread that was not started. `start()` and `detach()` of that one succeed:
-// nobody ends it, and its pin is never dropped.
+//! Fails an init while a thread of the module starts and detaches threads.
+//!
+//! After the init has failed, the kernel sets `MODULE_STATE_GOING` and calls synchronize_rcu()
+//! before it calls the module notifiers. In between, the owner is still open, and a task can take
+//! a pin because another pin exists. A timed wait in this state requests all attachments to end,
+//! which gives up a thread that was created and not started: its body will not run. If start()
+//! and detach() of such a thread succeeded, no task would drop the pin that detach() takes, and
+//! `insmod` would not return.
+//!
+//! A sound library refuses to detach a thread that was given up, with `ENODEV`, and `insmod`
+//! returns with the error of the init.
 use kernel::{
     prelude::*,
     sync::{
@@ -23,14 +29,14 @@ use tether::{
 };
 module! {
     type: M, name: "detachnever", authors: ["h"], description: "attack", license: "GPL",
-    params: { target: i32 { default: 0, description: "a task that sleeps", }, },
+    params: { target: i32 { default: 0, description: "the pid of a sleeping task", }, },
 }
 static DONE: Atomic<bool> = Atomic::new(false);
 struct M;
 impl kernel::Module for M {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let target = pid::find_task(module_parameters::target.value()).ok_or(ESRCH)?;
-        // A pin, so that more are possible when the init has failed.
+        // Take a pin: after the init has failed, another pin can only be taken while a pin exists.
         task_work::add_fn(&target, |_| (), Mode::None, GFP_KERNEL)?;
         let slow = kthread::spawn(c"dn-slow", |_| {
             while !DONE.load(Relaxed) {
@@ -47,7 +53,7 @@ impl kernel::Module for M {
                 }
             }
         })?);
-        // Makes synchronize_rcu() take a while.
+        // Stay in RCU read-side sections, so that synchronize_rcu() takes longer.
         core::mem::forget(kthread::spawn(c"dn-rcu", |context| {
             while !context.should_stop() && !DONE.load(Relaxed) {
                 let guard = rcu::read_lock();
@@ -76,7 +82,7 @@ impl kernel::Module for M {
                 }
                 match thread.detach() {
                     Ok(()) => {
-                        pr_info!("detachnever: detached one that was given up\n");
+                        pr_info!("detachnever: detached a thread that was given up\n");
                         break;
                     }
                     Err(refused) => pr_info!("detachnever: refused: {:?}\n", refused.error),

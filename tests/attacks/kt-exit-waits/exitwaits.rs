@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! The exit of a module waits in each way that there is.
-// what it attacks: stopping and joining a thread, and dropping a worker, ask all threads and workers of the module to end
-// if its exit is running, as what is waited for may wait for one that is asked only afterwards. Other waits do not:
-// flush(), flush_work(), cancel(), park(). kind 0: the work, or the thread, waits for a task that is stopped; 1: it parks a
-// thread that runs until it is asked to stop, which no user has a part in.
+//! Waits in the exit of a module for a work or a thread that waits itself.
+//!
+//! The exit calls flush() (`form=1`), flush_work() (2), cancel() (3) or park() (4), or drops its
+//! handles only (0). The work or the thread that the exit waits for
+//!
+//! * waits for a closure of `ewask.ko` in a stopped task (`kind=0`), or
+//! * parks another thread, which runs until it is requested to stop (`kind=1`).
+//!
+//! If a wait in the exit did not request the threads and workers of the module to stop, `rmmod`
+//! would wait as long as the task is stopped (`kind=0`), or would not return (`kind=1`).
+//!
+//! A sound library requests all threads and workers to stop in each of these waits: `rmmod`
+//! returns while the task is stopped.
 use kernel::{
     prelude::*,
     sync::{aref::ARef, Arc},
@@ -18,9 +26,9 @@ use tether::{
 module! {
     type: M, name: "exitwaits", authors: ["h"], description: "attack", license: "GPL",
     params: {
-        form: i32 { default: 0, description: "which wait", },
-        kind: i32 { default: 0, description: "what is waited for", },
-        stopped: i32 { default: 0, description: "the task that is waited for", },
+        form: i32 { default: 0, description: "the wait of the exit", },
+        kind: i32 { default: 0, description: "0: wait for the stopped task, 1: park a thread", },
+        stopped: i32 { default: 0, description: "the pid of a stopped task", },
     },
 }
 struct What {
@@ -34,7 +42,7 @@ impl What {
             0 => ewask::ewask_ask(&self.stopped),
             _ => self.busy.park(),
         };
-        pr_info!("exitwaits: what was waited for: {result:?}\n");
+        pr_info!("exitwaits: inner wait: {result:?}\n");
     }
 }
 #[pin_data]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 250
 sleep 1000 & stopped=$!
@@ -9,7 +10,7 @@ for kind in 0 1; do for form in 0 1 2 3 4; do
 	rmmod exitwaits & remover=$!
 	ends $remover 12 || { kill -KILL $remover; ends $remover 4 || said="$said kind $kind, form $form: a killed rmmod hangs: $(where $remover);"; }
 	kill -CONT $stopped
-	ends $remover 5 || broken "$said for ever"
+	ends $remover 5 || broken "$said rmmod hangs although the task runs"
 	kill -STOP $stopped
 done; done
 kill -CONT $stopped; kill -KILL $stopped

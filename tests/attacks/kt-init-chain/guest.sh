@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 120
 sleep 1000 & stopped=$!
@@ -8,9 +9,9 @@ removes initchain 20 || said="form 2: rmmod hangs: $(where $REMOVER);"
 insmod initchain.ko stopped=$stopped form=0 2>/dev/null & loader=$!
 ends $loader 15 || { kill -KILL $loader; ends $loader 5 || said="$said form 0: a killed insmod hangs as long as another task is stopped: $(where $loader);"; }
 kill -CONT $stopped
-ends $loader 10 || broken "$said it hangs although the task runs: $(where $loader)"
+ends $loader 10 || broken "$said insmod hangs although the task runs: $(where $loader)"
 kill -KILL $stopped
 insmod initchain.ko form=1 2>/dev/null & loader=$!
-ends $loader 15 || { kill -KILL $loader; ends $loader 5 || said="$said form 1: a killed insmod hangs for ever: $(where $loader);"; }
+ends $loader 15 || { kill -KILL $loader; ends $loader 5 || said="$said form 1: a killed insmod hangs: $(where $loader);"; }
 [ -z "$said" ] || broken "$said"
 held "$(log | grep -a 'initchain: ' | sed 's/.*initchain: //' | tr '\n' ';')"

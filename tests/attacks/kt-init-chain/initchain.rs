@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails, and drops a thread which waits for another thread, or for a worker.
-// what it attacks: in the exit of a module, the drop of a handle asks all threads and workers of the module to end, as the
-// thread may wait for one whose handle is dropped later, or was leaked. What a failing init drops is not that lucky.
-// form 0: the thread flushes a worker that is dropped after it, and whose work waits for a stopped task. form 1: the
-// thread joins another thread of the module, which it has the handle of. form 2: as 1, in the exit.
+//! Drops a thread in a failing init, while the thread waits for another thread or for a worker.
+//!
+//! * `form=0`: the thread flushes a worker. The last handle of the worker is dropped after the
+//!   thread. The work on this worker waits for a stopped task.
+//! * `form=1`: the thread owns the handle of another thread and joins it. The other thread runs
+//!   until it is requested to stop.
+//! * `form=2`: as form 1, but the init succeeds and the exit drops the thread.
+//!
+//! A wait in the exit of a module requests all threads and workers of the module to stop. The
+//! drops at the end of a failing init happen before the exit state, so that no such request is
+//! made. If nothing else ended the thread's wait, `insmod` would wait as long as the task is
+//! stopped (form 0), or would not return (form 1).
+//!
+//! A sound library ends flush() and join() with `EINTR` in a thread that is requested to stop.
+//! `insmod` returns with the error of the init, and `rmmod` succeeds.
 use kernel::{
     prelude::*,
     sync::Arc,
@@ -18,8 +28,8 @@ use tether::{
 module! {
     type: M, name: "initchain", authors: ["h"], description: "attack", license: "GPL",
     params: {
-        stopped: i32 { default: 0, description: "the task that is waited for", },
-        form: i32 { default: 0, description: "what is waited for", },
+        stopped: i32 { default: 0, description: "the pid of a stopped task", },
+        form: i32 { default: 0, description: "see the first comment", },
     },
 }
 struct M {

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A crate that calls itself `core`.
-// what it attacks: `impl_has_task_work!` finds the item of a node by `container_of!`, which expands to
-// `::core::mem::offset_of!` in the user's crate. `extern crate self as core` makes that the user's own macro.
+//! Names the own crate `core`, and replaces `offset_of!` in it by a macro that returns 0.
+//!
+//! `impl_has_task_work!` computes the address of an item from the address of its node. The code of
+//! this macro is part of the crate that uses it, where `extern crate self as core` changes the
+//! meaning of `::core`. If the macro used `::core::mem::offset_of!`, safe code could make the
+//! library pass a wrong address to the callback.
+//!
+//! A sound library names the crate by a path that the user cannot change: the callback receives
+//! the item that was added.
 extern crate core as real;
 extern crate self as core;
 #[allow(unused_imports)]
@@ -37,13 +43,14 @@ impl TaskWorkItem for Item {
     fn run(this: Pin<KBox<Item>>, _: &Context<'_>) {
         if this.data != [0x5a5a; 8] {
             pr_err!(
-                "corealias: BAD: the item is not where it is: {:x?}\n",
+                "corealias: BAD: wrong address of the item: {:x?}\n",
                 this.data
             );
         } else {
             pr_info!("corealias: good\n");
         }
-        // What comes next frees the wrong address.
+        // With a wrong address, the drop frees wrong memory, which KASAN reports. Leak the item on
+        // kernels without KASAN.
         if module_parameters_free() {
             drop(this);
         } else {
