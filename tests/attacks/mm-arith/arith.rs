@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Addresses, lengths, counts and times at their limits.
-// what it attacks: arithmetic of addresses, which panics where it overflows.
+//! Passes addresses, lengths, counts and times at their limits to the functions of interval
+//! notifiers, mirrors and page look-ups.
+//!
+//! An addition that overflows would panic.
+//!
+//! A sound library accepts exactly the ranges that are not empty and do not overflow, and returns
+//! an error or a result for all other arguments.
 use kernel::{fs::File, mm::MmWithUser, page::PAGE_SIZE, prelude::*, time::Delta};
 use tether::{
     misc_device::*,

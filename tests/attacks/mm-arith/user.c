@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Calls arith.ko on three pages, while another thread zaps and protects the first page. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -11,7 +13,7 @@ int main(void)
 {
 	pthread_t t; int d = open("/dev/arith", O_RDWR);
 	p = mmap(0, 3 * 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	/* The lowest pages of all, and the highest that a process has. */
+	/* Map the lowest page and the highest page of the address space as well. */
 	if (mmap((void *)0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) perror("at 0");
 	if (mmap((void *)0x7fffffffe000, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) perror("at the end");
 	memset(p, 1, 3 * 4096);

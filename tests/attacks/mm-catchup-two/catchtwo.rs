@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Unmaps a page in the first pass of each invalidation, and has something to wait for each time.
-// what it attacks: what the first passes have begun is kept in a vector, in one piece of memory that the kernel has to
-// find without waiting; if it does not, that is a panic of the library's, with the shadow locked.
+//! Unmaps a further page in the first pass of each invalidation, and returns a value for the second
+//! pass each time.
+//!
+//! The notifier misses the page that it unmaps, and the library runs another first pass for this
+//! page before it unlocks the shadow. It stores the values of all first passes until then, and
+//! must not sleep for memory. 20000 values of 256 bytes are 4.9 MiB. If the library needed one
+//! contiguous allocation for all values, the allocation would fail, and the library would panic
+//! with the shadow locked.
+//!
+//! A sound library stores the values in small pieces: all pages are unmapped, and each value is
+//! passed to a second pass.
 use kernel::{
     fs::File,
     page::PAGE_SIZE,
@@ -20,7 +28,7 @@ use tether::{
     },
 };
 module! { type: M, name: "catchtwo", authors: ["h"], description: "attack", license: "GPL", }
-/// Megabytes of what was begun, in an array of 256 bytes each.
+/// The number of pages. Each page has a value of 256 bytes, which is 4.9 MiB for all pages.
 const PAGES: usize = 20000;
 static FINISHED: Atomic<usize> = Atomic::new(0);
 struct N(usize);

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Maps 20000 pages and passes their address to catchtwo.ko. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/ioctl.h>

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Unregisters the device's driver in the closure that uses the addresses of a table.
-// what it attacks: the end of the device's binding waits for closures that use addresses (`in_use`), also for the one
-// that it is in.
+//! Unregisters the driver of a device inside a closure that uses the device's DMA addresses.
+//!
+//! When the device is unbound, the library waits for closures of with_addresses() before it unmaps
+//! the pages. If it waited for the closure that unbinds the device, the thread would wait for
+//! itself.
+//!
+//! A sound library does not wait in this case: the drop of the driver returns, and the closure
+//! finds no addresses afterwards.
 use kernel::{
     device::Core,
     dma::{Device as _, DmaMask},
@@ -57,9 +62,12 @@ impl pci::Driver for Driver {
         _info: Option<&'bound Self::IdInfo>,
     ) -> impl PinInit<Data, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            // The one unsafe call is the kernel crate's: each driver that does DMA makes it.
+            // This function of the kernel crate is the only unsafe call; each driver that does DMA
+            // calls it.
             //
-            // SAFETY: Nothing is mapped for the device yet.
+            // SAFETY: `dma_set_mask_and_coherent()` must not run concurrently with DMA allocations
+            // or mappings of the device. `probe()` is the only user of the device, and maps no
+            // memory before this call.
             unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
             let task = current!();
             let mm = task.mm().ok_or(EINVAL)?;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 insmod dmaunbind.ko || exit 1
@@ -9,4 +10,4 @@ if ! log | grep -aq 'dmaunbind: unbound'; then
 	broken "the thread waits for itself: $(sed -n 's/^State:.//p' /proc/$t/status) $(head -n 4 /proc/$t/stack | sed 's,+.*,,; s/^.*\] //' | tr '\n' ' ')"
 fi
 must_go dmaunbind 20
-held "it was unbound"
+held "the device was unbound"

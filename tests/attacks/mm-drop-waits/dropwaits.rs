@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A notifier that owns another registration on the same address space, and unregisters that in its destructor; and one
-//! that registers another one in its destructor.
-// what it attacks: destructors of notifiers may sleep. They run in the work item of the address space, which
-// unregister() waits for, and for which registering waits where many were dropped: they wait for themselves, until
-// their limit is over.
+//! Unregisters or registers a notifier in the destructor of another notifier on the same address
+//! space.
+//!
+//! Destructors run in the work item of the address space that removes dropped registrations.
+//! unregister() waits for this work item. Registering waits for it as well, while 64 or more
+//! dropped registrations are not removed yet. If the library did not notice that the caller is
+//! this work item, each destructor would wait for itself until the limit of ten seconds.
+//!
+//! * Command 1: each destructor calls unregister().
+//! * Command 2: 68 notifiers are dropped together, and each destructor registers a notifier.
+//!
+//! A sound library does not wait in these destructors: unregister() fails with `EDEADLK` and the
+//! registration is removed later, and registering succeeds.
 use kernel::{
     fs::File,
     mm::MmWithUser,

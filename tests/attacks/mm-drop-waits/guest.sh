@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 240
 gcc -o /tmp/dropwaits user.c || exit 1
 said=
 insmod dropwaits.ko || exit 1
-# The module stays while they wait: a removal would end the inner ones first.
+# Keep the module loaded during the measurement: its teardown would remove the inner
+# registrations first.
 for what in '1 4' '2 68'; do
 	/tmp/dropwaits $what || exit 1
 	r=$(date +%s)

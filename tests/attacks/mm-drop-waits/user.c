@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+/* user COMMAND COUNT: calls a command of dropwaits.ko. The notifiers are on this process. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

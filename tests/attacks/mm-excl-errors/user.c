@@ -1,6 +1,16 @@
-/* What it attacks: where a page is lost between the look-up and make_device_exclusive(), the error of that is returned,
- * also if it would be there if it were looked up again: a page that a userfaultfd serves, a mapping that is there
- * at any time. */
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Calls make_exclusive() of a mirror (rust_hmm_mirror.ko) while another thread zaps the page
+ * (mode 0), zaps the page of a mapping with a userfaultfd (mode 1), or changes the protection of
+ * the page (mode 2).
+ *
+ * make_exclusive() looks the page up and then calls make_device_exclusive(), which fails if the
+ * page was lost in between. The error does not apply to the page of the next look-up: the
+ * monitor of the userfaultfd serves each fault, and the mapping exists at any time.
+ *
+ * A sound library looks the page up again if it was invalidated before the error. EFAULT is
+ * never returned.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

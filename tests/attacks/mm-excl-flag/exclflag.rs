@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A mirror whose pages are made exclusive by one thread while another one looks them up.
-// what it attacks: the own invalidation of make_exclusive() is not heard, so that a look-up which has begun before it
-// is noted after it.
+//! Makes a page of a mirror exclusive while another thread looks the page up.
+//!
+//! A mirror ignores the invalidation that its own make_exclusive() causes. A look-up that has
+//! begun before the page became exclusive is therefore not repeated, and may record the page after
+//! make_exclusive() has done so. If the look-up replaced the entry, the mirror would lose the
+//! record that the device has exclusive access.
+//!
+//! A sound library keeps the exclusive entry. `user.c` compares each entry with the page table of
+//! the process: no flag is lost, and no flag is set for a page that the CPU can access.
 use kernel::{fs::File, page::PAGE_SIZE, prelude::*};
 use tether::{
     misc_device::*,

@@ -1,5 +1,11 @@
-/* One thread makes a page exclusive, another one looks it and its neighbours up, for writing or as they are. Then both
- * stand still: the page table entry is exclusive if it is not present (and nothing is swapped). */
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Makes a page exclusive in one thread, while another thread looks up the page and the 31 pages
+ * behind it, for writing or without faults.
+ *
+ * The flags are compared when neither thread is in a call: the page is exclusive if its page
+ * table entry is not present, because no page is swapped out.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -27,7 +33,7 @@ int main(int argc, char **argv)
 {
 	pthread_t t; long n = 0, excl = 0, lost = 0, stale = 0, wr = 0, failed = 0; time_t end = time(0) + atoi(argv[1]);
 	d = open("/dev/exclflag", O_RDWR); map = open("/proc/self/pagemap", O_RDONLY);
-	/* Each page is a VMA of its own, so that it takes a while to look through these. */
+	/* Place each of the first 32 pages in a separate VMA, so that the look-up takes longer. */
 	p = mmap(0, 64 * 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < 32; i += 2) madvise(p + i * 4096, 4096, MADV_DONTFORK);
 	memset(p, 1, 64 * 4096);

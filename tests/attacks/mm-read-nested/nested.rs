@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Reads one registration in a closure that has the shadow of another one locked, on the same address space.
-// what it attacks: read() refuses with EDEADLK where the caller has *this* shadow locked. It waits, uninterruptibly,
-// for invalidations of its range to end; one that has the other registration's range as well waits for the closure.
+//! Calls read() of an interval notifier inside a closure that has the shadow of another notifier on
+//! the same address space locked.
+//!
+//! read() waits, uninterruptibly, until no invalidation of its range is in progress. `user.c`
+//! invalidates both ranges at once: such an invalidation calls both notifiers, and waits for the
+//! lock of the closure. If read() waited for this invalidation, both tasks would wait for each
+//! other, and the process could not be killed.
+//!
+//! A sound library refuses a read() with `EDEADLK` while the caller has a shadow locked.
 use kernel::{
     fs::File,
     new_mutex,

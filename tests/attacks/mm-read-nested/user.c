@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Calls nested.ko, while another thread invalidates the ranges of both notifiers together. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,5 +1,13 @@
-/* What it attacks: what a user of a sample takes is charged to that user (rust_hmm_mirror.rs says so of itself). A
- * write to this device takes 24 bytes for each page of a range of 1 GiB, and nobody is charged for them. */
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Opens the device of rust_interval_notifier.ko many times, and writes a range of 1 GiB to each
+ * file, in a memory cgroup with a limit of 32 MiB.
+ *
+ * The driver allocates 24 bytes for each page of the range, 6 MiB for each file. If the memory
+ * were not charged, a user could exceed the limit of the cgroup.
+ *
+ * A sound driver allocates with GFP_KERNEL_ACCOUNT: the limit applies.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

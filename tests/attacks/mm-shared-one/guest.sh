@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 90
 gcc -O1 -pthread -o /tmp/sharedone user.c || exit 1
 insmod sharedone.ko || exit 1
 /tmp/sharedone $((25 * SCALE)) & p=$!
-ends $p 60 || broken "it does not end: $(where $p)"
+ends $p 60 || broken "the process does not end: $(where $p)"
 must_go sharedone 20
 log | grep -a sharedone:
 log | grep -aq BAD && broken "$(log | grep -am1 BAD)"

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! Gets and drops shared notifiers of one address space in many threads, and keeps one of them in itself.
-// what it attacks: while there is a Shared, there is one notifier of its type.
+//! Takes and drops handles of a shared notifier in many threads of one process, stores a handle in
+//! the notifier, and takes a handle while the notifier is created.
+//!
+//! Processes fork, execute a program, are killed, or exit meanwhile (`user.c`).
+//!
+//! A sound library returns the same notifier for each handle of the same type and address space
+//! while a handle exists. release() is called at most once for each notifier, and each notifier
+//! that was created is dropped.
 use kernel::{
     fs::File,
     mm::MmWithUser,
@@ -24,7 +30,7 @@ module! { type: M, name: "sharedone", authors: ["h"], description: "attack", lic
 static MADE: Atomic<i64> = Atomic::new(0);
 static GONE: Atomic<i64> = Atomic::new(0);
 static BAD: Atomic<i64> = Atomic::new(0);
-/// While this is odd, `new()` asks for another one of its type itself.
+/// The number of calls of `new()`. Every fifth call takes a handle of its own type first.
 static AGAIN: Atomic<i64> = Atomic::new(0);
 struct One {
     own: Pin<KBox<Mutex<Option<Shared<One>>>>>,
@@ -51,7 +57,7 @@ impl InvalidateRanges for One {
 impl SharedNotifier for One {
     fn new(mm: &MmWithUser) -> Result<Self> {
         if AGAIN.fetch_add(1, Full) % 5 == 1 {
-            // Another one is there before this one is.
+            // Another notifier is created before this one.
             drop(Shared::<One>::get(mm));
         }
         MADE.fetch_add(1, Full);
@@ -84,7 +90,7 @@ impl MiscDevice for Dev {
         match cmd & 0xff {
             1 => drop(one),
             2 => {
-                // It has itself, until the address space ends.
+                // The notifier keeps a handle to itself until release().
                 let old = two.own.lock().replace(one);
                 drop(old);
             }

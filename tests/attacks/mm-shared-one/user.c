@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+/* user SECONDS: calls sharedone.ko in children with four threads each, for SECONDS. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
