@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 40
 gcc -O1 -I../../../../samples -o /tmp/ee user.c || exit 1
 insmod $LIB/samples/mmwatch.ko || exit 1

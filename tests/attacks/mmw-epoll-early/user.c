@@ -1,5 +1,13 @@
-/* What it attacks: poll() of mmwatch does not queue its caller while nothing is watched. An epoll item that is added then
- * never hears of the watch that begins later. */
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Adds a file of mmwatch.ko to an epoll instance before the watch begins.
+ *
+ * epoll registers in the wait queue of the file once, when the file is added. If poll() of the
+ * driver did not register the caller while the file has no watch, epoll would not be woken by
+ * later events.
+ *
+ * A sound driver registers the caller in each case: epoll_wait() reports the events.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 120
 gcc -O1 -pthread -I../../../../samples -o /tmp/ur user.c || exit 1

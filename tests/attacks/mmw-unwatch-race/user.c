@@ -1,5 +1,14 @@
-/* What it attacks: MMWATCH_UNWATCH takes the watch away under one lock, and forgets the counters under another one later. A
- * watch that another thread begins in between loses its counters: what it adds then has a counter that never moves. */
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Begins a watch with mmwatch.ko while MMWATCH_UNWATCH of another thread is in progress.
+ *
+ * MMWATCH_UNWATCH removes the watch and its counters, which have different locks. If it removed
+ * the counters after it has released the lock of the watch, it would remove the counters of a new
+ * watch. A range that is added then would have a counter that does not change.
+ *
+ * A sound driver removes both under the lock of the watch: the counters of the new watch can be
+ * mapped, and change with each invalidation.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +65,9 @@ int main(int argc, char **argv)
 	char *area = mmap(0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pthread_create(&t, 0, unwatcher, 0);
 	pthread_create(&t, 0, mapper, 0);
-	/* Keeps the first thread, which is idle, from its CPU when the lock is free. */
+	/*
+	 * Keep the unwatcher, which is SCHED_IDLE, from running on CPU 1 between its two locks.
+	 */
 	pthread_create(&t, 0, hog, 0);
 	on(0, 0);
 	while (now() < end && !bad) {
@@ -68,7 +79,7 @@ int main(int argc, char **argv)
 		while (ioctl(fd, MMWATCH_WATCH, &w) && errno == EBUSY && now() < since + 5) ;
 		if (done != go) {
 			early++;
-			/* UNWATCH has not returned, and the new watch is there. */
+			/* The new watch has begun before MMWATCH_UNWATCH has returned. */
 			if (counters != MAP_FAILED) munmap((void *)counters, SIZE);
 			counters = mmap(0, SIZE, PROT_READ, MAP_SHARED, fd, 0);
 			if (counters == MAP_FAILED) { if (!denied++) printf("mmap after a WATCH with RANGES that has succeeded: %s\n", strerror(errno)); }

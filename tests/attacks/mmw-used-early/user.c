@@ -1,5 +1,13 @@
-/* What it attacks: a range that is refused marks the counters as used, so that they cannot be mapped any more: EBUSY, "there
- * are ranges, and no counters". */
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Maps the counters of mmwatch.ko after a range was rejected.
+ *
+ * Counters can only be created before the first range is added; otherwise mmap() fails with
+ * EBUSY. If a rejected range counted as the first range, a process could not map counters any
+ * more.
+ *
+ * A sound driver ignores a rejected range: mmap() succeeds.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
