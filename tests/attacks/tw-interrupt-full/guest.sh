@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 sleep 1000 & stopped=$!
@@ -9,7 +10,7 @@ insmod ifuse.ko target=$target stopped=$stopped 2>/dev/null & loader=$!
 hangs=
 ends $loader 20 || { kill -KILL $loader; ends $loader 5 || hangs="a killed insmod hangs as long as another task is stopped: $(where $loader); $(where $target)"; }
 kill -CONT $stopped
-ends $loader 10 || hangs="$hangs; also afterwards"
+ends $loader 10 || hangs="$hangs; insmod hangs although the task runs"
 kill -KILL $stopped $target
 log | grep -aq 'ifuse: done' || exit 1
 [ -z "$hangs" ] || broken "$hangs $(log | grep -a 'ifuse: ' | sed 's/.*ifuse: //' | tr '\n' ';')"

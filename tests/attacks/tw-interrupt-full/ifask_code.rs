@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Asks a task for something, for other modules: the closure is this module's, and pins this one only.
+//! Runs an empty closure in another task and waits for it, on behalf of `ifuse.ko`.
+//!
+//! The closure belongs to this module and pins this module only, so that `ifuse.ko` can be
+//! torn down while it waits. `ifuse.rs` describes the misuse and the expected answer.
 use kernel::{prelude::*, task::Task};
 use tether::task_work::{self, Mode};
 module! { type: Ask, name: "ifask", authors: ["h"], description: "attack", license: "GPL", }

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails while its callback waits, on a task that has as many cancelled works as there may be.
-// what it attacks: the end of a module interrupts a callback that is running by a closure, and ignores that
-// `add_fn()` fails: with EAGAIN, as long as several thousand cancelled works are linked on the task, which does not
-// pass them before the callback returns.
+//! Fails an init while its callback sleeps in a task with the maximum number of cancelled works.
+//!
+//! The callback waits for a closure of `ifask.ko` in a stopped task. Teardown ends this wait by
+//! adding a work to the task of the callback. add_fn() fails with `EAGAIN` while several thousand
+//! cancelled works are linked on a task, and these works stay linked until the callback returns.
+//! If the limit applied to teardown as well, `insmod` would wait as long as the other task is
+//! stopped.
+//!
+//! A sound library adds the work of teardown regardless of the limit: the wait ends, and `insmod`
+//! returns with the error of the init.
 use kernel::{
     prelude::*,
     time::{delay::fsleep, Delta},
@@ -15,8 +21,8 @@ use tether::{
 module! {
     type: M, name: "ifuse", authors: ["h"], description: "attack", license: "GPL",
     params: {
-        target: i32 { default: 0, description: "the task that runs the callback", },
-        stopped: i32 { default: 0, description: "the task that is waited for", },
+        target: i32 { default: 0, description: "the pid of the task that runs the callback", },
+        stopped: i32 { default: 0, description: "the pid of a stopped task", },
     },
 }
 struct M;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 120
 sleep 1000 & stopped=$!
@@ -10,7 +11,7 @@ for form in 0 1 2; do
 	insmod iluse.ko target=$target stopped=$stopped form=$form 2>/dev/null & loader=$!
 	ends $loader 15 || { kill -KILL $loader; ends $loader 5 || said="$said form $form: a killed insmod hangs as long as another task is stopped: $(where $loader);"; }
 	kill -CONT $stopped
-	ends $loader 10 || broken "$said it hangs although the task runs: $(where $loader)"
+	ends $loader 10 || broken "$said insmod hangs although the task runs: $(where $loader)"
 	kill -STOP $stopped
 done
 kill -CONT $stopped

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails while its callback holds a lock, and waits, and its thread wants that lock.
-// what it attacks: callbacks that are running are interrupted after all attachments have ended. form 0: a thread waits for
-// a lock that a callback holds, which waits for a stopped task. form 1: the work of a worker does. form 2: the destructor
-// of a pending closure, which is dropped even before, does.
+//! Fails an init while its callback sleeps with a lock held that other code of the module needs.
+//!
+//! The callback waits for a closure of `ilask.ko` in a stopped task. The lock is acquired by
+//!
+//! * a leaked thread (`form=0`),
+//! * a work of a leaked worker (`form=1`), or
+//! * the destructor of a pending closure, which teardown drops (`form=2`).
+//!
+//! If teardown waited for any of these before it has interrupted the callback, `insmod` would wait
+//! as long as the task is stopped.
+//!
+//! A sound library interrupts the running callbacks first: `insmod` returns with the error of the
+//! init.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -18,9 +27,9 @@ use tether::{
 module! {
     type: M, name: "iluse", authors: ["h"], description: "attack", license: "GPL",
     params: {
-        target: i32 { default: 0, description: "the task that runs the callback", },
-        stopped: i32 { default: 0, description: "the task that is waited for", },
-        form: i32 { default: 0, description: "who wants the lock", },
+        target: i32 { default: 0, description: "the pid of the task that runs the callback", },
+        stopped: i32 { default: 0, description: "the pid of a stopped task", },
+        form: i32 { default: 0, description: "0: a thread locks, 1: a work, 2: a destructor", },
     },
 }
 #[pin_data]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 220
 cat >/tmp/many.pl <<'P'
@@ -20,7 +21,7 @@ for form in 0 1 1; do
 	insmod imuse.ko first=$first last=$last stopped=$stopped form=$form 2>/dev/null & loader=$!
 	ends $loader 30 || { kill -KILL $loader; ends $loader 5 || said="$said form $form: a killed insmod hangs as long as another task is stopped: $(where $loader), $(grep -c ' running' /sys/kernel/debug/tether/outstanding) lines, $(log | grep -a 'still waiting for' | tail -n 1 | sed 's/.*still/still/');"; }
 	kill -CONT $stopped
-	ends $loader 20 || broken "$said it hangs although the task runs: $(where $loader)"
+	ends $loader 20 || broken "$said insmod hangs although the task runs: $(where $loader)"
 	kill -STOP $stopped
 	pkill -KILL -P $parent; kill -KILL $parent
 	sleep 0.5

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! An init that fails while many tasks run its callbacks.
-// what it attacks: the end of a module interrupts the first 16 callbacks of its that are recorded, and the same ones
-// again a second later; there are 128 records. form 0: each of them waits for a stopped task. form 1: one of them waits
-// for it, the others wait for a lock that this one holds.
+//! Fails an init while its callbacks sleep in up to 190 tasks.
+//!
+//! * `form=0`: each callback waits for a closure of `imask.ko` in a stopped task.
+//! * `form=1`: the first callback does so with a lock held, and the others wait for the lock.
+//!
+//! If teardown interrupted only some of the callbacks, or the same callbacks again each time,
+//! `insmod` would wait as long as the task is stopped.
+//!
+//! A sound library interrupts all callbacks in its table of running callbacks, which has 1024
+//! records: `insmod` returns with the error of the init.
 use kernel::{
     new_mutex,
     prelude::*,
@@ -17,10 +23,10 @@ use tether::{
 module! {
     type: M, name: "imuse", authors: ["h"], description: "attack", license: "GPL",
     params: {
-        first: i32 { default: 0, description: "the first task that runs a callback", },
-        last: i32 { default: 0, description: "the last one", },
-        stopped: i32 { default: 0, description: "the task that is waited for", },
-        form: i32 { default: 0, description: "what they wait for", },
+        first: i32 { default: 0, description: "the first pid of a task that runs a callback", },
+        last: i32 { default: 0, description: "the last such pid", },
+        stopped: i32 { default: 0, description: "the pid of a stopped task", },
+        form: i32 { default: 0, description: "0: wait for the task, 1: wait for a lock", },
     },
 }
 #[pin_data]

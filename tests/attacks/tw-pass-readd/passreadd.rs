@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A cancelled item whose destructor adds, and cancels, the next one.
-// what it attacks: a task that was killed takes no works from callbacks, as `task_work_run()` would not return. The
-// destructor of a cancelled `Arc` runs where its target passes the node: in `task_work_run()` too, but in no callback
-// that is recorded.
+//! Adds and cancels an item in the destructor of a cancelled item, again and again.
+//!
+//! The destructor of a cancelled `Arc` runs in task_work_run() of the target, when the target
+//! reaches the node. task_work_run() does not return while works are added. The library therefore
+//! refuses adds to a task that is being killed, if the task is in a callback. If this rule did not
+//! cover destructors of cancelled items, a killed task would not exit.
+//!
+//! A sound library treats such a destructor as a callback: the add fails with `ESRCH`, and the task
+//! exits.
 use kernel::{
     current,
     fs::File,
@@ -55,7 +60,7 @@ fn again() -> Result {
         GFP_KERNEL,
     )?;
     if let Err(refused) = task_work::add(current!(), item.clone(), Mode::Resume) {
-        // What is dropped here must not begin anew.
+        // The destructor of the item that is dropped here must not add another item.
         END.store(true, Relaxed);
         return Err(refused.error);
     }

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 gcc -o /tmp/waitksmd user.c || exit 1
@@ -14,9 +15,9 @@ kill -KILL $user
 hangs=
 ends $user 10 || hangs="a killed process hangs: $(where $user)"
 ( echo 2 >run ) & w=$!
-ends $w 5 || { kill -KILL $w; ends $w 5 || hangs="$hangs; who switches KSM off hangs, too: $(where $w)"; }
+ends $w 5 || { kill -KILL $w; ends $w 5 || hangs="$hangs; the shell that disables KSM hangs as well: $(where $w)"; }
 kill -CONT $stopped
-ends $user 10 || hangs="$hangs; not even afterwards"
+ends $user 10 || hangs="$hangs; the process hangs although the task runs"
 kill -KILL $stopped
 echo 0 >run
 [ -z "$hangs" ] || broken "$(log | grep -a 'waitksmd: waits in' | sed 's/.*waitksmd: //') ($(cat /proc/$(log | grep -a 'waitksmd: waits in' | sed 's/.* in //')/comm)): $hangs"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+/* user PID: passes the pid of a stopped task to waitksmd.ko, and lets KSM merge pages. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

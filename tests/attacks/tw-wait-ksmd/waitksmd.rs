@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 #![forbid(unsafe_code)]
-//! A notifier waits for a task in a kernel thread of the kernel's own.
-// what it attacks: `Pending::wait()` fails with EDEADLK where no signal can end it: in an exit, and in a worker of a
-// workqueue. ksmd, khugepaged, kswapd and threaded interrupt handlers are neither, and get none either.
+//! Waits for a stopped task in a notifier that `ksmd` calls.
+//!
+//! `ksmd`, `khugepaged`, `kswapd` and threaded interrupt handlers receive no signals, so that no
+//! signal ends a `Pending::wait()` in such a thread. If the library did not refuse the wait, a
+//! killed process would not exit, and KSM could not be disabled, as long as the task is stopped.
+//!
+//! A sound library refuses the wait with `EDEADLK`, as in the exit of a task and in a worker of a
+//! workqueue.
 use kernel::{
     fs::File,
     ioctl::_IO,
