@@ -21,13 +21,13 @@ void tether_module_going(struct module *module);
 static int tether_module_notify(struct notifier_block *block, unsigned long state, void *data)
 {
 	struct module *module = data;
+	int ret;
 
 	switch (state) {
 	case MODULE_STATE_COMING:
-		return notifier_from_errno(
-			tether_module_coming(module,
-					     (unsigned long)module->mem[MOD_TEXT].base,
-					     module->mem[MOD_TEXT].size));
+		ret = tether_module_coming(module, (unsigned long)module->mem[MOD_TEXT].base,
+					   module->mem[MOD_TEXT].size);
+		return notifier_from_errno(ret);
 	case MODULE_STATE_GOING:
 		tether_module_going(module);
 		break;

@@ -54,8 +54,8 @@ __rust_helper void rust_helper_tether_copy_from_pfn(void *to, unsigned long pfn,
  *
  * Wraps memcpy_to_page(), which is inline. The page must be valid until this returns.
  */
-__rust_helper void rust_helper_tether_copy_to_pfn(unsigned long pfn, size_t offset, const void *from,
-						  size_t length)
+__rust_helper void rust_helper_tether_copy_to_pfn(unsigned long pfn, size_t offset,
+						  const void *from, size_t length)
 {
 	memcpy_to_page(pfn_to_page(pfn), offset, from, length);
 }

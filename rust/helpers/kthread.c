@@ -22,7 +22,7 @@ __rust_helper void rust_helper_set_current_state(unsigned int state)
 }
 
 /*
- * tether_kthread_kill() - Sends SIGKILL to a kernel thread that uses user memory.
+ * rust_helper_tether_kthread_kill() - Sends SIGKILL to a kernel thread that uses user memory.
  * @task: kernel thread
  *
  * While @task uses the address space of a process (with_mm()), only a fatal signal ends its wait
@@ -31,7 +31,7 @@ __rust_helper void rust_helper_set_current_state(unsigned int state)
  * Context: Any. On PREEMPT_RT the lock of signals sleeps, so that no signal is sent in atomic
  * context there. The task that waits for the end of the thread calls this again.
  */
-static void tether_kthread_kill(struct task_struct *task)
+__rust_helper void rust_helper_tether_kthread_kill(struct task_struct *task)
 {
 	if (READ_ONCE(task->mm) && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible()))
 		send_sig(SIGKILL, task, 1);
@@ -48,7 +48,7 @@ static void tether_kthread_kill(struct task_struct *task)
 __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task)
 {
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
-	tether_kthread_kill(task);
+	rust_helper_tether_kthread_kill(task);
 	wake_up_process(task);
 }
 
@@ -178,6 +178,7 @@ __rust_helper void rust_helper_tether_kthread_work_unbind(struct kthread_work *w
  */
 static __always_inline int tether_kthread_enter(atomic_t *users, void *const *bound, void *queue)
 {
+	/* Pairs with the release store in Queue::bind(): the work is initialised. */
 	if (unlikely(smp_load_acquire(bound) != queue))
 		return -EXDEV;
 	return likely(atomic_inc_unless_negative(users)) ? 0 : -ESHUTDOWN;
@@ -250,13 +251,14 @@ __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_w
 }
 
 /*
- * tether_kthread_insert() - Appends a work to the list of pending works.
+ * rust_helper_tether_kthread_insert() - Appends a work to the list of pending works.
  *
  * Replaces kthread_insert_work(), which is static in kernel/kthread.c.
  *
  * Context: The lock of the worker must be held. The work must be bound to the worker.
  */
-static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_work *work)
+__rust_helper void rust_helper_tether_kthread_insert(struct kthread_worker *worker,
+						     struct kthread_work *work)
 {
 	list_add_tail(&work->node, &worker->work_list);
 	if (!worker->current_work && worker->task)
@@ -264,7 +266,7 @@ static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_
 }
 
 /*
- * tether_kthread_delete_timer() - Deletes the timer of a delayed work.
+ * rust_helper_tether_kthread_delete_timer() - Deletes the timer of a delayed work.
  * @worker: worker of @dwork
  * @dwork: delayed work
  * @flags: flags of the interrupts, as saved when the lock was taken
@@ -276,8 +278,9 @@ static void tether_kthread_insert(struct kthread_worker *worker, struct kthread_
  *
  * Return: 1 if the timer was armed; 0 if it was not; negative if the lock was released.
  */
-static int tether_kthread_delete_timer(struct kthread_worker *worker,
-				       struct kthread_delayed_work *dwork, unsigned long *flags)
+__rust_helper int
+rust_helper_tether_kthread_delete_timer(struct kthread_worker *worker,
+					struct kthread_delayed_work *dwork, unsigned long *flags)
 {
 	int armed = timer_delete_sync_try(&dwork->timer);
 
@@ -290,13 +293,13 @@ static int tether_kthread_delete_timer(struct kthread_worker *worker,
 }
 
 /*
- * tether_kthread_unlink() - Removes a work from the list that it is in, if any.
+ * rust_helper_tether_kthread_unlink() - Removes a work from the list that it is in, if any.
  *
  * Context: The lock of the worker must be held.
  *
  * Return: whether the work was in a list, that is, pending or waiting for its delay.
  */
-static bool tether_kthread_unlink(struct kthread_work *work)
+__rust_helper bool rust_helper_tether_kthread_unlink(struct kthread_work *work)
 {
 	bool pending = !list_empty(&work->node);
 
@@ -305,7 +308,7 @@ static bool tether_kthread_unlink(struct kthread_work *work)
 }
 
 /*
- * tether_kthread_dequeue() - Locks a worker and removes a work from its lists.
+ * rust_helper_tether_kthread_dequeue() - Locks a worker and removes a work from its lists.
  * @worker: worker of @work
  * @work: work
  * @delayed: whether @work is that of a struct kthread_delayed_work
@@ -320,15 +323,16 @@ static bool tether_kthread_unlink(struct kthread_work *work)
  *
  * Return: whether the work was in a list.
  */
-static bool tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
+__rust_helper bool
+rust_helper_tether_kthread_dequeue(struct kthread_worker *worker, struct kthread_work *work,
 				   bool delayed, unsigned long *flags)
 {
 	struct kthread_delayed_work *dwork = container_of(work, struct kthread_delayed_work, work);
 
 	raw_spin_lock_irqsave(&worker->lock, *flags);
-	while (delayed && tether_kthread_delete_timer(worker, dwork, flags) < 0)
+	while (delayed && rust_helper_tether_kthread_delete_timer(worker, dwork, flags) < 0)
 		;
-	return tether_kthread_unlink(work);
+	return rust_helper_tether_kthread_unlink(work);
 }
 
 /*
@@ -358,7 +362,7 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 
 	if (ret)
 		return ret;
-	ret = tether_kthread_dequeue(worker, work, true, &flags);
+	ret = rust_helper_tether_kthread_dequeue(worker, work, true, &flags);
 	if (work->canceling) {
 		/*
 		 * The canceller has taken the work, so that it was not pending. The work cannot be
@@ -372,7 +376,7 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 			dwork->timer.expires = jiffies + min(delay, MAX_JIFFY_OFFSET);
 			add_timer(&dwork->timer);
 		} else {
-			tether_kthread_insert(worker, work);
+			rust_helper_tether_kthread_insert(worker, work);
 		}
 	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
@@ -407,8 +411,8 @@ __rust_helper bool rust_helper_tether_kthread_cancel_begin(struct kthread_worker
 		*running = worker->current_work == work;
 		if (*running && !may_wait)
 			goto unlock;
-	} while (delayed && tether_kthread_delete_timer(worker, dwork, &flags) < 0);
-	pending = tether_kthread_unlink(work);
+	} while (delayed && rust_helper_tether_kthread_delete_timer(worker, dwork, &flags) < 0);
+	pending = rust_helper_tether_kthread_unlink(work);
 	if (*running)
 		work->canceling++;
 unlock:
@@ -426,17 +430,18 @@ unlock:
  */
 __rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_worker *worker)
 {
+	unsigned long flags;
 	bool running;
 
-	scoped_guard(raw_spinlock_irqsave, &worker->lock) {
-		running = worker->current_work;
-		if (running) {
-			set_tsk_thread_flag(worker->task, TIF_NOTIFY_SIGNAL);
-			wake_up_process(worker->task);
-		}
+	raw_spin_lock_irqsave(&worker->lock, flags);
+	running = worker->current_work;
+	if (running) {
+		set_tsk_thread_flag(worker->task, TIF_NOTIFY_SIGNAL);
+		wake_up_process(worker->task);
 	}
+	raw_spin_unlock_irqrestore(&worker->lock, flags);
 	if (running)
-		tether_kthread_kill(worker->task);
+		rust_helper_tether_kthread_kill(worker->task);
 }
 
 /*
@@ -471,11 +476,11 @@ __rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *w
 
 	raw_spin_lock_irqsave(&worker->lock, flags);
 	do {
-		armed = tether_kthread_delete_timer(worker, dwork, &flags);
+		armed = rust_helper_tether_kthread_delete_timer(worker, dwork, &flags);
 	} while (armed < 0);
 	if (armed) {
 		list_del(&dwork->work.node);
-		tether_kthread_insert(worker, &dwork->work);
+		rust_helper_tether_kthread_insert(worker, &dwork->work);
 	}
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 }
@@ -520,30 +525,31 @@ __rust_helper bool rust_helper_tether_kthread_take_pending(struct kthread_worker
  *
  * Return: the work, or NULL if none is left.
  */
-__rust_helper struct kthread_work *rust_helper_tether_kthread_take_work(struct kthread_worker *worker,
-									struct list_head *leftover)
+__rust_helper struct kthread_work *
+rust_helper_tether_kthread_take_work(struct kthread_worker *worker, struct list_head *leftover)
 {
 	struct kthread_work *work;
 	unsigned long flags;
 
 	for (;;) {
-		scoped_guard(raw_spinlock_irq, &worker->lock) {
-			list_splice_tail_init(&worker->work_list, leftover);
-			work = list_first_entry_or_null(leftover, struct kthread_work, node);
-			if (work) {
-				list_del_init(&work->node);
-				return work;
-			}
-			work = list_first_entry_or_null(&worker->delayed_work_list,
-							struct kthread_work, node);
+		raw_spin_lock_irq(&worker->lock);
+		list_splice_tail_init(&worker->work_list, leftover);
+		work = list_first_entry_or_null(leftover, struct kthread_work, node);
+		if (work) {
+			list_del_init(&work->node);
+			raw_spin_unlock_irq(&worker->lock);
+			return work;
 		}
+		work = list_first_entry_or_null(&worker->delayed_work_list, struct kthread_work,
+						node);
+		raw_spin_unlock_irq(&worker->lock);
 		if (!work)
 			return NULL;
 		/*
 		 * The timer may make the work pending meanwhile. The call removes it from the list
 		 * of pending works in this case.
 		 */
-		if (tether_kthread_dequeue(worker, work, true, &flags)) {
+		if (rust_helper_tether_kthread_dequeue(worker, work, true, &flags)) {
 			raw_spin_unlock_irqrestore(&worker->lock, flags);
 			return work;
 		}

@@ -30,10 +30,11 @@ static_assert(L1_CACHE_BYTES >= 64);
  *
  * Context: Any context but NMI. The caller must not hold a pi_lock.
  */
-__rust_helper void rust_helper_tether_for_each_work_of(
-	struct task_struct *task, task_work_func_t func,
-	void (*seen)(struct task_struct *task, struct callback_head *work, void *data),
-	void *data)
+__rust_helper void
+rust_helper_tether_for_each_work_of(struct task_struct *task, task_work_func_t func,
+				    void (*seen)(struct task_struct *task,
+						 struct callback_head *work, void *data),
+				    void *data)
 {
 	struct callback_head *work;
 
@@ -49,10 +50,11 @@ __rust_helper void rust_helper_tether_for_each_work_of(
  * @seen: as for rust_helper_tether_for_each_work_of()
  * @data: argument of @seen
  */
-__rust_helper void rust_helper_tether_for_each_task_work(
-	task_work_func_t func,
-	void (*seen)(struct task_struct *task, struct callback_head *work, void *data),
-	void *data)
+__rust_helper void
+rust_helper_tether_for_each_task_work(task_work_func_t func,
+				      void (*seen)(struct task_struct *task,
+						   struct callback_head *work, void *data),
+				      void *data)
 {
 	struct task_struct *process, *task;
 

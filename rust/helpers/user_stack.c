@@ -37,7 +37,8 @@ __rust_helper unsigned int rust_helper_tether_save_user_stack(u64 *entries, unsi
 		entries[count++] = instruction_pointer(regs);
 #if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
 	if (user_64bit_mode(regs)) {
-		unsigned long lowest = user_stack_pointer(regs), frame = frame_pointer(regs), top = 0;
+		unsigned long lowest = user_stack_pointer(regs);
+		unsigned long frame = frame_pointer(regs), top = 0;
 
 		if (copy_from_user_nofault(&top, (void __user *)lowest, sizeof(top)))
 			top = 0;
@@ -49,7 +50,8 @@ __rust_helper unsigned int rust_helper_tether_save_user_stack(u64 *entries, unsi
 			/* The stack grows down: the frame of a caller has a higher address. */
 			if (frame < lowest || !IS_ALIGNED(frame, sizeof(long)))
 				break;
-			if (copy_from_user_nofault(&it, (void __user *)frame, sizeof(it)) || !it.return_address)
+			if (copy_from_user_nofault(&it, (void __user *)frame, sizeof(it)) ||
+			    !it.return_address)
 				break;
 			entries[count++] = it.return_address;
 			lowest = frame + sizeof(it);
