@@ -11,12 +11,7 @@
 #include <linux/module.h>
 #include <linux/notifier.h>
 
-int tether_init(void);
-int tether_task_work_init(void);
-int tether_kthread_init(void);
-int tether_mmu_notifier_init(void);
-int tether_module_coming(struct module *module, unsigned long start, unsigned long size);
-void tether_module_going(struct module *module);
+#include "tether_main.h"
 
 static int tether_module_notify(struct notifier_block *block, unsigned long state, void *data)
 {
