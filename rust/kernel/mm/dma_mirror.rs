@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of a process, for a device that accesses memory by itself.
+//! DMA mappings of a process's pages, for a device that accesses memory by itself.
 //!
-//! As [`mirror`](super::mirror), but what the table has of a page is the address that the device
-//! knows it by: pages that are looked up ([`DmaMirror::fault`]) are mapped for it, and unmapped
-//! when the process loses them, after the device was told ([`MirrorDevice::invalidate`]) to stop
-//! using them.
+//! A [`DmaMirror`] is similar to a [`Mirror`](super::mirror::Mirror), but its table contains the
+//! DMA address of each page. [`DmaMirror::fault`] looks pages up and maps them for the device.
+//! Before the process loses a page, [`MirrorDevice::invalidate`] makes the device stop using the
+//! page, and the page is unmapped from the device.
 //!
-//! The process may use its pages meanwhile: there is no moment at which one of both owns them, as
-//! there is with other mappings. So the device must be coherent, and reach all memory; else there
-//! is no [`DmaMirror`] of it ([`EOPNOTSUPP`]).
+//! The process and the device may access a page at the same time: these mappings do not transfer
+//! the ownership of the memory between CPU and device, as other DMA mappings do. Hence the device
+//! must be coherent, and must be able to address all memory. For other devices, a mirror cannot be
+//! created ([`EOPNOTSUPP`]).
 //!
 //! # Guarantees
 //!
-//! * A page is mapped for as long as it is in the table, and what is in the table is the process's.
-//! * What the device does with an address is its driver's to see to, as with any DMA: one that goes
-//!   on after [`MirrorDevice::invalidate`] has returned writes to memory that is somebody else's.
-//!   An IOMMU stops it, from when the page is unmapped.
-//! * The device is kept (`get_device()`). When it is unbound from its driver all pages are
-//!   unmapped, and nothing can be mapped any more ([`ENODEV`]), also if the mirror was leaked, or
-//!   dropped but not freed yet.
-//! * A page that the device may write is marked as dirty when it is unmapped.
+//! * A page in the table is mapped for the device, and belongs to the process.
+//! * As with any DMA, the driver is responsible for the accesses of the device. If the device still
+//!   uses an address after [`MirrorDevice::invalidate`] has returned, it may write to memory that
+//!   was reused for another purpose. An IOMMU blocks such accesses as soon as the page is unmapped.
+//! * The mirror holds a reference to the device (`get_device()`). When the device is unbound from
+//!   its driver, all pages are unmapped, and no page can be mapped afterwards ([`ENODEV`]). This
+//!   also applies to a mirror that was leaked, or that was dropped and is not freed yet.
+//! * A page that the device may write to is marked dirty when it is unmapped.
 //!
 //! # Examples
 //!
@@ -35,7 +36,7 @@
 //!     prelude::*, //
 //! };
 //!
-//! /// Has the device fill a page.
+//! /// Makes the device fill a page, and waits for the device.
 //! fn fill<T: MirrorDevice>(
 //!     mirror: &DmaMirror<T>,
 //!     mm: &MmWithUser,
@@ -50,7 +51,7 @@
 //!         if let Some(result) = filled {
 //!             return result;
 //!         }
-//!         // It may go again before it is used.
+//!         // The page may be invalidated again before the next attempt to use it.
 //!         mirror.fault(mm, page, 1, Request::Write, None)?;
 //!     }
 //! }
@@ -124,7 +125,7 @@ use core::ptr;
 
 const VALID: usize = bindings::hmm_pfn_flags_HMM_PFN_VALID;
 const WRITE: usize = bindings::hmm_pfn_flags_HMM_PFN_WRITE;
-/// What is known of a mapping; it is kept when the page is looked up again.
+/// The flags that describe an existing mapping; they are kept when the page is looked up again.
 const MAPPED: usize = bindings::hmm_pfn_flags_HMM_PFN_DMA_MAPPED
     | bindings::hmm_pfn_flags_HMM_PFN_P2PDMA
     | bindings::hmm_pfn_flags_HMM_PFN_P2PDMA_BUS;
@@ -146,40 +147,55 @@ macro_rules! new_dma_mirror {
 }
 pub use crate::new_dma_mirror;
 
-/// The device that the kernel knows: what a [`Device`] is a transparent wrapper of.
+/// Returns the `struct device` that `dev` is a transparent wrapper of.
 fn raw<C: DeviceContext>(dev: &Device<C>) -> *mut bindings::device {
     ptr::from_ref(dev).cast_mut().cast()
 }
 
-/// The kernel's list of pages, and where the device finds them.
+/// The kernel's list of pages, and their DMA addresses.
 ///
 /// # Invariants
 ///
-/// * `map` was allocated for the device, with a list for `addresses.len()` pages.
-/// * What is mapped in `map` is in `addresses`, and is a page that the process has mapped: its
-///   invalidation has not returned.
+/// * `map` was allocated for the device, with a list of `addresses.len()` entries. The device is
+///   bound, or is being unbound.
+/// * For each page that is mapped in `map`, `addresses` contains the DMA address. The process has
+///   this page mapped: no invalidation of the page has returned since the page was looked up.
 struct Entries {
     map: bindings::hmm_dma_map,
     addresses: KVVec<DmaAddress>,
 }
 
-// SAFETY: There is nothing in it that belongs to a task.
+// SAFETY: `Send` requires that another thread may own and drop the value. `map` points to memory of
+// its own, which is not tied to a thread, and `hmm_dma_map_free()` may be called by any thread.
 unsafe impl Send for Entries {}
 
 impl Entries {
-    /// What the kernel has of a page, if the page is in the list.
+    /// Returns the kernel's entry of the page with this index, if the list is long enough.
     fn pfn(&mut self, index: usize) -> Option<&mut usize> {
-        // SAFETY: By the type's invariants the index is in the list.
+        // SAFETY: The entry must be in the list, and must not be accessed otherwise. By the type's
+        // invariants, the list has `addresses.len()` entries, and `index` is less. The list is
+        // accessed through `self` only, which is borrowed mutably.
         (index < self.addresses.len()).then(|| unsafe { &mut *self.map.pfn_list.add(index) })
     }
 
-    /// Maps a page, if it is in the list.
+    /// Maps a page for the device.
+    ///
+    /// `pfn` must be a page that the process has mapped, and the lock of the table must be held
+    /// since the page was looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if `index` is not in the list; [`EIO`] if the page cannot be mapped.
     fn map(&mut self, dev: &Device, index: usize, pfn: Pfn) -> Result {
         let entry = self.pfn(index).ok_or(EINVAL)?;
-        // If it is mapped already, it is the same page: else it would have been unmapped.
+        // If the entry is mapped already, it is mapped to the same page: an invalidation of any
+        // other page would have unmapped the page and cleared the entry.
         *entry = *entry & MAPPED | pfn.as_raw();
         let mut address = 0;
-        // SAFETY: By the type's invariants; there is a page in the list.
+        // SAFETY: `hmm_dma_map_pfn()` requires a map that was allocated for the bound device, and a
+        // valid page in the entry. By the type's invariants, `map` was allocated for the device,
+        // which is not unbound yet. `pfn()` has checked the index, and the entry was set to a page
+        // of the process above. `address` is a local variable.
         let mapped = unsafe {
             bindings::tether_hmm_dma_map_pfn(raw(dev), &mut self.map, index, &mut address)
         };
@@ -189,12 +205,13 @@ impl Entries {
             }
             return Err(EIO);
         }
-        // INVARIANT: The address is that of the page.
+        // INVARIANT: The page was mapped above, and `address` is its DMA address. The process has
+        // the page mapped, as the caller holds the lock of the table since the look-up.
         self.addresses[index] = address;
         Ok(())
     }
 
-    /// Unmaps pages, those that are mapped.
+    /// Unmaps all mapped pages from the index `first` to `end`, which is exclusive.
     fn unmap(&mut self, dev: &Device, first: usize, end: usize) {
         for index in first..end.min(self.addresses.len()) {
             let Some(&mut entry) = self.pfn(index) else {
@@ -204,14 +221,18 @@ impl Entries {
                 continue;
             }
             if entry & (VALID | WRITE) == VALID | WRITE {
-                // The device may have written, which the page table entry does not show: it may be
-                // clean.
+                // The device may have written to the page. This does not set the dirty bit of the
+                // process's page table entry.
                 //
-                // SAFETY: By the type's invariants the process has the page mapped, and its
-                // invalidation waits for the lock that is held.
+                // SAFETY: `tether_pfn_mark_dirty()` requires that a process has the page mapped,
+                // and that the lock which an invalidation of the page takes is held. By the type's
+                // invariants, the process has the page mapped. The entries are accessed under the
+                // lock of `Mappings::entries`, which an invalidation takes before it returns.
                 unsafe { bindings::tether_pfn_mark_dirty(Pfn::from_raw(entry).as_raw_number()) };
             }
-            // SAFETY: By the type's invariants.
+            // SAFETY: `hmm_dma_unmap_pfn()` requires a map that was allocated for the device, which
+            // is not unbound yet, and an index in its list. By the type's invariants, this holds
+            // for `map`, and the index is less than `addresses.len()`.
             unsafe { bindings::hmm_dma_unmap_pfn(raw(dev), &mut self.map, index) };
             if let Some(entry) = self.pfn(index) {
                 *entry = 0;
@@ -220,44 +241,48 @@ impl Entries {
     }
 }
 
-/// The mappings of a device, until that is unbound.
+/// The mappings for a device, until the device is unbound.
 ///
-/// The lock nests inside the lock of the table. The end of the device's binding takes it alone.
+/// Both locks nest inside the lock of the table. When the device is unbound, they are taken without
+/// the lock of the table.
 #[pin_data]
 struct Mappings {
     dev: ARef<Device>,
-    /// Held while a driver uses addresses: the end of the device's binding waits for that. Taken
-    /// before `entries`.
+    /// Held while a driver uses addresses, so that the unbinding of the device waits for the
+    /// driver. Taken before `entries`.
     #[pin]
     in_use: Mutex<()>,
     /// The task that has locked `in_use`, or null. Only that task stores its address.
     user: Atomic<*mut bindings::task_struct>,
+    /// `None` before the map was allocated, and after the device was unbound.
     #[pin]
     entries: Mutex<Option<Entries>>,
 }
 
-/// Frees the mappings, when it is dropped: when the device is unbound, or with the table.
+/// Unmaps all pages and frees the map on drop: when the device is unbound, or with the table.
 struct Binding(Arc<Mappings>);
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        // If the closure itself unbinds the device, waiting for it would deadlock. The closure finds
-        // no address from here on.
+        // If the closure of `with_addresses()` unbinds the device itself, the current task holds
+        // `in_use`, and locking it again would deadlock. The closure finds no address from here on.
         let is_user = ptr::eq(self.0.user.load(Relaxed), Task::current_raw());
         let _in_use = (!is_user).then(|| self.0.in_use.lock());
         let mut guard = self.0.entries.lock();
         if let Some(mut entries) = guard.take() {
             let pages = entries.addresses.len();
             entries.unmap(&self.0.dev, 0, pages);
-            // SAFETY: It was allocated for the device, which is still bound, or about to be
-            // unbound; nothing is mapped.
+            // SAFETY: `hmm_dma_map_free()` requires a map that was allocated for the device, in
+            // which no page is mapped, and that is freed once. By the invariants of `Entries`, the
+            // map was allocated for the device, which is bound or being unbound. All pages were
+            // unmapped above. `take()` has removed the map, so no other task frees it.
             unsafe { bindings::hmm_dma_map_free(raw(&self.0.dev), &mut entries.map) };
         }
     }
 }
 
 impl Mappings {
-    /// Unmaps the pages of a range, of a table that begins with the page `first`.
+    /// Unmaps the pages in `range`; `first` is the number of the first page of the table.
     fn unmap_range(&self, first: usize, range: &Range<'_>) {
         let (first, end) = indices(first, range);
         if let Some(entries) = (*self.entries.lock()).as_mut() {
@@ -266,21 +291,29 @@ impl Mappings {
     }
 }
 
-/// The indices of the pages of a range, in a table that begins with the page `first`.
+/// Returns the first index and the exclusive end of the pages in `range`.
+///
+/// `first` is the number of the first page of the table.
 fn indices(first: usize, range: &Range<'_>) -> (usize, usize) {
     let index = |address: usize| (address >> PAGE_SHIFT).saturating_sub(first);
     (index(range.start()), index(range.end() - 1) + 1)
 }
 
-/// Where the device finds a page.
+/// The table of a mirror, which is the shadow of its interval notifier.
 struct Table {
     mappings: Arc<Mappings>,
     _binding: Devres<Binding>,
-    /// The first page.
+    /// The number of the first page: its address divided by the page size.
     first: usize,
 }
 
 impl Table {
+    /// Creates a table of `pages` pages, of which none is mapped. `pages` must not be zero.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is not enough memory; [`EOPNOTSUPP`] if the device cannot address all
+    /// memory, or is not coherent.
     fn new(dev: &Device<Bound>, first: usize, pages: usize) -> Result<Self> {
         let addresses = KVVec::from_elem(0, pages, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?;
         let mappings = Arc::pin_init(
@@ -299,9 +332,12 @@ impl Table {
             dma_list: ptr::null_mut(),
             dma_entry_size: 0,
         };
-        // SAFETY: The device is bound, and the map valid.
+        // SAFETY: `hmm_dma_map_alloc()` requires a bound device, and a map that is valid for
+        // writes. `dev` is a `Device<Bound>`, and `map` is a local variable.
         to_result(unsafe { bindings::hmm_dma_map_alloc(raw(dev), &mut map, pages, PAGE_SIZE) })?;
-        // INVARIANT: It was just allocated, and nothing is mapped.
+        // INVARIANT: `map` was allocated above for the device, which is bound, with `pages`
+        // entries; `addresses` has the same length. No page is mapped. When the device is unbound,
+        // `binding` removes the entries.
         *mappings.entries.lock() = Some(Entries { map, addresses });
         Ok(Self {
             mappings,
@@ -310,16 +346,26 @@ impl Table {
         })
     }
 
-    /// Maps a page of the range.
+    /// Maps the page with the number `page`, which must be in the range of the table.
+    ///
+    /// The lock of the table must be held since the page was looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device was unbound; [`EIO`] if the page cannot be mapped.
     fn map(&mut self, page: usize, pfn: Pfn) -> Result {
         let mut guard = self.mappings.entries.lock();
         let entries = (*guard).as_mut().ok_or(ENODEV)?;
-        // INVARIANT: The page was found, and the caller has the table locked, which its
-        // invalidation waits for.
+        // INVARIANT: The page was looked up in the process. The caller holds the lock of the table
+        // since then, so no invalidation of the page has returned.
         entries.map(&self.mappings.dev, page - self.first, pfn)
     }
 
-    /// Unmaps a range without sleeping: the end of the device's binding may hold the lock.
+    /// Unmaps the pages in `range` without sleeping.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldSleep`] if the lock is held, for instance because the device is being unbound.
     fn try_unmap_range(&mut self, range: &Range<'_>) -> core::result::Result<(), WouldSleep> {
         let (first, end) = indices(self.first, range);
         let mut guard = self.mappings.entries.try_lock().ok_or(WouldSleep)?;
@@ -330,11 +376,11 @@ impl Table {
     }
 }
 
-/// The notifier of a mirror: unmaps invalidated pages, for a mirror.
+/// The interval notifier of a mirror, which unmaps invalidated pages.
 struct Notifier<T> {
     device: T,
     mappings: Arc<Mappings>,
-    /// The first page.
+    /// The number of the first page of the table.
     first: usize,
 }
 
@@ -342,8 +388,11 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     type Shadow = Table;
     type Passes = OnePass;
 
-    /// The driver unmaps pages itself while it uses addresses. They are unmapped from the device
-    /// while the process still has them: afterwards they may be those of another one.
+    /// Unmaps pages from the device that a closure of [`DmaMirror::with_addresses`] removes from
+    /// the process.
+    ///
+    /// The pages are unmapped before the process loses them. When the closure returns, they may
+    /// already belong to another process.
     fn invalidate_while_locked(&self, range: &Range<'_>) {
         self.device.invalidate(range);
         self.mappings.unmap_range(self.first, range);
@@ -366,15 +415,20 @@ impl<T: MirrorDevice> Invalidate for Notifier<T> {
     }
 }
 
-/// Where the device finds pages, while nothing is invalidated, and the device is not unbound.
+/// The table of a [`DmaMirror`], locked: meanwhile, pages are not invalidated, and the unbinding of
+/// the device waits.
 pub struct Addresses<'a> {
     mappings: &'a Mappings,
-    /// The first page.
+    /// The number of the first page of the table.
     first: usize,
 }
 
 impl Addresses<'_> {
-    /// The page at `address`, if it is in the table.
+    /// Returns the mapping of the page that contains `address`, if the page is in the table.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep.
     pub fn get(&mut self, address: usize) -> Option<Mapped> {
         let index = (address >> PAGE_SHIFT).checked_sub(self.first)?;
         let mut guard = self.mappings.entries.lock();
@@ -388,7 +442,7 @@ impl Addresses<'_> {
     }
 }
 
-/// A page of a process that a device finds.
+/// The DMA mapping of a process's page.
 #[derive(Clone, Copy)]
 pub struct Mapped {
     address: DmaAddress,
@@ -396,45 +450,50 @@ pub struct Mapped {
 }
 
 impl Mapped {
-    /// Where the device finds the page. Good until it is invalidated.
+    /// Returns the DMA address of the page, which is valid until the page is invalidated.
     pub fn address(&self) -> DmaAddress {
         self.address
     }
 
-    /// Whether it may write to it.
+    /// Returns whether the device may write to the page.
     pub fn is_writable(&self) -> bool {
         self.writable
     }
 }
 
-/// Addresses of a device's for a range of an address space.
+/// The DMA mappings of a device for a range of an address space.
 ///
-/// Dropping it does not wait, as that of a [`Registration`]: before its memory is freed, the device
-/// is told that all pages go away, and they are unmapped. It keeps the `mm_struct` (`mmgrab()`),
-/// but not the address space.
+/// Dropping a mirror does not wait, as for a [`Registration`]. Before the memory of the mirror is
+/// freed, the whole range is invalidated and all pages are unmapped. A mirror keeps the `mm_struct`
+/// (`mmgrab()`), but not the address space.
 ///
-/// If it was leaked, the end of its module tells the device, and unmaps all pages. Nothing can be
-/// looked up any more then.
+/// If a mirror was leaked, the teardown of its module invalidates the whole range, and unmaps all
+/// pages. No page can be looked up afterwards.
+///
+/// # Context
+///
+/// May be dropped in any context, and inside any callback.
 pub struct DmaMirror<T: MirrorDevice> {
     registration: Registration<Notifier<T>>,
 }
 
-/// How many pages are looked up at a time.
+/// The number of pages that are looked up at a time.
 const BATCH: usize = 32;
 
 impl<T: MirrorDevice> DmaMirror<T> {
-    /// Mirrors `length` bytes from `start` for `dev`, with nothing mapped; use [`new_dma_mirror!`].
+    /// Mirrors `length` bytes from `start` for `dev`, with no page mapped; use [`new_dma_mirror!`].
     ///
-    /// Takes memory for each page of the range.
+    /// Allocates memory for each page of the range, mapped or not.
     ///
     /// # Context
     ///
-    /// As [`Registration::new`].
+    /// As for [`Registration::new`].
     ///
     /// # Errors
     ///
-    /// * [`EINVAL`] if the range is not one of whole pages;
-    /// * [`EOPNOTSUPP`] if the device does not reach all memory, or is not coherent;
+    /// * [`EINVAL`] if the range is empty, or is not aligned to pages;
+    /// * [`EOPNOTSUPP`] if the device cannot address all memory, or is not coherent;
+    /// * [`ENOMEM`] if there is not enough memory for the table;
     /// * those of [`Registration::new`].
     ///
     /// C: `hmm_dma_map_alloc()` in [`mm/hmm.c`](srctree/mm/hmm.c).
@@ -463,11 +522,11 @@ impl<T: MirrorDevice> DmaMirror<T> {
         })
     }
 
-    /// Removes the mirror, and waits until its pages were unmapped and the device dropped.
+    /// Removes the mirror, and waits until its pages were unmapped and the device was dropped.
     ///
     /// # Context
     ///
-    /// As [`Registration::unregister`].
+    /// As for [`Registration::unregister`].
     ///
     /// # Errors
     ///
@@ -476,28 +535,31 @@ impl<T: MirrorDevice> DmaMirror<T> {
         self.registration.unregister()
     }
 
-    /// The device.
+    /// Returns the driver's device, which was passed to [`DmaMirror::new`].
     pub fn device(&self) -> &T {
         &self.registration.notifier().device
     }
 
-    /// Whether `mm` is the address space that is mirrored.
+    /// Returns whether `mm` is the mirrored address space.
+    ///
+    /// A forked child, and a program that the process executes, has another address space.
     pub fn is_on(&self, mm: &Mm) -> bool {
         self.registration.is_on(mm)
     }
 
-    /// Uses what is in the table. Nothing is invalidated until `f` returns.
+    /// Calls `f` with the table locked: no page is invalidated until `f` returns.
     ///
-    /// If `f` unbinds the device from its driver, the pages are unmapped at once, and `f` finds no
-    /// address from then on.
+    /// If another task unbinds the device from its driver, that task waits until `f` returns. If
+    /// `f` itself unbinds the device, the pages are unmapped at once, and `f` finds no address
+    /// afterwards.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
     /// [`interval_notifier`](super::interval_notifier#guarantees).
     ///
     /// # Context
     ///
-    /// As [`Shadow::with`](super::interval_notifier::Shadow::with): process context, and not inside
-    /// a callback, nor inside `f`.
+    /// As for [`Shadow::with`](super::interval_notifier::Shadow::with): process context, may sleep;
+    /// must not be called in a callback, or in `f`.
     pub fn with_addresses<R>(&self, f: impl FnOnce(&mut Addresses<'_>) -> R) -> R {
         self.registration.shadow().with(|table| {
             let _in_use = table.mappings.in_use.lock();
@@ -511,15 +573,21 @@ impl<T: MirrorDevice> DmaMirror<T> {
         })
     }
 
-    /// Looks `count` pages up from `start`, for `request`, and maps those that are there.
+    /// Looks up `count` pages from `start`, for `request`, and maps the pages that are found.
     ///
-    /// They may be invalidated again at any time, also before this returns: look into the table,
-    /// and begin again if need be. `timeout` is for each 32 pages.
+    /// Mapped pages may be invalidated again at any time, even before this function returns.
+    /// Therefore the caller looks the page up in the table, and repeats this call if the page is
+    /// missing. `timeout` applies to each 32 pages.
+    ///
+    /// # Context
+    ///
+    /// As for [`Registration::fault`].
     ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`EIO`] if a page cannot be mapped; [`ENODEV`] if the
-    /// device was unbound from its driver.
+    /// * [`EIO`] if a page cannot be mapped;
+    /// * [`ENODEV`] if the device was unbound from its driver;
+    /// * those of [`Registration::fault`].
     ///
     /// C: `hmm_dma_map_pfn()` in [`mm/hmm.c`](srctree/mm/hmm.c).
     #[doc(alias = "hmm_dma_map_pfn")]
@@ -537,7 +605,7 @@ impl<T: MirrorDevice> DmaMirror<T> {
             count,
             request,
             timeout,
-            // The page is in the range, as it was looked up there.
+            // `check_range()` has checked that all pages are in the range of the table.
             |page, pfn, table| table.map(page, pfn),
         )
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A hash table of objects, by the address space that they belong to.
+//! A hash table of objects, with the address space as the key.
 
 use crate::{
     bindings,
@@ -18,14 +18,14 @@ use core::ptr;
 
 const BUCKETS: usize = 64;
 
-/// The table, which is allocated by [`Table::init`].
+/// A hash table; [`Table::init`] allocates the buckets.
 pub(super) struct Table(SetOnce<Pin<KBox<[Bucket; BUCKETS]>>>);
 
-/// The objects of some address spaces.
+/// A bucket of the table: the objects of all address spaces with the same hash.
 ///
 /// # Invariants
 ///
-/// `list` is the head of an initialised list. It is only touched with `lock` held.
+/// `list` is the head of an initialised list. The list is only accessed with `lock` held.
 #[pin_data]
 pub(super) struct Bucket {
     #[pin]
@@ -34,27 +34,40 @@ pub(super) struct Bucket {
     list: Opaque<bindings::list_head>,
 }
 
-// SAFETY: By the type's invariants the list is only touched with the lock held.
+// SAFETY: `Send` requires that another thread may own the value. The lock is `Send`. By the type's
+// invariants, the list is only accessed with the lock held, and is not tied to a thread.
 unsafe impl Send for Bucket {}
-// SAFETY: By the type's invariants the list is only touched with the lock held.
+// SAFETY: `Sync` requires that threads do not race on a shared bucket. The lock is `Sync`. By the
+// type's invariants, the list is only accessed with the lock held.
 unsafe impl Sync for Bucket {}
 
-/// A locked bucket.
+/// A locked bucket, which is unlocked on drop.
 pub(super) struct Locked<'a> {
     bucket: &'a Bucket,
     _guard: SpinLockGuard<'a, ()>,
 }
 
 impl Table {
+    /// Creates a table without buckets.
     pub(super) const fn new() -> Self {
         Self(SetOnce::new())
     }
 
-    /// Allocates the table, once, before any driver can use it.
+    /// Allocates the buckets.
+    ///
+    /// Called once for each table, before any driver can use the table.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is not enough memory.
     pub(super) fn init(&self, name: &'static CStr, key: Pin<&'static LockClassKey>) -> Result {
         let buckets = KBox::pin_init(
             pin_init::pin_init_array_from_fn(|_| {
-                // INVARIANT: `list_head()` initialises the list.
+                // INVARIANT: `list_head()` initialises the list, and the bucket is not shared yet.
                 pin_init!(Bucket {
                     lock <- SpinLock::new((), name, key),
                     list <- list_head(),
@@ -66,18 +79,19 @@ impl Table {
         Ok(())
     }
 
-    /// The bucket of `mm`, which is only compared.
+    /// Returns the bucket of `mm`, which is not dereferenced.
     #[inline]
     pub(super) fn bucket(&self, mm: *const bindings::mm_struct) -> &Bucket {
         match self.0.as_ref() {
             Some(buckets) => &buckets[mm as usize / size_of::<bindings::mm_struct>() % BUCKETS],
-            // `init()` has allocated it.
+            // `init()` has allocated the buckets before any driver can call this function.
             None => unreachable!(),
         }
     }
 }
 
 impl Bucket {
+    /// Locks the bucket.
     #[inline]
     pub(super) fn lock(&self) -> Locked<'_> {
         Locked {
@@ -88,35 +102,42 @@ impl Bucket {
 }
 
 impl Locked<'_> {
-    /// Adds an object by its links.
+    /// Adds an object to the bucket by its list entry, `links`.
     ///
     /// # Safety
     ///
-    /// The links must be initialised and in no list. They must stay valid until they are taken off
-    /// the list, with the lock held.
+    /// `links` must be initialised and in no list. They must stay valid and pinned until they are
+    /// removed from the list, with the lock of the bucket held.
     pub(super) unsafe fn add(&self, links: &Opaque<bindings::list_head>) {
-        // SAFETY: Both are initialised, by the type's invariants and the function's contract, and
-        // the lock is held.
+        // SAFETY: `list_add_tail()` requires an initialised head, an entry that is in no list, and
+        // no concurrent access. By the invariants of `Bucket`, the head is initialised. The caller
+        // guarantees that `links` are initialised, in no list, and valid until they are removed.
+        // `self` holds the lock of the bucket.
         unsafe { bindings::list_add_tail(links.get(), self.bucket.list.get()) };
     }
 
-    /// Calls `look` with the links of each object, until it returns something.
+    /// Calls `look` with the links of each object until `look` returns `Some`, and returns this
+    /// result.
     ///
-    /// The links were passed to [`Locked::add`], and are valid while the lock is held.
+    /// The links were passed to [`Locked::add`], and are valid while the lock is held. `look` must
+    /// not remove them from the list.
     #[inline]
     pub(super) fn find<R>(
         &self,
         look: impl Fn(*mut Opaque<bindings::list_head>) -> Option<R>,
     ) -> Option<R> {
         let list = self.bucket.list.get();
-        // SAFETY: The list is initialised, and the lock is held.
+        // SAFETY: The head must be valid, and must not change concurrently. By the invariants of
+        // `Bucket`, the head is initialised, and `self` holds the lock of the bucket.
         let mut links = unsafe { (*list).next };
         while !ptr::eq(links, list) {
             let found = look(Opaque::cast_from(links).cast_mut());
             if found.is_some() {
                 return found;
             }
-            // SAFETY: The entry is in the list, which does not change while the lock is held.
+            // SAFETY: The entry must be valid, and must not change concurrently. The entry is in
+            // the list, so it is valid by the requirements of `add()`. The list only changes with
+            // the lock held, and `self` holds the lock.
             links = unsafe { (*links).next };
         }
         None
