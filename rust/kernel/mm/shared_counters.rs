@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters that user space reads without a system call.
+//! Shared counters, which user space reads without a system call.
 //!
-//! A driver that knows when something changes counts it; a process that wants to know whether it
-//! has changed maps the counters, read-only, and looks.
+//! A driver increments a counter for each change of an object. A process maps the counters
+//! read-only, and compares a counter with an earlier value to find out whether the object has
+//! changed.
 //!
 //! ```
 //! use kernel::{
@@ -13,7 +14,7 @@
 //! };
 //!
 //! let counters = SharedCounters::new(1000, GFP_KERNEL)?;
-//! // As many as are on whole pages.
+//! // The number is rounded up, so that the counters fill whole pages.
 //! assert_eq!(counters.len() % 512, 0);
 //! counters.get(999).ok_or(EINVAL)?.fetch_add(1u64, Relaxed);
 //! assert_eq!(counters.get(999).ok_or(EINVAL)?.load(Relaxed), 1);
@@ -39,58 +40,78 @@ use crate::{
 };
 use core::ptr::NonNull;
 
-/// How many are on a page.
+/// The number of counters on a page.
 const ON_A_PAGE: usize = PAGE_SIZE / size_of::<Atomic<u64>>();
 
-/// A page of them.
+/// A page of counters.
 ///
 /// # Invariants
 ///
-/// `counters` is where the page is in the kernel's own map, for as long as it is there; nothing but
-/// atomic operations touches it.
+/// `counters` is the address of `page` in the kernel's mapping, valid as long as `page` exists. The
+/// kernel accesses the memory by atomic operations only, and user space has no write access.
 struct CounterPage {
     page: Page,
     counters: NonNull<[Atomic<u64>; ON_A_PAGE]>,
 }
 
-// SAFETY: A page may be freed on any thread, and the counters are atomic.
+// SAFETY: `Send` requires that another thread may use and drop the value. Any thread may free a
+// page, and by the type's invariants, the counters are accessed by atomic operations.
 unsafe impl Send for CounterPage {}
-// SAFETY: As above.
+// SAFETY: `Sync` requires that threads do not race on a shared value. By the type's invariants, the
+// counters are accessed by atomic operations, and no method changes the other fields.
 unsafe impl Sync for CounterPage {}
 
 impl CounterPage {
+    /// Allocates a page of counters, which are zero.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is not enough memory; [`EINVAL`] if the page has no address in the
+    /// kernel's mapping.
     fn new(flags: Flags) -> Result<Self> {
         let page = Page::alloc_page(flags | __GFP_ZERO)?;
-        // SAFETY: The page is valid.
+        // SAFETY: `page_address()` requires a valid page, which was allocated above.
         let address = unsafe { bindings::tether_page_address(page.as_ptr()) };
-        // It has none if it was asked for where the kernel has no map.
+        // With `__GFP_HIGHMEM`, the page may be in high memory, which the kernel does not map.
         let counters = NonNull::new(address.cast()).ok_or(EINVAL)?;
-        // INVARIANT: That is where it is; it is zeroed, and aligned as pages are.
+        // INVARIANT: `counters` is the address of the page, which is zeroed, aligned to the page
+        // size, and as large as the array. The page is not mapped by user space yet.
         Ok(Self { page, counters })
     }
 
+    /// Returns the counters of the page.
     fn counters(&self) -> &[Atomic<u64>; ON_A_PAGE] {
-        // SAFETY: By the type's invariants, for as long as the page, which `self` owns.
+        // SAFETY: `as_ref()` requires an aligned pointer to initialised memory, which is valid as
+        // long as the reference, and which only changes by atomic operations. By the type's
+        // invariants, `counters` is the address of the page, which `self` owns, and is accessed by
+        // atomic operations only. `new()` has zeroed the page.
         unsafe { self.counters.as_ref() }
     }
 }
 
-/// Counters that user space can map, each a `u64` beside the one before. They begin at 0.
+/// An array of counters that user space can map.
 ///
-/// They stay where they are mapped also after this was dropped, and count no more.
+/// Each counter is a `u64`, and is initially 0. After the counters were dropped, existing mappings
+/// of user space stay valid, and the values do not change any more.
 pub struct SharedCounters {
     pages: KVVec<CounterPage>,
 }
 
 impl SharedCounters {
-    /// Makes so many, or some more, to fill whole pages. Sleeps if `flags` do.
+    /// Creates at least `count` counters; the number is rounded up, so that they fill whole pages.
+    ///
+    /// # Context
+    ///
+    /// The context that `flags` allow. Sleeps if `flags` allow sleeping.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EINVAL`] if `flags` have `__GFP_HIGHMEM`.
+    /// * [`ENOMEM`] if there is not enough memory, or if `count` is too large;
+    /// * [`EINVAL`] if `flags` include `__GFP_HIGHMEM`, and a page was allocated in high memory.
     pub fn new(count: usize, flags: Flags) -> Result<Self> {
         let count = count.div_ceil(ON_A_PAGE);
-        // More than there can be is an error, and no fault of the kernel's.
+        // `count` may be too large for any allocation. This is an error of the caller, which the
+        // allocator must not warn about.
         let mut pages = KVVec::with_capacity(count, flags | __GFP_NOWARN)?;
         for _ in 0..count {
             pages.push(CounterPage::new(flags)?, flags)?;
@@ -98,34 +119,40 @@ impl SharedCounters {
         Ok(Self { pages })
     }
 
-    /// How many there are.
+    /// Returns the number of counters.
     pub fn len(&self) -> usize {
         self.pages.len() * ON_A_PAGE
     }
 
-    /// Whether there are none.
+    /// Returns whether the number of counters is zero.
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()
     }
 
-    /// One of them.
+    /// Returns the counter with this index, or `None` if `index` is too large.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&Atomic<u64>> {
         Some(&self.pages.get(index / ON_A_PAGE)?.counters()[index % ON_A_PAGE])
     }
 
-    /// Maps the first ones, as many as `area` has place for. For a driver's `mmap()`.
+    /// Maps the first counters into `area`, as many as fit. Called by a driver's `mmap()`.
     ///
-    /// They are mapped read-only, which cannot be changed. A forked child does not have them, and
-    /// they are not in a core dump.
+    /// The mapping is read-only, and the process cannot make it writable. A forked child does not
+    /// inherit the mapping, and a core dump does not include it.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep. The `mmap_lock` is held for writing, as `area` is being set up.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if `area` is larger than they are, does not begin at their first one
-    /// (`vm_pgoff`), or is to be written or executed; [`ENOMEM`].
+    /// * [`EINVAL`] if `area` is larger than all counters, if its offset in the file (`vm_pgoff`)
+    ///   is not zero, or if it is writable or executable;
+    /// * [`ENOMEM`] if there is not enough memory.
     #[doc(alias = "vm_insert_page")]
     pub fn map(&self, area: &VmaNew) -> Result {
-        // SAFETY: The area is valid, and not in use yet.
+        // SAFETY: The area must be valid, and must not change concurrently. By the invariants of
+        // `VmaNew`, the area is valid and is being set up, so no other task uses it yet.
         let offset = unsafe { (*area.as_ptr()).vm_pgoff };
         let wanted = (area.end() - area.start()) / PAGE_SIZE;
         if offset != 0 || wanted > self.pages.len() {
@@ -135,7 +162,8 @@ impl SharedCounters {
         area.try_clear_mayexec()?;
         area.set_dontexpand();
         area.set_dontdump();
-        // The process cannot undo this by madvise(), as the area is a mixed map.
+        // The process cannot undo this: madvise() refuses `MADV_DOFORK` for an area with the flag
+        // `VM_MIXEDMAP`, which is set below.
         area.set_dontcopy();
         let area = area.set_mixedmap();
         for (index, page) in self.pages[..wanted].iter().enumerate() {
