@@ -355,13 +355,7 @@ impl<T: MirrorDevice> Mirror<T> {
                 } else {
                     0
                 };
-                let entry = Entry::new(pfn.as_raw_number(), flags);
-                // The page may have become exclusive after it was looked up, which is no
-                // invalidation for this mirror. When the CPU regains access, the entry is erased.
-                match table.load(page) {
-                    Some(old) if old.is_exclusive() && old.is_same_page(entry) => Ok(()),
-                    _ => table.store(page, entry),
-                }
+                table.store(page, Entry::new(pfn.as_raw_number(), flags))
             },
         )
     }

@@ -96,9 +96,23 @@ impl Table {
         unsafe { (*task).flags |= flags };
         // SAFETY: The function has no requirements.
         match unsafe { bindings::xa_err(old) } {
-            0 => Ok(()),
-            error => Err(Error::from_errno(error)),
+            0 => {}
+            error => return Err(Error::from_errno(error)),
         }
+        // The page may have become exclusive after it was looked up, which is no invalidation for
+        // this mirror. When the CPU regains access, the entry is erased.
+        match Self::exclusive(old, entry) {
+            Some(old) => self.store(index, old),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the replaced entry if it is the exclusive entry of the page that `entry` is for, and
+    /// `entry` is not exclusive.
+    #[inline]
+    fn exclusive(old: *mut c_void, entry: Entry) -> Option<Entry> {
+        Entry::from_raw(old)
+            .filter(|old| old.is_exclusive() && old.is_same_page(entry) && !entry.is_exclusive())
     }
 
     #[inline]
