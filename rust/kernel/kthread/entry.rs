@@ -104,29 +104,15 @@ pub(super) fn init() -> Result {
     register_thread_function(worker::main as *const c_void as usize)
 }
 
-/// Returns whether the current thread is one of Tether's and is asked to stop, or is that of a
-/// worker which is asked to end.
-#[cold]
-pub(super) fn current_is_asked() -> bool {
-    let task = Task::current_raw();
-    // SAFETY: The current task is valid.
-    let function = unsafe { bindings::kthread_func(task) };
-    // SAFETY: The current task is valid. `kthread_data()` requires a kernel thread, and is only
-    // called if the task has a thread function of ours, which only a kernel thread has.
-    let data = || unsafe { bindings::kthread_data(task) };
-    if ptr::eq(function, main as *const c_void) {
-        // SAFETY: The data of such a thread is its `Core`, which is valid while it runs.
-        unsafe { &*data().cast::<Core>() }.should_stop()
-    } else if ptr::eq(function, worker::main as *const c_void) {
-        // SAFETY: The data of such a thread is its `Queue`, which is valid while it runs.
-        unsafe { &*data().cast::<worker::Queue>() }.is_asked()
-    } else {
-        false
-    }
+/// The current thread, if Tether has created it.
+enum CurrentThread {
+    Thread(*const Core),
+    Worker(*const worker::Queue),
 }
 
-/// The node of the current thread in the graph of waits, if the thread is one of Tether's.
-pub(super) fn current_waits() -> Option<*const waits::Waits> {
+/// Returns the current thread, if Tether has created it. The pointer is valid while the thread runs.
+#[inline(always)]
+fn current_thread() -> Option<CurrentThread> {
     let task = Task::current_raw();
     // SAFETY: `kthread_func()` requires a valid task, which the current task is.
     let function = unsafe { bindings::kthread_func(task) };
@@ -134,14 +120,37 @@ pub(super) fn current_waits() -> Option<*const waits::Waits> {
     // function of Tether, which only a kernel thread has.
     let data = || unsafe { bindings::kthread_data(task) };
     if ptr::eq(function, main as *const c_void) {
-        // SAFETY: A thread with this function was created with its `Core`, which is valid while the
-        // thread runs.
-        Some(unsafe { &raw const (*data().cast::<Core>()).waits })
+        Some(CurrentThread::Thread(data().cast()))
     } else if ptr::eq(function, worker::main as *const c_void) {
-        // SAFETY: `waits_of()` requires a valid queue. A thread with this function was created with
-        // its `Queue`, which is valid while the thread runs.
-        Some(unsafe { worker::Queue::waits_of(data().cast()) })
+        Some(CurrentThread::Worker(data().cast()))
     } else {
         None
     }
+}
+
+/// Returns whether the current thread was created by Tether, and it or its worker was requested to
+/// stop.
+#[cold]
+pub(super) fn current_is_asked() -> bool {
+    match current_thread() {
+        // SAFETY: A thread with this function was created with its `Core`, which is valid while the
+        // thread runs.
+        Some(CurrentThread::Thread(core)) => unsafe { &*core }.should_stop(),
+        // SAFETY: A thread with this function was created with its `Queue`, which is valid while
+        // the thread runs.
+        Some(CurrentThread::Worker(queue)) => unsafe { &*queue }.is_asked(),
+        None => false,
+    }
+}
+
+/// Returns the node of the current thread in the graph of waits, if Tether has created the thread.
+pub(super) fn current_waits() -> Option<*const waits::Waits> {
+    Some(match current_thread()? {
+        // SAFETY: A thread with this function was created with its `Core`, which is valid while the
+        // thread runs.
+        CurrentThread::Thread(core) => unsafe { &raw const (*core).waits },
+        // SAFETY: `waits_of()` requires a valid queue. A thread with this function was created with
+        // its `Queue`, which is valid while the thread runs.
+        CurrentThread::Worker(queue) => unsafe { worker::Queue::waits_of(queue) },
+    })
 }

@@ -15,9 +15,15 @@ use super::{
 use crate::{
     bindings,
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Full, //
+    sync::{
+        atomic::{
+            Acquire,
+            Full, //
+        },
+        barrier::{
+            smp_mb,
+            Read, //
+        }, //
     },
     task::Task,
     tether::{
@@ -216,8 +222,12 @@ impl Core {
 
     /// Returns whether the body has panicked.
     pub(super) fn has_died(&self) -> bool {
-        // The flag is read first: a thread whose body has returned sets the stage before it exits.
-        self.is_exiting() && self.stage.load(Acquire) != RETURNED
+        if !self.is_exiting() {
+            return false;
+        }
+        // Read the flag before the stage, which a thread sets before it exits if its body returns.
+        smp_mb(Read);
+        self.stage.load(Acquire) != RETURNED
     }
 
     /// Waits until the thread has answered a request to park.

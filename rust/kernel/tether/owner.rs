@@ -448,7 +448,7 @@ impl Owner {
         for pass in 1u64.. {
             // A callback that is running in another task may be in an interruptible sleep, and hold a
             // lock that a thread, or a destructor which is called below, waits for.
-            if pass % 1000 == 1 {
+            if pass % 1000 == 1 && self.pins.pinned() != 0 {
                 self.interrupt();
             }
             // A thread may wait for a younger one, or for one that a callback creates only now; and

@@ -56,7 +56,7 @@ impl Queue {
     /// * [`ESHUTDOWN`] if the worker was dropped, [`ENODEV`] if its module is being removed.
     #[doc(alias = "kthread_flush_worker")]
     pub fn flush(&self) -> Result {
-        if self.must_look_around() {
+        if self.must_wait_in_steps(Limit::None) {
             match self.flush_within(Limit::None) {
                 Err(error) if error == ENOMEM => {}
                 flushed => return flushed,
@@ -70,15 +70,18 @@ impl Queue {
         Ok(())
     }
 
-    /// Returns whether a wait without a limit must be interrupted from time to time, instead of
-    /// being left to the kernel: in a thread or a worker, which may be asked to end meanwhile, and
-    /// in the exit of the module, where a work may wait for a thread whose handle is dropped later.
-    fn must_look_around(&self) -> bool {
-        current_waits().is_some() || self.attachment.owner().is_in_exit()
+    /// Returns whether a wait is left to Tether, which interrupts it each second, and not to the
+    /// kernel. This applies to waits with a limit, to callers that may be requested to stop
+    /// meanwhile (a thread or a work), and to the exit of the module, where a work may wait for a
+    /// thread that is dropped later.
+    fn must_wait_in_steps(&self, limit: Limit) -> bool {
+        !matches!(limit, Limit::None)
+            || current_waits().is_some()
+            || self.attachment.owner().is_in_exit()
     }
 
     /// Called each second during a wait. Returns the error that ends the wait.
-    fn look_around(&self, limit: Limit) -> Result {
+    fn end_of_step(&self, limit: Limit) -> Result {
         self.attachment.owner().request_all_in_exit();
         limit.may_go_on()
     }
@@ -92,7 +95,7 @@ impl Queue {
             let passed = jiffies().wrapping_sub(begun);
             if passed >= next {
                 next = passed.saturating_add(second);
-                self.look_around(limit)?;
+                self.end_of_step(limit)?;
             }
         }
         Ok(())
@@ -147,7 +150,7 @@ impl Queue {
         self.enqueue(flush.clone())?;
         let waited = limit.in_steps(
             |limit| flush.done.wait(limit),
-            || self.look_around(limit).err().map(Err),
+            || self.end_of_step(limit).err().map(Err),
         );
         drop(waiting);
         if waited.is_err() {
@@ -192,7 +195,7 @@ impl Queue {
         }
         // The node is running, and nothing has been changed.
         let _waiting = self.waits.wait_for(limit)?;
-        if !matches!(limit, Limit::None) || self.must_look_around() {
+        if self.must_wait_in_steps(limit) {
             let mut was_pending = false;
             self.poll_until(limit, || {
                 let (pending, running) = begin(false);
@@ -283,7 +286,7 @@ impl Queue {
             return Ok(());
         }
         let _waiting = self.waits.wait_for(limit)?;
-        if !matches!(limit, Limit::None) || self.must_look_around() {
+        if self.must_wait_in_steps(limit) {
             // SAFETY: The node is valid.
             if unsafe { node.as_ref() }.delayed {
                 // SAFETY: `tether_kthread_end_delay()` requires a valid worker and a delayed work
