@@ -145,3 +145,13 @@ bench_initramfs() {
 	cp "$@" "$work/initramfs/"
 	(cd "$work/initramfs" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -n >"$work/initramfs.gz")
 }
+
+# unmatched FILE: the names of the changes in a list of NAME, TEST, SOURCE and CHANGE that match nothing.
+unmatched() {
+	local name file change
+	while IFS=$'\t' read -r name _ file change; do
+		case $name in '' | '#'*) continue ;; esac
+		perl -0pe "$change" "$TETHER/$file" | cmp -s - "$TETHER/$file" && echo "$name"
+	done <"$1"
+	return 0
+}

@@ -214,7 +214,7 @@ impl Device {
         self.watch()?;
         let active = {
             let mut active = self.active.lock();
-            // A new watch may begin when the lock is released, and what is mappable is its own then.
+            // A new watch may begin when the lock is released, which then has a mappable of its own.
             *self.mappable.lock() = Mappable::NOTHING;
             active.take()
         };
