@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /// The kernel crate with Tether's modules, as in a kernel tree: the examples use these paths.
 #[allow(unused_imports)]
 mod kernel {

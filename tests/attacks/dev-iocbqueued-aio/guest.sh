@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 gcc -o /tmp/iocbaio user.c || exit 1

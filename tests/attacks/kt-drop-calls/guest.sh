@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 90
 # harmless
 for n in 1 2 3; do

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 180
 slab() { sed -n 's/^Slab: *\([0-9]*\).*/\1/p' /proc/meminfo; }

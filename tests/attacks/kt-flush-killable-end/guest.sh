@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 120
 # harmless
 insmod flushend.ko || exit 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 150
 # harmless
 [ -e /sys/power/pm_test ] || exit 1

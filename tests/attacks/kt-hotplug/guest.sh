@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 120
 # harmless
 [ -e /sys/devices/system/cpu/cpu1/online ] || exit 1

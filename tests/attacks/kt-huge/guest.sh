@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 30
 # harmless
 loads huge 15 || broken "insmod hangs"

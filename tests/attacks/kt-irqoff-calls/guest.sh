@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 60
 insmod irqoff.ko || exit 1
 perl -e 'for (1..20) { open(my $f, "+<", "/dev/irqoff") or die; open(my $g, "<", "/proc/self/stat") or die; ioctl($f, 0xBB01, fileno($g)) or print "ioctl $!\n" }' & p=$!

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 60
 # harmless
 loads lostitem 40 || broken "insmod hangs: $(where $LOADER)"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # panics
 # alone
 # seconds: 90

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 60
 loads modwindow 30 || broken "insmod hangs: $(where $LOADER)"
 [ "$RC" = 0 ] || exit 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 loads namehuge 30 || broken "insmod hangs: $(where $LOADER)"

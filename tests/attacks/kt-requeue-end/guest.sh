@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 150
 # harmless
 for n in 1 2 3 4 5 6; do

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 90
 insmod silentend.ko || exit 1
 begin=$SECONDS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 30
 loads waitlate 20 || broken "insmod hangs"
 [ "$RC" = 0 ] || exit 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 150
 gcc -o /tmp/bigfault user.c || exit 1

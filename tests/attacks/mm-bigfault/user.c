@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Maps 16 GiB of memory and lets the driver look up all pages, with a limit in ms (0: no
  * limit).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 40
 gcc -o /tmp/catchup user.c || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /* Maps and writes 400 pages, and passes their address to the driver. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Opens and closes the device of rust_mmu_notifier.ko in a loop, each time with a new
  * registration of a notifier.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # harmless
 # seconds: 30
 loads counthuge 20 || broken "insmod hangs: $(where $LOADER)"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 60
 # heard TEXT: waits until the module logs the text. This takes no further process, and runs on

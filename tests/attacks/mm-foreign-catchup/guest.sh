@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 80
 gcc -o /tmp/cuload user.c || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Maps a page at a fixed address, loads the module, and keeps its address space for 40
  * seconds.

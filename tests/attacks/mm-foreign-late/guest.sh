@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 110
 gcc -o /tmp/flload user.c || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Maps 32 pages at a fixed address, loads the module, and keeps its address space for 300
  * seconds.

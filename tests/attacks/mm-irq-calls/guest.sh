@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # harmless
 # seconds: 60
 loads mmcalls 30 || broken "insmod hangs: $(where $LOADER)"

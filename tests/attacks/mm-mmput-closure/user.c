@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /* Maps and writes two pages, passes their address to the driver, and exits. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /* Serves a FUSE file system with one file, "f". A read of this file is never answered. */
 #define _GNU_SOURCE
 #include <errno.h>

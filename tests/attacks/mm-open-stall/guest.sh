@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 150
 gcc -O1 -o /tmp/fuse fuse.c && gcc -O1 -pthread -o /tmp/stall user.c || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Opens a misc device that registers a notifier in open(), while the mmap_lock cannot be
  * taken for writing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 170
 gcc -O1 -pthread -o /tmp/secret user.c || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Maps and unmaps a page of memfd_secret() in a loop, while a thread looks the page up for a
  * device (rust_hmm_mirror.ko).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 150
 gcc -O1 -o /tmp/so user.c || exit 1

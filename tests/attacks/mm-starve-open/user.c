@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Opens a misc device that registers a notifier in open(), while processes that share the
  * address space hold the locks of its VMAs for reading, one after the other (MADV_FREE in a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 150
 gcc -O1 -pthread -o /tmp/twonest user.c || exit 1
 insmod twonest.ko || exit 1

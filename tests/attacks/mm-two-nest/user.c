@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Invalidates memory at random in three threads of a process, with notifiers of twonest.ko on
  * it, and kills the process; repeats this for the given number of seconds.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 150
 gcc -O1 -o /tmp/modes user.c || exit 1
 echo 8 >/proc/sys/vm/nr_hugepages

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Lets a device (rust_hmm_mirror.ko) look up memory of each kind that is registered with a
  * userfaultfd in each mode.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 30
 gcc -o /tmp/zapframe user.c || exit 1
 insmod zapframe.ko || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /* Maps and writes a page and passes its address to the driver. */
 #include <stdio.h>
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 90
 gcc -I../../../../samples -o /tmp/rc user.c || exit 1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
 /*
  * Reads events of mmwatch.ko into memory with unserved page faults (userfaultfd), and ends
  * the watch.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 90
 # A module gets the newest free record. At the end, rlsecond has the record that rluser had at

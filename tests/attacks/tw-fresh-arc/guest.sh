@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 30
 insmod fresharc.ko || exit 1
 perl -e 'open(F, "+<", "/dev/fresharc") or die; ioctl(F, 0xBB01, 0) for 1..50'

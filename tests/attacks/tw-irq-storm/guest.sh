@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # seconds: 90
 taskset 2 bash -c 'while :; do :; done' &
 target=$!

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 120
 gcc -o /tmp/traceexit user.c || exit 1
