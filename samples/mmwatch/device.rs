@@ -24,6 +24,7 @@ use super::{
     },
     ranges::{
         RangeRecorder,
+        WatchedRange,
         WatchedRanges, //
     },
     recorder::Recorder,
@@ -32,7 +33,6 @@ use super::{
         Watch, //
     },
     Slot,
-    MAX_RANGES,
     MAX_WATCHES,
     RANGES,
     READ_EVENTS,
@@ -76,10 +76,7 @@ use tether::{
         Ready,
         TransientFile, //
     },
-    mm::{
-        interval_notifier::new_interval_notifier,
-        shared_counters::SharedCounters, //
-    },
+    mm::interval_notifier::new_interval_notifier,
     ptrace, //
 };
 
@@ -101,59 +98,76 @@ impl Drop for Active {
     }
 }
 
-/// The counters that a process can map.
-struct Mappable {
-    /// The address space that may map counters: that of the watcher, with `MMWATCH_RANGES`.
-    watcher: Option<ARef<Mm>>,
-    /// A range was added.
-    used: bool,
-    counters: Option<Arc<SharedCounters>>,
-}
-
-impl Mappable {
-    const NOTHING: Self = Self {
-        watcher: None,
-        used: false,
-        counters: None,
-    };
+/// What a file does.
+enum State {
+    Idle,
+    /// A call is beginning a watch.
+    Beginning,
+    Watching(Active),
 }
 
 /// An open file.
 #[pin_data]
 pub(super) struct Device {
+    /// Nobody waits for an address space while they hold this lock. The holder of an address
+    /// space's lock may be another process, which decides how long it holds it, and which takes
+    /// this lock in `mmap()`.
     #[pin]
-    active: Mutex<Option<Active>>,
-    // A separate lock: mmap() takes it with the `mmap_lock` held, and code that holds the lock of
-    // `active` may take the `mmap_lock`.
-    #[pin]
-    mappable: Mutex<Mappable>,
+    state: Mutex<State>,
     readable: Arc<PollCondVar>,
 }
 
+/// A file in [`State::Beginning`], which is idle again if the watch does not begin.
+struct Beginning<'a>(&'a Device);
+
+impl<'a> Beginning<'a> {
+    fn new(device: &'a Device) -> Result<Self> {
+        let mut state = device.state.lock();
+        match &*state {
+            State::Idle => *state = State::Beginning,
+            State::Beginning => return Err(EBUSY),
+            State::Watching(active) => {
+                Device::check_caller(&active.watch)?;
+                return Err(EBUSY);
+            }
+        }
+        drop(state);
+        Ok(Self(device))
+    }
+
+    fn succeed(self, active: Active) {
+        *self.0.state.lock() = State::Watching(active);
+    }
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if matches!(*state, State::Beginning) {
+            *state = State::Idle;
+        }
+    }
+}
+
 impl Device {
-    /// Returns the watch, if the calling process has started it.
-    fn watch(&self) -> Result<Arc<Watch>> {
-        let active = self.active.lock();
-        let active = active.as_ref().ok_or(EINVAL)?;
+    /// Calls `f` with the watch, if the calling process has started it.
+    fn with_active<R>(&self, f: impl FnOnce(&mut Active) -> Result<R>) -> Result<R> {
+        let mut state = self.state.lock();
+        let State::Watching(active) = &mut *state else {
+            return Err(EINVAL);
+        };
         Self::check_caller(&active.watch)?;
-        Ok(active.watch.clone())
+        f(active)
+    }
+
+    fn watch(&self) -> Result<Arc<Watch>> {
+        self.with_active(|active| Ok(active.watch.clone()))
     }
 
     fn check_caller(watch: &Watch) -> Result {
         match current!().mm() {
             Some(mm) if is_same(mm, &watch.watcher) => Ok(()),
             _ => Err(ESTALE),
-        }
-    }
-
-    /// Fails if the file has a watch.
-    fn check_idle(&self, active: &Option<Active>) -> Result {
-        match active {
-            Some(active) => {
-                Self::check_caller(&active.watch)?;
-                Err(EBUSY)
-            }
-            None => Ok(()),
         }
     }
 
@@ -172,18 +186,15 @@ impl Device {
         if !count_address.is_multiple_of(align_of::<u64>()) {
             return Err(EINVAL);
         }
-        self.check_idle(&self.active.lock())?;
+        let beginning = Beginning::new(self)?;
         if argument.pid == 0 && count_address != 0 {
-            // Check that the count can be written. Do not hold the lock: the write may fault, and
-            // another process may decide how long the fault takes.
+            // Check that the count can be written.
             UserSlice::new(UserPtr::from_addr(count_address), size_of::<u64>())
                 .writer()
                 .write(&0u64)?;
         }
-        let mut active = self.active.lock();
-        self.check_idle(&active)?;
         let slot = Slot::take(&WATCHES)?;
-        *active = Some(if argument.pid == 0 {
+        beginning.succeed(if argument.pid == 0 {
             let target = Target {
                 task: ARef::from(&**task),
                 mm: own,
@@ -204,21 +215,19 @@ impl Device {
             };
             Active::new(target, own, argument, 0, slot)?
         });
-        if ranges {
-            self.mappable.lock().watcher = Some(ARef::from(&**own));
-        }
         Ok(())
     }
 
     fn end(&self) -> Result {
-        self.watch()?;
         let active = {
-            let mut active = self.active.lock();
-            // A new watch may begin when the lock is released, which then has a mappable of its own.
-            *self.mappable.lock() = Mappable::NOTHING;
-            active.take()
+            let mut state = self.state.lock();
+            match &*state {
+                State::Watching(active) => Self::check_caller(&active.watch)?,
+                _ => return Err(EINVAL),
+            }
+            core::mem::replace(&mut *state, State::Idle)
         };
-        let Some(active) = active else {
+        let State::Watching(active) = active else {
             return Ok(());
         };
         let watch = active.watch.clone();
@@ -234,10 +243,21 @@ impl Device {
         &self,
         f: impl FnOnce(&Arc<Watch>, &mut WatchedRanges) -> Result<R>,
     ) -> Result<R> {
-        let mut guard = self.active.lock();
-        let active = Option::as_mut(&mut *guard).ok_or(EINVAL)?;
-        Self::check_caller(&active.watch)?;
-        f(&active.watch, active.ranges.as_mut().ok_or(EINVAL)?)
+        self.with_active(|active| f(&active.watch, active.ranges.as_mut().ok_or(EINVAL)?))
+    }
+
+    /// Calls `f` with the ranges of `watch`, unless that watch has ended.
+    fn with_ranges_of<R>(
+        &self,
+        watch: &Arc<Watch>,
+        f: impl FnOnce(&mut WatchedRanges) -> Result<R>,
+    ) -> Result<R> {
+        self.with_ranges(|current, ranges| {
+            if !Arc::ptr_eq(current, watch) {
+                return Err(EINVAL);
+            }
+            f(ranges)
+        })
     }
 
     /// Adds a range. Stores the index and the value of its counter in `argument`.
@@ -248,48 +268,52 @@ impl Device {
         let start = usize::try_from(argument.start).map_err(|_| EOVERFLOW)?;
         let length = usize::try_from(argument.length).map_err(|_| EOVERFLOW)?;
         let end = start.checked_add(length).ok_or(EOVERFLOW)?;
-        self.with_ranges(|watch, ranges| {
-            let added = self.add_range_to(watch, ranges, argument, start, end);
-            if added.is_err() && ranges.ranges.is_empty() {
-                self.mappable.lock().used = false;
-            }
-            added
-        })
-    }
-
-    fn add_range_to(
-        &self,
-        watch: &Arc<Watch>,
-        ranges: &mut WatchedRanges,
-        argument: &mut RangeArgument,
-        start: usize,
-        end: usize,
-    ) -> Result {
         let slot = Slot::take(&RANGES)?;
-        let counters = {
-            // Counters cannot be created after the first range was added.
-            let mut mappable = self.mappable.lock();
-            mappable.used = true;
-            mappable.counters.clone()
-        };
-        let index = ranges.place(counters.as_deref())?;
+        let (watch, place) =
+            self.with_ranges(|watch, ranges| Ok((watch.clone(), ranges.place()?)))?;
+        let index = place.index;
         let recorder = RangeRecorder {
             watch: watch.clone(),
             start,
             end,
             cookie: argument.cookie,
-            counter: counters.map(|counters| (counters, index as usize)),
+            counter: place.counters.map(|counters| (counters, index as usize)),
             removed: Atomic::new(false),
             _slot: slot,
         };
-        let mm = watch.watched.mmget_not_zero().ok_or(ESRCH)?;
+        // Without the lock of the file, because this waits for the `mmap_lock`, and for
+        // invalidations in progress.
+        let added = Self::register_range(recorder, argument).and_then(|range| {
+            let mut range = Some(range);
+            self.with_ranges_of(&watch, |ranges| {
+                ranges.put(index, range.take());
+                Ok(())
+            })
+        });
+        if added.is_err() {
+            let _ = self.with_ranges_of(&watch, |ranges| {
+                ranges.not_added(index);
+                Ok(())
+            });
+        }
+        argument.index = index;
+        added
+    }
+
+    /// Registers the notifier of a range. Stores the value of its counter in `argument`.
+    fn register_range(
+        recorder: RangeRecorder,
+        argument: &mut RangeArgument,
+    ) -> Result<WatchedRange> {
+        let mm = recorder.watch.watched.mmget_not_zero().ok_or(ESRCH)?;
+        let (start, length) = (recorder.start, recorder.end - recorder.start);
         let range = KBox::pin_init(
-            new_interval_notifier!(&mm, start, end - start, recorder, ()),
+            new_interval_notifier!(&mm, start, length, recorder, ()),
             GFP_KERNEL_ACCOUNT,
         )?;
         // An invalidation that was in progress when the notifier was inserted did not call the
         // notifier. `read()` waits for the end of such invalidations.
-        argument.value = range.read(
+        let value = range.read(
             || Ok(()),
             |(), ()| {
                 range
@@ -297,16 +321,29 @@ impl Device {
                     .counter()
                     .map_or(0, |counter| counter.load(Acquire))
             },
-        )?;
-        argument.index = index;
-        ranges.put(index, range)
+        );
+        match value {
+            Ok(value) => argument.value = value,
+            Err(error) => {
+                // The next range may get the same counter.
+                range.notifier().count_removed();
+                return Err(error);
+            }
+        }
+        Ok(range)
     }
 
     fn remove_range(&self, index: usize) -> Result {
-        let range = self.with_ranges(|_, ranges| ranges.take(index))?;
-        // Outside of the lock, because this waits for tasks that are invalidating the range.
+        let (watch, range) =
+            self.with_ranges(|watch, ranges| Ok((watch.clone(), ranges.take(index)?)))?;
+        // Without the lock, because this waits for tasks that are invalidating the range.
         KBox::into_inner(Pin::into_inner(range)).unregister()?;
-        self.with_ranges(|_, ranges| ranges.give_back(index))
+        // If the watch has ended meanwhile, so have its indices.
+        let _ = self.with_ranges_of(&watch, |ranges| {
+            ranges.give_back(index as u32);
+            Ok(())
+        });
+        Ok(())
     }
 }
 
@@ -338,10 +375,7 @@ impl Active {
         let registration = Recorder::register(&watch, mm, ranges)?;
         watch.notifier.lock().current = Some(registration);
         Ok(Self {
-            ranges: ranges.then(|| WatchedRanges {
-                ranges: KVVec::new(),
-                free: KVVec::new(),
-            }),
+            ranges: ranges.then(WatchedRanges::new),
             _thread: thread,
             watch,
             _slot: slot,
@@ -357,8 +391,7 @@ impl MiscDevice for Device {
         let readable = Arc::pin_init(new_poll_condvar!(), GFP_KERNEL)?;
         KBox::pin_init(
             pin_init!(Self {
-                active <- new_mutex!(None),
-                mappable <- new_mutex!(Mappable::NOTHING),
+                state <- new_mutex!(State::Idle),
                 readable,
             }),
             GFP_KERNEL,
@@ -366,27 +399,8 @@ impl MiscDevice for Device {
     }
 
     fn mmap(me: Pin<&Self>, _file: &File, area: &VmaNew) -> Result {
-        let mut mappable = me.mappable.lock();
-        match (&mappable.watcher, current!().mm()) {
-            (None, _) => return Err(EINVAL),
-            (Some(watcher), Some(mm)) if is_same(mm, watcher) => {}
-            _ => return Err(ESTALE),
-        }
         let wanted = (area.end() - area.start()) / size_of::<u64>();
-        if wanted > MAX_RANGES {
-            return Err(ENOSPC);
-        }
-        match &mappable.counters {
-            Some(counters) if counters.len() >= wanted => counters.map(area),
-            None if !mappable.used => {
-                let counters = SharedCounters::new(wanted, GFP_KERNEL_ACCOUNT)?;
-                // A mapping that fails must not determine the number of counters.
-                counters.map(area)?;
-                mappable.counters = Some(Arc::new(counters, GFP_KERNEL)?);
-                Ok(())
-            }
-            _ => Err(EBUSY),
-        }
+        me.with_ranges(|_, ranges| ranges.map(area, wanted))
     }
 
     fn ioctl(me: Pin<&Self>, _file: &File, command: u32, word: usize) -> Result<isize> {

@@ -9,6 +9,7 @@ use super::{
     MAX_RANGES, //
 };
 use kernel::{
+    mm::virt::VmaNew,
     prelude::*,
     sync::{
         atomic::{
@@ -91,41 +92,90 @@ impl Invalidate for RangeRecorder {
     }
 }
 
-type WatchedRange = Pin<KBox<IntervalRegistration<RangeRecorder>>>;
+pub(super) type WatchedRange = Pin<KBox<IntervalRegistration<RangeRecorder>>>;
 
-/// The ranges of a watch.
+/// The ranges of a watch, and their counters.
 pub(super) struct WatchedRanges {
     pub(super) ranges: KVVec<Option<WatchedRange>>,
-    /// Indices of removed ranges.
-    pub(super) free: KVVec<u32>,
+    /// Indices of `ranges` that no range has.
+    free: KVVec<u32>,
+    /// Number of ranges that were added or are being added. Removed ranges count.
+    added: usize,
+    /// The counters, if the process has mapped them.
+    counters: Option<Arc<SharedCounters>>,
+}
+
+/// An index for a range that is being added.
+pub(super) struct Place {
+    pub(super) index: u32,
+    pub(super) counters: Option<Arc<SharedCounters>>,
 }
 
 impl WatchedRanges {
-    /// Returns the index for the next range.
-    pub(super) fn place(&mut self, counters: Option<&SharedCounters>) -> Result<u32> {
-        if let Some(index) = self.free.last() {
-            return Ok(*index);
+    pub(super) fn new() -> Self {
+        Self {
+            ranges: KVVec::new(),
+            free: KVVec::new(),
+            added: 0,
+            counters: None,
         }
-        let index = self.ranges.len();
-        if counters.is_some_and(|counters| index >= counters.len()) {
-            return Err(ENOSPC);
-        }
-        // Reserve memory now, so that `put()` and `give_back()` cannot fail for lack of memory.
-        self.ranges.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        self.free.reserve(index + 1, GFP_KERNEL_ACCOUNT)?;
-        Ok(index as u32)
     }
 
-    pub(super) fn put(&mut self, index: u32, range: WatchedRange) -> Result {
-        if self.free.last() == Some(&index) {
-            self.free.pop();
-            self.ranges[index as usize] = Some(range);
-        } else {
-            self.ranges
-                .push_within_capacity(Some(range))
-                .map_err(|_| ENOMEM)?;
+    /// Maps `wanted` counters to `area`. The first call creates them.
+    pub(super) fn map(&mut self, area: &VmaNew, wanted: usize) -> Result {
+        if wanted > MAX_RANGES {
+            return Err(ENOSPC);
         }
-        Ok(())
+        match &self.counters {
+            Some(counters) if counters.len() >= wanted => counters.map(area),
+            // Counters cannot be created after the first range was added.
+            None if self.added == 0 => {
+                let counters = SharedCounters::new(wanted, GFP_KERNEL_ACCOUNT)?;
+                // A mapping that fails must not determine the number of counters.
+                counters.map(area)?;
+                self.counters = Some(Arc::new(counters, GFP_KERNEL)?);
+                Ok(())
+            }
+            _ => Err(EBUSY),
+        }
+    }
+
+    /// Takes an index for the next range. [`Self::put`] or [`Self::not_added`] follows.
+    pub(super) fn place(&mut self) -> Result<Place> {
+        let limit = self.counters.as_ref().map_or(MAX_RANGES, |it| it.len());
+        // Almost always the last one. Ranges that were not added may have left larger indices than
+        // the counters have that were created afterwards.
+        let free = self.free.iter().rposition(|it| (*it as usize) < limit);
+        let index = match free {
+            Some(place) => self.free.remove(place).map_err(|_| EINVAL)?,
+            None => {
+                let index = self.ranges.len();
+                if index >= limit {
+                    return Err(ENOSPC);
+                }
+                // Reserve memory for `give_back()`, which cannot fail.
+                self.free
+                    .reserve(index + 1 - self.free.len(), GFP_KERNEL_ACCOUNT)?;
+                self.ranges.push(None, GFP_KERNEL_ACCOUNT)?;
+                index as u32
+            }
+        };
+        self.added += 1;
+        Ok(Place {
+            index,
+            counters: self.counters.clone(),
+        })
+    }
+
+    /// Stores the range that was registered for a place.
+    pub(super) fn put(&mut self, index: u32, range: Option<WatchedRange>) {
+        self.ranges[index as usize] = range;
+    }
+
+    /// Ends a place whose range could not be registered.
+    pub(super) fn not_added(&mut self, index: u32) {
+        self.added -= 1;
+        self.give_back(index);
     }
 
     pub(super) fn take(&mut self, index: usize) -> Result<WatchedRange> {
@@ -138,9 +188,8 @@ impl WatchedRanges {
 
     /// Makes the index of a range reusable. The range must be unregistered: until then its notifier
     /// uses the counter at this index.
-    pub(super) fn give_back(&mut self, index: usize) -> Result {
-        self.free
-            .push_within_capacity(index as u32)
-            .map_err(|_| ENOMEM)
+    pub(super) fn give_back(&mut self, index: u32) {
+        // `place()` has reserved the memory, so this cannot fail.
+        let _ = self.free.push_within_capacity(index);
     }
 }

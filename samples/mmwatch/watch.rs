@@ -325,11 +325,16 @@ impl Watch {
         if !permission.still_holds(context.task()) {
             return Err(EPERM);
         }
+        if self.notifier.lock().over {
+            return Ok(());
+        }
+        // Without the lock: this waits for the `mmap_lock`, and the end of the watch takes the
+        // lock.
+        let next = Recorder::register(self, mm, false)?;
         let mut notifier = self.notifier.lock();
         if notifier.over {
             return Ok(());
         }
-        let next = Recorder::register(self, mm, false)?;
         // The thread of the watch drops the old notifier, outside of this lock.
         notifier.retired = notifier.current.replace(next);
         self.ended.store(false, Relaxed);
