@@ -38,17 +38,17 @@ use tether::{
         Thread, //
     },
     mm::{
-        interval_notifier::{
-            new_interval_notifier,
-            IntervalNotifier,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier,
             Invalidate,
+            MmuIntervalNotifier,
             OnePass,
             Registration as IntervalRegistration, //
         },
         mmu_notifier::{
             InvalidateRanges,
             MmuNotifier,
-            Range,
+            MmuNotifierRange,
             Ranges,
             Registration,
             WouldSleep, //
@@ -63,7 +63,7 @@ use tether::{
         self,
         impl_has_task_work,
         Context,
-        Mode,
+        NotifyMode,
         TaskWork,
         TaskWorkItem, //
     }, //
@@ -157,7 +157,7 @@ fn run_embedded(count: usize) -> Result {
         // SAFETY: Items of the pool come from pinned boxes and were not moved since. `pop()`
         // removes the item, so that the box is owned once.
         let item = unsafe { Pin::new_unchecked(KBox::from_raw(POOL.get().pop())) };
-        task_work::add(task, item, Mode::Resume)?;
+        task_work::add(task, item, NotifyMode::Resume)?;
     }
     Ok(())
 }
@@ -167,7 +167,7 @@ fn run_shared(count: usize) -> Result {
     let task = current!();
     let shared = POOL.get().shared.as_ref().ok_or(EINVAL)?;
     for item in shared.iter().take(count) {
-        task_work::add(task, item.clone(), Mode::Resume)?;
+        task_work::add(task, item.clone(), NotifyMode::Resume)?;
     }
     Ok(())
 }
@@ -179,7 +179,7 @@ fn run_boxed(count: usize) -> Result {
         task_work::add_fn(
             task,
             move |_| POOL.get().sum += value,
-            Mode::Resume,
+            NotifyMode::Resume,
             GFP_KERNEL,
         )?;
     }
@@ -254,7 +254,7 @@ fn round_trip(count: usize) -> Result {
     // SAFETY: The item is valid as long as the `Target` exists, which is never replaced meanwhile.
     let ran = unsafe { &(*target.round).ran };
     for _ in 0..count {
-        task_work::add(&target.task, target.take(), Mode::Signal)?;
+        task_work::add(&target.task, target.take(), NotifyMode::Signal)?;
         ran.wait();
     }
     Ok(())
@@ -396,7 +396,7 @@ impl MmuNotifier for Notifier {
 
 #[vtable]
 impl InvalidateRanges for Notifier {
-    fn invalidate_range_start(&self, range: &Range<'_>) {
+    fn invalidate_range_start(&self, range: &MmuNotifierRange<'_>) {
         // SAFETY: Only one thread invalidates in the benchmark, and the pointer is valid.
         unsafe {
             let sum = self.starts.get();
@@ -404,7 +404,7 @@ impl InvalidateRanges for Notifier {
         }
     }
 
-    fn invalidate_range_end(&self, range: &Range<'_>) {
+    fn invalidate_range_end(&self, range: &MmuNotifierRange<'_>) {
         // SAFETY: Only one thread invalidates in the benchmark, and the pointer is valid.
         unsafe {
             let sum = self.ends.get();
@@ -419,18 +419,22 @@ struct Interval<const USE: usize>;
 type Inserted<const USE: usize> = IntervalRegistration<Interval<USE>>;
 type Memory<const USE: usize> = KBox<MaybeUninit<Inserted<USE>>>;
 
-impl<const USE: usize> IntervalNotifier for Interval<USE> {
+impl<const USE: usize> MmuIntervalNotifier for Interval<USE> {
     type Shadow = usize;
     type Passes = OnePass;
 
-    fn try_invalidate(&self, range: &Range<'_>, shadow: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        range: &MmuNotifierRange<'_>,
+        shadow: &mut usize,
+    ) -> Result<(), WouldSleep> {
         self.invalidate(range, shadow);
         Ok(())
     }
 }
 
 impl<const USE: usize> Invalidate for Interval<USE> {
-    fn invalidate(&self, range: &Range<'_>, shadow: &mut usize) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, shadow: &mut usize) {
         // Wraps around, as in C: the last invalidation covers the whole address space.
         *shadow = shadow.wrapping_add(range.end() - range.start());
     }
@@ -504,7 +508,7 @@ fn insert<const USE: usize>(
     start: usize,
     length: usize,
 ) -> Result<Pin<KBox<Inserted<USE>>>> {
-    memory.write_pin_init(new_interval_notifier!(mm, start, length, Interval, 0))
+    memory.write_pin_init(new_mmu_interval_notifier!(mm, start, length, Interval, 0))
 }
 
 /// Removes an interval notifier, and returns its memory.

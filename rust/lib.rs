@@ -5,9 +5,9 @@
 //! * [`task_work`]: runs a callback in the context of a task.
 //! * [`kthread`]: kernel threads that can be stopped, joined and parked, and workers that run
 //!   works.
-//! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::interval_notifier`]: notify a driver when
-//!   pages are unmapped, moved or protected; [`mm::hmm`], [`mm::mirror`], [`mm::dma_mirror`]: look
-//!   up the pages of a process.
+//! * [`mm::mmu_notifier`], [`mm::shared_notifier`], [`mm::mmu_interval_notifier`]: notify a driver
+//!   when pages are unmapped, moved or protected; [`mm::hmm`], [`mm::mirror`], [`mm::dma_mirror`]:
+//!   look up the pages of a process.
 //! * [`tether`]: the shared part: the owner module of a callback, and module teardown.
 //!
 //! This is the root of the external build. In a kernel tree, `rust/kernel/lib.rs` is the root. The
@@ -85,11 +85,21 @@ pub mod mm {
 
     pub mod dma_mirror;
     pub mod hmm;
-    pub mod interval_notifier;
     pub mod mirror;
+    pub mod mmu_interval_notifier;
     pub mod mmu_notifier;
     pub mod shared_counters;
     pub mod shared_notifier;
     pub(crate) mod space;
     pub(crate) mod table;
+
+    /// The former name of [`mmu_interval_notifier`]: see `Documentation/renames.rst`.
+    #[doc(hidden)]
+    pub mod interval_notifier {
+        pub use super::mmu_interval_notifier::{
+            new_mmu_interval_notifier as new_interval_notifier,
+            MmuIntervalNotifier as IntervalNotifier,
+            *, //
+        };
+    }
 }

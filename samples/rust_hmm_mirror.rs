@@ -43,7 +43,7 @@ use tether::mm::{
         MirrorDevice, //
     },
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     MmWithUser, //
@@ -117,9 +117,9 @@ const PUD_ORDER: u32 = 18;
 struct Copier;
 
 impl MirrorDevice for Copier {
-    fn invalidate(&self, _range: &Range<'_>) {}
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>) {}
 
-    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

@@ -54,15 +54,15 @@ use tether::mm::{
         HmmRange,
         Pfn, //
     },
-    interval_notifier::{
-        new_interval_notifier,
-        IntervalNotifier,
+    mmu_interval_notifier::{
+        new_mmu_interval_notifier,
         Invalidate,
+        MmuIntervalNotifier,
         OnePass,
         Registration, //
     },
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     MmWithUser, //
@@ -108,13 +108,13 @@ struct Shadowed {
     start: usize,
 }
 
-impl IntervalNotifier for Shadowed {
+impl MmuIntervalNotifier for Shadowed {
     type Shadow = KVVec<Entry>;
     type Passes = OnePass;
 
     fn try_invalidate(
         &self,
-        range: &Range<'_>,
+        range: &MmuNotifierRange<'_>,
         shadow: &mut KVVec<Entry>,
     ) -> Result<(), WouldSleep> {
         // There is no device to wait for, so this does not sleep.
@@ -124,7 +124,7 @@ impl IntervalNotifier for Shadowed {
 }
 
 impl Invalidate for Shadowed {
-    fn invalidate(&self, range: &Range<'_>, shadow: &mut KVVec<Entry>) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, shadow: &mut KVVec<Entry>) {
         // `range` may exceed the range of this notifier.
         let index = |address: usize| address.saturating_sub(self.start) / PAGE_SIZE;
         let last = index(range.end() - 1);
@@ -188,7 +188,7 @@ impl MiscDevice for Device {
         let mm = task.mm().ok_or(EINVAL)?;
         let entries = KVVec::from_elem(Entry::default(), size / PAGE_SIZE, GFP_KERNEL_ACCOUNT)?;
         let shadow = Arc::pin_init(
-            new_interval_notifier!(mm, start, size, Shadowed { start }, entries),
+            new_mmu_interval_notifier!(mm, start, size, Shadowed { start }, entries),
             GFP_KERNEL_ACCOUNT,
         )?;
         let old = kiocb.file().get_ref().shadow.lock().replace(shadow);

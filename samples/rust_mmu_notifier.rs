@@ -28,7 +28,7 @@ use tether::misc_device::{
 use tether::mm::mmu_notifier::{
     InvalidateRanges,
     MmuNotifier,
-    Range,
+    MmuNotifierRange,
     Ranges,
     Registration, //
 };
@@ -67,7 +67,7 @@ impl MmuNotifier for Counter {
 
 #[vtable]
 impl InvalidateRanges for Counter {
-    fn invalidate_range_start(&self, range: &Range<'_>) {
+    fn invalidate_range_start(&self, range: &MmuNotifierRange<'_>) {
         self.bytes.fetch_add(range.end() - range.start(), Relaxed);
     }
 }

@@ -27,7 +27,7 @@ use tether::misc_device::{
 };
 use tether::task_work::{
     self,
-    Mode, //
+    NotifyMode, //
 };
 
 module! {
@@ -76,7 +76,7 @@ impl MiscDevice for Device {
         task_work::add_fn(
             current!(),
             move |context| pr_info!("task work of pid {}: {}\n", context.task().pid(), &*text),
-            Mode::Resume,
+            NotifyMode::Resume,
             GFP_KERNEL,
         )?;
         Ok(length)

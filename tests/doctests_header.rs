@@ -8,7 +8,7 @@ mod kernel {
         kthread,
         misc_device,
         mm,
-        new_interval_notifier,
+        new_mmu_interval_notifier,
         pid,
         ptrace,
         task_work,

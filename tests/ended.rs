@@ -32,7 +32,7 @@ use tether::{
         },
         mmu_notifier::{
             Event,
-            Range,
+            MmuNotifierRange,
             WouldSleep, //
         },
         MmWithUser, //
@@ -56,13 +56,13 @@ module! {
 struct Device;
 
 impl MirrorDevice for Device {
-    fn invalidate(&self, range: &Range<'_>) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>) {
         if range.event() == Event::Release {
             pr_info!("the device is notified of the end\n");
         }
     }
 
-    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

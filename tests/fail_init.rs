@@ -20,7 +20,7 @@ use tether::{
         self,
         impl_has_task_work,
         Context,
-        Mode,
+        NotifyMode,
         Ordered,
         TaskWork,
         TaskWorkItem, //
@@ -85,23 +85,28 @@ impl kernel::Module for FailInit {
             drop(text);
             gone();
         };
-        let pending = task_work::add_fn(task, held, Mode::Resume, GFP_KERNEL)?;
+        let pending = task_work::add_fn(task, held, NotifyMode::Resume, GFP_KERNEL)?;
         // The handle of the first closure is dropped; the handle of a second one is leaked.
         drop(pending);
-        core::mem::forget(task_work::add_fn(task, |_| gone(), Mode::None, GFP_KERNEL)?);
+        core::mem::forget(task_work::add_fn(
+            task,
+            |_| gone(),
+            NotifyMode::None,
+            GFP_KERNEL,
+        )?);
 
         let value = KVec::from_elem(0u8, 10, GFP_KERNEL)?;
         let item = pin_init!(Item::<false> { value, work <- TaskWork::new() });
-        task_work::add(task, KBox::pin_init(item, GFP_KERNEL)?, Mode::Resume)?;
+        task_work::add(task, KBox::pin_init(item, GFP_KERNEL)?, NotifyMode::Resume)?;
 
         let value = KVec::from_elem(0u8, 20, GFP_KERNEL)?;
         let item = pin_init!(Item::<true> { value, work <- TaskWork::new() });
         let item = Arc::pin_init(item, GFP_KERNEL)?;
-        task_work::add(task, item.clone(), Mode::Resume)?;
+        task_work::add(task, item.clone(), NotifyMode::Resume)?;
         let _ = task_work::cancel(task, &item);
 
         // The items of a queue are not in the task's own list.
-        let queue = Ordered::new(task, Mode::Resume)?;
+        let queue = Ordered::new(task, NotifyMode::Resume)?;
         let value = KVec::from_elem(0u8, 30, GFP_KERNEL)?;
         let item = pin_init!(Item::<false> { value, work <- TaskWork::new() });
         queue.add(KBox::pin_init(item, GFP_KERNEL)?)?;

@@ -72,26 +72,26 @@ use tether::{
             Pfn,
             Request, //
         },
-        interval_notifier::{
-            new_interval_notifier,
-            IntervalNotifier,
-            Invalidate,
-            InvalidateInTwoPasses,
-            OnePass,
-            Registration as IntervalRegistration,
-            Shadow,
-            TwoPasses, //
-        },
         mirror::{
             new_mirror,
             Mirror,
             MirrorDevice, //
         },
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier,
+            Invalidate,
+            InvalidateInTwoPasses,
+            MmuIntervalNotifier,
+            OnePass,
+            Registration as IntervalRegistration,
+            Shadow,
+            TwoPasses, //
+        },
         mmu_notifier::{
             Age,
             InvalidateRanges,
             MmuNotifier,
-            Range,
+            MmuNotifierRange,
             Ranges,
             Registration,
             TryInvalidateRanges,
@@ -119,7 +119,7 @@ use tether::{
         impl_has_task_work,
         Cancel,
         Context,
-        Mode,
+        NotifyMode,
         Ordered,
         Pending,
         TaskWork,
@@ -333,14 +333,14 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
             let task = current!();
             let mm = task.mm().ok_or(EINVAL)?;
             let notifier = IntervalListener(TryListener::new(kind));
-            let registration = new_interval_notifier!(mm, 0, EVERYWHERE, notifier, 0);
+            let registration = new_mmu_interval_notifier!(mm, 0, EVERYWHERE, notifier, 0);
             made(KBox::pin_init(registration, GFP_KERNEL)?)
         }
         Kind::TwoPasses => {
             let task = current!();
             let mm = task.mm().ok_or(EINVAL)?;
             let notifier = PassesListener(TryListener::new(kind));
-            let registration = new_interval_notifier!(mm, 0, EVERYWHERE, notifier, 0);
+            let registration = new_mmu_interval_notifier!(mm, 0, EVERYWHERE, notifier, 0);
             made(KBox::pin_init(registration, GFP_KERNEL)?)
         }
         Kind::Shared => {
@@ -456,12 +456,12 @@ with! {
 
 // Task works.
 
-fn mode(random: u32) -> Mode {
+fn mode(random: u32) -> NotifyMode {
     match random % 4 {
-        0 => Mode::None,
-        1 => Mode::Signal,
-        2 => Mode::SignalNoIpi,
-        _ => Mode::Resume,
+        0 => NotifyMode::None,
+        1 => NotifyMode::Signal,
+        2 => NotifyMode::SignalNoIpi,
+        _ => NotifyMode::Resume,
     }
 }
 
@@ -947,9 +947,9 @@ struct Listener(Counted);
 
 #[vtable]
 impl InvalidateRanges for Listener {
-    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {}
 
-    fn invalidate_range_end(&self, _range: &Range<'_>) {}
+    fn invalidate_range_end(&self, _range: &MmuNotifierRange<'_>) {}
 }
 
 impl Age for Listener {
@@ -1000,9 +1000,9 @@ impl TryListener {
 }
 
 impl TryInvalidateRanges for TryListener {
-    fn invalidate_range(&self, _range: &Range<'_>) {}
+    fn invalidate_range(&self, _range: &MmuNotifierRange<'_>) {}
 
-    fn try_invalidate_range(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate_range(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         self.answer()
     }
 }
@@ -1013,28 +1013,36 @@ impl MmuNotifier for TryListener {
 
 struct IntervalListener(TryListener);
 
-impl IntervalNotifier for IntervalListener {
+impl MmuIntervalNotifier for IntervalListener {
     type Shadow = u32;
     type Passes = OnePass;
 
-    fn try_invalidate(&self, _range: &Range<'_>, _shadow: &mut u32) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        _range: &MmuNotifierRange<'_>,
+        _shadow: &mut u32,
+    ) -> Result<(), WouldSleep> {
         self.0.answer()
     }
 }
 
 impl Invalidate for IntervalListener {
-    fn invalidate(&self, _range: &Range<'_>, shadow: &mut u32) {
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>, shadow: &mut u32) {
         *shadow = shadow.wrapping_add(1);
     }
 }
 
 struct PassesListener(TryListener);
 
-impl IntervalNotifier for PassesListener {
+impl MmuIntervalNotifier for PassesListener {
     type Shadow = u32;
     type Passes = TwoPasses;
 
-    fn try_invalidate(&self, _range: &Range<'_>, _shadow: &mut u32) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        _range: &MmuNotifierRange<'_>,
+        _shadow: &mut u32,
+    ) -> Result<(), WouldSleep> {
         self.0.answer()
     }
 }
@@ -1042,7 +1050,7 @@ impl IntervalNotifier for PassesListener {
 impl InvalidateInTwoPasses for PassesListener {
     type Begun = Option<KBox<u32>>;
 
-    fn begin(&self, _range: &Range<'_>, shadow: &mut u32) -> Option<Self::Begun> {
+    fn begin(&self, _range: &MmuNotifierRange<'_>, shadow: &mut u32) -> Option<Self::Begun> {
         *shadow = shadow.wrapping_add(1);
         Some(KBox::new(*shadow, GFP_NOWAIT).ok())
     }
@@ -1053,9 +1061,9 @@ impl InvalidateInTwoPasses for PassesListener {
 }
 
 impl MirrorDevice for TryListener {
-    fn invalidate(&self, _range: &Range<'_>) {}
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>) {}
 
-    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         self.answer()
     }
 }
@@ -1077,7 +1085,7 @@ impl SharedNotifier for Common {
 
 #[vtable]
 impl InvalidateRanges for Common {
-    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {}
 }
 
 impl MmuNotifier for Common {
@@ -1098,7 +1106,7 @@ impl Usable for Pin<KBox<Registration<TryListener>>> {
 
 /// Takes a snapshot of four pages, if the notifier is on the caller's address space; `random`
 /// selects the address.
-fn look_up<T: IntervalNotifier<Shadow = u32>>(
+fn look_up<T: MmuIntervalNotifier<Shadow = u32>>(
     registration: &IntervalRegistration<T>,
     random: u32,
 ) -> Result {
@@ -1212,7 +1220,7 @@ types! {
         tether::kthread::worker::KthreadDelayedWork<Delayed<true>> => DelayedWork Worker,
         tether::kthread::worker::KthreadWork<Work> => Work,
         tether::misc_device::MiscDeviceRegistration<Device> => PollDevice,
-        tether::mm::interval_notifier::Registration<IntervalListener> => Interval TwoPasses,
+        tether::mm::mmu_interval_notifier::Registration<IntervalListener> => Interval TwoPasses,
         tether::mm::mirror::Mirror<TryListener> => Mirror,
         tether::mm::mmu_notifier::Registration<Listener> => Notifier TryNotifier,
         tether::mm::shared_notifier::Shared<Common> => Shared,
@@ -1229,8 +1237,8 @@ types! {
         tether::kthread::worker::DelayedNode => DelayedWork,
         tether::kthread::worker::Node => Work,
         tether::kthread::worker::Queue => Worker,
-        tether::mm::interval_notifier::Shadow<Counted> => Interval TwoPasses,
-        tether::mm::interval_notifier::Slot<Counted> => TwoPasses,
+        tether::mm::mmu_interval_notifier::Shadow<Counted> => Interval TwoPasses,
+        tether::mm::mmu_interval_notifier::Slot<Counted> => TwoPasses,
         tether::task_work::Node => BoxWork ArcWork,
         tether::task_work::TaskWork<Boxed> => BoxWork ArcWork,
     }
@@ -1256,14 +1264,14 @@ types! {
         tether::mm::hmm::HmmRange<'static>,
         tether::mm::hmm::Pfn,
         tether::mm::hmm::Request,
-        tether::mm::interval_notifier::OnePass,
-        tether::mm::interval_notifier::TwoPasses,
+        tether::mm::mmu_interval_notifier::OnePass,
+        tether::mm::mmu_interval_notifier::TwoPasses,
         tether::mm::mirror::Frame<'static>,
         tether::mm::mirror::Pages<'static>,
         tether::mm::mmu_notifier::Event,
         tether::mm::mmu_notifier::MayRefuse<TryListener>,
         tether::mm::mmu_notifier::Ops,
-        tether::mm::mmu_notifier::Range<'static>,
+        tether::mm::mmu_notifier::MmuNotifierRange<'static>,
         tether::mm::mmu_notifier::Ranges,
         tether::mm::mmu_notifier::Refusal,
         tether::mm::mmu_notifier::ReleaseOnly,
@@ -1272,7 +1280,7 @@ types! {
         tether::mm::mmu_notifier::WithAge<Ranges>,
         tether::mm::mmu_notifier::WouldSleep,
         tether::task_work::Context<'static>,
-        tether::task_work::Mode,
+        tether::task_work::NotifyMode,
         tether::task_work::Vtable,
     }
 }

@@ -38,7 +38,7 @@ mod tests {
         self,
         impl_has_task_work,
         Context,
-        Mode,
+        NotifyMode,
         TaskWork,
         TaskWorkItem, //
     };
@@ -86,7 +86,12 @@ mod tests {
         })
     }
 
-    const MODES: [Mode; 4] = [Mode::None, Mode::Resume, Mode::Signal, Mode::SignalNoIpi];
+    const MODES: [NotifyMode; 4] = [
+        NotifyMode::None,
+        NotifyMode::Resume,
+        NotifyMode::Signal,
+        NotifyMode::SignalNoIpi,
+    ];
 
     fn counter() -> Arc<Atomic<i32>> {
         Arc::new(Atomic::new(0), GFP_KERNEL).unwrap()
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn a_refusal_is_an_error_for_question_mark() {
         fn attempt() -> Result {
-            task_work::add_fn(current!(), |_| (), Mode::Resume, GFP_KERNEL)?;
+            task_work::add_fn(current!(), |_| (), NotifyMode::Resume, GFP_KERNEL)?;
             Ok(())
         }
         assert_eq!(attempt(), Err(EINVAL));

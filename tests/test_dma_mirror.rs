@@ -46,7 +46,7 @@ use tether::mm::{
     hmm::Request,
     mirror::MirrorDevice,
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     MmWithUser, //
@@ -75,9 +75,9 @@ mod edu {
 struct Waited;
 
 impl MirrorDevice for Waited {
-    fn invalidate(&self, _range: &Range<'_>) {}
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>) {}
 
-    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

@@ -50,11 +50,11 @@ use tether::{
             Pfn,
             Request, //
         },
-        interval_notifier::{
-            new_interval_notifier,
-            IntervalNotifier,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier,
             Invalidate,
             InvalidateInTwoPasses,
+            MmuIntervalNotifier,
             OnePass,
             Registration as IntervalRegistration,
             Shadow,
@@ -66,7 +66,7 @@ use tether::{
             InvalidateRanges,
             InvalidateSecondaryTlbs,
             MmuNotifier,
-            Range,
+            MmuNotifierRange,
             Ranges,
             Registration,
             ReleaseOnly,
@@ -212,7 +212,7 @@ notifiers! {
 
 #[vtable]
 impl<const KIND: usize> InvalidateRanges for Notifier<KIND> {
-    fn invalidate_range_start(&self, range: &Range<'_>) {
+    fn invalidate_range_start(&self, range: &MmuNotifierRange<'_>) {
         self.heard(Count::Starts, range.mm());
         self.heard.note(match range.event() {
             Event::Unmap => Count::Unmap,
@@ -226,17 +226,17 @@ impl<const KIND: usize> InvalidateRanges for Notifier<KIND> {
         }
     }
 
-    fn invalidate_range_end(&self, range: &Range<'_>) {
+    fn invalidate_range_end(&self, range: &MmuNotifierRange<'_>) {
         self.heard(Count::Ends, range.mm());
     }
 }
 
 impl TryInvalidateRanges for Notifier<2> {
-    fn invalidate_range(&self, range: &Range<'_>) {
+    fn invalidate_range(&self, range: &MmuNotifierRange<'_>) {
         self.heard(Count::Blockable, range.mm());
     }
 
-    fn try_invalidate_range(&self, range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate_range(&self, range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         self.heard(Count::Tried, range.mm());
         if !self.heard.refuses() {
             return Ok(());
@@ -269,12 +269,16 @@ impl Age for Notifier<4> {
     }
 }
 
-impl IntervalNotifier for Notifier<5> {
+impl MmuIntervalNotifier for Notifier<5> {
     /// The number of invalidations.
     type Shadow = i64;
     type Passes = OnePass;
 
-    fn try_invalidate(&self, range: &Range<'_>, shadow: &mut i64) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        range: &MmuNotifierRange<'_>,
+        shadow: &mut i64,
+    ) -> Result<(), WouldSleep> {
         self.heard(Count::Tried, range.mm());
         if self.heard.refuses() {
             self.heard(Count::Refused, range.mm());
@@ -286,17 +290,21 @@ impl IntervalNotifier for Notifier<5> {
 }
 
 impl Invalidate for Notifier<5> {
-    fn invalidate(&self, range: &Range<'_>, shadow: &mut i64) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, shadow: &mut i64) {
         self.heard(Count::Invalidated, range.mm());
         *shadow += 1;
     }
 }
 
-impl IntervalNotifier for Notifier<6> {
+impl MmuIntervalNotifier for Notifier<6> {
     type Shadow = i64;
     type Passes = TwoPasses;
 
-    fn try_invalidate(&self, range: &Range<'_>, _shadow: &mut i64) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        range: &MmuNotifierRange<'_>,
+        _shadow: &mut i64,
+    ) -> Result<(), WouldSleep> {
         self.heard(Count::Tried, range.mm());
         // A callback that refuses because it would have to sleep.
         self.heard(Count::Refused, range.mm());
@@ -308,7 +316,7 @@ impl InvalidateInTwoPasses for Notifier<6> {
     /// A heap allocation, so that debug kernels notice a value that is freed too early or lost.
     type Begun = KBox<i64>;
 
-    fn begin(&self, range: &Range<'_>, shadow: &mut i64) -> Option<KBox<i64>> {
+    fn begin(&self, range: &MmuNotifierRange<'_>, shadow: &mut i64) -> Option<KBox<i64>> {
         self.heard(Count::Begun, range.mm());
         let begun = self.heard.count(Count::Begun) - self.heard.count(Count::Finished);
         if begun > self.heard.count(Count::MostBegun) {
@@ -352,7 +360,7 @@ impl MmuNotifier for Common {
 
 #[vtable]
 impl InvalidateRanges for Common {
-    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {}
 }
 
 impl SharedNotifier for Common {
@@ -380,7 +388,7 @@ impl MmuNotifier for Other {
 
 #[vtable]
 impl InvalidateRanges for Other {
-    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {}
 }
 
 impl SharedNotifier for Other {
@@ -415,7 +423,7 @@ fn fault(mm: &MmWithUser, address: usize, wanted: [u64; 4]) -> Result<[u64; 4]> 
         mm: mm.as_raw() as usize,
     };
     let registration = KBox::pin_init(
-        new_interval_notifier!(mm, address, 4 * PAGE_SIZE, notifier, 0),
+        new_mmu_interval_notifier!(mm, address, 4 * PAGE_SIZE, notifier, 0),
         GFP_KERNEL,
     )?;
     let mut pfns = [Pfn::default(); 4];
@@ -440,7 +448,7 @@ fn fault_one(mm: &MmWithUser, address: usize, timeout: Option<Delta>) -> Result 
         mm: mm.as_raw() as usize,
     };
     let registration = KBox::init(
-        new_interval_notifier!(mm, address, PAGE_SIZE, notifier, 0),
+        new_mmu_interval_notifier!(mm, address, PAGE_SIZE, notifier, 0),
         GFP_KERNEL,
     )?;
     let mut pfns = [Pfn::default()];
@@ -459,17 +467,21 @@ struct Evicted {
     heard: Arc<Heard>,
 }
 
-impl IntervalNotifier for Evicted {
+impl MmuIntervalNotifier for Evicted {
     type Shadow = ();
     type Passes = OnePass;
 
-    fn try_invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        _range: &MmuNotifierRange<'_>,
+        _shadow: &mut (),
+    ) -> Result<(), WouldSleep> {
         Err(WouldSleep)
     }
 }
 
 impl Invalidate for Evicted {
-    fn invalidate(&self, _range: &Range<'_>, _shadow: &mut ()) {
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>, _shadow: &mut ()) {
         let own = self.own.lock().take();
         drop(own);
     }
@@ -504,7 +516,7 @@ trait Registered: Send {
 
 impl<const KIND: usize> Registered for Option<KBox<IntervalRegistration<Notifier<KIND>>>>
 where
-    Notifier<KIND>: IntervalNotifier,
+    Notifier<KIND>: MmuIntervalNotifier,
 {
     fn unregister(&mut self) -> Result {
         self.take()
@@ -580,7 +592,7 @@ impl Device {
 
     fn insert<const KIND: usize>(&self) -> Result
     where
-        Notifier<KIND>: IntervalNotifier<Shadow = i64>,
+        Notifier<KIND>: MmuIntervalNotifier<Shadow = i64>,
     {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
@@ -589,7 +601,7 @@ impl Device {
             mm: mm.as_raw() as usize,
         };
         let registration = KBox::init(
-            new_interval_notifier!(mm, 0, 1 << 47, notifier, 0),
+            new_mmu_interval_notifier!(mm, 0, 1 << 47, notifier, 0),
             GFP_KERNEL,
         )?;
         self.keep(Some(registration))
@@ -713,7 +725,7 @@ impl MiscDevice for Device {
                     heard: me.heard.clone(),
                 };
                 let registration = KBox::init(
-                    new_interval_notifier!(mm, number, PAGE_SIZE, evicted, ()),
+                    new_mmu_interval_notifier!(mm, number, PAGE_SIZE, evicted, ()),
                     GFP_KERNEL,
                 )?;
                 *own.lock() = Some(registration);

@@ -29,7 +29,7 @@ use tether::syscall::SyscallContext;
 use tether::task_work::{
     self,
     Context,
-    Mode, //
+    NotifyMode, //
 };
 
 #[path = "kinds.rs"]
@@ -181,7 +181,7 @@ impl MiscDevice for Device {
             5 => keep(me.take(slot)?)?,
             6 => {
                 let target = kinds::target(target as i32)?;
-                task_work::add_fn(&target, watch, Mode::Signal, GFP_KERNEL)?;
+                task_work::add_fn(&target, watch, NotifyMode::Signal, GFP_KERNEL)?;
             }
             _ => return Err(EINVAL),
         }

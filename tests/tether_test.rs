@@ -51,7 +51,7 @@ use tether::{
         mmu_notifier::{
             InvalidateRanges,
             MmuNotifier,
-            Range,
+            MmuNotifierRange,
             Ranges,
             Registration, //
         },
@@ -63,7 +63,7 @@ use tether::{
         impl_has_task_work,
         Cancel,
         Context,
-        Mode,
+        NotifyMode,
         Ordered,
         Pending,
         TaskWork,
@@ -222,14 +222,14 @@ impl TaskWorkItem for Boxed {
         this.payload.ran(context);
         match this.then {
             Then::Nothing | Then::Chain(0) | Then::Block => {}
-            Then::Requeue => note_requeue(task_work::add(context.task(), this, Mode::Resume)),
+            Then::Requeue => note_requeue(task_work::add(context.task(), this, NotifyMode::Resume)),
             Then::Chain(left) => {
                 let target = this.payload.target.clone();
                 // The new item may get the memory of this one.
                 drop(this);
                 let next = Boxed::new(Payload::new(&target), Then::Chain(left - 1));
                 if let Ok(next) = next {
-                    note_requeue(task_work::add(context.task(), next, Mode::Resume));
+                    note_requeue(task_work::add(context.task(), next, NotifyMode::Resume));
                 }
             }
         }
@@ -266,7 +266,7 @@ impl TaskWorkItem for Shared {
             wait_for_gate();
         }
         if this.then != Then::Nothing {
-            note_requeue(task_work::add(context.task(), this, Mode::Resume));
+            note_requeue(task_work::add(context.task(), this, NotifyMode::Resume));
         }
     }
 }
@@ -296,7 +296,7 @@ macro_rules! two_fields {
                 note_requeue(task_work::add::<_, $other>(
                     context.task(),
                     this,
-                    Mode::Resume,
+                    NotifyMode::Resume,
                 ));
             }
         }
@@ -339,7 +339,7 @@ fn cancel_other(x: ARef<Task>, y: ARef<Task>, milliseconds: u32) -> Result<isize
                     break 'all;
                 }
                 let before = RAN.load(Relaxed);
-                match task_work::add(task, item.clone(), Mode::Resume) {
+                match task_work::add(task, item.clone(), NotifyMode::Resume) {
                     Ok(()) => {
                         if task_work::wait(&item).is_err() {
                             break 'all;
@@ -362,7 +362,7 @@ fn cancel_other(x: ARef<Task>, y: ARef<Task>, milliseconds: u32) -> Result<isize
 fn wait_retarget(other: &ARef<Task>) -> Result {
     let item = Shared::new(Payload::anywhere(other), Then::Block)?;
     GATE.store(0, Relaxed);
-    task_work::add(other, item.clone(), Mode::Signal)?;
+    task_work::add(other, item.clone(), NotifyMode::Signal)?;
     let me = ARef::<Task>::from(&**current!());
     let again = item.clone();
     let adder = kthread::spawn(c"again", move |context| {
@@ -370,7 +370,7 @@ fn wait_retarget(other: &ARef<Task>) -> Result {
         GATE.store(1, Relaxed);
         let mut item = again;
         while !context.should_stop() {
-            match task_work::add(&me, item, Mode::Resume) {
+            match task_work::add(&me, item, NotifyMode::Resume) {
                 Ok(()) => return,
                 Err(refused) => item = refused.item,
             }
@@ -402,7 +402,7 @@ impl Timer {
         let work = move |context: &Context<'_>| payload.ran(context);
         let pending = match &self.queue {
             Some(queue) => queue.add_fn(work, GFP_ATOMIC),
-            None => task_work::add_fn(&self.target, work, Mode::Signal, GFP_ATOMIC),
+            None => task_work::add_fn(&self.target, work, NotifyMode::Signal, GFP_ATOMIC),
         };
         let number = self.added.fetch_add(1, Relaxed);
         if let Ok(pending) = pending {
@@ -424,7 +424,7 @@ impl Timer {
             None => drop(task_work::add(
                 &self.target,
                 self.item.clone(),
-                Mode::Resume,
+                NotifyMode::Resume,
             )),
         }
         if !matches!(task_work::wait(&self.item), Ok(()) | Err(EDEADLK)) {
@@ -453,7 +453,7 @@ impl HrTimerCallback for Timer {
 /// the interrupt.
 fn interrupts(target: ARef<Task>, milliseconds: u32, by_queue: bool) -> Result<isize> {
     let queue = match by_queue {
-        true => Some(Ordered::new(&target, Mode::Resume)?),
+        true => Some(Ordered::new(&target, NotifyMode::Resume)?),
         false => None,
     };
     let item = Shared::new(Payload::new(&target), Then::Nothing)?;
@@ -471,7 +471,7 @@ fn interrupts(target: ARef<Task>, milliseconds: u32, by_queue: bool) -> Result<i
             None => drop(task_work::add_fn(
                 &timer.target,
                 work,
-                Mode::Resume,
+                NotifyMode::Resume,
                 GFP_KERNEL,
             )),
         }
@@ -484,14 +484,14 @@ fn interrupts(target: ARef<Task>, milliseconds: u32, by_queue: bool) -> Result<i
 /// Adds and cancels up to `count` times. Returns the number of rounds before [`EAGAIN`].
 fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
     let queue = match kind {
-        2 => Some(Ordered::new(target, Mode::None)?),
+        2 => Some(Ordered::new(target, NotifyMode::None)?),
         _ => None,
     };
     for done in 0..count {
         let payload = Payload::new(target);
         let result = if kind == 1 {
             let item = Shared::new(payload, Then::Nothing)?;
-            match task_work::add(target, item.clone(), Mode::None) {
+            match task_work::add(target, item.clone(), NotifyMode::None) {
                 Ok(()) => Ok(outcome(task_work::cancel(target, &item))),
                 Err(refused) => Err(refused.error),
             }
@@ -499,7 +499,7 @@ fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
             let work = move |context: &Context<'_>| payload.ran(context);
             let pending = match &queue {
                 Some(queue) => queue.add_fn(work, GFP_KERNEL),
-                None => task_work::add_fn(target, work, Mode::None, GFP_KERNEL),
+                None => task_work::add_fn(target, work, NotifyMode::None, GFP_KERNEL),
             };
             match pending {
                 Ok(pending) => Ok(outcome(pending.cancel())),
@@ -520,7 +520,7 @@ fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
 trait Kept: Send + Sync {
     fn cancel(&mut self, task: Option<&Task>) -> isize;
     fn wait(&self, time: Option<Delta>) -> Result;
-    fn add_again(&self, mode: Mode) -> Result;
+    fn add_again(&self, mode: NotifyMode) -> Result;
     fn add_to(&self, target: &Task) -> Result;
 }
 
@@ -548,12 +548,12 @@ impl Kept for KeptArc {
         }
     }
 
-    fn add_again(&self, mode: Mode) -> Result {
+    fn add_again(&self, mode: NotifyMode) -> Result {
         Ok(task_work::add(&self.0, self.1.clone(), mode)?)
     }
 
     fn add_to(&self, target: &Task) -> Result {
-        Ok(task_work::add(target, self.1.clone(), Mode::Resume)?)
+        Ok(task_work::add(target, self.1.clone(), NotifyMode::Resume)?)
     }
 }
 
@@ -572,7 +572,7 @@ impl<F: FnOnce(&Context<'_>) + Send + 'static> Kept for KeptClosure<F> {
         }
     }
 
-    fn add_again(&self, _mode: Mode) -> Result {
+    fn add_again(&self, _mode: NotifyMode) -> Result {
         Err(EINVAL)
     }
 
@@ -592,7 +592,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn new(target: &ARef<Task>, mode: Mode) -> Result<Self> {
+    fn new(target: &ARef<Task>, mode: NotifyMode) -> Result<Self> {
         let last = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         Ok(Self {
             queue: Ordered::new(target, mode)?,
@@ -687,12 +687,12 @@ fn find(tid: usize) -> Result<ARef<Task>> {
     }
 }
 
-fn mode(mode: u32) -> Result<Mode> {
+fn mode(mode: u32) -> Result<NotifyMode> {
     Ok(match mode {
-        0 => Mode::None,
-        1 => Mode::Resume,
-        2 => Mode::Signal,
-        3 => Mode::SignalNoIpi,
+        0 => NotifyMode::None,
+        1 => NotifyMode::Resume,
+        2 => NotifyMode::Signal,
+        3 => NotifyMode::SignalNoIpi,
         _ => return Err(EINVAL),
     })
 }
@@ -705,11 +705,11 @@ struct Notifier {
 
 #[vtable]
 impl InvalidateRanges for Notifier {
-    fn invalidate_range_start(&self, _range: &Range<'_>) {
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {
         self.starts.fetch_add(1, Full);
     }
 
-    fn invalidate_range_end(&self, _range: &Range<'_>) {
+    fn invalidate_range_end(&self, _range: &MmuNotifierRange<'_>) {
         self.ends.fetch_add(1, Full);
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     task_work::{
         self,
         Context,
-        Mode,
+        NotifyMode,
         TaskWork,
         TaskWorkItem, //
     }, //
@@ -149,9 +149,9 @@ impl Drop for TakenFile {
             let task = held.task.clone();
             // The task may sleep in a later system call, for an event that the release causes.
             let mode = if ptr::eq(task.as_ptr(), Task::current_raw()) {
-                Mode::Resume
+                NotifyMode::Resume
             } else {
-                Mode::Signal
+                NotifyMode::Signal
             };
             // The work is only refused if the task does not accept task works any more. Such a task
             // uses no borrowed file, so that the reference may be dropped here. `fput()` defers the

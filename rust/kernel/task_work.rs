@@ -13,7 +13,7 @@
 //! * *Adding* an item queues it to a task, its *target*. The item is *pending* until the target
 //!   takes it off its list, and then *running* until the callback has returned.
 //! * *Cancelling* an item takes it back while it is pending.
-//! * The *mode* selects how the target is notified: see [`Mode`].
+//! * The *mode* selects how the target is notified: see [`NotifyMode`].
 //!
 //! ```text
 //!             add                    the target takes it             run returns
@@ -90,7 +90,7 @@
 //!         self,
 //!         impl_has_task_work,
 //!         Context,
-//!         Mode,
+//!         NotifyMode,
 //!         TaskWork,
 //!         TaskWorkItem,
 //!     }, //
@@ -124,7 +124,7 @@
 //! )?;
 //!
 //! // This runs in a kernel thread, which never returns to user space: the item is refused.
-//! let refused = task_work::add(current!(), greeting, Mode::Resume).unwrap_err();
+//! let refused = task_work::add(current!(), greeting, NotifyMode::Resume).unwrap_err();
 //! assert_eq!(refused.error, EINVAL);
 //! assert_eq!(refused.item.value, 42);
 //! # Ok::<(), Error>(())
@@ -139,7 +139,7 @@
 //!     task::Task,
 //!     task_work::{
 //!         self,
-//!         Mode, //
+//!         NotifyMode, //
 //!     },
 //!     time::Delta, //
 //! };
@@ -151,7 +151,7 @@
 //!         move |context| {
 //!             pr_info!("{} greets {}\n", greeter.pid(), context.task().pid());
 //!         },
-//!         Mode::Signal,
+//!         NotifyMode::Signal,
 //!         GFP_KERNEL,
 //!     )?;
 //!     // The closure runs even if `pending` is dropped. This waits for at most one second.
@@ -232,13 +232,18 @@ pub use node::{
 };
 pub use ordered::Ordered;
 
+/// The former name of [`NotifyMode`]: see `Documentation/renames.rst`.
+#[cfg(MODULE)]
+#[doc(hidden)]
+pub use NotifyMode as Mode;
+
 /// How a target is notified of a new work.
 ///
 /// C header: `enum task_work_notify_mode` in
 /// [`include/linux/task_work.h`](srctree/include/linux/task_work.h). `TWA_NMI_CURRENT` is not
 /// offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum NotifyMode {
     /// No notification (`TWA_NONE`). The work runs when another event makes the target check for
     /// works, which may be as late as its exit.
     None,
@@ -249,18 +254,18 @@ pub enum Mode {
     /// call ends with `EINTR` or is restarted. The work runs soon unless the target sleeps
     /// uninterruptibly or is stopped.
     Signal,
-    /// Like [`Mode::Signal`], but a target that runs in user space on another CPU is not
+    /// Like [`NotifyMode::Signal`], but a target that runs in user space on another CPU is not
     /// interrupted by an IPI (`TWA_SIGNAL_NO_IPI`): the work runs when it next enters the kernel.
     SignalNoIpi,
 }
 
-impl Mode {
+impl NotifyMode {
     fn as_raw(self) -> bindings::task_work_notify_mode {
         match self {
-            Mode::None => bindings::task_work_notify_mode_TWA_NONE,
-            Mode::Resume => bindings::task_work_notify_mode_TWA_RESUME,
-            Mode::Signal => bindings::task_work_notify_mode_TWA_SIGNAL,
-            Mode::SignalNoIpi => bindings::task_work_notify_mode_TWA_SIGNAL_NO_IPI,
+            NotifyMode::None => bindings::task_work_notify_mode_TWA_NONE,
+            NotifyMode::Resume => bindings::task_work_notify_mode_TWA_RESUME,
+            NotifyMode::Signal => bindings::task_work_notify_mode_TWA_SIGNAL,
+            NotifyMode::SignalNoIpi => bindings::task_work_notify_mode_TWA_SIGNAL_NO_IPI,
         }
     }
 }

@@ -76,7 +76,7 @@ use tether::{
         Ready,
         TransientFile, //
     },
-    mm::interval_notifier::new_interval_notifier,
+    mm::mmu_interval_notifier::new_mmu_interval_notifier,
     ptrace, //
 };
 
@@ -308,7 +308,7 @@ impl Device {
         let mm = recorder.watch.watched.mmget_not_zero().ok_or(ESRCH)?;
         let (start, length) = (recorder.start, recorder.end - recorder.start);
         let range = KBox::pin_init(
-            new_interval_notifier!(&mm, start, length, recorder, ()),
+            new_mmu_interval_notifier!(&mm, start, length, recorder, ()),
             GFP_KERNEL_ACCOUNT,
         )?;
         // An invalidation that was in progress when the notifier was inserted did not call the

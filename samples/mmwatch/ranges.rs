@@ -21,15 +21,15 @@ use kernel::{
     }, //
 };
 use tether::mm::{
-    interval_notifier::{
-        IntervalNotifier,
+    mmu_interval_notifier::{
         Invalidate,
+        MmuIntervalNotifier,
         OnePass,
         Registration as IntervalRegistration, //
     },
     mmu_notifier::{
         Event as MmuEvent,
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     shared_counters::SharedCounters, //
@@ -67,18 +67,22 @@ impl RangeRecorder {
     }
 }
 
-impl IntervalNotifier for RangeRecorder {
+impl MmuIntervalNotifier for RangeRecorder {
     type Shadow = ();
     type Passes = OnePass;
 
-    fn try_invalidate(&self, range: &Range<'_>, shadow: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(
+        &self,
+        range: &MmuNotifierRange<'_>,
+        shadow: &mut (),
+    ) -> Result<(), WouldSleep> {
         self.invalidate(range, shadow);
         Ok(())
     }
 }
 
 impl Invalidate for RangeRecorder {
-    fn invalidate(&self, range: &Range<'_>, _shadow: &mut ()) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, _shadow: &mut ()) {
         // The counter of a range that is being removed may not change any more.
         if self.removed.load(Relaxed) {
             return;

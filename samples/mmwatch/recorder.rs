@@ -34,20 +34,20 @@ use tether::{
         Event as MmuEvent,
         InvalidateRanges,
         MmuNotifier,
-        Range,
+        MmuNotifierRange,
         Ranges,
         Registration, //
     },
     task_work::{
         self,
-        Mode, //
+        NotifyMode, //
     }, //
 };
 
 /// Records that `start` to `end` is invalidated, as a part of `range`.
 pub(super) fn note_range(
     watch: &Arc<Watch>,
-    range: &Range<'_>,
+    range: &MmuNotifierRange<'_>,
     start: usize,
     end: usize,
     cookie: u64,
@@ -85,7 +85,7 @@ pub(super) fn note_range(
     // If the work is already queued, its run publishes this invalidation as well. If the task is
     // exiting, there is no user space to publish the count to.
     if watch.count_address != 0 {
-        let _ = task_work::add::<_, PUBLISH>(&watch.target, watch.clone(), Mode::Resume);
+        let _ = task_work::add::<_, PUBLISH>(&watch.target, watch.clone(), NotifyMode::Resume);
     }
 }
 
@@ -109,7 +109,7 @@ impl Recorder {
 
 #[vtable]
 impl InvalidateRanges for Recorder {
-    fn invalidate_range_start(&self, range: &Range<'_>) {
+    fn invalidate_range_start(&self, range: &MmuNotifierRange<'_>) {
         if !self.end_only {
             note_range(&self.watch, range, range.start(), range.end(), 0);
         }
@@ -140,7 +140,7 @@ impl MmuNotifier for Recorder {
             // then.
             let mut result = if own { Ok(()) } else { Err(EBUSY) };
             if executed {
-                result = task_work::add::<_, FOLLOW>(task, watch.clone(), Mode::Resume)
+                result = task_work::add::<_, FOLLOW>(task, watch.clone(), NotifyMode::Resume)
                     .map_err(|refused| refused.error);
                 if result.is_ok() {
                     return;

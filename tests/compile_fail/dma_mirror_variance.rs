@@ -6,7 +6,7 @@ use tether::mm::{
     dma_mirror::DmaMirror,
     mirror::MirrorDevice,
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
 };
@@ -15,9 +15,9 @@ use tether::mm::{
 pub struct Listener<F>(pub F);
 
 impl<F: Send + Sync + 'static> MirrorDevice for Listener<F> {
-    fn invalidate(&self, _: &Range<'_>) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>) {}
 
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Err(WouldSleep)
     }
 }

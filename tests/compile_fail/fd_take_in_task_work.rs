@@ -10,7 +10,7 @@ use tether::{
     task_work::{
         self,
         Context,
-        Mode, //
+        NotifyMode, //
     }, //
 };
 
@@ -23,6 +23,6 @@ pub fn close(context: &SyscallContext<'_>) -> Result {
 }
 
 fn add(work: impl FnOnce(&Context<'_>) + Send + 'static) -> Result {
-    task_work::add_fn(current!(), work, Mode::Resume, GFP_KERNEL)?;
+    task_work::add_fn(current!(), work, NotifyMode::Resume, GFP_KERNEL)?;
     Ok(())
 }

@@ -4,16 +4,16 @@
 //! notifier implements.
 
 use tether::mm::{
-    interval_notifier::{
-        IntervalNotifier,
+    mmu_interval_notifier::{
         InvalidateInTwoPasses,
+        MmuIntervalNotifier,
         OnePass,
         Passes,
         Shadow,
         TwoPasses, //
     },
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
 };
@@ -21,11 +21,11 @@ use tether::mm::{
 /// Implements `InvalidateInTwoPasses`, but not `Invalidate`.
 pub struct Listener;
 
-impl IntervalNotifier for Listener {
+impl MmuIntervalNotifier for Listener {
     type Shadow = ();
     type Passes = TwoPasses;
 
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Err(WouldSleep)
     }
 }
@@ -33,7 +33,7 @@ impl IntervalNotifier for Listener {
 impl InvalidateInTwoPasses for Listener {
     type Begun = ();
 
-    fn begin(&self, _: &Range<'_>, _: &mut ()) -> Option<()> {
+    fn begin(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Option<()> {
         None
     }
 

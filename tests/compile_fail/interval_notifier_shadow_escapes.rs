@@ -2,13 +2,13 @@
 
 //! The shadow of a range is only accessible under the lock that invalidations acquire.
 
-use tether::mm::interval_notifier::{
-    IntervalNotifier,
+use tether::mm::mmu_interval_notifier::{
+    MmuIntervalNotifier,
     Registration, //
 };
 
 /// Tries to keep a reference to the shadow after the lock is released.
-pub fn keep<T: IntervalNotifier>(registration: &Registration<T>) {
+pub fn keep<T: MmuIntervalNotifier>(registration: &Registration<T>) {
     let mut kept = None;
     registration.shadow().with(|shadow| {
         let _ = &shadow;

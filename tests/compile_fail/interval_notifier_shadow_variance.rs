@@ -2,7 +2,7 @@
 
 //! `Shadow<T>` is invariant in `T`: a shared reference suffices to change the value.
 
-use tether::mm::interval_notifier::Shadow;
+use tether::mm::mmu_interval_notifier::Shadow;
 
 /// The value of `Any` is a subtype of the value of `Static`.
 type Any = Shadow<for<'a> fn(&'a u8)>;

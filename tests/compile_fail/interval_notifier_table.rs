@@ -2,4 +2,4 @@
 
 //! The trait with the `mmu_interval_notifier_ops` cannot be named outside the crate.
 
-pub use tether::mm::interval_notifier::private::Sealed; // misuse: E0603
+pub use tether::mm::mmu_interval_notifier::private::Sealed; // misuse: E0603

@@ -3,14 +3,14 @@
 //! An interval notifier's `Registration<T>` is invariant in `T`: `T` selects the callbacks.
 
 use tether::mm::{
-    interval_notifier::{
-        IntervalNotifier,
+    mmu_interval_notifier::{
         Invalidate,
+        MmuIntervalNotifier,
         OnePass,
         Registration, //
     },
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
 };
@@ -18,17 +18,17 @@ use tether::mm::{
 /// A supertype of `Listener<F>` could implement the trait with other callbacks.
 pub struct Listener<F>(pub F);
 
-impl<F: Send + Sync + 'static> IntervalNotifier for Listener<F> {
+impl<F: Send + Sync + 'static> MmuIntervalNotifier for Listener<F> {
     type Shadow = ();
     type Passes = OnePass;
 
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Err(WouldSleep)
     }
 }
 
 impl<F: Send + Sync + 'static> Invalidate for Listener<F> {
-    fn invalidate(&self, _: &Range<'_>, _: &mut ()) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) {}
 }
 
 /// `Any` is a subtype of `Static`.

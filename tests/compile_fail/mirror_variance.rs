@@ -8,7 +8,7 @@ use tether::mm::{
         MirrorDevice, //
     },
     mmu_notifier::{
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
 };
@@ -17,9 +17,9 @@ use tether::mm::{
 pub struct Listener<F>(pub F);
 
 impl<F: Send + Sync + 'static> MirrorDevice for Listener<F> {
-    fn invalidate(&self, _: &Range<'_>) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>) {}
 
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Err(WouldSleep)
     }
 }

@@ -10,7 +10,7 @@ use tether::mm::{
         InvalidateRanges,
         InvalidateSecondaryTlbs,
         MmuNotifier,
-        Range,
+        MmuNotifierRange,
         Ranges,
         SecondaryTlbs, //
     },
@@ -39,7 +39,7 @@ impl kernel::ModuleMetadata for LocalModule {
 
 #[vtable]
 impl InvalidateRanges for Notifier {
-    fn invalidate_range_start(&self, _range: &Range<'_>) {}
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {}
 }
 
 fn hears<C: Callbacks<Notifier>>() {}

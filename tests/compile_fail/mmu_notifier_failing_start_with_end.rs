@@ -4,7 +4,7 @@
 //! refused ranges as well.
 
 use tether::mm::mmu_notifier::{
-    Range,
+    MmuNotifierRange,
     TryInvalidateRanges,
     WouldSleep, //
 };
@@ -13,9 +13,9 @@ use tether::mm::mmu_notifier::{
 pub struct Notifier;
 
 impl TryInvalidateRanges for Notifier {
-    fn invalidate_range(&self, _range: &Range<'_>) {}
-    fn try_invalidate_range(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn invalidate_range(&self, _range: &MmuNotifierRange<'_>) {}
+    fn try_invalidate_range(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Err(WouldSleep)
     }
-    fn invalidate_range_end(&self, _range: &Range<'_>) {} // misuse: E0407
+    fn invalidate_range_end(&self, _range: &MmuNotifierRange<'_>) {} // misuse: E0407
 }

@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 use tether::task_work::{
     self,
-    Mode, //
+    NotifyMode, //
 };
 
 fn look(_: u32) {}
@@ -14,7 +14,12 @@ fn look(_: u32) {}
 pub fn add(shared: &u32) -> Result {
     let owned = *shared;
     let flags = GFP_KERNEL;
-    task_work::add_fn(current!(), move |_| look(owned), Mode::Resume, flags)?;
-    task_work::add_fn(current!(), move |_| look(*shared), Mode::Resume, flags)?; // misuse: E0521
+    task_work::add_fn(current!(), move |_| look(owned), NotifyMode::Resume, flags)?;
+    task_work::add_fn(
+        current!(),
+        move |_| look(*shared),
+        NotifyMode::Resume,
+        flags,
+    )?; // misuse: E0521
     Ok(())
 }

@@ -7,6 +7,6 @@ include!("common/item.rs");
 /// Tries to cancel the item, and adds the item.
 pub fn add(item: Pin<KBox<Item>>) -> Result {
     let _ = task_work::cancel(current!(), &item); // misuse: E0308
-    task_work::add(current!(), item, Mode::Resume)?;
+    task_work::add(current!(), item, NotifyMode::Resume)?;
     Ok(())
 }

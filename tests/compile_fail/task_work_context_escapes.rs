@@ -9,7 +9,7 @@ use kernel::{
 use tether::task_work::{
     self,
     Context,
-    Mode, //
+    NotifyMode, //
 };
 
 /// Accepts a task reference that never expires.
@@ -21,6 +21,6 @@ pub fn add() -> Result {
         let _ = context.task().pid();
         keep(context.task()); // misuse: E0521
     }
-    task_work::add_fn(current!(), callback, Mode::Resume, GFP_KERNEL)?;
+    task_work::add_fn(current!(), callback, NotifyMode::Resume, GFP_KERNEL)?;
     Ok(())
 }

@@ -14,6 +14,6 @@ impl HasTaskWork<Item, 0> for Other { unsafe fn raw_get_task_work(_: *mut Self) 
 
 /// Adds an item of the type that has a work.
 pub fn add() -> Result {
-    task_work::add(current!(), item()?, Mode::None)?;
+    task_work::add(current!(), item()?, NotifyMode::None)?;
     Ok(())
 }

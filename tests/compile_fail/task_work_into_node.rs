@@ -11,6 +11,6 @@ use tether::task_work::TaskWorkPointer;
 pub fn take<P: TaskWorkPointer<0>>(item: P) -> Result {
     let _ = core::any::type_name::<P>();
     drop(item.into_node(current!())); // misuse: E0133
-    task_work::add(current!(), self::item()?, Mode::None)?;
+    task_work::add(current!(), self::item()?, NotifyMode::None)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use tether::task_work::{
     self,
     impl_has_task_work,
     Context,
-    Mode,
+    NotifyMode,
     TaskWork,
     TaskWorkItem, //
 };
@@ -46,6 +46,6 @@ impl TaskWorkItem<2> for Twice {
 pub fn add() -> Result {
     let init = pin_init!(Twice { first <- TaskWork::new(), second <- TaskWork::new() });
     let item = Arc::pin_init(init, GFP_KERNEL)?;
-    task_work::add::<_, 1>(current!(), item, Mode::Resume)?;
+    task_work::add::<_, 1>(current!(), item, NotifyMode::Resume)?;
     Ok(())
 }

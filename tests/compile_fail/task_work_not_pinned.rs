@@ -6,7 +6,7 @@ include!("common/item.rs");
 
 /// Adds a pinned box, and tries to add a movable box.
 pub fn add(item: Pin<KBox<Item>>, movable: KBox<Item>) -> Result {
-    task_work::add(current!(), item, Mode::Resume)?;
-    task_work::add(current!(), movable, Mode::Resume)?; // misuse: E0277
+    task_work::add(current!(), item, NotifyMode::Resume)?;
+    task_work::add(current!(), movable, NotifyMode::Resume)?; // misuse: E0277
     Ok(())
 }

@@ -8,13 +8,13 @@ use kernel::{
 };
 use tether::task_work::{
     self,
-    Mode, //
+    NotifyMode, //
 };
 
 /// Adds a closure without captures, and a closure that captures `guard`.
 pub fn add(guard: NotThreadSafe) -> Result {
     let flags = GFP_KERNEL;
-    task_work::add_fn(current!(), move |_| (), Mode::Resume, flags)?;
-    task_work::add_fn(current!(), move |_| _ = &guard, Mode::Resume, flags)?; // misuse: E0277
+    task_work::add_fn(current!(), move |_| (), NotifyMode::Resume, flags)?;
+    task_work::add_fn(current!(), move |_| _ = &guard, NotifyMode::Resume, flags)?; // misuse: E0277
     Ok(())
 }

@@ -10,7 +10,7 @@ use tether::task_work::{
     self,
     impl_has_task_work,
     Context,
-    Mode,
+    NotifyMode,
     TaskWork,
     TaskWorkItem, //
 };
@@ -33,7 +33,7 @@ impl TaskWorkItem<1> for Once {
 
 /// Adds the item by ID 1, and tries to add it by ID 2.
 pub fn add(item: Arc<Once>) -> Result {
-    task_work::add::<_, 1>(current!(), item.clone(), Mode::Resume)?;
-    task_work::add::<_, 2>(current!(), item.clone(), Mode::Resume)?; // misuse: E0277
+    task_work::add::<_, 1>(current!(), item.clone(), NotifyMode::Resume)?;
+    task_work::add::<_, 2>(current!(), item.clone(), NotifyMode::Resume)?; // misuse: E0277
     Ok(())
 }

@@ -15,6 +15,6 @@ impl TaskWorkPointer<0> for Forged { const VTABLE: &'static task_work::Vtable = 
 
 /// Adds the box in the wrapper.
 pub fn add(item: Forged) -> Result {
-    task_work::add(current!(), item.0, Mode::None)?;
+    task_work::add(current!(), item.0, NotifyMode::None)?;
     Ok(())
 }

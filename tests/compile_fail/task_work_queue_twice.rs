@@ -6,7 +6,7 @@ include!("common/item.rs");
 
 /// Adds the same item twice.
 pub fn add(item: Pin<KBox<Item>>) -> Result {
-    task_work::add(current!(), item, Mode::Resume)?;
-    task_work::add(current!(), item, Mode::Resume)?; // misuse: E0382
+    task_work::add(current!(), item, NotifyMode::Resume)?;
+    task_work::add(current!(), item, NotifyMode::Resume)?; // misuse: E0382
     Ok(())
 }

@@ -7,7 +7,7 @@ include!("common/item.rs");
 /// Reads the item before and after it is added.
 pub fn add(item: Pin<KBox<Item>>) -> Result {
     pr_info!("{}\n", item.value);
-    task_work::add(current!(), item, Mode::Resume)?;
+    task_work::add(current!(), item, NotifyMode::Resume)?;
     pr_info!("{}\n", item.value); // misuse: E0382
     Ok(())
 }

@@ -11,6 +11,6 @@ pub fn functions() -> Result {
     let vtable = <Pin<KBox<Item>> as TaskWorkPointer<0>>::VTABLE;
     let _ = vtable.run; // misuse: E0616
     let _ = vtable;
-    task_work::add(current!(), item()?, Mode::None)?;
+    task_work::add(current!(), item()?, NotifyMode::None)?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use kernel::sync::Arc;
 /// Tries to wait for the item.
 pub fn wait(item: &Arc<Item>) -> Result {
     task_work::wait(item)?; // misuse: E0271
-    let _ = (item, Mode::Resume);
-    task_work::add(current!(), self::item()?, Mode::None)?;
+    let _ = (item, NotifyMode::Resume);
+    task_work::add(current!(), self::item()?, NotifyMode::None)?;
     Ok(())
 }

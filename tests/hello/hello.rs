@@ -15,7 +15,7 @@ use tether::{
     },
     task_work::{
         self,
-        Mode, //
+        NotifyMode, //
     }, //
 };
 
@@ -36,7 +36,7 @@ impl kernel::Module for Hello {
         task_work::add_fn(
             current!(),
             |context| pr_info!("hello from pid {}\n", context.task().pid()),
-            Mode::Resume,
+            NotifyMode::Resume,
             GFP_KERNEL,
         )?;
         let thread = kthread::spawn(c"hello", |context| {

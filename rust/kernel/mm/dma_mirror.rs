@@ -57,10 +57,10 @@
 //! }
 //! # struct No;
 //! # impl MirrorDevice for No {
-//! #     fn invalidate(&self, _: &kernel::mm::mmu_notifier::Range<'_>) {}
+//! #     fn invalidate(&self, _: &kernel::mm::mmu_notifier::MmuNotifierRange<'_>) {}
 //! #     fn try_invalidate(
 //! #         &self,
-//! #         _: &kernel::mm::mmu_notifier::Range<'_>,
+//! #         _: &kernel::mm::mmu_notifier::MmuNotifierRange<'_>,
 //! #     ) -> Result<(), kernel::mm::mmu_notifier::WouldSleep> {
 //! #         Ok(())
 //! #     }
@@ -77,16 +77,16 @@ use super::{
         Pfn,
         Request, //
     },
-    interval_notifier::{
-        IntervalNotifier,
+    mirror::MirrorDevice,
+    mmu_interval_notifier::{
         Invalidate,
+        MmuIntervalNotifier,
         OnePass,
         Registration, //
     },
-    mirror::MirrorDevice,
     mmu_notifier::{
         in_place,
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     Mm,
@@ -283,7 +283,7 @@ impl Drop for Binding {
 
 impl Mappings {
     /// Unmaps the pages in `range`; `first` is the number of the first page of the table.
-    fn unmap_range(&self, first: usize, range: &Range<'_>) {
+    fn unmap_range(&self, first: usize, range: &MmuNotifierRange<'_>) {
         let (first, end) = indices(first, range);
         if let Some(entries) = (*self.entries.lock()).as_mut() {
             entries.unmap(&self.dev, first, end);
@@ -294,7 +294,7 @@ impl Mappings {
 /// Returns the first index and the exclusive end of the pages in `range`.
 ///
 /// `first` is the number of the first page of the table.
-fn indices(first: usize, range: &Range<'_>) -> (usize, usize) {
+fn indices(first: usize, range: &MmuNotifierRange<'_>) -> (usize, usize) {
     let index = |address: usize| (address >> PAGE_SHIFT).saturating_sub(first);
     (index(range.start()), index(range.end() - 1) + 1)
 }
@@ -366,7 +366,10 @@ impl Table {
     /// # Errors
     ///
     /// [`WouldSleep`] if the lock is held, for instance because the device is being unbound.
-    fn try_unmap_range(&mut self, range: &Range<'_>) -> core::result::Result<(), WouldSleep> {
+    fn try_unmap_range(
+        &mut self,
+        range: &MmuNotifierRange<'_>,
+    ) -> core::result::Result<(), WouldSleep> {
         let (first, end) = indices(self.first, range);
         let mut guard = self.mappings.entries.try_lock().ok_or(WouldSleep)?;
         if let Some(entries) = (*guard).as_mut() {
@@ -384,7 +387,7 @@ struct Notifier<T> {
     first: usize,
 }
 
-impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
+impl<T: MirrorDevice> MmuIntervalNotifier for Notifier<T> {
     type Shadow = Table;
     type Passes = OnePass;
 
@@ -393,14 +396,14 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
     ///
     /// The pages are unmapped before the process loses them. When the closure returns, they may
     /// already belong to another process.
-    fn invalidate_while_locked(&self, range: &Range<'_>) {
+    fn invalidate_while_locked(&self, range: &MmuNotifierRange<'_>) {
         self.device.invalidate(range);
         self.mappings.unmap_range(self.first, range);
     }
 
     fn try_invalidate(
         &self,
-        range: &Range<'_>,
+        range: &MmuNotifierRange<'_>,
         table: &mut Table,
     ) -> core::result::Result<(), WouldSleep> {
         self.device.try_invalidate(range)?;
@@ -409,7 +412,7 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
 }
 
 impl<T: MirrorDevice> Invalidate for Notifier<T> {
-    fn invalidate(&self, range: &Range<'_>, table: &mut Table) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, table: &mut Table) {
         self.device.invalidate(range);
         table.mappings.unmap_range(table.first, range);
     }
@@ -554,12 +557,12 @@ impl<T: MirrorDevice> DmaMirror<T> {
     /// afterwards.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
-    /// [`interval_notifier`](super::interval_notifier#guarantees).
+    /// [`mmu_interval_notifier`](super::mmu_interval_notifier#guarantees).
     ///
     /// # Context
     ///
-    /// As for [`Shadow::with`](super::interval_notifier::Shadow::with): process context, may sleep;
-    /// must not be called in a callback, or in `f`.
+    /// As for [`Shadow::with`](super::mmu_interval_notifier::Shadow::with): process context, may
+    /// sleep; must not be called in a callback, or in `f`.
     pub fn with_addresses<R>(&self, f: impl FnOnce(&mut Addresses<'_>) -> R) -> R {
         self.registration.shadow().with(|table| {
             let _in_use = table.mappings.in_use.lock();

@@ -4,7 +4,7 @@
 //!
 //! A driver looks a page up when its device faults. [`Registration::fault`] finds the pages of a
 //! range, faults them in if requested, and calls a function that records them in the shadow of an
-//! [`interval_notifier`](super::interval_notifier), if they are still mapped.
+//! [`mmu_interval_notifier`](super::mmu_interval_notifier), if they are still mapped.
 //!
 //! * A [`Request`] is the access that a page is looked up for. [`Request::Snapshot`] reports the
 //!   page table entry as it is, even if there is no page; [`Request::Read`] and [`Request::Write`]
@@ -34,8 +34,8 @@
 //!             Pfn,
 //!             Request, //
 //!         },
-//!         interval_notifier::{
-//!             IntervalNotifier,
+//!         mmu_interval_notifier::{
+//!             MmuIntervalNotifier,
 //!             Registration, //
 //!         },
 //!         MmWithUser, //
@@ -45,7 +45,7 @@
 //! };
 //!
 //! /// Handles a write fault of a device whose table mirrors an address space from `start`.
-//! fn fault<T: IntervalNotifier<Shadow = KVec<Pfn>>>(
+//! fn fault<T: MmuIntervalNotifier<Shadow = KVec<Pfn>>>(
 //!     mirror: &Registration<T>,
 //!     mm: &MmWithUser,
 //!     start: usize,
@@ -56,9 +56,9 @@
 //!     mirror.fault(mm, range, |pfns, table| table[index] = pfns[0])
 //! }
 //! # struct No;
-//! # impl IntervalNotifier for No {
+//! # impl MmuIntervalNotifier for No {
 //! #     type Shadow = KVec<Pfn>;
-//! #     type Passes = kernel::mm::interval_notifier::OnePass;
+//! #     type Passes = kernel::mm::mmu_interval_notifier::OnePass;
 //! #     fn try_invalidate(
 //! #         &self,
 //! #         _: &kernel::mm::mmu_notifier::Range<'_>,
@@ -67,7 +67,7 @@
 //! #         Ok(())
 //! #     }
 //! # }
-//! # impl kernel::mm::interval_notifier::Invalidate for No {
+//! # impl kernel::mm::mmu_interval_notifier::Invalidate for No {
 //! #     fn invalidate(&self, _: &kernel::mm::mmu_notifier::Range<'_>, _: &mut KVec<Pfn>) {}
 //! # }
 //! # let _ = fault::<No>;
@@ -78,8 +78,8 @@
 #![cfg(CONFIG_HMM_MIRROR)]
 
 use super::{
-    interval_notifier::{
-        IntervalNotifier,
+    mmu_interval_notifier::{
+        MmuIntervalNotifier,
         Registration, //
     },
     space::Patience,
@@ -214,7 +214,7 @@ impl Pfn {
 }
 
 /// The identity of a device, as the owner of private pages and of invalidations
-/// ([`Range::owner`](super::mmu_notifier::Range::owner)).
+/// ([`MmuNotifierRange::owner`](super::mmu_notifier::MmuNotifierRange::owner)).
 ///
 /// Two values are different owners, as their addresses differ.
 #[derive(Default)]
@@ -230,7 +230,8 @@ impl DeviceOwner {
         Self(0)
     }
 
-    /// Returns the pointer to compare [`Range::owner`](super::mmu_notifier::Range::owner) with.
+    /// Returns the pointer to compare
+    /// [`MmuNotifierRange::owner`](super::mmu_notifier::MmuNotifierRange::owner) with.
     pub fn as_ptr(&self) -> *const c_void {
         ptr::from_ref(self).cast()
     }
@@ -337,14 +338,14 @@ impl<'a> HmmRange<'a> {
     }
 }
 
-impl<T: IntervalNotifier> Registration<T> {
+impl<T: MmuIntervalNotifier> Registration<T> {
     /// Looks the pages of `range` up, and records them in the shadow if they are still mapped.
     ///
     /// `commit` is called with the results and the locked shadow. No part of the registered range
     /// is invalidated until `commit` returns.
     ///
     /// In `commit`, page faults are disabled and allocations do not reclaim; see
-    /// [`interval_notifier`](super::interval_notifier#guarantees).
+    /// [`mmu_interval_notifier`](super::mmu_interval_notifier#guarantees).
     ///
     /// # Context
     ///
@@ -416,7 +417,7 @@ impl<T: IntervalNotifier> Registration<T> {
     }
 }
 
-impl<T: IntervalNotifier> Registration<T> {
+impl<T: MmuIntervalNotifier> Registration<T> {
     /// Looks up `count` pages from `start`, in batches of `BATCH` pages.
     ///
     /// `note` is called with the shadow locked, for each page that is found, to record the page.

@@ -36,7 +36,7 @@
 //!             MirrorDevice, //
 //!         },
 //!         mmu_notifier::{
-//!             Range,
+//!             MmuNotifierRange,
 //!             WouldSleep, //
 //!         },
 //!         MmWithUser, //
@@ -49,9 +49,9 @@
 //! struct Reader;
 //!
 //! impl MirrorDevice for Reader {
-//!     fn invalidate(&self, _range: &Range<'_>) {}
+//!     fn invalidate(&self, _range: &MmuNotifierRange<'_>) {}
 //!
-//!     fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+//!     fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
 //!         Ok(())
 //!     }
 //! }
@@ -94,16 +94,16 @@ use super::{
         Pfn,
         Request, //
     },
-    interval_notifier::{
-        IntervalNotifier,
+    mmu_interval_notifier::{
         Invalidate,
+        MmuIntervalNotifier,
         OnePass,
         Registration, //
     },
     mmu_notifier::{
         in_place,
         Event,
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     Mm,
@@ -172,14 +172,14 @@ pub trait MirrorDevice: Send + Sync + 'static {
     ///
     /// Any task that changes the address space calls this function, with the lock of the table
     /// held. May sleep, but must not wait for memory.
-    fn invalidate(&self, range: &Range<'_>);
+    fn invalidate(&self, range: &MmuNotifierRange<'_>);
 
     /// As [`MirrorDevice::invalidate`], for a `range` that is not blockable: must not sleep.
     ///
     /// # Errors
     ///
     /// [`WouldSleep`]: the kernel skips this range for now.
-    fn try_invalidate(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
+    fn try_invalidate(&self, range: &MmuNotifierRange<'_>) -> core::result::Result<(), WouldSleep>;
 }
 
 /// The interval notifier of a mirror.
@@ -191,23 +191,23 @@ struct Notifier<T> {
     revoked: Atomic<bool>,
 }
 
-impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
+impl<T: MirrorDevice> MmuIntervalNotifier for Notifier<T> {
     type Shadow = Table;
     type Passes = OnePass;
 
-    fn is_own(&self, range: &Range<'_>) -> bool {
+    fn is_own(&self, range: &MmuNotifierRange<'_>) -> bool {
         // The page stays in place; only the CPU loses access to it.
         range.event() == Event::Exclusive && ptr::eq(range.owner(), self.owner.as_ptr())
     }
 
-    fn invalidate_while_locked(&self, range: &Range<'_>) {
+    fn invalidate_while_locked(&self, range: &MmuNotifierRange<'_>) {
         self.device.invalidate(range);
         self.revoked.store(true, Relaxed);
     }
 
     fn try_invalidate(
         &self,
-        range: &Range<'_>,
+        range: &MmuNotifierRange<'_>,
         table: &mut Table,
     ) -> core::result::Result<(), WouldSleep> {
         self.device.try_invalidate(range)?;
@@ -217,7 +217,7 @@ impl<T: MirrorDevice> IntervalNotifier for Notifier<T> {
 }
 
 impl<T: MirrorDevice> Invalidate for Notifier<T> {
-    fn invalidate(&self, range: &Range<'_>, table: &mut Table) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, table: &mut Table) {
         self.device.invalidate(range);
         table.erase_range(range);
     }
@@ -301,12 +301,12 @@ impl<T: MirrorDevice> Mirror<T> {
     /// Calls `f` with the pages in the table. No page is invalidated until `f` returns.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
-    /// [`interval_notifier`](super::interval_notifier#guarantees).
+    /// [`mmu_interval_notifier`](super::mmu_interval_notifier#guarantees).
     ///
     /// # Context
     ///
-    /// As for [`Shadow::with`](super::interval_notifier::Shadow::with): process context; must not
-    /// be called in a callback, or in `f`.
+    /// As for [`Shadow::with`](super::mmu_interval_notifier::Shadow::with): process context; must
+    /// not be called in a callback, or in `f`.
     #[inline]
     pub fn with_pages<R>(&self, f: impl FnOnce(&Pages<'_>) -> R) -> R {
         let revoked = &self.registration.notifier().revoked;

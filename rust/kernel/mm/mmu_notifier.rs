@@ -4,7 +4,7 @@
 //!
 //! A registered [`MmuNotifier`] is called for every range of an address space whose pages are about
 //! to be unmapped, moved or changed, and at the end of that address space. To watch single ranges,
-//! and to keep secondary page tables for them, see [`interval_notifier`].
+//! and to keep secondary page tables for them, see [`mmu_interval_notifier`].
 //!
 //! # Callbacks
 //!
@@ -57,7 +57,7 @@
 //!         mmu_notifier::{
 //!             InvalidateRanges,
 //!             MmuNotifier,
-//!             Range,
+//!             MmuNotifierRange,
 //!             Ranges,
 //!             Registration, //
 //!         },
@@ -80,7 +80,7 @@
 //!
 //! #[vtable]
 //! impl InvalidateRanges for Counter {
-//!     fn invalidate_range_start(&self, range: &Range<'_>) {
+//!     fn invalidate_range_start(&self, range: &MmuNotifierRange<'_>) {
 //!         self.invalidated.fetch_add(range.end() - range.start(), Relaxed);
 //!     }
 //! }
@@ -100,7 +100,7 @@
 //!
 //! C header: [`include/linux/mmu_notifier.h`](srctree/include/linux/mmu_notifier.h)
 //!
-//! [`interval_notifier`]: super::interval_notifier
+//! [`mmu_interval_notifier`]: super::mmu_interval_notifier
 
 use super::{
     space::{
@@ -151,9 +151,13 @@ pub use callbacks::{
 };
 #[doc(hidden)]
 pub use ops::Ops;
+/// The former name of [`MmuNotifierRange`]: see `Documentation/renames.rst`.
+#[cfg(MODULE)]
+#[doc(hidden)]
+pub use range::MmuNotifierRange as Range;
 pub use range::{
     Event,
-    Range, //
+    MmuNotifierRange, //
 };
 pub(super) use subscribed::Subscribed;
 #[doc(hidden)]

@@ -11,8 +11,8 @@ use super::{
     orphans,
     running,
     HasTaskWork,
-    Mode,
     Node,
+    NotifyMode,
     TaskWorkItem,
     TaskWorkPointer, //
 };
@@ -61,7 +61,7 @@ pub(super) fn is_current(task: &Task) -> bool {
 pub(crate) fn add_other<T>(
     task: &Task,
     item: Pin<KBox<T>>,
-    mode: Mode,
+    mode: NotifyMode,
 ) -> Result<(), Refused<Pin<KBox<T>>>>
 where
     T: TaskWorkItem<0, Pointer = Pin<KBox<T>>> + HasTaskWork<T> + Send + 'static,
@@ -112,7 +112,7 @@ where
 /// C: `task_work_add()` in [`kernel/task_work.c`](srctree/kernel/task_work.c).
 #[doc(alias = "task_work_add")]
 #[inline]
-pub fn add<P, const ID: u64>(task: &Task, item: P, mode: Mode) -> Result<(), Refused<P>>
+pub fn add<P, const ID: u64>(task: &Task, item: P, mode: NotifyMode) -> Result<(), Refused<P>>
 where
     P: TaskWorkPointer<ID>,
 {
@@ -131,11 +131,11 @@ where
 
 /// Adds `item` to `task` so that it runs soon, even if the task sleeps.
 ///
-/// [`Mode::Resume`] does not wake a sleeping task: the item would run only after the event that the
-/// task waits for. This function uses [`Mode::Signal`], which wakes the task like a signal. This
-/// has a cost: the current system call of the task ends with `EINTR`, or is restarted and may have
-/// to wait again; and a task that runs in user space on another CPU is interrupted. If the task
-/// sleeps uninterruptibly or is stopped, the item still runs only when the task continues.
+/// [`NotifyMode::Resume`] does not wake a sleeping task: the item would run only after the event
+/// that the task waits for. This function uses [`NotifyMode::Signal`], which wakes the task like a
+/// signal. This has a cost: the current system call of the task ends with `EINTR`, or is restarted
+/// and may have to wait again; and a task that runs in user space on another CPU is interrupted. If
+/// the task sleeps uninterruptibly or is stopped, the item still runs only when the task continues.
 ///
 /// # Context
 ///
@@ -149,7 +149,7 @@ pub fn add_soon<P, const ID: u64>(task: &Task, item: P) -> Result<(), Refused<P>
 where
     P: TaskWorkPointer<ID>,
 {
-    add(task, item, Mode::Signal)
+    add(task, item, NotifyMode::Signal)
 }
 
 /// Converts `item` to its node, and calls `queue` to queue the node to `task`. Converts the node
@@ -181,7 +181,7 @@ where
 /// The node must come from [`TaskWorkPointer::into_node`] for `task`, or be the node of a new item
 /// that the caller owns. If this succeeds, the node belongs to `task`.
 #[inline]
-pub(super) unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: Mode) -> Result {
+pub(super) unsafe fn add_node(task: &Task, node: NonNull<Node>, mode: NotifyMode) -> Result {
     // SAFETY: The node is valid, because by the function's contract the caller owns the item.
     let this = unsafe { node.as_ref() };
     this.state.stamp(jiffies() as u32);

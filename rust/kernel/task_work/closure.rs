@@ -9,8 +9,8 @@ use super::{
     state,
     Cancel,
     Context,
-    Mode,
     Node,
+    NotifyMode,
     Vtable, //
 };
 use crate::{
@@ -239,8 +239,8 @@ impl<F> Pending<F> {
     ///
     /// * [`ERESTARTSYS`] if a signal is pending;
     /// * [`EDEADLK`] if the current task is the target of the closure; in an interrupt, which
-    ///   cannot wait; and in the exit of a task, and in a kernel thread that Tether has not created, because they
-    ///   receive no signals, unless the wait is limited to at most a minute.
+    ///   cannot wait; and in the exit of a task, and in a kernel thread that Tether has not
+    ///   created, because they receive no signals, unless the wait is limited to at most a minute.
     pub fn wait(&self) -> Result {
         self.node().state.wait(Jiffies::MAX)
     }
@@ -317,7 +317,12 @@ impl<F> Drop for Pending<F> {
 /// * [`EAGAIN`] if several thousand cancelled works are still linked on the task, because the task
 ///   has not run since;
 /// * [`ESRCH`], [`EINVAL`] or [`ENODEV`] as for [`add`].
-pub fn add_fn<F>(task: &Task, func: F, mode: Mode, flags: Flags) -> Result<Pending<F>, Refused<F>>
+pub fn add_fn<F>(
+    task: &Task,
+    func: F,
+    mode: NotifyMode,
+    flags: Flags,
+) -> Result<Pending<F>, Refused<F>>
 where
     F: FnOnce(&Context<'_>) + Send + 'static,
 {

@@ -13,8 +13,8 @@ use super::{
     orphans,
     state::PENDING,
     Context,
-    Mode,
     Node,
+    NotifyMode,
     Pending,
     TaskWorkPointer,
     Vtable, //
@@ -68,13 +68,13 @@ use core::ptr::{
 ///     prelude::*,
 ///     task::Task,
 ///     task_work::{
-///         Mode,
+///         NotifyMode,
 ///         Ordered, //
 ///     }, //
 /// };
 ///
 /// fn first_and_second(task: &Task) -> Result {
-///     let queue = Ordered::new(task, Mode::Resume)?;
+///     let queue = Ordered::new(task, NotifyMode::Resume)?;
 ///     queue.add_fn(|_| pr_info!("first\n"), GFP_KERNEL)?;
 ///     queue.add_fn(|_| pr_info!("second\n"), GFP_KERNEL)?;
 ///     // The closures run even if the queue is dropped here.
@@ -93,7 +93,7 @@ pub struct Ordered {
     #[pin]
     node: Opaque<Node>,
     target: ARef<Task>,
-    mode: Mode,
+    mode: NotifyMode,
     #[pin]
     fifo: RawLock<Fifo>,
     /// The entry in the list of all queues.
@@ -180,7 +180,7 @@ impl Ordered {
     /// * [`EINVAL`] if the task is a kernel thread;
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`ENODEV`] if Tether is not initialised.
-    pub fn new(task: &Task, mode: Mode) -> Result<Arc<Self>> {
+    pub fn new(task: &Task, mode: NotifyMode) -> Result<Arc<Self>> {
         if is_kernel_thread(task) {
             return Err(EINVAL);
         }

@@ -17,8 +17,8 @@ use super::{
     running,
     state,
     Context,
-    Mode,
     Node, //
+    NotifyMode,
 };
 use crate::{
     bindings,
@@ -174,9 +174,9 @@ fn interrupt(owner: &'static Owner) {
                 |_: &Context<'_>| (),
                 GFP_KERNEL,
                 |node| {
-                    // SAFETY: The node is queued to `task` by its state, and stays valid until it is
-                    // run.
-                    unsafe { add_node(task, node, Mode::Signal) }
+                    // SAFETY: The node is queued to `task` by its state, and stays valid until it
+                    // is run.
+                    unsafe { add_node(task, node, NotifyMode::Signal) }
                 },
             );
         }

@@ -25,7 +25,7 @@ use tether::{
     impl_has_task_work,
     misc_device::*,
     syscall::SyscallContext,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: M, name: "takebusy", authors: ["h"], description: "attack", license: "GPL", }
 
@@ -104,7 +104,7 @@ impl MiscDevice for Dev {
                     pin_init!(Item { padding: [0; 2], work <- TaskWork::new() }),
                     GFP_KERNEL,
                 )?;
-                task_work::add(kernel::current!(), item, Mode::Resume)?;
+                task_work::add(kernel::current!(), item, NotifyMode::Resume)?;
                 Ok(0)
             }
             TAKE => {

@@ -25,7 +25,7 @@ use kernel::{
 use tether::{
     kthread::{self, Builder},
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "detachnever", authors: ["h"], description: "attack", license: "GPL",
@@ -37,7 +37,7 @@ impl kernel::Module for M {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let target = pid::find_task(module_parameters::target.value()).ok_or(ESRCH)?;
         // Take a pin: after the init has failed, another pin can only be taken while a pin exists.
-        task_work::add_fn(&target, |_| (), Mode::None, GFP_KERNEL)?;
+        task_work::add_fn(&target, |_| (), NotifyMode::None, GFP_KERNEL)?;
         let slow = kthread::spawn(c"dn-slow", |_| {
             while !DONE.load(Relaxed) {
                 fsleep(Delta::from_millis(2));

@@ -23,7 +23,7 @@ use kernel::{
 use tether::{
     kthread::{self, Builder, Thread},
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "initchain", authors: ["h"], description: "attack", license: "GPL",
@@ -42,7 +42,9 @@ impl kernel::Module for M {
             let stopped = pid::find_task(module_parameters::stopped.value()).ok_or(ESRCH)?;
             let worker = Arc::new(Builder::new(c"initchain-w").worker(module)?, GFP_KERNEL)?;
             worker.try_spawn(GFP_KERNEL, move |_| {
-                if let Ok(pending) = task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL) {
+                if let Ok(pending) =
+                    task_work::add_fn(&stopped, |_| (), NotifyMode::Signal, GFP_KERNEL)
+                {
                     pr_info!("initchain: the work: {:?}\n", pending.wait());
                 }
             })?;

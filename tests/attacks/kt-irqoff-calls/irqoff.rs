@@ -29,7 +29,7 @@ use tether::{
     misc_device::*,
     pid, ptrace,
     syscall::{self, SyscallContext},
-    task_work::{self, Context, Mode, Ordered, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, Ordered, TaskWork, TaskWorkItem},
     user_stack,
 };
 module! { type: M, name: "irqoff", authors: ["h"], description: "attack", license: "GPL", }
@@ -119,7 +119,7 @@ impl MiscDevice for Dev {
         let parkable = Builder::new(c"irqoff")
             .parkable()
             .spawn(|context| while !context.sleep().is_stopped() {})?;
-        let queue = Ordered::new(&me, Mode::Signal)?;
+        let queue = Ordered::new(&me, NotifyMode::Signal)?;
         let item = Arc::pin_init(
             try_pin_init!(Item { canary: Canary::new()?, task <- TaskWork::new(), work <- KthreadDelayedWork::new() }),
             GFP_KERNEL,
@@ -158,13 +158,13 @@ impl MiscDevice for Dev {
         let _ = worker.enqueue_delayed(item.clone(), 3);
         wrong(
             line!(),
-            task_work::add(&me, item.clone(), Mode::Signal).is_err(),
+            task_work::add(&me, item.clone(), NotifyMode::Signal).is_err(),
         );
         wrong(line!(), task_work::wait(&item) != Err(EDEADLK));
         let _ = task_work::cancel(&me, &item);
         wrong(
             line!(),
-            task_work::add_fn(&me, move |_| drop(two), Mode::Signal, GFP_ATOMIC).is_err(),
+            task_work::add_fn(&me, move |_| drop(two), NotifyMode::Signal, GFP_ATOMIC).is_err(),
         );
         wrong(
             line!(),

@@ -17,7 +17,7 @@ use tether::{
         Builder, Parkable, Unstarted, Wake,
     },
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: Make, name: "ffmake", authors: ["h"], description: "attack", license: "GPL",
@@ -78,7 +78,7 @@ impl kernel::Module for Make {
             })?;
             ffkeep::ffkeep_keep(Handle::Worker(worker));
             if let Some(target) = pid::find_task(module_parameters::target.value()) {
-                for mode in [Mode::None, Mode::Resume, Mode::Signal] {
+                for mode in [NotifyMode::None, NotifyMode::Resume, NotifyMode::Signal] {
                     let pending = task_work::add_fn(&target, ran as Closure, mode, GFP_KERNEL)?;
                     ffkeep::ffkeep_keep(Handle::Pending(pending));
                 }

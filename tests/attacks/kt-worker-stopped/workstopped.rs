@@ -13,7 +13,7 @@ use kernel::{
 use tether::{
     kthread::Builder,
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "workstopped", authors: ["h"], description: "attack", license: "GPL",
@@ -25,7 +25,8 @@ impl kernel::Module for M {
         let stopped = pid::find_task(module_parameters::target.value()).ok_or(ESRCH)?;
         let worker = Builder::new(c"workstopped").worker(module)?;
         worker.try_spawn(GFP_KERNEL, move |_| {
-            let Ok(pending) = task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL) else {
+            let Ok(pending) = task_work::add_fn(&stopped, |_| (), NotifyMode::Signal, GFP_KERNEL)
+            else {
                 return;
             };
             pr_info!("workstopped: waits\n");

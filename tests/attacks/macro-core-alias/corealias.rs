@@ -27,7 +27,7 @@ pub mod mem {
 use kernel::prelude::*;
 use tether::{
     impl_has_task_work,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: M, name: "corealias", authors: ["h"], description: "attack", license: "GPL", }
 #[pin_data]
@@ -68,7 +68,7 @@ impl kernel::Module for M {
             pin_init!(Item { data: [0x5a5a; 8], work <- TaskWork::new() }),
             GFP_KERNEL,
         )?;
-        task_work::add(kernel::current!(), item, Mode::Resume)?;
+        task_work::add(kernel::current!(), item, NotifyMode::Resume)?;
         Ok(M)
     }
 }

@@ -12,46 +12,46 @@ use tether::{
     misc_device::*,
     mm::{
         hmm::{DeviceOwner, HmmRange, Pfn, Request},
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, Invalidate, InvalidateInTwoPasses, OnePass,
-            Registration as Interval, Shadow, TwoPasses,
-        },
         mirror::{new_mirror, Mirror, MirrorDevice},
-        mmu_notifier::{Range, WouldSleep},
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, Invalidate, InvalidateInTwoPasses, MmuIntervalNotifier,
+            OnePass, Registration as Interval, Shadow, TwoPasses,
+        },
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "arith", authors: ["h"], description: "attack", license: "GPL", }
 struct N;
 impl MirrorDevice for N {
-    fn invalidate(&self, _: &Range<'_>) {}
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>) {}
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = usize;
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut usize) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for N {
-    fn invalidate(&self, r: &Range<'_>, n: &mut usize) {
+    fn invalidate(&self, r: &MmuNotifierRange<'_>, n: &mut usize) {
         *n = n.wrapping_add(r.end() - r.start());
         *n %= 1000;
     }
 }
 struct T;
-impl IntervalNotifier for T {
+impl MmuIntervalNotifier for T {
     type Shadow = ();
     type Passes = TwoPasses;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl InvalidateInTwoPasses for T {
     type Begun = ();
-    fn begin(&self, _: &Range<'_>, _: &mut ()) -> Option<()> {
+    fn begin(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Option<()> {
         Some(())
     }
     fn finish(&self, (): (), _: &Shadow<()>) {}
@@ -101,11 +101,15 @@ fn all(mm: &MmWithUser, inside: usize) -> Result<(usize, usize, usize)> {
     let owner = DeviceOwner::new();
     for start in edges() {
         for length in edges() {
-            let two: Result<Pin<KBox<Interval<T>>>> =
-                KBox::pin_init(new_interval_notifier!(mm, start, length, T, ()), GFP_KERNEL);
+            let two: Result<Pin<KBox<Interval<T>>>> = KBox::pin_init(
+                new_mmu_interval_notifier!(mm, start, length, T, ()),
+                GFP_KERNEL,
+            );
             drop(two);
-            let one: Result<Pin<KBox<Interval<N>>>> =
-                KBox::pin_init(new_interval_notifier!(mm, start, length, N, 0), GFP_KERNEL);
+            let one: Result<Pin<KBox<Interval<N>>>> = KBox::pin_init(
+                new_mmu_interval_notifier!(mm, start, length, N, 0),
+                GFP_KERNEL,
+            );
             let mirror: Result<Pin<KBox<Mirror<N>>>> =
                 KBox::pin_init(new_mirror!(mm, start, length, N), GFP_KERNEL);
             let expected = length != 0 && start.checked_add(length - 1).is_some();

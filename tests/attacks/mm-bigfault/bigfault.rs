@@ -17,23 +17,24 @@ use tether::{
     misc_device::*,
     mm::{
         hmm::{HmmRange, Pfn, Request},
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass,
+            Registration as Interval,
         },
-        mmu_notifier::{Range, WouldSleep},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "bigfault", authors: ["h"], description: "attack", license: "GPL", }
 struct N;
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = ();
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for N {
-    fn invalidate(&self, _: &Range<'_>, _: &mut ()) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) {}
 }
 struct Dev;
 #[vtable]
@@ -47,7 +48,7 @@ impl MiscDevice for Dev {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let it: Pin<KBox<Interval<N>>> = KBox::pin_init(
-            new_interval_notifier!(mm, arg, count * PAGE_SIZE, N, ()),
+            new_mmu_interval_notifier!(mm, arg, count * PAGE_SIZE, N, ()),
             GFP_KERNEL,
         )?;
         let mut pfns = KVVec::from_elem(Pfn::default(), count, GFP_KERNEL)?;

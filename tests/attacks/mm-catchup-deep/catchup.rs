@@ -12,24 +12,25 @@ use kernel::{fs::File, page::PAGE_SIZE, prelude::*};
 use tether::{
     misc_device::*,
     mm::{
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass,
+            Registration as Interval,
         },
-        mmu_notifier::{Event, Range, WouldSleep},
+        mmu_notifier::{Event, MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "catchup", authors: ["h"], description: "attack", license: "GPL", }
 const PAGES: usize = 400;
 struct N(usize);
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = usize;
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut usize) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for N {
-    fn invalidate(&self, range: &Range<'_>, next: &mut usize) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, next: &mut usize) {
         if range.event() != Event::Clear || *next >= PAGES {
             return;
         }
@@ -53,7 +54,7 @@ impl MiscDevice for Dev {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let it: Pin<KBox<Interval<N>>> = KBox::pin_init(
-            new_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N(arg), PAGES),
+            new_mmu_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N(arg), PAGES),
             GFP_KERNEL,
         )?;
         it.shadow().with(|next| {

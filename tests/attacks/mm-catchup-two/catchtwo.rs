@@ -20,11 +20,11 @@ use kernel::{
 use tether::{
     misc_device::*,
     mm::{
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, InvalidateInTwoPasses,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, InvalidateInTwoPasses, MmuIntervalNotifier,
             Registration as Interval, Shadow, TwoPasses,
         },
-        mmu_notifier::{Event, Range, WouldSleep},
+        mmu_notifier::{Event, MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "catchtwo", authors: ["h"], description: "attack", license: "GPL", }
@@ -32,16 +32,16 @@ module! { type: M, name: "catchtwo", authors: ["h"], description: "attack", lice
 const PAGES: usize = 20000;
 static FINISHED: Atomic<usize> = Atomic::new(0);
 struct N(usize);
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = usize;
     type Passes = TwoPasses;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut usize) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl InvalidateInTwoPasses for N {
     type Begun = [u64; 32];
-    fn begin(&self, range: &Range<'_>, next: &mut usize) -> Option<[u64; 32]> {
+    fn begin(&self, range: &MmuNotifierRange<'_>, next: &mut usize) -> Option<[u64; 32]> {
         if range.event() != Event::Clear || *next >= PAGES {
             return None;
         }
@@ -69,7 +69,7 @@ impl MiscDevice for Dev {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let it: Pin<KBox<Interval<N>>> = KBox::pin_init(
-            new_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N(arg), PAGES),
+            new_mmu_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N(arg), PAGES),
             GFP_KERNEL,
         )?;
         it.shadow().with(|next| {

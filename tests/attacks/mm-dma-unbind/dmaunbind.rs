@@ -22,14 +22,14 @@ use tether::{
     mm::{
         dma_mirror::{new_dma_mirror, DmaMirror},
         mirror::MirrorDevice,
-        mmu_notifier::{Range, WouldSleep},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "dmaunbind", authors: ["h"], description: "attack", license: "GPL", }
 struct Nothing;
 impl MirrorDevice for Nothing {
-    fn invalidate(&self, _range: &Range<'_>) {}
-    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>) {}
+    fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

@@ -15,14 +15,14 @@ use tether::{
     mm::{
         hmm::Request,
         mirror::{new_mirror, Mirror, MirrorDevice},
-        mmu_notifier::{Range, WouldSleep},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "exclflag", authors: ["h"], description: "attack", license: "GPL", }
 struct N;
 impl MirrorDevice for N {
-    fn invalidate(&self, _: &Range<'_>) {}
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>) {}
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

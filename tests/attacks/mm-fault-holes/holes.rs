@@ -10,13 +10,13 @@ use kernel::{page::PAGE_SIZE, prelude::*};
 use tether::mm::{
     hmm::Request,
     mirror::{new_mirror, Mirror, MirrorDevice},
-    mmu_notifier::{Range, WouldSleep},
+    mmu_notifier::{MmuNotifierRange, WouldSleep},
 };
 module! { type: Holes, name: "holes", authors: ["h"], description: "attack", license: "GPL", }
 struct Nothing;
 impl MirrorDevice for Nothing {
-    fn invalidate(&self, _range: &Range<'_>) {}
-    fn try_invalidate(&self, _range: &Range<'_>) -> Result<(), WouldSleep> {
+    fn invalidate(&self, _range: &MmuNotifierRange<'_>) {}
+    fn try_invalidate(&self, _range: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

@@ -20,10 +20,10 @@ use kernel::{
 use tether::{
     kthread::{self, Thread},
     mm::{
-        interval_notifier::{
-            IntervalNotifier, InvalidateInTwoPasses, Registration, Shadow, TwoPasses,
+        mmu_interval_notifier::{
+            InvalidateInTwoPasses, MmuIntervalNotifier, Registration, Shadow, TwoPasses,
         },
-        mmu_notifier::{Event, Range, WouldSleep},
+        mmu_notifier::{Event, MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: Keep, name: "cukeep", authors: ["h"], description: "attack", license: "GPL", }
@@ -33,17 +33,17 @@ pub const ADDRESS: usize = 0x1000_0000;
 static SLOW: Atomic<i32> = Atomic::new(0);
 #[allow(missing_docs)]
 pub struct Watch(pub u64);
-impl IntervalNotifier for Watch {
+impl MmuIntervalNotifier for Watch {
     type Shadow = u64;
     type Passes = TwoPasses;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut u64) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut u64) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl InvalidateInTwoPasses for Watch {
     type Begun = bool;
     #[inline(always)]
-    fn begin(&self, range: &Range<'_>, n: &mut u64) -> Option<bool> {
+    fn begin(&self, range: &MmuNotifierRange<'_>, n: &mut u64) -> Option<bool> {
         *n += 1;
         Some(range.event() != Event::Release)
     }

@@ -5,7 +5,7 @@
 //!
 //! `cukeep_code.rs` describes the misuse and the expected answer.
 use kernel::prelude::*;
-use tether::mm::interval_notifier::new_interval_notifier;
+use tether::mm::mmu_interval_notifier::new_mmu_interval_notifier;
 module! { type: Make, name: "cumake", authors: ["h"], description: "attack", license: "GPL", }
 struct Make;
 impl kernel::Module for Make {
@@ -13,7 +13,7 @@ impl kernel::Module for Make {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         cukeep::cukeep_keep(KBox::pin_init(
-            new_interval_notifier!(mm, cukeep::ADDRESS, 4096, cukeep::Watch(7), 5),
+            new_mmu_interval_notifier!(mm, cukeep::ADDRESS, 4096, cukeep::Watch(7), 5),
             GFP_KERNEL,
         )?);
         Ok(Make)

@@ -25,10 +25,10 @@ use kernel::{
 use tether::{
     kthread::{self, Thread},
     mm::{
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass, Registration,
         },
-        mmu_notifier::{Event, Range, WouldSleep},
+        mmu_notifier::{Event, MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: Keep, name: "flkeep", authors: ["h"], description: "attack", license: "GPL", }
@@ -38,30 +38,30 @@ pub const ADDRESS: usize = 0x1000_0000;
 const SLOW: usize = ADDRESS + 16 * PAGE_SIZE;
 #[allow(missing_docs)]
 pub struct Watch(pub u64);
-impl IntervalNotifier for Watch {
+impl MmuIntervalNotifier for Watch {
     type Shadow = u64;
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut u64) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut u64) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for Watch {
     #[inline(always)]
-    fn invalidate(&self, _: &Range<'_>, n: &mut u64) {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, n: &mut u64) {
         *n += 1;
     }
 }
 /// A notifier with an invalidation that takes twelve seconds.
 struct Slow;
-impl IntervalNotifier for Slow {
+impl MmuIntervalNotifier for Slow {
     type Shadow = ();
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for Slow {
-    fn invalidate(&self, range: &Range<'_>, _: &mut ()) {
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, _: &mut ()) {
         if range.event() == Event::Clear {
             pr_info!("flkeep: slow begins\n");
             fsleep(Delta::from_secs(12));
@@ -95,7 +95,7 @@ fn zap(mm: &MmWithUser, address: usize) -> bool {
 }
 fn attack(it: Kept, mm: ARef<MmWithUser>) -> Result {
     let slow: Pin<KBox<Registration<Slow>>> = KBox::pin_init(
-        new_interval_notifier!(&mm, SLOW, PAGE_SIZE, Slow, ()),
+        new_mmu_interval_notifier!(&mm, SLOW, PAGE_SIZE, Slow, ()),
         GFP_KERNEL,
     )?;
     let other = mm.clone();

@@ -5,7 +5,7 @@
 //!
 //! `flkeep_code.rs` describes the misuse and the expected answer.
 use kernel::prelude::*;
-use tether::mm::interval_notifier::new_interval_notifier;
+use tether::mm::mmu_interval_notifier::new_mmu_interval_notifier;
 module! { type: Make, name: "glmake", authors: ["h"], description: "attack", license: "GPL", }
 struct Make;
 impl kernel::Module for Make {
@@ -13,7 +13,7 @@ impl kernel::Module for Make {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         flkeep::flkeep_keep(KBox::pin_init(
-            new_interval_notifier!(mm, flkeep::ADDRESS, 4096, flkeep::Watch(7), 5),
+            new_mmu_interval_notifier!(mm, flkeep::ADDRESS, 4096, flkeep::Watch(7), 5),
             GFP_KERNEL,
         )?);
         Ok(Make)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Locks the shadow of a registration after the module that has created it was removed.
 //!
-//! `new_interval_notifier!` is expanded in `glmake.ko`. If the lock class and the name of the
+//! `new_mmu_interval_notifier!` is expanded in `glmake.ko`. If the lock class and the name of the
 //! shadow's mutex were statics at this place, the lock would refer to freed memory.
 //!
 //! A sound library uses a class and a name that stay: the shadow can be locked, and `read()`
@@ -15,8 +15,8 @@ use kernel::{
 use tether::{
     kthread::{self, Thread},
     mm::{
-        interval_notifier::{IntervalNotifier, Invalidate, OnePass, Registration},
-        mmu_notifier::{Range, WouldSleep},
+        mmu_interval_notifier::{Invalidate, MmuIntervalNotifier, OnePass, Registration},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: Keep, name: "glkeep", authors: ["h"], description: "attack", license: "GPL", }
@@ -25,16 +25,16 @@ module! { type: Keep, name: "glkeep", authors: ["h"], description: "attack", lic
 pub const ADDRESS: usize = 0x1000_0000;
 #[allow(missing_docs)]
 pub struct Watch(pub u64);
-impl IntervalNotifier for Watch {
+impl MmuIntervalNotifier for Watch {
     type Shadow = u64;
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut u64) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut u64) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for Watch {
     #[inline(always)]
-    fn invalidate(&self, _: &Range<'_>, n: &mut u64) {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, n: &mut u64) {
         *n += 1;
     }
 }

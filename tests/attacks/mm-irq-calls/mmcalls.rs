@@ -25,11 +25,12 @@ use kernel::{
 };
 use tether::mm::{
     hmm::{Pfn, Request},
-    interval_notifier::{
-        new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
-    },
     mirror::{new_mirror, Mirror, MirrorDevice},
-    mmu_notifier::{MmuNotifier, Range, Registration, ReleaseOnly, WouldSleep},
+    mmu_interval_notifier::{
+        new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass,
+        Registration as Interval,
+    },
+    mmu_notifier::{MmuNotifier, MmuNotifierRange, Registration, ReleaseOnly, WouldSleep},
     shared_notifier::{Shared, SharedNotifier},
 };
 module! { type: Calls, name: "mmcalls", authors: ["h"], description: "attack", license: "GPL", }
@@ -44,19 +45,19 @@ impl SharedNotifier for Nothing {
         Ok(Nothing)
     }
 }
-impl IntervalNotifier for Nothing {
+impl MmuIntervalNotifier for Nothing {
     type Shadow = usize;
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut usize) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for Nothing {
-    fn invalidate(&self, _: &Range<'_>, _: &mut usize) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut usize) {}
 }
 impl MirrorDevice for Nothing {
-    fn invalidate(&self, _: &Range<'_>) {}
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>) {}
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
@@ -97,9 +98,9 @@ impl HrTimerCallback for Irq {
             "new",
             KBox::pin_init(Registration::new(mm, Nothing), GFP_ATOMIC),
         );
-        let interval = new_interval_notifier!(mm, 4096, 4096, Nothing, 0);
+        let interval = new_mmu_interval_notifier!(mm, 4096, 4096, Nothing, 0);
         refused(
-            "new_interval_notifier",
+            "new_mmu_interval_notifier",
             KBox::pin_init(interval, GFP_ATOMIC),
         );
         refused(
@@ -124,7 +125,7 @@ impl kernel::Module for Calls {
                 timer <- HrTimer::new(),
                 mm: ARef::from(mm),
                 interval: KBox::pin_init(
-                    new_interval_notifier!(mm, 4096, 4096, Nothing, 0),
+                    new_mmu_interval_notifier!(mm, 4096, 4096, Nothing, 0),
                     GFP_KERNEL
                 )?,
                 mirror: KBox::pin_init(new_mirror!(mm, 4096, 4096, Nothing), GFP_KERNEL)?,

@@ -24,10 +24,11 @@ use kernel::{
     },
 };
 use tether::mm::{
-    interval_notifier::{
-        new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+    mmu_interval_notifier::{
+        new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass,
+        Registration as Interval,
     },
-    mmu_notifier::{MmuNotifier, Range, Registration, ReleaseOnly, WouldSleep},
+    mmu_notifier::{MmuNotifier, MmuNotifierRange, Registration, ReleaseOnly, WouldSleep},
 };
 module! { type: Drops, name: "mmirq", authors: ["h"], description: "attack", license: "GPL", }
 
@@ -52,15 +53,15 @@ impl Drop for Canary {
 impl MmuNotifier for Canary {
     type Callbacks = ReleaseOnly;
 }
-impl IntervalNotifier for Canary {
+impl MmuIntervalNotifier for Canary {
     type Shadow = ();
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for Canary {
-    fn invalidate(&self, _: &Range<'_>, _: &mut ()) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) {}
 }
 #[allow(dead_code)]
 enum Handle {
@@ -110,7 +111,7 @@ impl kernel::Module for Drops {
                     GFP_KERNEL,
                 )?),
                 _ => Handle::Interval(KBox::pin_init(
-                    new_interval_notifier!(mm, 4096 * n, 4096, Canary::new(), ()),
+                    new_mmu_interval_notifier!(mm, 4096 * n, 4096, Canary::new(), ()),
                     GFP_KERNEL,
                 )?),
             };

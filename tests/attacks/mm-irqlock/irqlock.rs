@@ -23,22 +23,23 @@ use kernel::{
     },
 };
 use tether::mm::{
-    interval_notifier::{
-        new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+    mmu_interval_notifier::{
+        new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass,
+        Registration as Interval,
     },
-    mmu_notifier::{Range, WouldSleep},
+    mmu_notifier::{MmuNotifierRange, WouldSleep},
 };
 module! { type: Drops, name: "irqlock", authors: ["h"], description: "attack", license: "GPL", }
 struct N;
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = ();
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 impl Invalidate for N {
-    fn invalidate(&self, _: &Range<'_>, _: &mut ()) {}
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) {}
 }
 type Handle = Pin<KBox<Interval<N>>>;
 static FIRED: Atomic<i32> = Atomic::new(0);
@@ -80,7 +81,7 @@ impl kernel::Module for Drops {
         let thread = tether::kthread::spawn(c"irqlock", move |context| {
             while !context.should_stop() {
                 let Ok(h) = KBox::pin_init(
-                    new_interval_notifier!(&*other, 4096, 4096, N, ()),
+                    new_mmu_interval_notifier!(&*other, 4096, 4096, N, ()),
                     GFP_KERNEL,
                 ) else {
                     continue;
@@ -94,7 +95,7 @@ impl kernel::Module for Drops {
         let mut n = 0;
         while begun.elapsed() < Delta::from_secs(25) {
             drop(KBox::pin_init(
-                new_interval_notifier!(mm, 8192, 4096, N, ()),
+                new_mmu_interval_notifier!(mm, 8192, 4096, N, ()),
                 GFP_KERNEL,
             )?);
             n += 1;

@@ -12,19 +12,21 @@ use tether::{
     misc_device::*,
     mm::{
         hmm::Request,
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, Invalidate, InvalidateInTwoPasses, OnePass,
-            Registration as Interval, Shadow, TwoPasses,
-        },
         mirror::{new_mirror, Mirror, MirrorDevice},
-        mmu_notifier::{Event, MmuNotifier, Range, Registration, ReleaseOnly, WouldSleep},
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, Invalidate, InvalidateInTwoPasses, MmuIntervalNotifier,
+            OnePass, Registration as Interval, Shadow, TwoPasses,
+        },
+        mmu_notifier::{
+            Event, MmuNotifier, MmuNotifierRange, Registration, ReleaseOnly, WouldSleep,
+        },
         Mm,
     },
 };
 module! { type: M, name: "mmput", authors: ["h"], description: "attack", license: "GPL", }
 struct N;
 impl MirrorDevice for N {
-    fn invalidate(&self, r: &Range<'_>) {
+    fn invalidate(&self, r: &MmuNotifierRange<'_>) {
         pr_info!(
             "mmput: device told of {:x}-{:x} {:?}\n",
             r.start(),
@@ -32,24 +34,24 @@ impl MirrorDevice for N {
             r.event()
         );
     }
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }
 struct Two;
-impl IntervalNotifier for Two {
+impl MmuIntervalNotifier for Two {
     type Shadow = u64;
     type Passes = TwoPasses;
-    fn try_invalidate(&self, _: &Range<'_>, _: &mut u64) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut u64) -> Result<(), WouldSleep> {
         Ok(())
     }
-    fn invalidate_while_locked(&self, r: &Range<'_>) {
+    fn invalidate_while_locked(&self, r: &MmuNotifierRange<'_>) {
         pr_info!("mmput: two: while locked {:?}\n", r.event());
     }
 }
 impl InvalidateInTwoPasses for Two {
     type Begun = KBox<u64>;
-    fn begin(&self, r: &Range<'_>, n: &mut u64) -> Option<KBox<u64>> {
+    fn begin(&self, r: &MmuNotifierRange<'_>, n: &mut u64) -> Option<KBox<u64>> {
         *n += 1;
         pr_info!("mmput: two: begin {:?}\n", r.event());
         KBox::new(*n, GFP_ATOMIC).ok()
@@ -77,8 +79,10 @@ impl MiscDevice for Dev {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let mirror: Arc<Mirror<N>> = Arc::pin_init(new_mirror!(mm, arg, 8192, N), GFP_KERNEL)?;
-        let two: Pin<KBox<Interval<Two>>> =
-            KBox::pin_init(new_interval_notifier!(mm, arg, 8192, Two, 0), GFP_KERNEL)?;
+        let two: Pin<KBox<Interval<Two>>> = KBox::pin_init(
+            new_mmu_interval_notifier!(mm, arg, 8192, Two, 0),
+            GFP_KERNEL,
+        )?;
         let plain: Pin<KBox<Registration<Ends>>> = KBox::pin_init(
             Registration::new(mm, Ends(kernel::sync::SetOnce::new())),
             GFP_KERNEL,

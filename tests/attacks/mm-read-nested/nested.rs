@@ -20,25 +20,26 @@ use kernel::{
 use tether::{
     misc_device::*,
     mm::{
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, Invalidate, OnePass, Registration as Interval,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, Invalidate, MmuIntervalNotifier, OnePass,
+            Registration as Interval,
         },
-        mmu_notifier::{Range, WouldSleep},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "nested", authors: ["h"], description: "attack", license: "GPL", }
 const PAGES: usize = 8;
 struct N;
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = usize;
     type Passes = OnePass;
-    fn try_invalidate(&self, _: &Range<'_>, n: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, n: &mut usize) -> Result<(), WouldSleep> {
         *n += 1;
         Ok(())
     }
 }
 impl Invalidate for N {
-    fn invalidate(&self, _: &Range<'_>, n: &mut usize) {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, n: &mut usize) {
         *n += 1;
     }
 }
@@ -59,11 +60,11 @@ impl MiscDevice for Dev {
         let mm = task.mm().ok_or(EINVAL)?;
         if cmd & 0xff == 1 {
             let lower = KBox::pin_init(
-                new_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N, 0),
+                new_mmu_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, N, 0),
                 GFP_KERNEL,
             )?;
             let upper = KBox::pin_init(
-                new_interval_notifier!(mm, arg + PAGES * PAGE_SIZE, PAGES * PAGE_SIZE, N, 0),
+                new_mmu_interval_notifier!(mm, arg + PAGES * PAGE_SIZE, PAGES * PAGE_SIZE, N, 0),
                 GFP_KERNEL,
             )?;
             *me.pair.lock() = Some(Arc::new((lower, upper), GFP_KERNEL)?);

@@ -21,7 +21,7 @@ use kernel::{
 use tether::{
     misc_device::*,
     mm::{
-        mmu_notifier::{InvalidateRanges, MmuNotifier, Range, Ranges},
+        mmu_notifier::{InvalidateRanges, MmuNotifier, MmuNotifierRange, Ranges},
         shared_notifier::{Shared, SharedNotifier},
         Mm,
     },
@@ -48,7 +48,7 @@ impl MmuNotifier for One {
 }
 #[vtable]
 impl InvalidateRanges for One {
-    fn invalidate_range_start(&self, _: &Range<'_>) {
+    fn invalidate_range_start(&self, _: &MmuNotifierRange<'_>) {
         if self.released.load(Relaxed) > 1 {
             BAD.fetch_add(1, Full);
         }

@@ -23,11 +23,11 @@ use kernel::{
 use tether::{
     misc_device::*,
     mm::{
-        interval_notifier::{
-            new_interval_notifier, IntervalNotifier, InvalidateInTwoPasses,
+        mmu_interval_notifier::{
+            new_mmu_interval_notifier, InvalidateInTwoPasses, MmuIntervalNotifier,
             Registration as Interval, Shadow, TwoPasses,
         },
-        mmu_notifier::{Range, WouldSleep},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
         Mm,
     },
 };
@@ -88,10 +88,10 @@ impl N {
         NESTED.fetch_sub(1, Full);
     }
 }
-impl IntervalNotifier for N {
+impl MmuIntervalNotifier for N {
     type Shadow = usize;
     type Passes = TwoPasses;
-    fn try_invalidate(&self, _: &Range<'_>, n: &mut usize) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, n: &mut usize) -> Result<(), WouldSleep> {
         *n += 1;
         if *n % 2 == 0 {
             Err(WouldSleep)
@@ -99,7 +99,7 @@ impl IntervalNotifier for N {
             Ok(())
         }
     }
-    fn invalidate_while_locked(&self, _: &Range<'_>) {
+    fn invalidate_while_locked(&self, _: &MmuNotifierRange<'_>) {
         if let Some(mut kept) = self.other.kept.try_lock() {
             // Drops a registration in a callback.
             drop(kept.pop());
@@ -108,7 +108,7 @@ impl IntervalNotifier for N {
 }
 impl InvalidateInTwoPasses for N {
     type Begun = (Canary, usize, Option<KBox<Canary>>, ARef<Mm>);
-    fn begin(&self, r: &Range<'_>, n: &mut usize) -> Option<Self::Begun> {
+    fn begin(&self, r: &MmuNotifierRange<'_>, n: &mut usize) -> Option<Self::Begun> {
         *n += 1;
         if *n % 5 == 4 {
             return None;
@@ -169,7 +169,7 @@ impl MiscDevice for Dev {
             other: me.pool.clone(),
         };
         let it: Reg = KBox::pin_init(
-            new_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, n, 0),
+            new_mmu_interval_notifier!(mm, arg, PAGES * PAGE_SIZE, n, 0),
             GFP_KERNEL,
         )?;
         it.shadow().with(|n| {

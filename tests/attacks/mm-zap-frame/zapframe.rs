@@ -13,16 +13,16 @@ use tether::{
     mm::{
         hmm::Request,
         mirror::{new_mirror, Mirror, MirrorDevice},
-        mmu_notifier::{Range, WouldSleep},
+        mmu_notifier::{MmuNotifierRange, WouldSleep},
     },
 };
 module! { type: M, name: "zapframe", authors: ["h"], description: "attack", license: "GPL", }
 struct N;
 impl MirrorDevice for N {
-    fn invalidate(&self, r: &Range<'_>) {
+    fn invalidate(&self, r: &MmuNotifierRange<'_>) {
         pr_info!("zapframe: invalidate {:x}\n", r.start());
     }
-    fn try_invalidate(&self, _: &Range<'_>) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>) -> Result<(), WouldSleep> {
         Ok(())
     }
 }

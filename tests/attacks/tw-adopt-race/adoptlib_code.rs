@@ -12,7 +12,7 @@ use kernel::{
 };
 use tether::{
     impl_has_task_work,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: Lib, name: "adoptlib", authors: ["h"], description: "attack", license: "GPL", }
 
@@ -43,7 +43,7 @@ pub fn make() -> Result<Arc<Item>> {
 #[no_mangle]
 #[inline(never)]
 pub fn adoptlib_add(task: &Task, item: Arc<Item>) -> Option<Error> {
-    task_work::add(task, item, Mode::Resume)
+    task_work::add(task, item, NotifyMode::Resume)
         .err()
         .map(|refused| refused.error)
 }

@@ -25,7 +25,7 @@ use kernel::{
 use tether::{
     kthread::{self, Thread},
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "adoptrace", authors: ["h"], description: "attack", license: "GPL",
@@ -68,7 +68,7 @@ impl kernel::Module for M {
                         let refused = if other {
                             adoptlib::adoptlib_add(&task, item.clone())
                         } else {
-                            task_work::add(&task, item.clone(), Mode::Resume)
+                            task_work::add(&task, item.clone(), NotifyMode::Resume)
                                 .err()
                                 .map(|refused| refused.error)
                         };

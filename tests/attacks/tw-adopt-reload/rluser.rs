@@ -11,7 +11,7 @@
 use kernel::prelude::*;
 use tether::{
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! { type: User, name: "rluser", authors: ["h"], description: "attack", license: "GPL", }
 static MARK: [u64; 2] = [1, 2];
@@ -26,7 +26,7 @@ impl kernel::Module for User {
             Some(item) => {
                 let task = pid::find_task(rlkeep::rlkeep_target()).ok_or(ESRCH)?;
                 let error =
-                    task_work::add(&task, item, Mode::None).map_err(|refused| refused.error);
+                    task_work::add(&task, item, NotifyMode::None).map_err(|refused| refused.error);
                 pr_info!("rluser: added: {error:?}\n");
             }
         }

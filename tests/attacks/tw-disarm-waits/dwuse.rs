@@ -16,7 +16,7 @@ use kernel::{
 use tether::{
     kthread::{self, worker::KthreadWorker, Builder, Thread},
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "dwuse", authors: ["h"], description: "attack", license: "GPL",
@@ -62,7 +62,12 @@ impl kernel::Module for M {
                 while !context.sleep().is_stopped() {}
             })?);
         }
-        task_work::add_fn(&stopped, move |_| drop(payload), Mode::None, GFP_KERNEL)?;
+        task_work::add_fn(
+            &stopped,
+            move |_| drop(payload),
+            NotifyMode::None,
+            GFP_KERNEL,
+        )?;
         fsleep(Delta::from_millis(300));
         pr_info!("dwuse: fails\n");
         Err(EIO)

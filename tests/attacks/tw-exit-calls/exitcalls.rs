@@ -25,7 +25,7 @@ use tether::{
     misc_device::*,
     pid, ptrace,
     syscall::{self, SyscallContext},
-    task_work::{self, Context, Mode, Ordered, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, Ordered, TaskWork, TaskWorkItem},
     user_stack,
 };
 module! { type: M, name: "exitcalls", authors: ["h"], description: "attack", license: "GPL", }
@@ -56,7 +56,7 @@ impl_has_task_work! { impl HasTaskWork<Self> for Item { self.work } }
 impl TaskWorkItem for Item {
     type Pointer = Arc<Item>;
     fn run(this: Arc<Item>, context: &Context<'_>) {
-        let _ = task_work::add(context.task(), this.clone(), Mode::Signal);
+        let _ = task_work::add(context.task(), this.clone(), NotifyMode::Signal);
         let _ = task_work::cancel(context.task(), &this);
         let _ = task_work::wait(&this);
         let _ = &this.canary;
@@ -70,22 +70,22 @@ fn calls(
 ) -> Result {
     let task = context.task();
     let canary = Canary::new()?;
-    let _ =
-        task_work::add_fn(task, move |_| drop(canary), Mode::Resume, GFP_KERNEL).map(|p| p.wait());
+    let _ = task_work::add_fn(task, move |_| drop(canary), NotifyMode::Resume, GFP_KERNEL)
+        .map(|p| p.wait());
     let canary = Canary::new()?;
     let _ = queue
         .add_fn(move |_| drop(canary), GFP_KERNEL)
         .map(|p| p.cancel());
     let canary = Canary::new()?;
     let _ = queue.add_fn(move |_| drop(canary), GFP_KERNEL);
-    let own = Ordered::new(task, Mode::None)?;
+    let own = Ordered::new(task, NotifyMode::None)?;
     let canary = Canary::new()?;
     let _ = own.add_fn(move |_| drop(canary), GFP_KERNEL);
     let item = Arc::pin_init(
         try_pin_init!(Item { canary: Canary::new()?, work <- TaskWork::new() }),
         GFP_KERNEL,
     )?;
-    let _ = task_work::add(task, item, Mode::None);
+    let _ = task_work::add(task, item, NotifyMode::None);
     let mut stack = [0u64; 4];
     let _ = user_stack::save(&mut stack);
     let _ = (
@@ -148,7 +148,7 @@ impl MiscDevice for Dev {
         }
         let current = kernel::current!();
         let me: ARef<Task> = ARef::from(&**current);
-        let queue = Ordered::new(&me, Mode::None)?;
+        let queue = Ordered::new(&me, NotifyMode::None)?;
         let worker = Builder::new(c"exitcalls-w").worker(MODULE.copy().ok_or(ENODEV)?)?;
         let taken = fd::take(context, fd as u32, GFP_KERNEL)?;
         let canary = Canary::new()?;
@@ -164,7 +164,7 @@ impl MiscDevice for Dev {
                 }
                 drop((taken, canary));
             },
-            Mode::None,
+            NotifyMode::None,
             GFP_KERNEL,
         )?;
         Ok(0)

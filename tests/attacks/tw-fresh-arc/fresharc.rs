@@ -18,7 +18,7 @@ use kernel::{
 use tether::{
     impl_has_task_work,
     misc_device::*,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: M, name: "fresharc", authors: ["h"], description: "attack", license: "GPL", }
 static BUSY: Atomic<i32> = Atomic::new(0);
@@ -53,7 +53,7 @@ impl TaskWorkItem for Item {
         ) else {
             return;
         };
-        if let Err(refused) = task_work::add(context.task(), fresh, Mode::Resume) {
+        if let Err(refused) = task_work::add(context.task(), fresh, NotifyMode::Resume) {
             pr_info!(
                 "fresharc: refused {:?}, of {}\n",
                 refused.error,
@@ -75,7 +75,7 @@ impl MiscDevice for Dev {
             pin_init!(Item { padding: [0; 2], work <- TaskWork::new() }),
             GFP_KERNEL,
         )?;
-        task_work::add(kernel::current!(), item, Mode::Resume)?;
+        task_work::add(kernel::current!(), item, NotifyMode::Resume)?;
         Ok(0)
     }
 }

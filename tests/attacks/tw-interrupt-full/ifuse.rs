@@ -16,7 +16,7 @@ use kernel::{
 };
 use tether::{
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "ifuse", authors: ["h"], description: "attack", license: "GPL",
@@ -33,13 +33,13 @@ impl kernel::Module for M {
         let pending = task_work::add_fn(
             &target,
             move |_| pr_info!("ifuse: waited: {:?}\n", ifask::ifask_ask(&stopped)),
-            Mode::Signal,
+            NotifyMode::Signal,
             GFP_KERNEL,
         )?;
         fsleep(Delta::from_millis(700));
         let mut cancelled = 0;
         let error = loop {
-            match task_work::add_fn(&target, |_| (), Mode::None, GFP_KERNEL) {
+            match task_work::add_fn(&target, |_| (), NotifyMode::None, GFP_KERNEL) {
                 Ok(pending) => drop(pending.cancel()),
                 Err(refused) => break refused.error,
             }

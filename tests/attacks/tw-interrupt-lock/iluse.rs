@@ -22,7 +22,7 @@ use kernel::{
 use tether::{
     kthread::{self, Builder},
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "iluse", authors: ["h"], description: "attack", license: "GPL",
@@ -58,7 +58,7 @@ impl kernel::Module for M {
                 let _guard = locked.lock.lock();
                 pr_info!("iluse: waited: {:?}\n", ilask::ilask_ask(&stopped));
             },
-            Mode::Signal,
+            NotifyMode::Signal,
             GFP_KERNEL,
         )?;
         fsleep(Delta::from_millis(500));
@@ -75,7 +75,7 @@ impl kernel::Module for M {
                 core::mem::forget(worker);
             }
             _ => {
-                task_work::add_fn(&other, move |_| drop(pends), Mode::None, GFP_KERNEL)?;
+                task_work::add_fn(&other, move |_| drop(pends), NotifyMode::None, GFP_KERNEL)?;
             }
         }
         fsleep(Delta::from_millis(300));

@@ -18,7 +18,7 @@ use kernel::{
 };
 use tether::{
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "imuse", authors: ["h"], description: "attack", license: "GPL",
@@ -63,7 +63,7 @@ impl kernel::Module for M {
                         let _ = imask::imask_ask(&stopped);
                     }
                 },
-                Mode::Signal,
+                NotifyMode::Signal,
                 GFP_KERNEL,
             )?;
             if count == 0 {

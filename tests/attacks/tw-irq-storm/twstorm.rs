@@ -27,7 +27,7 @@ use tether::{
     impl_has_task_work,
     kthread::{self, Thread},
     pid,
-    task_work::{self, Context, Mode, Ordered, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, Ordered, TaskWork, TaskWorkItem},
 };
 module! {
     type: M, name: "twstorm", authors: ["h"], description: "attack", license: "GPL",
@@ -64,11 +64,16 @@ impl TaskWorkItem for Item {
     type Pointer = Arc<Item>;
     fn run(this: Arc<Item>, context: &Context<'_>) {
         RUNS.fetch_add(1, Relaxed);
-        if task_work::add(context.task(), this, Mode::Resume).is_ok() {
+        if task_work::add(context.task(), this, NotifyMode::Resume).is_ok() {
             pr_err!("twstorm: BAD: added in its own callback\n");
         }
         if let Ok(canary) = Canary::new(GFP_KERNEL) {
-            let _ = task_work::add_fn(context.task(), |_| drop(canary), Mode::Resume, GFP_KERNEL);
+            let _ = task_work::add_fn(
+                context.task(),
+                |_| drop(canary),
+                NotifyMode::Resume,
+                GFP_KERNEL,
+            );
         }
     }
 }
@@ -76,7 +81,7 @@ fn step(n: i32, task: &Task, items: &[Arc<Item>; 3], queue: &Arc<Ordered>) {
     let item = &items[n as usize % 3];
     let added = match n / 3 % 5 {
         0 => queue.add(item.clone()).is_ok(),
-        1 => task_work::add(task, item.clone(), Mode::Signal).is_ok(),
+        1 => task_work::add(task, item.clone(), NotifyMode::Signal).is_ok(),
         2 => {
             if let task_work::Cancel::Cancelled(_) = task_work::cancel(task, item) {
                 CANCELS.fetch_add(1, Relaxed);
@@ -151,7 +156,7 @@ impl kernel::Module for M {
         let thread = kthread::spawn(c"twstorm", move |context| {
             for n in 0..120_000 {
                 if n % 16 == 0 {
-                    if let Ok(queue) = Ordered::new(&task, Mode::Resume) {
+                    if let Ok(queue) = Ordered::new(&task, NotifyMode::Resume) {
                         let old = slot.lock().replace(queue);
                         drop(old);
                     }

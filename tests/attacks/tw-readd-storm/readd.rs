@@ -19,7 +19,7 @@ use tether::{
     impl_has_task_work,
     misc_device::*,
     pid,
-    task_work::{self, Context, Mode, TaskWork, TaskWorkItem},
+    task_work::{self, Context, NotifyMode, TaskWork, TaskWorkItem},
 };
 module! { type: M, name: "readd", authors: ["h"], description: "attack", license: "GPL", }
 static ITEM: SetOnce<Arc<Item>> = SetOnce::new();
@@ -50,7 +50,7 @@ impl MiscDevice for Dev {
         }
         let target = pid::find_task(target as i32).ok_or(ESRCH)?;
         let item = ITEM.as_ref().ok_or(ENODEV)?;
-        task_work::add(&target, item.clone(), Mode::Signal)?;
+        task_work::add(&target, item.clone(), NotifyMode::Signal)?;
         Ok(0)
     }
 }

@@ -13,7 +13,7 @@ use kernel::{
 };
 use tether::{
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! {
     type: M, name: "rsuse", authors: ["h"], description: "attack", license: "GPL",
@@ -30,7 +30,7 @@ impl kernel::Module for M {
         let pending = task_work::add_fn(
             &target,
             move |_| pr_info!("rsuse: waited: {:?}\n", rsask::rsask_ask(&stopped)),
-            Mode::Signal,
+            NotifyMode::Signal,
             GFP_KERNEL,
         )?;
         fsleep(Delta::from_millis(700));

@@ -10,7 +10,7 @@ use kernel::{fs::File, ioctl::_IO, prelude::*, time::Delta};
 use tether::{
     misc_device::*,
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! { type: M, name: "waitexit", authors: ["h"], description: "attack", license: "GPL", }
 const WAIT: u32 = _IO(0xBB, 1);
@@ -32,16 +32,17 @@ impl MiscDevice for Dev {
         task_work::add_fn(
             kernel::current!(),
             move |context| {
-                let pending = match task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL) {
-                    Ok(pending) => pending,
-                    Err(refused) => return pr_err!("waitexit: {:?}\n", refused.error),
-                };
+                let pending =
+                    match task_work::add_fn(&stopped, |_| (), NotifyMode::Signal, GFP_KERNEL) {
+                        Ok(pending) => pending,
+                        Err(refused) => return pr_err!("waitexit: {:?}\n", refused.error),
+                    };
                 pr_info!("waitexit: exiting {}\n", context.is_exiting());
                 let waited =
                     limit.map_or_else(|| pending.wait(), |limit| pending.wait_timeout(limit));
                 pr_info!("waitexit: waited: {waited:?}\n");
             },
-            Mode::None,
+            NotifyMode::None,
             GFP_KERNEL,
         )?;
         Ok(0)

@@ -20,9 +20,9 @@ use kernel::{
 };
 use tether::{
     misc_device::*,
-    mm::mmu_notifier::{InvalidateRanges, MmuNotifier, Range, Ranges, Registration},
+    mm::mmu_notifier::{InvalidateRanges, MmuNotifier, MmuNotifierRange, Ranges, Registration},
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! { type: M, name: "waitksmd", authors: ["h"], description: "attack", license: "GPL", }
 struct Asks {
@@ -34,14 +34,16 @@ impl MmuNotifier for Asks {
 }
 #[vtable]
 impl InvalidateRanges for Asks {
-    fn invalidate_range_start(&self, _: &Range<'_>) {
+    fn invalidate_range_start(&self, _: &MmuNotifierRange<'_>) {
         let current = kernel::current!();
         if current.mm().is_some() || self.asked.load(Relaxed) {
             return;
         }
         self.asked.store(true, Relaxed);
         pr_info!("waitksmd: waits in {}\n", current.pid());
-        if let Ok(pending) = task_work::add_fn(&self.stopped, |_| (), Mode::Signal, GFP_KERNEL) {
+        if let Ok(pending) =
+            task_work::add_fn(&self.stopped, |_| (), NotifyMode::Signal, GFP_KERNEL)
+        {
             pr_info!("waitksmd: waited: {:?}\n", pending.wait());
         }
     }

@@ -23,7 +23,7 @@ use tether::{
     kthread,
     misc_device::*,
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! { type: M, name: "kwait", authors: ["h"], description: "attack", license: "GPL", }
 const KEEP: u32 = _IO(0xBB, 1);
@@ -47,7 +47,7 @@ impl MiscDevice for Dev {
             return;
         };
         pr_info!("kwait: waits in {}\n", kernel::current!().pid());
-        if let Ok(pending) = task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL) {
+        if let Ok(pending) = task_work::add_fn(&stopped, |_| (), NotifyMode::Signal, GFP_KERNEL) {
             pr_info!("kwait: waited: {:?}\n", pending.wait());
         }
     }

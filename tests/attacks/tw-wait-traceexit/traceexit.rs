@@ -19,7 +19,7 @@ use tether::{
     kthread::{self, Builder},
     misc_device::*,
     pid,
-    task_work::{self, Mode},
+    task_work::{self, NotifyMode},
 };
 module! { type: M, name: "traceexit", authors: ["h"], description: "attack", license: "GPL", }
 struct Dev;
@@ -44,11 +44,13 @@ impl MiscDevice for Dev {
                     context.is_exiting()
                 );
                 let result = match mode {
-                    0 | 1 => match task_work::add_fn(&stopped, |_| (), Mode::Signal, GFP_KERNEL) {
-                        Ok(pending) if mode == 0 => pending.wait(),
-                        Ok(pending) => pending.wait_timeout(Delta::from_secs(86400)),
-                        Err(refused) => Err(refused.error),
-                    },
+                    0 | 1 => {
+                        match task_work::add_fn(&stopped, |_| (), NotifyMode::Signal, GFP_KERNEL) {
+                            Ok(pending) if mode == 0 => pending.wait(),
+                            Ok(pending) => pending.wait_timeout(Delta::from_secs(86400)),
+                            Err(refused) => Err(refused.error),
+                        }
+                    }
                     2 => kthread::spawn(
                         c"traceexit",
                         |context| while !context.sleep().is_stopped() {},
@@ -67,7 +69,7 @@ impl MiscDevice for Dev {
                 };
                 pr_info!("traceexit: {mode}: {result:?}\n");
             },
-            Mode::None,
+            NotifyMode::None,
             GFP_KERNEL,
         )?;
         Ok(0)

@@ -7,7 +7,7 @@ use tether::task_work::{
     self,
     impl_has_task_work,
     Context,
-    Mode,
+    NotifyMode,
     TaskWork,
     TaskWorkItem, //
 };

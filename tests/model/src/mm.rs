@@ -22,9 +22,9 @@ use loom::{
     }, //
 };
 
-#[path = "../../../rust/kernel/mm/interval_notifier/shadow.rs"]
+#[path = "../../../rust/kernel/mm/mmu_interval_notifier/shadow.rs"]
 mod shadow;
-#[path = "../../../rust/kernel/mm/interval_notifier/slot.rs"]
+#[path = "../../../rust/kernel/mm/mmu_interval_notifier/slot.rs"]
 mod slot;
 
 use shadow::{

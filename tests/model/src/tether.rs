@@ -41,6 +41,11 @@ use pins::Pins;
 pub use thing::Thing;
 
 /// Returns true, because models run in task context only.
+pub fn in_task() -> bool {
+    true
+}
+
+/// Returns true, because models run in task context only.
 pub fn may_sleep() -> bool {
     true
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     bindings,
-    mm::mmu_notifier::Range,
+    mm::mmu_notifier::MmuNotifierRange,
     page::PAGE_SHIFT,
     prelude::*,
     task::Task,
@@ -136,7 +136,7 @@ impl Table {
         }
     }
 
-    pub(super) fn erase_range(&mut self, range: &Range<'_>) {
+    pub(super) fn erase_range(&mut self, range: &MmuNotifierRange<'_>) {
         self.erase(range.start() >> PAGE_SHIFT, (range.end() - 1) >> PAGE_SHIFT);
     }
 }

@@ -2,7 +2,7 @@
 
 //! The traits of an [`MmuNotifier`](super::MmuNotifier)'s callbacks, and their combinations.
 
-use super::Range;
+use super::MmuNotifierRange;
 use crate::{
     mm::Mm,
     prelude::*, //
@@ -32,14 +32,14 @@ pub struct WithAge<C>(PhantomData<C>);
 #[vtable]
 pub trait InvalidateRanges {
     /// Handles that pages in `range` are about to change. Must not sleep.
-    fn invalidate_range_start(&self, _range: &Range<'_>) {
+    fn invalidate_range_start(&self, _range: &MmuNotifierRange<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
     /// Handles that pages in `range` have changed. Must not sleep.
     ///
     /// Called once for each call of [`InvalidateRanges::invalidate_range_start`].
-    fn invalidate_range_end(&self, _range: &Range<'_>) {
+    fn invalidate_range_end(&self, _range: &MmuNotifierRange<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 }
@@ -57,14 +57,17 @@ pub struct WouldSleep;
 /// As for [`InvalidateRanges`], except that [`TryInvalidateRanges::invalidate_range`] may sleep.
 pub trait TryInvalidateRanges {
     /// Handles that pages in `range`, which is blockable, are about to change. May sleep.
-    fn invalidate_range(&self, range: &Range<'_>);
+    fn invalidate_range(&self, range: &MmuNotifierRange<'_>);
 
     /// Handles that pages in `range`, which is not blockable, are about to change. Must not sleep.
     ///
     /// # Errors
     ///
     /// [`WouldSleep`]: the kernel skips this range for now, or tries again (`-EAGAIN`).
-    fn try_invalidate_range(&self, range: &Range<'_>) -> core::result::Result<(), WouldSleep>;
+    fn try_invalidate_range(
+        &self,
+        range: &MmuNotifierRange<'_>,
+    ) -> core::result::Result<(), WouldSleep>;
 }
 
 /// The callback for the TLB of a device that uses the CPU's page tables.

@@ -58,13 +58,13 @@ impl Event {
 /// # Invariants
 ///
 /// `range` is valid for `'a`.
-pub struct Range<'a> {
+pub struct MmuNotifierRange<'a> {
     range: *const bindings::mmu_notifier_range,
     _range: PhantomData<&'a bindings::mmu_notifier_range>,
 }
 
-impl<'a> Range<'a> {
-    /// Creates a `Range` from the kernel's range.
+impl<'a> MmuNotifierRange<'a> {
+    /// Creates a `MmuNotifierRange` from the kernel's range.
     ///
     /// # Safety
     ///

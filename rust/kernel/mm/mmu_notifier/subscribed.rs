@@ -9,7 +9,7 @@ use super::{
     },
     without_blocking,
     MmuNotifier,
-    Range,
+    MmuNotifierRange,
     TryInvalidateRanges, //
 };
 use crate::{
@@ -175,13 +175,13 @@ impl<T: MmuNotifier> Subscribed<T> {
     pub(super) unsafe fn called_for<'a>(
         subscription: *mut bindings::mmu_notifier,
         range: *const bindings::mmu_notifier_range,
-    ) -> (&'a Self, Range<'a>) {
+    ) -> (&'a Self, MmuNotifierRange<'a>) {
         // SAFETY: The caller guarantees that `subscription` is that of a `Subscribed<T>`, and that
         // both it and `range` are valid for `'a`.
         unsafe {
             (
                 Self::from_subscription(subscription),
-                Range::from_raw(range),
+                MmuNotifierRange::from_raw(range),
             )
         }
     }
@@ -307,7 +307,7 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
         _sequence: usize,
     ) -> bool {
         // SAFETY: The caller guarantees that the range is valid during this call.
-        let range = unsafe { Range::from_raw(range) };
+        let range = unsafe { MmuNotifierRange::from_raw(range) };
         if range.is_blockable() {
             return true;
         }

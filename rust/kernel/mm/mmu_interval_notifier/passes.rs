@@ -5,7 +5,7 @@
 use super::{
     private::Sealed,
     Inner,
-    IntervalNotifier,
+    MmuIntervalNotifier,
     Passes,
     Shadow,
     Slot, //
@@ -13,12 +13,12 @@ use super::{
 use crate::{
     bindings,
     container_of,
-    mm::mmu_notifier::Range,
+    mm::mmu_notifier::MmuNotifierRange,
     types::Opaque, //
 };
 
 /// Invalidation in one pass.
-pub trait Invalidate: IntervalNotifier {
+pub trait Invalidate: MmuIntervalNotifier {
     /// Stops the use of pages in `range`, and removes them from `shadow`, before it returns.
     ///
     /// `range` is blockable, and may be larger than the registered range.
@@ -27,14 +27,14 @@ pub trait Invalidate: IntervalNotifier {
     ///
     /// Any task that changes the address space calls this function, with the lock of the shadow
     /// held. May sleep, but must not wait for memory.
-    fn invalidate(&self, range: &Range<'_>, shadow: &mut Self::Shadow);
+    fn invalidate(&self, range: &MmuNotifierRange<'_>, shadow: &mut Self::Shadow);
 }
 
 /// Invalidation in two passes.
 ///
 /// The first pass starts an operation for all notifiers, and the second pass waits for all of these
 /// operations, so that they run at the same time.
-pub trait InvalidateInTwoPasses: IntervalNotifier {
+pub trait InvalidateInTwoPasses: MmuIntervalNotifier {
     /// The operation that the first pass has begun.
     type Begun: Send;
 
@@ -46,7 +46,8 @@ pub trait InvalidateInTwoPasses: IntervalNotifier {
     /// # Context
     ///
     /// As for [`Invalidate::invalidate`].
-    fn begin(&self, range: &Range<'_>, shadow: &mut Self::Shadow) -> Option<Self::Begun>;
+    fn begin(&self, range: &MmuNotifierRange<'_>, shadow: &mut Self::Shadow)
+        -> Option<Self::Begun>;
 
     /// Waits for the operation that [`InvalidateInTwoPasses::begin`] has started.
     ///
@@ -80,7 +81,7 @@ impl<T: Invalidate> Sealed<T> for OnePass {
         ..pin_init::zeroed()
     };
 
-    fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<()> {
+    fn begin(notifier: &T, range: &MmuNotifierRange<'_>, shadow: &mut T::Shadow) -> Option<()> {
         notifier.invalidate(range, shadow);
         None
     }
@@ -99,7 +100,11 @@ impl<T: InvalidateInTwoPasses<Passes = TwoPasses>> Sealed<T> for TwoPasses {
         ..pin_init::zeroed()
     };
 
-    fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<T::Begun> {
+    fn begin(
+        notifier: &T,
+        range: &MmuNotifierRange<'_>,
+        shadow: &mut T::Shadow,
+    ) -> Option<T::Begun> {
         notifier.begin(range, shadow)
     }
 

@@ -10,7 +10,7 @@ use super::{
         Scope, //
     },
     Inner,
-    IntervalNotifier,
+    MmuIntervalNotifier,
     Shadow, //
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     container_of,
     mm::mmu_notifier::{
         without_blocking,
-        Range, //
+        MmuNotifierRange, //
     },
     page::PAGE_SIZE,
     prelude::*,
@@ -28,7 +28,7 @@ use crate::{
 };
 use core::ptr;
 
-impl<T: IntervalNotifier> Inner<T> {
+impl<T: MmuIntervalNotifier> Inner<T> {
     /// Marks the notifier as ended, and invalidates the whole range, as the kernel does when the
     /// address space ends.
     pub(super) fn end(&self) {
@@ -71,7 +71,7 @@ impl<T: IntervalNotifier> Inner<T> {
             let begun = {
                 // SAFETY: `raw` is on the stack and valid during the use of `range`. The head keeps
                 // the `mm_struct`.
-                let range = unsafe { Range::from_raw(&raw) };
+                let range = unsafe { MmuNotifierRange::from_raw(&raw) };
                 <T::Passes as Sealed<T>>::begin(&self.notifier, &range, &mut shadow)
             };
             if first_begun.is_none() {
@@ -126,7 +126,11 @@ impl<T: IntervalNotifier> Inner<T> {
     /// range. Therefore the shadow is invalidated when the closure returns.
     #[cold]
     #[inline(never)]
-    pub(super) fn invalidate_while_locked(&self, range: &Range<'_>, sequence: usize) -> bool {
+    pub(super) fn invalidate_while_locked(
+        &self,
+        range: &MmuNotifierRange<'_>,
+        sequence: usize,
+    ) -> bool {
         // This task holds the lock, as the type's invariants require.
         write_once(self.sequence(), sequence);
         self.notifier.invalidate_while_locked(range);
@@ -150,14 +154,14 @@ impl<T: IntervalNotifier> Inner<T> {
         subscription: *mut bindings::mmu_interval_notifier,
         range: *const bindings::mmu_notifier_range,
         sequence: usize,
-    ) -> core::result::Result<(&'a Self, Range<'a>), bool> {
+    ) -> core::result::Result<(&'a Self, MmuNotifierRange<'a>), bool> {
         let field = Opaque::cast_from(subscription).cast_mut();
         // SAFETY: The caller guarantees that the subscription is a field of an `Inner<T>`, which is
         // valid while it is inserted, and that `range` is valid for `'a`.
         let (this, range) = unsafe {
             (
                 &*container_of!(field, Self, subscription),
-                Range::from_raw(range),
+                MmuNotifierRange::from_raw(range),
             )
         };
         if this.notifier.is_own(&range) {
@@ -179,7 +183,7 @@ impl<T: IntervalNotifier> Inner<T> {
 
     /// Invalidates a range that is not blockable. Returns whether this succeeded.
     #[cold]
-    fn invalidate_without_blocking(&self, range: Range<'_>, sequence: usize) -> bool {
+    fn invalidate_without_blocking(&self, range: MmuNotifierRange<'_>, sequence: usize) -> bool {
         // The holder of the lock may sleep.
         let Some(mut shadow) = self.shadow.try_lock() else {
             return false;

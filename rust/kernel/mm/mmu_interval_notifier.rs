@@ -37,8 +37,8 @@
 //!   process context.
 //! * Before a registration is removed, its whole range is invalidated ([`Event::Release`]).
 //! * If an invalidation must not sleep (the OOM killer), Tether only tries to lock the shadow, and
-//!   calls [`IntervalNotifier::try_invalidate`], which may refuse. If the lock is held, or if the
-//!   notifier refuses, the kernel skips this range for now.
+//!   calls [`MmuIntervalNotifier::try_invalidate`], which may refuse. If the lock is held, or if
+//!   the notifier refuses, the kernel skips this range for now.
 //! * After the address space has ended, there may be one more invalidation of the whole range
 //!   ([`Event::Release`]).
 //! * A registration does not keep its module loaded. If a registration was leaked, the teardown of
@@ -49,7 +49,7 @@
 //!   would fault fails with [`EFAULT`]. An allocation that would reclaim takes memory from the
 //!   kernel's reserves (`PF_MEMALLOC`); a driver should allocate before it locks the shadow.
 //! * If a closure that has the shadow locked unmaps pages of the range, for instance by
-//!   `VmaRef::zap_vma_range()`, [`IntervalNotifier::invalidate_while_locked`] is called at once,
+//!   `VmaRef::zap_vma_range()`, [`MmuIntervalNotifier::invalidate_while_locked`] is called at once,
 //!   and the shadow is invalidated when the closure returns. A kernel with `PROVE_LOCKING` reports
 //!   a possible deadlock, because lockdep cannot see that Tether does not take the lock twice.
 //! * Calls of Tether that would wait fail with [`EDEADLK`] in such a closure, for example reading
@@ -64,15 +64,15 @@
 //! ```
 //! use kernel::{
 //!     mm::{
-//!         interval_notifier::{
-//!             new_interval_notifier,
-//!             IntervalNotifier,
+//!         mmu_interval_notifier::{
+//!             new_mmu_interval_notifier,
+//!             MmuIntervalNotifier,
 //!             Invalidate,
 //!             OnePass,
 //!             Registration, //
 //!         },
 //!         mmu_notifier::{
-//!             Range,
+//!             MmuNotifierRange,
 //!             WouldSleep, //
 //!         },
 //!         MmWithUser, //
@@ -83,14 +83,14 @@
 //!
 //! struct Mirror;
 //!
-//! impl IntervalNotifier for Mirror {
+//! impl MmuIntervalNotifier for Mirror {
 //!     /// The entries of the device's page table, one for each page of the range.
 //!     type Shadow = KVec<Option<u64>>;
 //!     type Passes = OnePass;
 //!
 //!     fn try_invalidate(
 //!         &self,
-//!         _range: &Range<'_>,
+//!         _range: &MmuNotifierRange<'_>,
 //!         _table: &mut Self::Shadow,
 //!     ) -> Result<(), WouldSleep> {
 //!         // The invalidation would have to wait for the device.
@@ -99,7 +99,7 @@
 //! }
 //!
 //! impl Invalidate for Mirror {
-//!     fn invalidate(&self, _range: &Range<'_>, table: &mut Self::Shadow) {
+//!     fn invalidate(&self, _range: &MmuNotifierRange<'_>, table: &mut Self::Shadow) {
 //!         // This simple example clears the whole table. A driver would also flush the device's
 //!         // translations here, and wait for the device.
 //!         table.fill(None);
@@ -115,7 +115,7 @@
 //!     let table = KVec::from_elem(None, pages, GFP_KERNEL)?;
 //!     let length = pages << PAGE_SHIFT;
 //!     KBox::pin_init(
-//!         new_interval_notifier!(mm, start, length, Mirror, table),
+//!         new_mmu_interval_notifier!(mm, start, length, Mirror, table),
 //!         GFP_KERNEL,
 //!     )
 //! }
@@ -134,7 +134,7 @@
 use super::{
     mmu_notifier::{
         in_place,
-        Range,
+        MmuNotifierRange,
         WouldSleep, //
     },
     space::{
@@ -167,15 +167,15 @@ use core::{
 };
 
 // The external build needs the paths: its root includes this folder by a path.
-#[path = "interval_notifier/invalidation.rs"]
+#[path = "mmu_interval_notifier/invalidation.rs"]
 mod invalidation;
-#[path = "interval_notifier/passes.rs"]
+#[path = "mmu_interval_notifier/passes.rs"]
 mod passes;
-#[path = "interval_notifier/read.rs"]
+#[path = "mmu_interval_notifier/read.rs"]
 mod read;
-#[path = "interval_notifier/shadow.rs"]
+#[path = "mmu_interval_notifier/shadow.rs"]
 mod shadow;
-#[path = "interval_notifier/slot.rs"]
+#[path = "mmu_interval_notifier/slot.rs"]
 mod slot;
 
 pub use passes::{
@@ -190,9 +190,9 @@ pub use slot::Slot;
 
 /// Creates a [`Registration`] initialiser, with a lock class of its own.
 #[macro_export]
-macro_rules! new_interval_notifier {
+macro_rules! new_mmu_interval_notifier {
     ($mm:expr, $start:expr, $length:expr, $notifier:expr, $shadow:expr $(,)?) => {
-        $crate::mm::interval_notifier::Registration::new(
+        $crate::mm::mmu_interval_notifier::Registration::new(
             $mm,
             $start,
             $length,
@@ -203,10 +203,10 @@ macro_rules! new_interval_notifier {
         )
     };
 }
-pub use crate::new_interval_notifier;
+pub use crate::new_mmu_interval_notifier;
 
 /// A notifier of a range of an address space: the kernel calls it for invalidations in the range.
-pub trait IntervalNotifier: Sized + Send + Sync + 'static {
+pub trait MmuIntervalNotifier: Sized + Send + Sync + 'static {
     /// The driver's record of the range, for instance a table of pages.
     type Shadow: Send + Unpin;
 
@@ -215,7 +215,7 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     type Passes: Passes<Self>;
 
     /// Returns whether the driver itself has caused the invalidation of `range`, according to
-    /// [`Range::owner`], and the shadow is still correct for it.
+    /// [`MmuNotifierRange::owner`], and the shadow is still correct for it.
     ///
     /// If so, no other function of the notifier is called for `range`, and concurrent readers do
     /// not retry.
@@ -223,7 +223,7 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     /// # Context
     ///
     /// Called without the lock of the shadow. Must not sleep.
-    fn is_own(&self, _range: &Range<'_>) -> bool {
+    fn is_own(&self, _range: &MmuNotifierRange<'_>) -> bool {
         false
     }
 
@@ -235,7 +235,7 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     /// # Context
     ///
     /// As for [`Invalidate::invalidate`].
-    fn invalidate_while_locked(&self, _range: &Range<'_>) {}
+    fn invalidate_while_locked(&self, _range: &MmuNotifierRange<'_>) {}
 
     /// As [`Invalidate::invalidate`], for a `range` that is not blockable.
     ///
@@ -249,23 +249,23 @@ pub trait IntervalNotifier: Sized + Send + Sync + 'static {
     /// [`WouldSleep`]: the kernel skips this range for now. The shadow must be unchanged.
     fn try_invalidate(
         &self,
-        range: &Range<'_>,
+        range: &MmuNotifierRange<'_>,
         shadow: &mut Self::Shadow,
     ) -> core::result::Result<(), WouldSleep>;
 }
 
-/// How an [`IntervalNotifier`] invalidates; see [`IntervalNotifier::Passes`].
+/// How an [`MmuIntervalNotifier`] invalidates; see [`MmuIntervalNotifier::Passes`].
 #[diagnostic::on_unimplemented(
     message = "`{T}` does not have the callbacks that `{Self}` stands for",
     label = "`Invalidate` or `InvalidateInTwoPasses` is to be implemented for `{T}`"
 )]
-pub trait Passes<T: IntervalNotifier>: private::Sealed<T> {}
+pub trait Passes<T: MmuIntervalNotifier>: private::Sealed<T> {}
 
 mod private {
     use super::{
         bindings,
-        IntervalNotifier,
-        Range,
+        MmuIntervalNotifier,
+        MmuNotifierRange,
         Shadow, //
     };
 
@@ -273,7 +273,7 @@ mod private {
     ///
     /// Without the parameter, another crate could implement [`Passes`](super::Passes): a foreign
     /// trait may be implemented for a foreign type if a parameter of the trait is local.
-    pub trait Sealed<T: IntervalNotifier> {
+    pub trait Sealed<T: MmuIntervalNotifier> {
         /// The storage of the first pass's result until the second pass.
         type Slot: Default;
 
@@ -284,7 +284,11 @@ mod private {
         const OPS: bindings::mmu_interval_notifier_ops;
 
         /// The first pass, or the only one.
-        fn begin(notifier: &T, range: &Range<'_>, shadow: &mut T::Shadow) -> Option<Self::Begun>;
+        fn begin(
+            notifier: &T,
+            range: &MmuNotifierRange<'_>,
+            shadow: &mut T::Shadow,
+        ) -> Option<Self::Begun>;
 
         /// The second pass.
         fn finish(notifier: &T, begun: Self::Begun, shadow: &Shadow<T::Shadow>);
@@ -303,7 +307,7 @@ use private::Sealed;
 ///   `mm_struct`.
 #[pin_data]
 #[repr(C)]
-struct Inner<T: IntervalNotifier> {
+struct Inner<T: MmuIntervalNotifier> {
     #[pin]
     head: Head,
     #[pin]
@@ -314,7 +318,7 @@ struct Inner<T: IntervalNotifier> {
     notifier: T,
 }
 
-/// An [`IntervalNotifier`] that is registered on a range of an address space.
+/// An [`MmuIntervalNotifier`] that is registered on a range of an address space.
 ///
 /// Dropping a registration does not wait: it is removed and freed later, see
 /// [`Registration::unregister`].
@@ -328,7 +332,7 @@ struct Inner<T: IntervalNotifier> {
 /// `inner` is valid, and one of the references to its head is the registration's. `inner` was
 /// inserted, with callbacks of `T`, and is removed by the teardown of its module, or after the
 /// registration was dropped.
-pub struct Registration<T: IntervalNotifier> {
+pub struct Registration<T: MmuIntervalNotifier> {
     inner: NonNull<Inner<T>>,
     /// Invariant in `T`, as `T` determines the callbacks.
     _type: PhantomData<*mut T>,
@@ -336,14 +340,14 @@ pub struct Registration<T: IntervalNotifier> {
 
 // SAFETY: The notifier and the shadow are `Send`, and the head of a registration may be used by any
 // thread.
-unsafe impl<T: IntervalNotifier> Send for Registration<T> {}
+unsafe impl<T: MmuIntervalNotifier> Send for Registration<T> {}
 // SAFETY: A shared reference gives access to the notifier, which is `Sync`, and under the lock to
 // the shadow, which is `Send`.
-unsafe impl<T: IntervalNotifier> Sync for Registration<T> {}
+unsafe impl<T: MmuIntervalNotifier> Sync for Registration<T> {}
 
-impl<T: IntervalNotifier> Registration<T> {
+impl<T: MmuIntervalNotifier> Registration<T> {
     const ATTACHMENT_OPS: &'static AttachmentOps =
-        &Head::attachment_ops("interval_notifier", type_name::<T>);
+        &Head::attachment_ops("mmu_interval_notifier", type_name::<T>);
 
     const KIND: &'static Kind = &Kind {
         remove: Self::remove,
@@ -352,7 +356,7 @@ impl<T: IntervalNotifier> Registration<T> {
 
     const OPS: &'static bindings::mmu_interval_notifier_ops = &<T::Passes as Sealed<T>>::OPS;
 
-    /// Registers `notifier` on `length` bytes from `start`; use [`new_interval_notifier!`].
+    /// Registers `notifier` on `length` bytes from `start`; use [`new_mmu_interval_notifier!`].
     ///
     /// # Context
     ///
@@ -542,7 +546,7 @@ impl<T: IntervalNotifier> Registration<T> {
     }
 }
 
-impl<T: IntervalNotifier> Drop for Registration<T> {
+impl<T: MmuIntervalNotifier> Drop for Registration<T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type's invariants, `inner` was inserted and attached, and one reference is

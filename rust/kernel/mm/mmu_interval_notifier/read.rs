@@ -4,7 +4,7 @@
 
 use super::{
     shadow::Guard,
-    IntervalNotifier,
+    MmuIntervalNotifier,
     Registration, //
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     time::Delta, //
 };
 
-impl<T: IntervalNotifier> Registration<T> {
+impl<T: MmuIntervalNotifier> Registration<T> {
     /// Looks pages up in the address space, and records them in the shadow if they are still valid.
     ///
     /// `look_up` is called without a lock, and may sleep. If a part of the range was invalidated

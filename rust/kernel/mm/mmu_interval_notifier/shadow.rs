@@ -19,6 +19,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        in_task,
         read_once,
         write_once,
         Owner, //
@@ -157,14 +158,23 @@ impl<S> Shadow<S> {
     /// # Context
     ///
     /// Process context; sleeps until the lock is free. Must not be called in a callback or a
-    /// closure that has the same shadow locked: such a call is a bug of the driver, and panics. The
-    /// shadow then stays locked.
+    /// closure that has the same shadow locked, or in an interrupt: such a call is a bug of the
+    /// driver, and panics. In a closure, the shadow then stays locked.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        if !in_task() {
+            self.in_interrupt();
+        }
         match self.lock() {
             Some(mut guard) => f(&mut guard),
             None => self.locked_twice(),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn in_interrupt(&self) -> ! {
+        panic!("the shadow of an interval notifier is locked in an interrupt");
     }
 
     #[cold]
