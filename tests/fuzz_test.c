@@ -39,7 +39,7 @@
 
 static const char *const devices[] = {
 	"/dev/mmwatch", "/dev/hmm_dmirror0", "/dev/rust-mmu-notifier", "/dev/rust-interval-notifier",
-	"/dev/rust-task-work", "/dev/rust-fd-close",
+	"/dev/rust-registration-cache", "/dev/rust-task-work", "/dev/rust-fd-close",
 };
 
 #define DEVICES		(sizeof(devices) / sizeof(*devices))
@@ -51,7 +51,7 @@ static const char *const devices[] = {
 
 /* The commands of each device, as a range of commands[]. */
 static const struct { unsigned int first, count; } known[DEVICES] = {
-	[MMWATCH] = { 0, 5 }, [MIRROR] = { 5, 6 }, { 0 }, { 0 }, { 0 }, { 11, 1 },
+	[MMWATCH] = { 0, 5 }, [MIRROR] = { 5, 6 }, { 0 }, { 0 }, { 0 }, { 0 }, { 11, 1 },
 };
 
 static const unsigned long commands[] = {

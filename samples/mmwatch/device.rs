@@ -47,8 +47,8 @@ use kernel::{
         MmWithUser, //
     },
     new_mutex,
-    new_poll_condvar,
     prelude::*,
+    static_lock_class,
     str::CString,
     sync::{
         aref::ARef,
@@ -56,7 +56,7 @@ use kernel::{
             Acquire,
             Atomic, //
         },
-        poll::PollCondVar,
+        poll::PollCondVarBox,
         Arc,
         Mutex, //
     },
@@ -114,7 +114,7 @@ pub(super) struct Device {
     /// this lock in `mmap()`.
     #[pin]
     state: Mutex<State>,
-    readable: Arc<PollCondVar>,
+    readable: Arc<PollCondVarBox>,
 }
 
 /// A file in [`State::Beginning`], which is idle again if the watch does not begin.
@@ -353,7 +353,7 @@ pub(super) struct Target<'a> {
     pub(super) mm: &'a MmWithUser,
     /// With `MMWATCH_FOLLOW`.
     pub(super) permission: Option<ptrace::Permission>,
-    pub(super) readable: Arc<PollCondVar>,
+    pub(super) readable: Arc<PollCondVarBox>,
 }
 
 impl Active {
@@ -388,7 +388,8 @@ impl MiscDevice for Device {
     type Ptr = Pin<KBox<Self>>;
 
     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr> {
-        let readable = Arc::pin_init(new_poll_condvar!(), GFP_KERNEL)?;
+        let readable = PollCondVarBox::new(c"mmwatch", static_lock_class!())?;
+        let readable = Arc::new(readable, GFP_KERNEL_ACCOUNT)?;
         KBox::pin_init(
             pin_init!(Self {
                 state <- new_mutex!(State::Idle),

@@ -44,7 +44,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        poll::PollCondVar,
+        poll::PollCondVarBox,
         Arc,
         Mutex,
         SetOnce, //
@@ -116,7 +116,7 @@ pub(super) struct Watch {
     #[pin]
     pub(super) notifier: Mutex<Notifier>,
     /// Owned by the file as well, because a poll may still wait for it after the end of the watch.
-    pub(super) readable: Arc<PollCondVar>,
+    pub(super) readable: Arc<PollCondVarBox>,
     #[pin]
     publish: TaskWork<Watch, PUBLISH>,
     #[pin]

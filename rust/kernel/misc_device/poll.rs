@@ -44,7 +44,11 @@ impl core::ops::BitOr for Ready {
 /// system call ends. It holds a reference to the file, so the condition variable has to live as
 /// long as the file: dropping a [`PollCondVar`] earlier removes epoll items, but no such task. The
 /// kernel crate's `PollTable` accepts any condition variable; this one accepts those that are
-/// borrowed for `'a`, which is the lifetime of the file's private data in [`MiscDevice::poll`](super::MiscDevice::poll).
+/// borrowed for `'a`, which is the lifetime of the file's private data in
+/// [`MiscDevice::poll`](super::MiscDevice::poll).
+///
+/// The drop of a [`PollCondVar`] waits for a grace period. The data of a file should have a
+/// `PollCondVarBox`, which is freed without waiting.
 ///
 /// # Invariants
 ///
