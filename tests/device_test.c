@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -269,6 +270,55 @@ TEST_F(device, each_operation)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(-ENOTTY, request(self->fd, _IO(0xBF, 99), 0));
 	close(epoll);
+}
+
+TEST_F(device, other_events)
+{
+	struct pollfd it = {
+		.fd = self->fd,
+		.events = POLLIN | POLLOUT | POLLPRI | POLLRDBAND | POLLWRBAND | POLLRDHUP,
+	};
+
+	ASSERT_EQ(7, write(self->fd, "abcdefg", 7));
+	ASSERT_EQ(1, poll(&it, 1, 0));
+	EXPECT_EQ(POLLPRI | POLLRDBAND | POLLWRBAND | POLLRDHUP, it.revents);
+}
+
+/* Each descriptor that is closed flushes the file, also in the exit of a process. */
+TEST_F(device, flush)
+{
+	int before = request(self->fd, DEVICE_TEST_FLUSHED, 0);
+	int other = open(DEVICE, O_RDWR | O_CLOEXEC), copy;
+	pid_t pid;
+
+	ASSERT_LE(0, other);
+	copy = dup(other);
+	ASSERT_EQ(3, write(other, "abc", 3));
+	EXPECT_EQ(-1, close(copy));
+	EXPECT_EQ(EDQUOT, errno);
+	/* The descriptor is closed all the same. */
+	EXPECT_EQ(-1, fcntl(copy, F_GETFD));
+	EXPECT_EQ(EBADF, errno);
+	EXPECT_EQ(before + 1, request(self->fd, DEVICE_TEST_FLUSHED, 0));
+	EXPECT_EQ(-1, close(other));
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_EQ(before + 2, request(self->fd, DEVICE_TEST_FLUSHED, 0));
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	EXPECT_EQ(before + 3, request(self->fd, DEVICE_TEST_FLUSHED, 0));
+}
+
+TEST_F(device, permissions)
+{
+	struct stat node;
+
+	ASSERT_EQ(0, stat(PLAIN, &node));
+	EXPECT_EQ(0644, node.st_mode & 07777);
+	ASSERT_EQ(0, stat(DEVICE, &node));
+	EXPECT_EQ(0600, node.st_mode & 07777);
+	EXPECT_EQ(0, request(self->fd, DEVICE_TEST_BAD_MODES, 0));
 }
 
 /* Operations that the driver does not implement. */

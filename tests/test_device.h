@@ -30,6 +30,10 @@
 #define DEVICE_TEST_CHURN		_IO(0xBF, 9)
 /* Tries to register a device without a name. */
 #define DEVICE_TEST_NO_NAME		_IO(0xBF, 10)
+/* Returns the number of descriptors of /dev/test-device that were closed. */
+#define DEVICE_TEST_FLUSHED		_IO(0xBF, 11)
+/* Tries to register devices with permissions that are refused. */
+#define DEVICE_TEST_BAD_MODES		_IO(0xBF, 12)
 
 enum device_test_open {
 	DEVICE_TEST_OPEN,

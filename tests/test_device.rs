@@ -108,6 +108,27 @@ fn register<T: MiscDevice>(name: &'static CStr) -> Result<Registered<T>> {
     KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)
 }
 
+/// Registers `/dev/test-plain`, which everybody may read.
+fn register_plain() -> Result<Registered<Plain>> {
+    let options = MiscDeviceOptions {
+        name: c"test-plain",
+    };
+    KBox::pin_init(
+        MiscDeviceRegistration::register_with_mode(options, 0o644),
+        GFP_KERNEL,
+    )
+}
+
+/// Returns the error of a registration with these permissions.
+fn refused_mode(mode: u16) -> Option<Error> {
+    let options = MiscDeviceOptions { name: c"test-mode" };
+    let registration: Result<Registered<Plain>> = KBox::pin_init(
+        MiscDeviceRegistration::register_with_mode(options, mode),
+        GFP_KERNEL,
+    );
+    registration.err()
+}
+
 /// The registration of `/dev/test-plain`.
 static PLAIN: SetOnce<Slot> = SetOnce::new();
 
@@ -139,6 +160,9 @@ fn linger(registration: Registered<Plain>) {
     drop(registration);
 }
 
+/// The number of descriptors of `/dev/test-device` that were closed.
+static FLUSHED: Atomic<u32> = Atomic::new(0);
+
 /// The number of files that were released.
 static RELEASED: Atomic<u32> = Atomic::new(0);
 
@@ -150,7 +174,7 @@ impl kernel::Module for TestDevice {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         PLAIN.populate(KBox::pin_init(new_mutex!(None), GFP_KERNEL)?);
         let device = register(c"test-device")?;
-        *plain()?.lock() = Some(register(c"test-plain")?);
+        *plain()?.lock() = Some(register_plain()?);
         fsleep(Delta::from_millis(module_parameters::milliseconds.value()));
         let this = Self {
             device: Some(device),
@@ -239,6 +263,8 @@ const DROP: u32 = _IO(0xBF, 7);
 const COUNT_RELEASED: u32 = _IO(0xBF, 8);
 const CHURN: u32 = _IO(0xBF, 9);
 const NO_NAME: u32 = _IO(0xBF, 10);
+const COUNT_FLUSHED: u32 = _IO(0xBF, 11);
+const BAD_MODES: u32 = _IO(0xBF, 12);
 
 #[vtable]
 impl MiscDevice for Device {
@@ -260,6 +286,15 @@ impl MiscDevice for Device {
             fsleep(Delta::from_millis(200));
         }
         RELEASED.fetch_add(1u32, Relaxed);
+    }
+
+    /// Fails while there are bytes to be read.
+    fn flush(me: Pin<&Self>, _file: &File) -> Result {
+        FLUSHED.fetch_add(1u32, Relaxed);
+        match *me.bytes.lock() {
+            0 => Ok(()),
+            _ => Err(EDQUOT),
+        }
     }
 
     fn mmap(_me: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
@@ -316,7 +351,7 @@ impl MiscDevice for Device {
             IN_INTERRUPT => return in_interrupt(context, argument as i32),
             ACTION_OF_OPEN => NEXT_OPEN.store(argument as u32, Relaxed),
             REGISTER => {
-                let registration = register(c"test-plain")?;
+                let registration = register_plain()?;
                 let old = plain()?.lock().replace(registration);
                 drop(old);
             }
@@ -328,6 +363,12 @@ impl MiscDevice for Device {
                 }
             }
             NO_NAME => drop(register::<Plain>(c"")?),
+            COUNT_FLUSHED => return Ok(FLUSHED.load(Relaxed) as isize),
+            BAD_MODES => {
+                if refused_mode(0) != Some(EINVAL) || refused_mode(0o1000) != Some(EINVAL) {
+                    return Err(EUCLEAN);
+                }
+            }
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -335,10 +376,10 @@ impl MiscDevice for Device {
 
     fn poll<'a>(me: Pin<&'a Self>, _file: &File, table: &PollTable<'a>) -> Ready {
         table.register_wait(&me.get_ref().readable);
-        if *me.bytes.lock() == 0 {
-            Ready::WRITE
-        } else {
-            Ready::READ | Ready::WRITE
+        match *me.bytes.lock() {
+            0 => Ready::WRITE,
+            7 => Ready::PRIORITY | Ready::READ_BAND | Ready::WRITE_BAND | Ready::READ_HANG_UP,
+            _ => Ready::READ | Ready::WRITE,
         }
     }
 

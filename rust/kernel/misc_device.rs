@@ -126,8 +126,9 @@ use registration::Device;
 /// The private data of an open file of a misc device.
 ///
 /// The methods are those of [`miscdevice::MiscDevice`](crate::miscdevice::MiscDevice), and also
-/// [`poll`](MiscDevice::poll) and [`ioctl_in_syscall`](MiscDevice::ioctl_in_syscall). To port a
-/// driver, change the imports, and the type of the file in `open` and `release`.
+/// [`flush`](MiscDevice::flush), [`poll`](MiscDevice::poll) and
+/// [`ioctl_in_syscall`](MiscDevice::ioctl_in_syscall). To port a driver, change the imports, and the
+/// type of the file in `open` and `release`.
 ///
 /// The module of the driver is pinned while a method runs. None of Tether's locks is held, so a
 /// method that panics leaves none of them locked, but its file pins the module until the machine is
@@ -159,6 +160,18 @@ pub trait MiscDevice: Sized + 'static {
     /// Process context, may sleep; often in a task work, possibly in a kernel thread.
     fn release(device: Self::Ptr, _file: &TransientFile) {
         drop(device);
+    }
+
+    /// Called each time that a descriptor of the file is closed, also by the exit of a process.
+    ///
+    /// The result is that of `close()`, which closes the descriptor in any case. Other descriptors
+    /// of the file may stay open.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep. The current task may be exiting.
+    fn flush(_device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _file: &File) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Maps the file into an address space.
@@ -279,6 +292,7 @@ pub trait MiscDevice: Sized + 'static {
 struct Table {
     open: unsafe fn(*mut bindings::file, &Arc<Device>) -> Result<*mut c_void>,
     release: unsafe fn(*mut c_void, *mut bindings::file),
+    flush: Option<unsafe fn(*mut c_void, *mut bindings::file) -> Result>,
     mmap: Option<
         unsafe fn(*mut c_void, *mut bindings::file, *mut bindings::vm_area_struct) -> Result,
     >,
@@ -345,10 +359,37 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     /// * [`EINVAL`] in an interrupt, or if the name is empty or longer than 255 bytes.
     #[doc(alias = "misc_register")]
     pub fn register(options: MiscDeviceOptions) -> impl PinInit<Self, Error> {
+        Self::register_as(options, 0)
+    }
+
+    /// Registers a misc device whose node in `/dev` has these permissions, for example `0o666`.
+    ///
+    /// By default, only root may open the device. udev may change the permissions afterwards.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MiscDeviceRegistration::register`]; and [`EINVAL`] if `mode` has other bits than the
+    /// nine permissions, or none.
+    pub fn register_with_mode(options: MiscDeviceOptions, mode: u16) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
+            // For the kernel, 0 means its default.
+            if !(1..=0o777).contains(&mode) {
+                return Err(EINVAL);
+            }
+            Ok(Self::register_as(options, mode))
+        })
+    }
+
+    fn register_as(options: MiscDeviceOptions, mode: u16) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
             let owner = Owner::of(Calls::<T>::release as *const ())?;
             let device = Device::register(
                 options.name,
+                mode,
                 owner,
                 Calls::<T>::TABLE,
                 Calls::<T>::ATTACHMENT_OPS,

@@ -51,6 +51,11 @@ impl<T: MiscDevice> Calls<T> {
     pub(super) const TABLE: &'static Table = &Table {
         open: Self::open,
         release: Self::release,
+        flush: if T::HAS_FLUSH {
+            Some(Self::flush)
+        } else {
+            None
+        },
         mmap: if T::HAS_MMAP { Some(Self::mmap) } else { None },
         read_iter: if T::HAS_READ_ITER {
             Some(Self::read_iter)
@@ -121,6 +126,22 @@ impl<T: MiscDevice> Calls<T> {
         // SAFETY: `from_raw()` requires a valid file that is being opened or released. The caller
         // guarantees that the kernel has passed `file` to the operation `release`.
         T::release(device, unsafe { TransientFile::from_raw(file) });
+    }
+
+    /// # Safety
+    ///
+    /// The requirements are those of [`Calls`].
+    unsafe fn flush(private: *mut c_void, file: *mut bindings::file) -> Result {
+        // SAFETY: `borrow()` requires a pointer that `into_foreign()` has returned, and that is not
+        // passed to `from_foreign()` while it is borrowed. The caller guarantees that `open()` of
+        // the same `T` has returned `private`, and that `release()`, which calls `from_foreign()`,
+        // is not called before this function returns.
+        let device = unsafe { T::Ptr::borrow(private) };
+        // SAFETY: `from_raw_file()` requires a valid file that stays referenced, and that no active
+        // `fdget_pos()` of this file was done without `f_pos_lock`. The kernel holds a reference to
+        // the file during the call. Only a call on this thread can be without the lock, and there
+        // is no active `fdget_pos()` region on this thread.
+        T::flush(device, unsafe { File::from_raw_file(file) })
     }
 
     /// # Safety

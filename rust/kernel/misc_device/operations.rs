@@ -68,6 +68,7 @@ impl Operations {
         Self(bindings::file_operations {
             open: Some(open),
             release: Some(release),
+            flush: Some(flush),
             mmap: Some(mmap),
             read_iter: Some(read_iter),
             write_iter: Some(write_iter),
@@ -165,6 +166,24 @@ unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::
     // text. The driver's function has returned.
     unsafe { owner.unpin() };
     0
+}
+
+/// # Safety
+///
+/// Only called by the kernel, for a file that [`open`] has opened.
+#[inline(never)]
+unsafe extern "C" fn flush(file: *mut bindings::file, _owner: bindings::fl_owner_t) -> c_int {
+    // SAFETY: The kernel holds a reference to the open file during the call.
+    let open = unsafe { OpenFile::from_raw(file) };
+    let Some(flush) = open.table().flush else {
+        return 0;
+    };
+    // SAFETY: By the type's invariants, `private` belongs to the table, and was not released. The
+    // file is the kernel's.
+    match unsafe { flush(open.private, file) } {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
 }
 
 /// # Safety

@@ -24,6 +24,14 @@ impl Ready {
     pub const READ: Self = Self(0x1 | 0x40);
     /// Data can be written (`EPOLLOUT | EPOLLWRNORM`).
     pub const WRITE: Self = Self(0x4 | 0x100);
+    /// Exceptional data can be read (`EPOLLPRI`).
+    pub const PRIORITY: Self = Self(0x2);
+    /// Data of a priority band can be read (`EPOLLRDBAND`).
+    pub const READ_BAND: Self = Self(0x80);
+    /// Data of a priority band can be written (`EPOLLWRBAND`).
+    pub const WRITE_BAND: Self = Self(0x200);
+    /// The other side has closed its end for writing (`EPOLLRDHUP`).
+    pub const READ_HANG_UP: Self = Self(0x2000);
     /// No more data will arrive (`EPOLLHUP`).
     pub const HANG_UP: Self = Self(0x10);
     /// An error condition (`EPOLLERR`).

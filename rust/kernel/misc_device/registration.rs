@@ -134,7 +134,8 @@ const NAME_MAX: usize = 255;
 impl Device {
     /// Registers a device; see [`register()`](super::MiscDeviceRegistration::register).
     ///
-    /// `ops` and `table` must be constants of the module of `owner`.
+    /// `ops` and `table` must be constants of the module of `owner`. `mode` is the permissions of
+    /// the node in `/dev`, or 0 for the kernel's default.
     ///
     /// # Context
     ///
@@ -153,6 +154,7 @@ impl Device {
     #[inline(never)]
     pub(super) fn register(
         name: &CStr,
+        mode: u16,
         owner: &'static Owner,
         table: &'static Table,
         ops: &'static AttachmentOps,
@@ -199,6 +201,7 @@ impl Device {
             (*misc).minor = bindings::MISC_DYNAMIC_MINOR as c_int;
             (*misc).name = this.name.as_char_ptr();
             (*misc).fops = &fops.0;
+            (*misc).mode = mode;
         }
         // INVARIANT: This reference belongs to the owner's list. If attaching fails, it is dropped
         // below.
