@@ -63,6 +63,8 @@ const __LOG_PREFIX: &[u8] = b"tether\0";
 pub mod fd;
 #[path = "kernel/kthread.rs"]
 pub mod kthread;
+#[path = "kernel/memalloc.rs"]
+pub mod memalloc;
 #[path = "kernel/misc_device.rs"]
 pub mod misc_device;
 #[path = "kernel/pid.rs"]

@@ -6,6 +6,7 @@ mod kernel {
     pub use tether::{
         impl_has_task_work,
         kthread,
+        memalloc,
         misc_device,
         mm,
         new_mmu_interval_notifier,

@@ -20,6 +20,10 @@
 #include "harness.h"
 #include "test_kthread.h"
 
+#ifndef SCHED_DEADLINE
+#define SCHED_DEADLINE	6
+#endif
+
 static const struct kthread_test_make any = {
 	.node = -1, .cpu = -1, .preferred = -1, .nice = 100,
 };
@@ -170,6 +174,84 @@ TEST_F(kthread, policies)
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, sched_getparam(pid, &param));
 	EXPECT_LT(1, param.sched_priority);
+}
+
+static int set_policy(int fd, int policy)
+{
+	return ioctl(fd, KTHREAD_TEST_SET_POLICY, policy) < 0 ? -errno : 0;
+}
+
+/* The kernel reserves CPU time for a deadline thread, or refuses the thread. */
+TEST_F(kthread, deadline)
+{
+	struct kthread_test_make argument = any;
+	int pid, i, cpus, fds[256];
+
+	argument.nice = KTHREAD_TEST_LATE_DEADLINE;
+	EXPECT_EQ(-EINVAL, make(self->fd, argument));
+	argument.nice = KTHREAD_TEST_NEGATIVE;
+	EXPECT_EQ(-EINVAL, make(self->fd, argument));
+	argument.nice = KTHREAD_TEST_DEADLINE;
+	pid = make(self->fd, argument);
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(SCHED_DEADLINE, sched_getscheduler(pid));
+	EXPECT_EQ(0, set_policy(self->fd, 5));
+	EXPECT_EQ(SCHED_OTHER, sched_getscheduler(pid));
+	EXPECT_EQ(-EINVAL, set_policy(self->fd, KTHREAD_TEST_LATE_DEADLINE));
+	EXPECT_EQ(5, getpriority(PRIO_PROCESS, pid));
+	/* Deadline threads get less than the time of all CPUs. */
+	cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	argument.nice = KTHREAD_TEST_WHOLE_TIME;
+	ASSERT_GE(256, cpus);
+	for (i = 0; i < cpus; i++) {
+		fds[i] = open("/dev/test-kthread", O_RDWR | O_CLOEXEC);
+		ASSERT_LE(0, fds[i]);
+		pid = make(fds[i], argument);
+		if (pid < 0)
+			break;
+	}
+	EXPECT_EQ(-EBUSY, pid);
+	EXPECT_EQ(-EBUSY, set_policy(self->fd, KTHREAD_TEST_WHOLE_TIME));
+	for (cpus = i; cpus >= 0; cpus--)
+		close(fds[cpus]);
+}
+
+TEST_F(kthread, policy_of_a_worker_and_of_the_thread_itself)
+{
+	struct kthread_test_make argument = any;
+	int pid;
+
+	argument.flags = KTHREAD_TEST_ON_WORKER;
+	pid = make(self->fd, argument);
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, set_policy(self->fd, KTHREAD_TEST_FIFO_LOW));
+	EXPECT_EQ(SCHED_FIFO, sched_getscheduler(pid));
+	EXPECT_EQ(-EINVAL, set_policy(self->fd, 1000));
+	argument.flags = 0;
+	argument.body = KTHREAD_TEST_OWN_POLICY;
+	pid = make(self->fd, argument);
+	ASSERT_LT(0, pid);
+	usleep(50000);
+	EXPECT_EQ(SCHED_FIFO, sched_getscheduler(pid));
+	EXPECT_LE(0, ioctl(self->fd, KTHREAD_TEST_STOP));
+}
+
+/* A signal that the owner of the handle sends. */
+TEST_F(kthread, signal_by_the_handle)
+{
+	struct kthread_test_make argument = any;
+
+	argument.body = KTHREAD_TEST_SIGNAL;
+	ASSERT_LT(0, make(self->fd, argument));
+	usleep(50000);
+	EXPECT_EQ(-1, ioctl(self->fd, KTHREAD_TEST_SEND, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, KTHREAD_TEST_SEND, 65));
+	EXPECT_EQ(EINVAL, errno);
+	/* This one is not allowed, and is ignored. */
+	EXPECT_EQ(0, ioctl(self->fd, KTHREAD_TEST_SEND, SIGTERM));
+	EXPECT_EQ(0, ioctl(self->fd, KTHREAD_TEST_SEND, SIGUSR1));
+	EXPECT_EQ(SIGUSR1, ioctl(self->fd, KTHREAD_TEST_JOIN));
 }
 
 /* An allowed signal ends the sleep of the body. Other signals are ignored; a stop is no signal. */

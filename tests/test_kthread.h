@@ -16,6 +16,8 @@ enum kthread_test_body {
 	 * true, or its time is 0.
 	 */
 	KTHREAD_TEST_BUSY,
+	/* As KTHREAD_TEST_TICKER, after it has set its own policy to FIFO. */
+	KTHREAD_TEST_OWN_POLICY,
 };
 
 enum kthread_test_flags {
@@ -32,7 +34,20 @@ struct kthread_test_make {
 	__s32 node;		/* node and the next two: -1 if not set */
 	__s32 cpu;
 	__s32 preferred;	/* the preferred CPU */
-	__s32 nice;		/* 20: FIFO, low priority; 21: FIFO; 100: not set */
+	__s32 nice;		/* a niceness; an enum kthread_test_policy; 100: not set */
+};
+
+enum kthread_test_policy {
+	KTHREAD_TEST_FIFO_LOW = 20,
+	KTHREAD_TEST_FIFO,
+	/* A runtime of 1 ms in each 100 ms. */
+	KTHREAD_TEST_DEADLINE,
+	/* A deadline after the end of the period. */
+	KTHREAD_TEST_LATE_DEADLINE,
+	/* A negative runtime. */
+	KTHREAD_TEST_NEGATIVE,
+	/* The whole time of a CPU. */
+	KTHREAD_TEST_WHOLE_TIME,
 };
 
 /* Spawns "count" threads, one after the other, and stops or joins each after a random time. */
@@ -94,5 +109,9 @@ struct kthread_test_counts {
 #define KTHREAD_TEST_MM		_IOWR(0xBB, 8, struct kthread_test_mm)
 #define KTHREAD_TEST_KIND	_IO(0xBB, 9)
 #define KTHREAD_TEST_COUNTS	_IOR(0xBB, 10, struct kthread_test_counts)
+/* Sets the policy of the thread or worker; the argument is as in struct kthread_test_make. */
+#define KTHREAD_TEST_SET_POLICY	_IO(0xBB, 11)
+/* Sends a signal to the thread. */
+#define KTHREAD_TEST_SEND	_IO(0xBB, 12)
 
 #endif

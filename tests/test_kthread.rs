@@ -145,7 +145,7 @@ fn write<const COUNT: usize>(number: usize, skip: usize, words: [u32; COUNT]) ->
 
 /// Returns a body; see `enum kthread_test_body`.
 fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send + 'static> {
-    if kind > 2 {
+    if kind > 3 {
         return Err(EINVAL);
     }
     let counted = Counted::new();
@@ -154,6 +154,12 @@ fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send
         match kind {
             0 => return ticker(|| context.sleep_for(Delta::from_millis(1)).is_stopped()),
             2 => return ticker(|| never_sleeps(context)),
+            3 => {
+                if let Err(error) = context.set_policy(Policy::Fifo) {
+                    return error.to_errno().into();
+                }
+                return ticker(|| context.sleep_for(Delta::from_millis(1)).is_stopped());
+            }
             _ => {}
         }
         if let Err(error) = context.allow_signal(10) {
@@ -254,6 +260,22 @@ impl Kept {
         } as isize)
     }
 
+    fn set_policy(&self, policy: Policy) -> Result {
+        match self {
+            Kept::Plain(thread) => thread.set_policy(policy),
+            Kept::Parkable(thread) => thread.set_policy(policy),
+            Kept::Worker(worker, _) => worker.set_policy(policy),
+        }
+    }
+
+    fn send(&self, signal: u32) -> Result {
+        match self {
+            Kept::Plain(thread) => thread.send_signal(signal),
+            Kept::Parkable(thread) => thread.send_signal(signal),
+            Kept::Worker(..) => Err(EOPNOTSUPP),
+        }
+    }
+
     fn parkable(&self) -> Result<&Thread<i64, Parkable>> {
         match self {
             Kept::Parkable(thread) => Ok(thread),
@@ -264,6 +286,24 @@ impl Kept {
 
 fn cpu(number: u32) -> Result<CpuId> {
     CpuId::from_u32(number).ok_or(EINVAL)
+}
+
+/// Returns a niceness or an `enum kthread_test_policy` as a policy.
+fn policy(number: i32) -> Policy {
+    let deadline = |runtime, deadline| Policy::Deadline {
+        runtime: Delta::from_millis(runtime),
+        deadline: Delta::from_millis(deadline),
+        period: Delta::from_millis(100),
+    };
+    match number {
+        20 => Policy::FifoLow,
+        21 => Policy::Fifo,
+        22 => deadline(1, 100),
+        23 => deadline(1, 101),
+        24 => deadline(-1, 100),
+        25 => deadline(100, 100),
+        nice => Policy::Normal { nice },
+    }
 }
 
 /// `KTHREAD_TEST_MAKE`.
@@ -289,12 +329,9 @@ fn make(number: usize) -> Result<Kept> {
         mask.set(cpu(preferred)?);
         builder = builder.prefer(&mask);
     }
-    builder = match nice as i32 {
-        20 => builder.policy(Policy::FifoLow),
-        21 => builder.policy(Policy::Fifo),
-        100 => builder,
-        nice => builder.policy(Policy::Normal { nice }),
-    };
+    if nice != 100 {
+        builder = builder.policy(policy(nice as i32));
+    }
     if flags & 8 != 0 {
         let worker = builder.worker(this_module::<TestKthread>())?;
         let ticker = Arc::pin_init(
@@ -575,6 +612,8 @@ const STORM: u32 = _IOWR::<[u32; 8]>(0xBB, 7);
 const MM: u32 = _IOWR::<[u32; 6]>(0xBB, 8);
 const KIND: u32 = _IO(0xBB, 9);
 const COUNTS: u32 = _IOR::<[i64; 2]>(0xBB, 10);
+const SET_POLICY: u32 = _IO(0xBB, 11);
+const SEND: u32 = _IO(0xBB, 12);
 
 #[vtable]
 impl MiscDevice for Device {
@@ -603,6 +642,11 @@ impl MiscDevice for Device {
             }
             PARK => me.kept.lock().as_ref().ok_or(ENOENT)?.parkable()?.park()?,
             UNPARK => me.kept.lock().as_ref().ok_or(ENOENT)?.parkable()?.unpark(),
+            SET_POLICY => {
+                let policy = policy(number as i32);
+                me.kept.lock().as_ref().ok_or(ENOENT)?.set_policy(policy)?;
+            }
+            SEND => me.kept.lock().as_ref().ok_or(ENOENT)?.send(number as u32)?,
             CYCLES => cycles(number)?,
             STORM => storm(number)?,
             MM => with_mm(number)?,

@@ -10,6 +10,8 @@
 #include <linux/sched/signal.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
+#include <linux/topology.h>
+#include <uapi/linux/sched/types.h>
 
 /*
  * rust_helper_set_current_state() - Sets the state of the current task.
@@ -127,6 +129,42 @@ __rust_helper bool rust_helper_tether_node_online(unsigned int node)
 __rust_helper bool rust_helper_tether_cpu_possible(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
+}
+
+/*
+ * rust_helper_tether_cpu_to_node() - Returns the NUMA node of a CPU.
+ * @cpu: possible CPU
+ *
+ * Wraps cpu_to_node(), which is inline or a macro.
+ */
+__rust_helper int rust_helper_tether_cpu_to_node(unsigned int cpu)
+{
+	return cpu_to_node(cpu);
+}
+
+/*
+ * rust_helper_tether_set_deadline() - Sets the policy SCHED_DEADLINE.
+ * @task: task
+ * @runtime: CPU time in each period, in nanoseconds
+ * @deadline: time in which the task gets @runtime
+ * @period: length of a period
+ *
+ * struct sched_attr is declared in a header that the bindings do not include.
+ *
+ * Return: 0, or an error of sched_setattr_nocheck().
+ */
+__rust_helper int rust_helper_tether_set_deadline(struct task_struct *task, u64 runtime,
+						  u64 deadline, u64 period)
+{
+	struct sched_attr attr = {
+		.size = sizeof(attr),
+		.sched_policy = SCHED_DEADLINE,
+		.sched_runtime = runtime,
+		.sched_deadline = deadline,
+		.sched_period = period,
+	};
+
+	return sched_setattr_nocheck(task, &attr);
 }
 
 /*

@@ -159,6 +159,20 @@ pub use thread::{
 };
 use thread_core::Core;
 
+/// Checks the number of a signal.
+///
+/// # Errors
+///
+/// [`EINVAL`] if the number is out of range.
+fn check_signal(signal: u32) -> Result {
+    // `_NSIG` is 64, except on MIPS, where it is larger.
+    if (1..=64).contains(&signal) {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}
+
 /// The way in which a stopped thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit<R> {

@@ -56,7 +56,8 @@ use crate::{
         AttachmentOps, //
         Owner,
         Refused,
-    }, //
+    },
+    time::Delta, //
 };
 use core::{
     alloc::Layout,
@@ -81,6 +82,20 @@ pub enum Policy {
     FifoLow,
     /// `SCHED_FIFO` with a medium real-time priority (`sched_set_fifo()`).
     Fifo,
+    /// `SCHED_DEADLINE` (`sched_setattr_nocheck()`): in each `period`, the thread gets `runtime` of
+    /// CPU time, within `deadline` from the beginning of the period.
+    ///
+    /// The kernel refuses the policy with [`EINVAL`] unless 1024 ns <= `runtime` <= `deadline` <=
+    /// `period`, and with [`EBUSY`] if the CPUs do not have enough time left for a further deadline
+    /// thread.
+    Deadline {
+        /// The CPU time in each period.
+        runtime: Delta,
+        /// The time in which the thread gets `runtime`.
+        deadline: Delta,
+        /// The length of a period.
+        period: Delta,
+    },
 }
 
 impl Policy {
@@ -88,11 +103,27 @@ impl Policy {
         const NICE: RangeInclusive<i32> = bindings::MIN_NICE..=bindings::MAX_NICE as i32;
         match self {
             Policy::Normal { nice } if !NICE.contains(&nice) => Err(EINVAL),
+            Policy::Deadline {
+                runtime,
+                deadline,
+                period,
+            } if runtime.is_negative() || deadline.is_negative() || period.is_negative() => {
+                Err(EINVAL)
+            }
             _ => Ok(()),
         }
     }
 
-    pub(super) fn apply(self, task: &Task) {
+    /// Sets the policy of a task, which must have passed [`Policy::check`].
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Policy::Deadline`].
+    pub(super) fn apply(self, task: &Task) -> Result {
         let task = task.as_ptr();
         match self {
             // SAFETY: `sched_set_normal()` requires a valid task, which `task` was created from.
@@ -101,7 +132,21 @@ impl Policy {
             Policy::FifoLow => unsafe { bindings::sched_set_fifo_low(task) },
             // SAFETY: `sched_set_fifo()` requires a valid task, which `task` was created from.
             Policy::Fifo => unsafe { bindings::sched_set_fifo(task) },
+            Policy::Deadline {
+                runtime,
+                deadline,
+                period,
+            } => {
+                let [runtime, deadline, period] =
+                    [runtime, deadline, period].map(|time| time.as_nanos() as u64);
+                // SAFETY: `tether_set_deadline()` requires a valid task, which `task` was created
+                // from.
+                return to_result(unsafe {
+                    bindings::tether_set_deadline(task, runtime, deadline, period)
+                });
+            }
         }
+        Ok(())
     }
 }
 
@@ -384,6 +429,16 @@ impl Settings<'_> {
         unsafe { core.attachment.attach_and_ask(create) }
     }
 
+    /// Returns the node for the memory of the thread: that of its CPU, unless another one was set.
+    fn node(&self) -> c_int {
+        match (self.node, self.affinity) {
+            (Some(node), _) => node as c_int,
+            // SAFETY: `tether_cpu_to_node()` requires a possible CPU, which `check()` has tested.
+            (None, Affinity::Bound(cpu)) => unsafe { bindings::tether_cpu_to_node(cpu.as_u32()) },
+            (None, _) => bindings::NUMA_NO_NODE,
+        }
+    }
+
     pub(super) fn check(&self) -> Result {
         if !may_sleep() {
             return Err(EDEADLK);
@@ -428,8 +483,7 @@ impl Settings<'_> {
             bindings::kthread_create_on_node(
                 Some(main),
                 data,
-                self.node
-                    .map_or(bindings::NUMA_NO_NODE, |node| node as c_int),
+                self.node(),
                 // The kernel allocates a copy of a name that is longer than `comm`, and warns if
                 // the name is too long to be allocated. Hence the name is limited.
                 c"%.255s".as_char_ptr(),
@@ -456,16 +510,17 @@ impl Settings<'_> {
                 to_result(unsafe { bindings::kthread_affine_preferred(task, cpus.as_raw()) })
             }
         };
-        if let Err(error) = affine {
+        let set = affine.and_then(|()| match self.policy {
+            // SAFETY: The task is valid, because of the reference taken above. `Task` is a
+            // transparent wrapper of `task_struct`.
+            Some(policy) => policy.apply(unsafe { &*task.cast() }),
+            None => Ok(()),
+        });
+        if let Err(error) = set {
             // SAFETY: `kthread_stop_put()` requires a kernel thread and a reference that is ours.
             // The reference was taken above; the thread has never run, and is stopped once.
             unsafe { bindings::kthread_stop_put(task) };
             return Err(error);
-        }
-        if let Some(policy) = self.policy {
-            // SAFETY: The task is valid, because of the reference taken above. `Task` is a
-            // transparent wrapper of `task_struct`.
-            policy.apply(unsafe { &*task.cast() });
         }
         // SAFETY: `from_err_ptr()` has succeeded, and `kthread_create_on_node()` does not return
         // null.

@@ -3,11 +3,13 @@
 //! The context of a body: sleeping, freezing, signals, and the address space of a process.
 
 use super::{
+    check_signal,
     thread_core::Core,
     Mode,
     ParkRequest,
     Parkable,
     Plain,
+    Policy,
     Wake, //
 };
 use crate::{
@@ -22,7 +24,8 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
-        jiffies, //
+        jiffies,
+        may_sleep, //
     },
     time::{
         Delta,
@@ -117,10 +120,7 @@ impl<M: Mode> Context<'_, M> {
     ///
     /// [`EINVAL`] if the number of the signal is out of range.
     pub fn allow_signal(&self, signal: u32) -> Result {
-        // `_NSIG` is 64, except on MIPS, where it is larger.
-        if !(1..=64).contains(&signal) {
-            return Err(EINVAL);
-        }
+        check_signal(signal)?;
         // SAFETY: `allow_signal()` requires a kernel thread and a valid signal. The current task is
         // the thread of this context, and the number was tested above.
         unsafe { bindings::allow_signal(signal as c_int) };
@@ -128,6 +128,26 @@ impl<M: Mode> Context<'_, M> {
         self.sleep_state
             .set(bindings::TASK_INTERRUPTIBLE | freezable);
         Ok(())
+    }
+
+    /// Changes how the thread is scheduled.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`] if the niceness is out of range;
+    /// * those of [`Policy::Deadline`];
+    /// * [`EDEADLK`] with interrupts disabled, or with a shadow locked.
+    pub fn set_policy(&self, policy: Policy) -> Result {
+        policy.check()?;
+        if !may_sleep() {
+            return Err(EDEADLK);
+        }
+        // By the type's invariants, this is the thread of `core`.
+        policy.apply(self.core.task())
     }
 
     /// Sleeps until the thread is woken, or requested to stop or to park. No wake-up is lost: if

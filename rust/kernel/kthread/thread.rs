@@ -3,6 +3,7 @@
 //! The handles of a thread.
 
 use super::{
+    check_signal,
     completion::Limit,
     payload::take_result,
     thread_core::{
@@ -18,6 +19,8 @@ use super::{
     Policy, //
 };
 use crate::{
+    bindings,
+    error::to_result,
     prelude::*,
     sync::{
         aref::ARef,
@@ -198,11 +201,13 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// # Errors
     ///
     /// * [`EINVAL`] if the niceness is out of range;
+    /// * those of [`Policy::Deadline`];
     /// * [`EDEADLK`] in an interrupt;
     /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended by module
     ///   teardown.
     #[doc(alias = "sched_set_normal")]
     #[doc(alias = "sched_set_fifo")]
+    #[doc(alias = "sched_setattr_nocheck")]
     pub fn set_policy(&self, policy: Policy) -> Result {
         policy.check()?;
         if !may_sleep() {
@@ -211,8 +216,35 @@ impl<R: Send + 'static, M> Thread<R, M> {
         if self.core().is_over() {
             return Err(ESRCH);
         }
-        policy.apply(self.core().task());
-        Ok(())
+        policy.apply(self.core().task())
+    }
+
+    /// Sends a signal to the thread. A signal that the body has not allowed by
+    /// [`Context::allow_signal`] is ignored.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI; on `PREEMPT_RT`, process context.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`] if the number of the signal is out of range;
+    /// * [`EDEADLK`] in an interrupt, on `PREEMPT_RT`;
+    /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended by module
+    ///   teardown.
+    #[doc(alias = "send_sig")]
+    pub fn send_signal(&self, signal: u32) -> Result {
+        check_signal(signal)?;
+        // The lock of signals sleeps on `PREEMPT_RT`.
+        if cfg!(CONFIG_PREEMPT_RT) && !may_sleep() {
+            return Err(EDEADLK);
+        }
+        if self.core().is_over() {
+            return Err(ESRCH);
+        }
+        // SAFETY: `send_sig()` requires a valid task, which the core has a reference to. The signal
+        // comes from the kernel.
+        to_result(unsafe { bindings::send_sig(signal as c_int, self.core().task().as_ptr(), 1) })
     }
 
     /// Wakes the thread if it sleeps by its [`Context`]; otherwise its next sleep there ends at

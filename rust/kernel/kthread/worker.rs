@@ -104,6 +104,7 @@ use crate::{
     sync::{
         aref::ARef,
         atomic::{
+            Acquire,
             Atomic,
             Relaxed, //
         },
@@ -112,6 +113,7 @@ use crate::{
     task::Task,
     tether::{
         list_head,
+        may_sleep,
         Attachment,
         Owner, //
     },
@@ -214,6 +216,29 @@ impl KthreadWorker {
     /// Any context but NMI.
     pub fn task(&self) -> ARef<Task> {
         self.queue.task().into()
+    }
+
+    /// Changes how the thread of the worker is scheduled.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINVAL`] if the niceness is out of range;
+    /// * those of [`Policy::Deadline`](super::Policy::Deadline);
+    /// * [`EDEADLK`] in an interrupt;
+    /// * [`ENODEV`] if the worker was ended by module teardown.
+    pub fn set_policy(&self, policy: super::Policy) -> Result {
+        policy.check()?;
+        if !may_sleep() {
+            return Err(EDEADLK);
+        }
+        if self.queue.ended.load(Acquire) {
+            return Err(ENODEV);
+        }
+        policy.apply(self.queue.task())
     }
 }
 
