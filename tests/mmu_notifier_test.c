@@ -750,6 +750,33 @@ TEST_F(kinds, looked_up_again)
 	}
 }
 
+static void *sequence(void *fd)
+{
+	return (void *)(intptr_t)ioctl(*(int *)fd, MMU_TEST_SEQUENCE, 500);
+}
+
+/* A look-up in two steps: its result is refused if the range was invalidated in between. */
+TEST_F(kinds, looked_up_in_two_steps)
+{
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL));
+	EXPECT_EQ(0, ioctl(self->fd, MMU_TEST_SEQUENCE, 0));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sequence, &self->fd));
+	/* Until the ioctl has returned, each change may be before its begin. */
+	while (pthread_tryjoin_np(thread, &ret)) {
+		self->memory[0] = 1;
+		ASSERT_EQ(0, madvise(self->memory, 4096, MADV_DONTNEED));
+		usleep(1000);
+	}
+	EXPECT_EQ(1, (intptr_t)ret);
+	EXPECT_EQ(0, ioctl(self->fd, MMU_TEST_SEQUENCE, 0));
+	ASSERT_EQ(0, ioctl(self->fd, MMU_TEST_UNREGISTER));
+	EXPECT_EQ(-1, ioctl(self->fd, MMU_TEST_SEQUENCE, 0));
+	EXPECT_EQ(ENOENT, errno);
+}
+
 /* An invalidation that must not sleep does not wait for the lock either, and may be refused. */
 TEST_F(kinds, interval_reaping)
 {

@@ -103,6 +103,11 @@ struct mmu_test_fault {
  * its own callback; its destructor counts a release.
  */
 #define MMU_TEST_EVICT		_IO(0xBC, 18)
+/*
+ * Begins a look-up with an interval notifier of the file, which takes this many milliseconds, and
+ * commits it. Returns 1 if the commit was refused because the range has changed, otherwise 0.
+ */
+#define MMU_TEST_SEQUENCE	_IO(0xBC, 19)
 /* mmap() of the file registers a notifier with the mmap_lock held for writing. */
 
 /* Takes a reference that the shared notifier owns itself and drops in its release. */

@@ -508,6 +508,12 @@ trait Registered: Send {
         false
     }
 
+    /// Begins a look-up that takes `time`, and returns whether it cannot be committed because the
+    /// range has changed.
+    fn sequence(&self, _time: Delta) -> Result<bool> {
+        Err(ENOENT)
+    }
+
     /// Records a look-up in the shadow. The first look-up takes `time`.
     fn read(&self, _heard: &Heard, _time: Delta) -> Result {
         Err(ENOENT)
@@ -533,6 +539,26 @@ where
             Ok(())
         })
         .is_ok()
+    }
+
+    fn sequence(&self, time: Delta) -> Result<bool> {
+        let registration = self.as_ref().ok_or(ENOENT)?;
+        let sequence = registration.begin()?;
+        let in_closure = registration.shadow().with(|_| {
+            let begun = registration.begin().err();
+            (begun, sequence.commit(|_| ()).err())
+        });
+        if in_closure != (Some(EDEADLK), Some(EDEADLK)) {
+            return Err(EUCLEAN);
+        }
+        fsleep(time);
+        let stale = sequence.is_stale();
+        match sequence.commit(|_| ()) {
+            Ok(()) if stale => Err(EUCLEAN),
+            Ok(()) => Ok(false),
+            Err(error) if error == EAGAIN => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&self, heard: &Heard, time: Delta) -> Result {
@@ -635,6 +661,7 @@ const GET_SELF: u32 = _IO(0xBC, 7);
 const GET_OTHER: u32 = _IO(0xBC, 8);
 const HOLD: u32 = _IO(0xBC, 9);
 const READ: u32 = _IO(0xBC, 12);
+const SEQUENCE: u32 = _IO(0xBC, 19);
 const LINGER: u32 = _IO(0xBC, 11);
 const FAULT: u32 = _IOWR::<[u64; 9]>(0xBC, 10);
 
@@ -775,6 +802,12 @@ impl MiscDevice for Device {
                 let time = Delta::from_millis(i64::try_from(number)?.min(1000));
                 let registered = me.registered.lock();
                 registered.first().ok_or(ENOENT)?.read(&me.heard, time)?;
+            }
+            SEQUENCE => {
+                let time = Delta::from_millis(i64::try_from(number)?.min(1000));
+                let registered = me.registered.lock();
+                let stale = registered.first().ok_or(ENOENT)?.sequence(time)?;
+                return Ok(stale.into());
             }
             PUT => {
                 let shared = me.shared.lock().pop();

@@ -184,6 +184,7 @@ pub use passes::{
     OnePass,
     TwoPasses, //
 };
+pub use read::Sequence;
 pub use shadow::Shadow;
 #[doc(hidden)]
 pub use slot::Slot;

@@ -11,8 +11,115 @@ use crate::{
     bindings,
     mm::space::Patience,
     prelude::*,
+    task::Task,
+    tether::{
+        in_task,
+        read_once, //
+    },
     time::Delta, //
 };
+
+/// The time at which a look-up has begun; see [`Registration::begin`].
+///
+/// ```
+/// use kernel::{
+///     mm::mmu_interval_notifier::{
+///         MmuIntervalNotifier,
+///         Registration,
+///         Sequence, //
+///     },
+///     prelude::*, //
+/// };
+///
+/// /// Records one value for each registration, or none if one of the ranges has changed.
+/// fn record<T: MmuIntervalNotifier<Shadow = u64>>(
+///     registrations: &[Registration<T>],
+///     look_up: impl Fn(&T) -> u64,
+/// ) -> Result {
+///     let mut found = KVec::new();
+///     for registration in registrations {
+///         let sequence = registration.begin()?;
+///         found.push((sequence, look_up(registration.notifier())), GFP_KERNEL)?;
+///     }
+///     if found.iter().any(|(sequence, _)| sequence.is_stale()) {
+///         return Err(EAGAIN);
+///     }
+///     for (sequence, value) in found {
+///         sequence.commit(|shadow| *shadow = value)?;
+///     }
+///     Ok(())
+/// }
+/// # struct Example;
+/// # impl MmuIntervalNotifier for Example {
+/// #     type Shadow = u64;
+/// #     type Passes = kernel::mm::mmu_interval_notifier::OnePass;
+/// #     fn try_invalidate(
+/// #         &self,
+/// #         _: &kernel::mm::mmu_notifier::MmuNotifierRange<'_>,
+/// #         _: &mut u64,
+/// #     ) -> Result<(), kernel::mm::mmu_notifier::WouldSleep> {
+/// #         Ok(())
+/// #     }
+/// # }
+/// # impl kernel::mm::mmu_interval_notifier::Invalidate for Example {
+/// #     fn invalidate(&self, _: &kernel::mm::mmu_notifier::MmuNotifierRange<'_>, _: &mut u64) {}
+/// # }
+/// # let none: &[Registration<Example>] = &[];
+/// # record(none, |_| 1)?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// `mmu_interval_read_begin()` has returned `sequence` for the subscription of `registration`.
+pub struct Sequence<'a, T: MmuIntervalNotifier> {
+    registration: &'a Registration<T>,
+    sequence: usize,
+}
+
+impl<T: MmuIntervalNotifier> Sequence<'_, T> {
+    /// Returns whether a part of the range was invalidated since the look-up has begun, or the
+    /// registration was removed.
+    ///
+    /// The answer `false` may be out of date when this returns. It saves the rest of a long look-up;
+    /// only [`Sequence::commit`] can rely on it.
+    ///
+    /// # Context
+    ///
+    /// Any context.
+    #[doc(alias = "mmu_interval_check_retry")]
+    #[inline]
+    pub fn is_stale(&self) -> bool {
+        let inner = self.registration.inner();
+        inner.head.is_ended() || read_once(inner.sequence()) != self.sequence
+    }
+
+    /// Calls `f` with the locked shadow, unless a part of the range was invalidated since the look-up
+    /// has begun. No part of the range is invalidated until `f` returns.
+    ///
+    /// In `f`, page faults are disabled and allocations do not reclaim; see
+    /// [the module](super#guarantees).
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep. Must not be called in a callback.
+    ///
+    /// # Errors
+    ///
+    /// * [`EAGAIN`] if a part of the range was invalidated: begin again;
+    /// * [`ENODEV`] if the teardown of the module has removed the registration;
+    /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt.
+    #[doc(alias = "mmu_interval_read_retry")]
+    pub fn commit<R>(&self, f: impl FnOnce(&mut T::Shadow) -> R) -> Result<R> {
+        if !in_task() {
+            return Err(EDEADLK);
+        }
+        let task = Task::current_raw();
+        let shadow = self.registration.lock_if_quiet(task, self.sequence)?;
+        let mut shadow = shadow.ok_or(EAGAIN)?;
+        Ok(f(&mut shadow))
+    }
+}
 
 impl<T: MmuIntervalNotifier> Registration<T> {
     /// Looks pages up in the address space, and records them in the shadow if they are still valid.
@@ -60,6 +167,43 @@ impl<T: MmuIntervalNotifier> Registration<T> {
         commit: impl FnOnce(V, &mut T::Shadow) -> R,
     ) -> Result<R> {
         self.read_within(Some(timeout), look_up, commit)
+    }
+
+    /// Begins to look something up, for a look-up that one closure cannot contain.
+    ///
+    /// This is [`Registration::read`] in two steps: [`Sequence::commit`] records the result. For
+    /// example, a driver looks up the pages of several registrations, and then commits them all.
+    ///
+    /// # Context
+    ///
+    /// Process context, may sleep: waits for an invalidation of the range that is in progress. Must
+    /// not be called in a callback.
+    ///
+    /// # Errors
+    ///
+    /// * [`ENODEV`] if the teardown of the module has removed the registration;
+    /// * [`EDEADLK`] if the caller has a shadow locked, or is in an interrupt.
+    #[doc(alias = "mmu_interval_read_begin")]
+    pub fn begin(&self) -> Result<Sequence<'_, T>> {
+        // SAFETY: The function has no requirements.
+        let task = unsafe { bindings::tether_current_if_may_sleep() };
+        // As in `read_within()`.
+        if task.is_null() || self.inner().shadow.is_locked_by(task) {
+            return Err(EDEADLK);
+        }
+        if self.inner().head.is_ended() {
+            return Err(ENODEV);
+        }
+        let subscription = self.inner().subscription.get();
+        // SAFETY: By the type's invariants, the subscription is valid and was inserted, and its
+        // `mm_struct` is kept. The function accesses nothing else, even if the subscription was
+        // removed meanwhile.
+        let sequence = unsafe { bindings::mmu_interval_read_begin(subscription) };
+        // INVARIANT: `sequence` was returned for the subscription of `self`.
+        Ok(Sequence {
+            registration: self,
+            sequence,
+        })
     }
 
     #[inline(always)]
