@@ -129,11 +129,13 @@ load tether_test
 load test_mmu_notifier
 load rust_interval_notifier
 load rust_registration_cache
+load rust_each_thread
 load rust_fd_close
 load mmwatch
 program task_work_test
 program mmu_notifier_test
 program registration_cache_test
+program each_thread_test
 program mmwatch_test
 program mmwatch_ranges_test
 
@@ -287,22 +289,22 @@ rmmod rust_mmu_notifier
 # Without users, each module can be unloaded, and no object is outstanding.
 {
 	echo "KTAP version 1"
-	[ -e "$kmemleak" ] && echo "1..10" || echo "1..9"
+	[ -e "$kmemleak" ] && echo "1..11" || echo "1..10"
 	number=0
 	for module in test_kthread test_mmu_notifier tether_test rust_interval_notifier \
-		rust_registration_cache rust_fd_close rust_hmm_mirror mmwatch; do
+		rust_registration_cache rust_each_thread rust_fd_close rust_hmm_mirror mmwatch; do
 		number=$((number + 1))
 		rmmod "$module" && echo "ok $number rmmod $module" || echo "not ok $number rmmod $module"
 	done
 	left=$(grep -v '^#' /sys/kernel/debug/tether/outstanding)
-	[ -z "$left" ] && echo "ok 9 nothing outstanding" || echo "not ok 9 nothing outstanding: $left"
+	[ -z "$left" ] && echo "ok 10 nothing outstanding" || echo "not ok 10 nothing outstanding: $left"
 	if [ -e "$kmemleak" ]; then
 		find_leaks
 		leaks=$(awk -v since="$unloaded" 'BEGIN { RS = "unreferenced object"; ORS = "" }
 			match($0, /jiffies [0-9]+/) && substr($0, RSTART + 8, RLENGTH - 8) > since {
 				print "unreferenced object" $0
 			}' "$kmemleak")
-		[ -z "$leaks" ] && echo "ok 10 kmemleak" || echo "not ok 10 kmemleak"
+		[ -z "$leaks" ] && echo "ok 11 kmemleak" || echo "not ok 11 kmemleak"
 		[ -z "$leaks" ] || echo "$leaks" | sed 's/^/# /'
 	fi
 } >"$results/end.ktap"

@@ -89,17 +89,19 @@ __rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started
  * @word: state of a node: the target task and flags
  * @busy: flags that mean pending or running
  * @flags: all flags in @word
+ * @state: state in which the task sleeps (TASK_INTERRUPTIBLE, for example)
  * @timeout: limit in jiffies
  *
- * ___wait_var_event() is a macro. The sleep is interruptible. It ends when no flag of @busy is
- * set, or when the current task has become the target. A task that clears flags of @busy calls
- * wake_up_var() on @word afterwards.
+ * ___wait_var_event() is a macro. The sleep ends when no flag of @busy is set, or when the current
+ * task has become the target. A task that clears flags of @busy calls wake_up_var() on @word
+ * afterwards.
  *
- * Return: the remaining time, at least 1; 0 if the limit has passed; -ERESTARTSYS if a signal is
- * pending.
+ * Return: the remaining time, at least 1; 0 if the limit has passed; -ERESTARTSYS if a signal that
+ * ends the sleep is pending.
  */
 __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsigned long busy,
-						unsigned long flags, long timeout)
+						unsigned long flags, unsigned int state,
+						long timeout)
 {
 	unsigned long now;
 
@@ -108,8 +110,35 @@ __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsig
 				 ___wait_cond_timeout((now = READ_ONCE(*word),
 						       !(now & busy) ||
 						       (now & ~flags) == (unsigned long)current)),
-				 TASK_INTERRUPTIBLE, 0, timeout,
+				 state, 0, timeout,
 				 __ret = schedule_timeout(__ret));
+}
+
+/*
+ * rust_helper_tether_threads_of() - Collects the threads of a process.
+ * @thread: any thread of the process
+ * @threads: set to the threads, with a reference to each
+ * @max: size of @threads
+ *
+ * Threads that have begun to exit are left out.
+ *
+ * Return: the number of threads. If this is more than @max, the first @max threads were stored.
+ */
+__rust_helper size_t rust_helper_tether_threads_of(struct task_struct *thread,
+						   struct task_struct **threads, size_t max)
+{
+	struct task_struct *task;
+	size_t count = 0;
+
+	guard(rcu)();
+	for_each_thread(thread, task) {
+		if (READ_ONCE(task->flags) & PF_EXITING)
+			continue;
+		if (count < max)
+			threads[count] = get_task_struct(task);
+		count++;
+	}
+	return count;
 }
 
 /*

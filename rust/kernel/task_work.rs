@@ -179,6 +179,8 @@ use core::{
 // The external build includes this file by a path, so that it needs the paths of the modules.
 #[path = "task_work/add.rs"]
 mod add;
+#[path = "task_work/call.rs"]
+mod call;
 #[path = "task_work/cancel.rs"]
 mod cancel;
 #[path = "task_work/closure.rs"]
@@ -203,16 +205,24 @@ mod running;
 mod state;
 #[path = "task_work/teardown.rs"]
 mod teardown;
+#[path = "task_work/threads.rs"]
+mod threads;
 
 pub(crate) use add::add_other;
 pub use add::{
     add,
     add_soon, //
 };
+pub use call::{
+    call,
+    Call, //
+};
 pub use cancel::{
     cancel,
     wait,
+    wait_killable,
     wait_timeout,
+    wait_uninterruptible,
     Cancel, //
 };
 pub use closure::{
@@ -231,6 +241,7 @@ pub use node::{
     Vtable, //
 };
 pub use ordered::Ordered;
+pub use threads::in_each_thread;
 
 /// The former name of [`NotifyMode`]: see `Documentation/renames.rst`.
 #[cfg(MODULE)]

@@ -9,7 +9,8 @@ use super::{
     run::pass_by,
     state::{
         self,
-        Cancelled, //
+        Cancelled,
+        WaitLimit, //
     },
     HasTaskWork,
     Node,
@@ -139,16 +140,13 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
 /// * [`ERESTARTSYS`] if a signal is pending;
 /// * [`EDEADLK`] if the current task is the target of the item, even if the item is added to the
 ///   current task during the wait; in an interrupt, which cannot wait; and in the exit of a task,
-///   and in a kernel thread that Tether has not created, because they receive no signals, unless the wait is limited to
-///   at most a minute.
+///   and in a kernel thread that Tether has not created, because they receive no signals, unless
+///   the wait is limited to at most a minute.
 pub fn wait<T, const ID: u64>(item: &Arc<T>) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
-    // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
-    let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
-    // SAFETY: The node is a field of the object, which `item` keeps valid.
-    unsafe { node.as_ref() }.state.wait(Jiffies::MAX)
+    wait_within(item, WaitLimit::signal(Jiffies::MAX))
 }
 
 /// Waits like [`wait`], but for at most `time`, which is rounded up to whole ticks.
@@ -164,10 +162,52 @@ pub fn wait_timeout<T, const ID: u64>(item: &Arc<T>, time: Delta) -> Result
 where
     T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
 {
+    wait_within(item, WaitLimit::signal(as_jiffies(time)))
+}
+
+/// Waits like [`wait`], but only a fatal signal ends the wait.
+///
+/// # Context
+///
+/// Process context. Sleeps, killably. In an interrupt, fails if it would have to wait.
+///
+/// # Errors
+///
+/// * [`EINTR`] if the current task is being killed;
+/// * [`EDEADLK`] as for [`wait`].
+pub fn wait_killable<T, const ID: u64>(item: &Arc<T>) -> Result
+where
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
+{
+    wait_within(item, WaitLimit::kill(Jiffies::MAX))
+}
+
+/// Waits like [`wait`], for at most `time`, and no signal ends the wait.
+///
+/// # Context
+///
+/// Process context. Sleeps, uninterruptibly. In an interrupt, fails if it would have to wait.
+///
+/// # Errors
+///
+/// * [`ETIMEDOUT`] if `time` has passed;
+/// * [`EINVAL`] if `time` is more than a minute, and the item is pending or running;
+/// * [`EDEADLK`] as for [`wait`].
+pub fn wait_uninterruptible<T, const ID: u64>(item: &Arc<T>, time: Delta) -> Result
+where
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
+{
+    wait_within(item, WaitLimit::time(as_jiffies(time)))
+}
+
+fn wait_within<T, const ID: u64>(item: &Arc<T>, limit: WaitLimit) -> Result
+where
+    T: TaskWorkItem<ID, Pointer = Arc<T>> + HasTaskWork<T, ID> + Send + Sync + 'static,
+{
     // SAFETY: `node_of()` requires a valid object. `item` keeps the object valid.
     let node = unsafe { node_of::<T, ID>(Arc::as_ptr(item).cast_mut()) };
     // SAFETY: The node is a field of the object, which `item` keeps valid.
-    unsafe { node.as_ref() }.state.wait(as_jiffies(time))
+    unsafe { node.as_ref() }.state.wait(limit)
 }
 
 /// Removes a node from the list of a task, if the kernel allows it. Returns whether the node was

@@ -6,7 +6,10 @@ use super::{
     add::add_node,
     node::Kind,
     orphans,
-    state,
+    state::{
+        self,
+        WaitLimit, //
+    },
     Cancel,
     Context,
     Node,
@@ -38,7 +41,10 @@ use core::{
     any::type_name,
     cell::UnsafeCell,
     marker::PhantomData,
-    mem::MaybeUninit,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -115,6 +121,18 @@ impl ClosureHead {
     }
 }
 
+/// A callback that is called once: a closure, or a closure whose result is kept.
+pub(super) trait Callback: Send + 'static {
+    fn call(self, context: &Context<'_>);
+}
+
+impl<F: FnOnce(&Context<'_>) + Send + 'static> Callback for F {
+    #[inline(always)]
+    fn call(self, context: &Context<'_>) {
+        self(context);
+    }
+}
+
 /// A boxed closure.
 ///
 /// # Invariants
@@ -127,10 +145,7 @@ pub(super) struct Closure<F> {
     func: UnsafeCell<MaybeUninit<F>>,
 }
 
-impl<F> Closure<F>
-where
-    F: FnOnce(&Context<'_>) + Send + 'static,
-{
+impl<F: Callback> Closure<F> {
     const VTABLE: Vtable = Vtable {
         name: type_name::<F>,
         kind: Kind::Closure {
@@ -179,7 +194,7 @@ where
         let func = unsafe { this.take() };
         // SAFETY: `Context::new()` requires a callback that does not keep the context. `run` is
         // called as a callback, and `func` accepts a reference of any lifetime.
-        func(unsafe { Context::new() });
+        func.call(unsafe { Context::new() });
         // SAFETY: `finish()` requires a claimed node without a closure. The caller has claimed the
         // node, and the closure was taken out above.
         unsafe { ClosureHead::finish(node.cast()) };
@@ -187,10 +202,11 @@ where
 
     /// # Safety
     ///
-    /// The node must be that of a `Closure<F>` that was disarmed.
+    /// The node must be that of a `Closure<F>` that was disarmed or cancelled by the caller, which
+    /// must have a reference.
     unsafe fn discard(node: NonNull<Node>) {
-        // SAFETY: By the function's contract the node is that of a disarmed `Closure<F>`, which
-        // begins with the node. The teardown that has disarmed it owns the closure and a reference.
+        // SAFETY: By the function's contract the node is that of a `Closure<F>`, which begins with
+        // the node. The closure belongs to the caller, and is taken once.
         drop(unsafe { node.cast::<Self>().as_ref().take() });
     }
 }
@@ -242,7 +258,7 @@ impl<F> Pending<F> {
     ///   cannot wait; and in the exit of a task, and in a kernel thread that Tether has not
     ///   created, because they receive no signals, unless the wait is limited to at most a minute.
     pub fn wait(&self) -> Result {
-        self.node().state.wait(Jiffies::MAX)
+        self.node().state.wait(WaitLimit::signal(Jiffies::MAX))
     }
 
     /// Waits like [`Pending::wait`], but for at most `time`, which is rounded up to whole ticks.
@@ -255,7 +271,36 @@ impl<F> Pending<F> {
     ///
     /// Fails like [`Pending::wait`], or with [`ETIMEDOUT`] if `time` has passed.
     pub fn wait_timeout(&self, time: Delta) -> Result {
-        self.node().state.wait(as_jiffies(time))
+        self.node().state.wait(WaitLimit::signal(as_jiffies(time)))
+    }
+
+    /// Waits like [`Pending::wait`], but only a fatal signal ends the wait.
+    ///
+    /// # Context
+    ///
+    /// Process context. Sleeps, killably. In an interrupt, fails if it would have to wait.
+    ///
+    /// # Errors
+    ///
+    /// * [`EINTR`] if the current task is being killed;
+    /// * [`EDEADLK`] as for [`Pending::wait`].
+    pub fn wait_killable(&self) -> Result {
+        self.node().state.wait(WaitLimit::kill(Jiffies::MAX))
+    }
+
+    /// Waits like [`Pending::wait`], for at most `time`, and no signal ends the wait.
+    ///
+    /// # Context
+    ///
+    /// Process context. Sleeps, uninterruptibly. In an interrupt, fails if it would have to wait.
+    ///
+    /// # Errors
+    ///
+    /// * [`ETIMEDOUT`] if `time` has passed;
+    /// * [`EINVAL`] if `time` is more than a minute, and the closure is pending or running;
+    /// * [`EDEADLK`] as for [`Pending::wait`].
+    pub fn wait_uninterruptible(&self, time: Delta) -> Result {
+        self.node().state.wait(WaitLimit::time(as_jiffies(time)))
     }
 
     /// Cancels the closure if it has not begun to run, and returns it. The closure does not pin its
@@ -284,6 +329,60 @@ impl<F> Pending<F> {
         // `QUEUED`, so the pin of the node is ours and is dropped once. This is permanent text.
         unsafe { node.owner.unpin() };
         Cancel::Cancelled(func)
+    }
+}
+
+/// A [`Pending`] without the type of the closure.
+///
+/// # Invariants
+///
+/// It holds a reference to the closure.
+pub(super) struct PendingHead(NonNull<ClosureHead>);
+
+// SAFETY: The node and the references are shared through atomics. `cancel()` drops the closure,
+// which is `Send`.
+unsafe impl Send for PendingHead {}
+// SAFETY: A shared reference only gives access to the state of the node, which is atomic.
+unsafe impl Sync for PendingHead {}
+
+impl<F: Callback> From<Pending<F>> for PendingHead {
+    fn from(pending: Pending<F>) -> Self {
+        // INVARIANT: The reference of `pending` passes to the new value.
+        Self(ManuallyDrop::new(pending).closure.cast())
+    }
+}
+
+impl PendingHead {
+    pub(super) fn node(&self) -> &Node {
+        // SAFETY: By the type's invariants a reference keeps the memory valid.
+        unsafe { &self.0.as_ref().node }
+    }
+
+    /// Drops the closure if it has not begun to run. Returns whether it was dropped.
+    pub(super) fn cancel(&self) -> bool {
+        let node = self.node();
+        if !node.state.orphan() {
+            return false;
+        }
+        orphans::add(node.state.load().target());
+        // SAFETY: `vtable()` requires that the owner is pinned. `orphan()` has changed the state
+        // from `QUEUED`, so the pin of the node is ours.
+        if let Kind::Closure { discard } = unsafe { node.vtable() }.kind {
+            // SAFETY: `discard()` requires the node of a closure that belongs to the caller.
+            // `orphan()` has changed the state from `QUEUED`.
+            unsafe { discard(self.0.cast()) };
+        }
+        // SAFETY: `unpin()` requires a pin that is ours, as above, and it is dropped once. This is
+        // permanent text.
+        unsafe { node.owner.unpin() };
+        true
+    }
+}
+
+impl Drop for PendingHead {
+    fn drop(&mut self) {
+        // SAFETY: `put()` requires a reference that is ours, which it is by the type's invariants.
+        unsafe { ClosureHead::put(self.0) };
     }
 }
 
@@ -326,6 +425,16 @@ pub fn add_fn<F>(
 where
     F: FnOnce(&Context<'_>) + Send + 'static,
 {
+    add_callback(task, func, mode, flags)
+}
+
+/// As [`add_fn`], for any callback.
+pub(super) fn add_callback<F: Callback>(
+    task: &Task,
+    func: F,
+    mode: NotifyMode,
+    flags: Flags,
+) -> Result<Pending<F>, Refused<F>> {
     add_fn_by(task, func, flags, |node| {
         if orphans::may_be_full(task) && orphans::is_full_on(task) {
             return Err(EAGAIN);
@@ -345,7 +454,7 @@ pub(super) fn add_fn_by<F>(
     queue: impl FnOnce(NonNull<Node>) -> Result,
 ) -> Result<Pending<F>, Refused<F>>
 where
-    F: FnOnce(&Context<'_>) + Send + 'static,
+    F: Callback,
 {
     let Some(closure) = Closure::<F>::allocate(flags) else {
         return Err(Refused::new(func, ENOMEM));

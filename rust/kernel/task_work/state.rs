@@ -324,11 +324,11 @@ impl State {
         }
     }
 
-    /// Waits, interruptibly, until the item is neither pending nor running.
+    /// Waits until the item is neither pending nor running.
     ///
     /// The wait also ends if the item is added to the waiting task, which would otherwise wait for
     /// itself.
-    pub(super) fn wait(&self, time: Jiffies) -> Result {
+    pub(super) fn wait(&self, limit: WaitLimit) -> Result {
         let me = Task::current_raw() as usize;
         let check = |word: Word| match word {
             word if !word.is_busy() => Some(Ok(())),
@@ -342,11 +342,18 @@ impl State {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // An exiting task, or a kernel thread of another subsystem, receives no signal that would
-        // end the wait. Many other tasks may wait for such a thread: a worker of a workqueue, for
-        // example, or ksmd.
-        if !is_short(time) && (is_exiting() || is_foreign_kernel_thread()) {
-            return Err(EDEADLK);
+        let WaitLimit { sleep, time } = limit;
+        if !is_short(time) {
+            // Nothing but the end of the time ends such a wait, even if the item never runs.
+            if sleep == bindings::TASK_UNINTERRUPTIBLE {
+                return Err(EINVAL);
+            }
+            // An exiting task, or a kernel thread of another subsystem, receives no signal that
+            // would end the wait. Many other tasks may wait for such a thread: a worker of a
+            // workqueue, for example, or ksmd.
+            if is_exiting() || is_foreign_kernel_thread() {
+                return Err(EDEADLK);
+            }
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;
         self.waiters.fetch_add(1u32, Full);
@@ -354,15 +361,51 @@ impl State {
         // `wake_up_var()` after each change that clears bits of `BUSY`. `self` is borrowed, and all
         // such transitions call `wake()`, or leave this to their caller. The context may sleep, as
         // tested above.
-        let left =
-            unsafe { bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, time) };
+        let left = unsafe {
+            bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, sleep, time)
+        };
         self.waiters.fetch_sub(1u32, Full);
         match left {
             0 => Err(ETIMEDOUT),
+            left if left < 0 && sleep == bindings::TASK_KILLABLE => Err(EINTR),
             left if left < 0 => Err(ERESTARTSYS),
             // If the word is busy again, with another target, the item was idle or cancelled in
             // between.
             _ => check(self.load()).unwrap_or(Ok(())),
+        }
+    }
+}
+
+/// What ends a wait before the item has run.
+#[derive(Clone, Copy)]
+pub(super) struct WaitLimit {
+    /// The state in which the task sleeps.
+    sleep: u32,
+    time: Jiffies,
+}
+
+impl WaitLimit {
+    /// A signal, or the end of `time`.
+    pub(super) fn signal(time: Jiffies) -> Self {
+        Self {
+            sleep: bindings::TASK_INTERRUPTIBLE,
+            time,
+        }
+    }
+
+    /// A fatal signal, or the end of `time`.
+    pub(super) fn kill(time: Jiffies) -> Self {
+        Self {
+            sleep: bindings::TASK_KILLABLE,
+            time,
+        }
+    }
+
+    /// The end of `time`, which must be short.
+    pub(super) fn time(time: Jiffies) -> Self {
+        Self {
+            sleep: bindings::TASK_UNINTERRUPTIBLE,
+            time,
         }
     }
 }

@@ -28,6 +28,7 @@ pub unsafe fn tether_wait_word(
     word: *const c_void,
     busy: usize,
     flags: usize,
+    _state: u32,
     _timeout: isize,
 ) -> isize {
     // SAFETY: The caller passes a valid word of the model, and borrows it for the duration of the
@@ -37,6 +38,11 @@ pub unsafe fn tether_wait_word(
 
 #[allow(non_camel_case_types)]
 pub type task_struct = TaskStruct;
+
+/// The states of a sleep. They do not matter, because a model has no signals.
+pub const TASK_INTERRUPTIBLE: u32 = 1;
+pub const TASK_UNINTERRUPTIBLE: u32 = 2;
+pub const TASK_KILLABLE: u32 = 0x102;
 
 /// `PF_MEMALLOC`.
 pub const PF_MEMALLOC: u32 = 0x800;

@@ -288,6 +288,6 @@ impl Item {
 
     /// `wait()`.
     pub fn wait(&self) -> Result {
-        self.state.wait(Jiffies::MAX)
+        self.state.wait(WaitLimit::signal(Jiffies::MAX))
     }
 }

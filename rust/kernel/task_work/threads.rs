@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Running a closure in each thread of a process.
+
+use super::{
+    add_fn,
+    closure::PendingHead,
+    state::WaitLimit,
+    Context,
+    NotifyMode, //
+};
+use crate::{
+    bindings,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    task::Task,
+    tether::{
+        as_jiffies,
+        may_sleep, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+/// Calls `func` in each thread of a process, and waits until all threads have called it.
+///
+/// `thread` is any thread of the process. Threads that are created meanwhile are included. The
+/// current task is not, because it cannot wait for itself. A thread that exits meanwhile may call
+/// `func` in its exit ([`Context::is_exiting`]), or not at all.
+///
+/// Returns the number of threads that have called `func`.
+///
+/// ```
+/// use kernel::{
+///     prelude::*,
+///     sync::Arc,
+///     task::Task,
+///     task_work,
+///     time::Delta, //
+/// };
+///
+/// /// Lets each thread of the current process enter the kernel once.
+/// fn pass_all() -> Result<usize> {
+///     let nothing = Arc::new(|_: &task_work::Context<'_>| (), GFP_KERNEL)?;
+///     task_work::in_each_thread(current!(), &nothing, Delta::from_secs(5))
+/// }
+/// # let _ = pass_all;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Context
+///
+/// Process context. Sleeps, killably. The caller must hold no lock that a thread of the process may
+/// need before it returns to user space.
+///
+/// # Errors
+///
+/// If this fails, the threads that have not called `func` yet do not call it any more.
+///
+/// * [`ETIMEDOUT`] if `time` has passed: a thread is stopped or sleeps uninterruptibly, or the
+///   process creates threads all the time;
+/// * [`EINTR`] if the current task is being killed;
+/// * [`ENOMEM`] if there is not enough memory;
+/// * [`EDEADLK`] if the current task must not sleep; and in the exit of a task, and in a kernel
+///   thread that Tether has not created, if `time` is more than a minute;
+/// * [`EINVAL`] if `thread` is a kernel thread, or the module of `func` is not known to Tether;
+/// * [`ENODEV`] if the module of `func` is being unloaded;
+/// * [`EAGAIN`] as for [`add_fn`].
+pub fn in_each_thread<F>(thread: &Task, func: &Arc<F>, time: Delta) -> Result<usize>
+where
+    F: Fn(&Context<'_>) + Send + Sync + 'static,
+{
+    each_thread(thread, time, &mut |thread| {
+        let func = func.clone();
+        let pending = add_fn(
+            thread,
+            move |context: &Context<'_>| func(context),
+            NotifyMode::Signal,
+            GFP_KERNEL,
+        );
+        Ok(pending?.into())
+    })
+}
+
+/// The closures of one pass. Those that have not begun to run are cancelled by the drop.
+struct Pass(KVVec<PendingHead>);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        for pending in &self.0 {
+            pending.cancel();
+        }
+    }
+}
+
+/// Non-generic part of [`in_each_thread`]: `add` adds the closure to a thread.
+fn each_thread(
+    thread: &Task,
+    time: Delta,
+    add: &mut dyn FnMut(&Task) -> Result<PendingHead>,
+) -> Result<usize> {
+    if !may_sleep() {
+        return Err(EDEADLK);
+    }
+    let begun = Instant::<Monotonic>::now();
+    // References to all threads that were asked, so that none of them is mistaken for a new thread
+    // at the same address.
+    let mut asked = RBTree::new();
+    let mut called = 0;
+    loop {
+        let threads = threads_of(thread)?;
+        let mut pass = Pass(KVVec::with_capacity(threads.len(), GFP_KERNEL)?);
+        for thread in threads {
+            let address = thread.as_ptr() as usize;
+            if ptr::eq(thread.as_ptr(), Task::current_raw()) || asked.get(&address).is_some() {
+                continue;
+            }
+            match add(&thread) {
+                Ok(pending) => pass.0.push(pending, GFP_KERNEL)?,
+                // It has begun to exit.
+                Err(error) if error == ESRCH => {}
+                Err(error) => return Err(error),
+            }
+            asked.try_create_and_insert(address, thread, GFP_KERNEL)?;
+        }
+        if pass.0.is_empty() {
+            return Ok(called);
+        }
+        for pending in &pass.0 {
+            let left = time - begun.elapsed();
+            let left = if left.is_negative() {
+                Delta::ZERO
+            } else {
+                left
+            };
+            pending
+                .node()
+                .state
+                .wait(WaitLimit::kill(as_jiffies(left)))?;
+            called += 1;
+        }
+    }
+}
+
+/// Returns the threads of the process of `thread`, without those that have begun to exit.
+fn threads_of(thread: &Task) -> Result<KVVec<ARef<Task>>> {
+    let mut capacity = 16;
+    loop {
+        let mut found = KVVec::from_elem(ptr::null_mut(), capacity, GFP_KERNEL)?;
+        let mut threads = KVVec::with_capacity(capacity, GFP_KERNEL)?;
+        // SAFETY: `tether_threads_of()` requires a valid task, and an array of the given size.
+        let count =
+            unsafe { bindings::tether_threads_of(thread.as_ptr(), found.as_mut_ptr(), capacity) };
+        for task in found.into_iter().filter_map(NonNull::new) {
+            // SAFETY: `tether_threads_of()` has stored a valid task, with a reference that belongs
+            // to the new value. `Task` is a transparent wrapper of `task_struct`.
+            threads.push(unsafe { ARef::from_raw(task.cast::<Task>()) }, GFP_KERNEL)?;
+        }
+        if count <= capacity {
+            return Ok(threads);
+        }
+        // Some more may be created meanwhile.
+        capacity = count + 16;
+    }
+}
