@@ -117,6 +117,7 @@ use tether::{
     task_work::{
         self,
         impl_has_task_work,
+        Call,
         Cancel,
         Context,
         NotifyMode,
@@ -235,6 +236,19 @@ pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dy
             let counted = Counted::new(kind);
             let work = move |_: &Context<'_>| drop(counted);
             made(task_work::add_fn(
+                &place.target,
+                work,
+                mode(random),
+                GFP_KERNEL,
+            )?)
+        }
+        Kind::Call => {
+            let counted = Counted::new(kind);
+            let work = move |_: &Context<'_>| {
+                drop(counted);
+                7u32
+            };
+            made(task_work::call(
                 &place.target,
                 work,
                 mode(random),
@@ -543,6 +557,25 @@ impl<F: FnOnce(&Context<'_>) + Send + 'static> Usable for Pending<F> {
     fn finish(self, _random: u32) -> Result {
         drop(self.cancel());
         Ok(())
+    }
+}
+
+impl Usable for Call<u32> {
+    fn work(&self, _random: u32) -> Result {
+        self.is_done();
+        Ok(())
+    }
+
+    fn finish(self, random: u32) -> Result {
+        if random % 2 == 0 {
+            drop(self.cancel());
+            return Ok(());
+        }
+        match self.wait_timeout(Delta::from_millis(1)) {
+            Ok(7) => Ok(()),
+            Ok(_) => Err(EUCLEAN),
+            Err(refused) => Err(refused.error),
+        }
     }
 }
 
@@ -1228,6 +1261,7 @@ types! {
         tether::pid::Numbering => Numbering,
         tether::ptrace::Permission => Permission,
         tether::ptrace::Tracee => Tracee,
+        tether::task_work::Call<Counted> => Call,
         tether::task_work::Cancel<Counted> => Cancellation,
         tether::task_work::Ordered => Queue,
         tether::task_work::Pending<Counted> => Closure,
@@ -1265,6 +1299,7 @@ types! {
         tether::mm::hmm::Pfn,
         tether::mm::hmm::Request,
         tether::mm::mmu_interval_notifier::OnePass,
+        tether::mm::mmu_interval_notifier::Sequence<'static, IntervalListener>,
         tether::mm::mmu_interval_notifier::TwoPasses,
         tether::mm::mirror::Frame<'static>,
         tether::mm::mirror::Pages<'static>,

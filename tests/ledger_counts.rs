@@ -47,6 +47,8 @@ kinds! {
     ArcWork,
     /// A closure that was added to a task, and its `Pending`.
     Closure,
+    /// A closure that returns a result, and its `Call`.
+    Call,
     /// A queue of a task.
     Queue,
     /// The item that a refused add returns.

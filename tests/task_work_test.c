@@ -587,6 +587,70 @@ TEST_F(work, cancelled_are_limited)
 	EXPECT_EQ(self->before.ran + 3, counts_of(self->fd).ran);
 }
 
+static void nothing(int signal)
+{
+}
+
+/* The results of closures, and the waits that signals end or do not end. */
+TEST_F(work, call)
+{
+	static const int kinds[] = {
+		TETHER_TEST_CALL_KILLABLE, TETHER_TEST_CALL_TIMEOUT,
+		TETHER_TEST_CALL_UNINTERRUPTIBLE, TETHER_TEST_CALL_ARC,
+	};
+	struct tether_test_race race;
+	int status, i;
+	pid_t caller;
+
+	race.tid = start_child(0);
+	for (i = 0; i < 4; i++) {
+		race.kind = kinds[i];
+		EXPECT_EQ(i < 2 ? race.tid : 0, request(self->fd, TETHER_TEST_CALL, (long)&race));
+	}
+	end_child(race.tid);
+	/* A task does not wait for itself. */
+	race.tid = 0;
+	for (i = 0; i < 4; i++) {
+		race.kind = kinds[i];
+		EXPECT_EQ(-EDEADLK, request(self->fd, TETHER_TEST_CALL, (long)&race));
+	}
+	/* A stopped task does not call the closure. */
+	race.tid = start_child(0);
+	kill(race.tid, SIGSTOP);
+	nap(50);
+	race.kind = TETHER_TEST_CALL_TIMEOUT;
+	EXPECT_EQ(0, request(self->fd, TETHER_TEST_CALL, (long)&race));
+	race.kind = TETHER_TEST_CALL_UNINTERRUPTIBLE;
+	EXPECT_EQ(-ETIMEDOUT, request(self->fd, TETHER_TEST_CALL, (long)&race));
+	race.kind = TETHER_TEST_CALL_TOO_LONG;
+	EXPECT_EQ(-EINVAL, request(self->fd, TETHER_TEST_CALL, (long)&race));
+	/* A signal does not end a killable wait, unless it is fatal. */
+	race.kind = TETHER_TEST_CALL_KILLABLE;
+	caller = fork();
+	if (caller == 0) {
+		signal(SIGUSR1, nothing);
+		_exit(request(self->fd, TETHER_TEST_CALL, (long)&race) == race.tid ? 0 : 1);
+	}
+	nap(100);
+	kill(caller, SIGUSR1);
+	nap(100);
+	EXPECT_EQ(0, waitpid(caller, &status, WNOHANG));
+	kill(race.tid, SIGCONT);
+	EXPECT_EQ(caller, waitpid(caller, &status, 0));
+	EXPECT_EQ(0, status);
+	kill(race.tid, SIGSTOP);
+	nap(50);
+	caller = fork();
+	if (caller == 0)
+		_exit(request(self->fd, TETHER_TEST_CALL, (long)&race));
+	nap(100);
+	kill(caller, SIGKILL);
+	EXPECT_EQ(caller, waitpid(caller, &status, 0));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	kill(race.tid, SIGKILL);
+	end_child(race.tid);
+}
+
 /* Returns the number of lines of tether/outstanding for this process that contain a text. */
 static int outstanding_of(pid_t pid, const char *what)
 {
@@ -830,10 +894,6 @@ TEST_F(kept, wait)
 	EXPECT_EQ(self->before.ran + 1, counts_of(self->fd).ran);
 	/* After the item has run, wait() returns at once. */
 	EXPECT_EQ(0, request(self->fd, TETHER_TEST_WAIT, 1));
-}
-
-static void nothing(int signal)
-{
 }
 
 TEST_F(kept, wait_is_interrupted)

@@ -110,4 +110,21 @@ struct tether_test_counts {
  */
 #define TETHER_TEST_ADD_CANCEL	_IOW(0xB9, 13, struct tether_test_race)
 
+enum tether_test_call {
+	/* Waits until the call is done or a fatal signal arrives. */
+	TETHER_TEST_CALL_KILLABLE,
+	/* Waits for 200 ms. If the call is not done then, cancels it; returns 0 if it was in time. */
+	TETHER_TEST_CALL_TIMEOUT,
+	/* Waits for a closure, and for an Arc, without signals, for 200 ms. */
+	TETHER_TEST_CALL_UNINTERRUPTIBLE,
+	/* The same, but for two minutes. */
+	TETHER_TEST_CALL_TOO_LONG,
+	/* Waits killably for an Arc. */
+	TETHER_TEST_CALL_ARC,
+};
+
+/* Lets "tid" return its pid, with the wait "kind", an enum tether_test_call. */
+#define TETHER_TEST_CALL	_IOW(0xB9, 14, struct tether_test_race)
+
+
 #endif

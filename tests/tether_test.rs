@@ -516,6 +516,52 @@ fn add_cancel(target: &ARef<Task>, count: u32, kind: u32) -> Result<isize> {
     Ok(count as isize)
 }
 
+/// `TETHER_TEST_CALL`.
+fn call(target: &ARef<Task>, kind: u32) -> Result<isize> {
+    let short = Delta::from_millis(200);
+    let payload = Payload::new(target);
+    if kind == 4 {
+        let item = Shared::new(payload, Then::Nothing)?;
+        task_work::add(target, item.clone(), NotifyMode::Signal)?;
+        return task_work::wait_killable(&item).map(|()| 0);
+    }
+    if kind >= 2 {
+        let time = if kind == 2 {
+            short
+        } else {
+            Delta::from_secs(120)
+        };
+        let item = Shared::new(payload, Then::Nothing)?;
+        task_work::add(target, item.clone(), NotifyMode::Signal)?;
+        let waited = task_work::wait_uninterruptible(&item, time);
+        drop(task_work::cancel(target, &item));
+        let closure = task_work::add_fn(target, |_| (), NotifyMode::Signal, GFP_KERNEL)?;
+        let waited_too = closure.wait_uninterruptible(time);
+        drop(closure.cancel());
+        return if waited == waited_too {
+            waited.map(|()| 0)
+        } else {
+            Err(EUCLEAN)
+        };
+    }
+    let work = move |context: &Context<'_>| {
+        payload.ran(context);
+        context.task().pid() as isize
+    };
+    let call = task_work::call(target, work, NotifyMode::Signal, GFP_KERNEL)?;
+    if kind == 0 {
+        return Ok(call.wait_killable()?);
+    }
+    match call.wait_timeout(short) {
+        Ok(pid) => Ok(pid),
+        Err(refused) if refused.error == ETIMEDOUT => match refused.item.cancel() {
+            Cancel::Cancelled(()) => Ok(0),
+            _ => Err(EUCLEAN),
+        },
+        Err(refused) => Err(refused.error),
+    }
+}
+
 /// An item or closure that a file has added and still refers to.
 trait Kept: Send + Sync {
     fn cancel(&mut self, task: Option<&Task>) -> isize;
@@ -671,6 +717,7 @@ const CANCEL_OTHER: u32 = _IOW::<RaceArgument>(0xB9, 10);
 const WAIT_RETARGET: u32 = _IO(0xB9, 11);
 const INTERRUPTS: u32 = _IOW::<RaceArgument>(0xB9, 12);
 const ADD_CANCEL: u32 = _IOW::<RaceArgument>(0xB9, 13);
+const CALL: u32 = _IOW::<RaceArgument>(0xB9, 14);
 
 fn read_race(argument: UserPtr) -> Result<RaceArgument> {
     let mut bytes = [0; size_of::<RaceArgument>()];
@@ -916,6 +963,10 @@ impl MiscDevice for Device {
             INTERRUPTS => {
                 let race = read_race(argument)?;
                 return interrupts(find(race.tid as usize)?, race.count, race.other != 0);
+            }
+            CALL => {
+                let race = read_race(argument)?;
+                return call(&find(race.tid as usize)?, race.kind);
             }
             ADD_CANCEL => {
                 let race = read_race(argument)?;

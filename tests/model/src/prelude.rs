@@ -19,7 +19,7 @@ macro_rules! errors {
     )*};
 }
 
-errors! { EBUSY EDEADLK EINTR ENODEV ERESTARTSYS ESRCH ETIMEDOUT }
+errors! { EBUSY EDEADLK EINTR EINVAL ENODEV ERESTARTSYS ESRCH ETIMEDOUT }
 
 /// As in the kernel crate, on a 64-bit architecture.
 #[allow(non_camel_case_types)]

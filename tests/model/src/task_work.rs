@@ -30,7 +30,8 @@ pub mod wait;
 
 use state::{
     Cancelled,
-    State, //
+    State,
+    WaitLimit, //
 };
 
 /// A task that runs works.
