@@ -100,7 +100,7 @@ TEST_F(each, alone)
 	EXPECT_EQ(ENOSPC, errno);
 }
 
-/* Each thread has recorded itself once, whatever it does. */
+/* Each thread has recorded itself once, in user space or in a system call. */
 TEST_F(each, threads)
 {
 	struct thread threads[THREADS];

@@ -117,7 +117,7 @@ enum tether_test_call {
 	TETHER_TEST_CALL_TIMEOUT,
 	/* Waits for a closure, and for an Arc, without signals, for 200 ms. */
 	TETHER_TEST_CALL_UNINTERRUPTIBLE,
-	/* The same, but for two minutes. */
+	/* Waits in this way for two minutes, which is refused. */
 	TETHER_TEST_CALL_TOO_LONG,
 	/* Waits killably for an Arc. */
 	TETHER_TEST_CALL_ARC,

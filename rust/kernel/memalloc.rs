@@ -69,7 +69,8 @@ fn scope<R>(flags: u32, f: impl FnOnce() -> R) -> R {
         set
     };
     let result = f();
-    // SAFETY: As above.
+    // SAFETY: `task` is still the current task, and only the task itself and interrupts write its
+    // flags.
     unsafe { (*task).flags &= !set };
     result
 }

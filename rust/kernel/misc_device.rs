@@ -362,7 +362,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
         Self::register_as(options, 0)
     }
 
-    /// Registers a misc device whose node in `/dev` has these permissions, for example `0o666`.
+    /// Registers a misc device, with permissions for its node in `/dev`, for example `0o666`.
     ///
     /// By default, only root may open the device. udev may change the permissions afterwards.
     ///

@@ -121,7 +121,7 @@ impl ClosureHead {
     }
 }
 
-/// A callback that is called once: a closure, or a closure whose result is kept.
+/// A callback that runs once: a closure, or a closure and the place for its result.
 pub(super) trait Callback: Send + 'static {
     fn call(self, context: &Context<'_>);
 }
