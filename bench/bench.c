@@ -262,7 +262,8 @@ static void run(int number, int together)
 			switch (operations[number].how) {
 			case IN_ONE:
 				*few = (together ? measure_together : measure)(fd, operation, FEW);
-				*many = (together ? measure_together : measure)(fd, operation, FEW + more);
+				*many = (together ? measure_together : measure)(fd, operation,
+										FEW + more);
 				break;
 			case ALONE:
 				*few = measure_alone(fd, operation, 0, more);
@@ -480,7 +481,8 @@ static void run_mirror(size_t device, const char *module)
 	if (load(module))
 		return;
 	fd = open("/dev/hmm_dmirror0", O_RDWR);
-	memory = mmap(NULL, MIRROR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memory =
+		mmap(NULL, MIRROR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	data = mmap(NULL, MIRROR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	madvise(memory, MIRROR_SIZE, MADV_NOHUGEPAGE);
 	madvise(data, MIRROR_SIZE, MADV_NOHUGEPAGE);

@@ -157,8 +157,8 @@ int main(void)
 			set("/proc/thread-self/fail-nth", 0);
 			bytes = each(FAILSLAB "space", fd, i);
 			if (allocations >= 0)
-				printf("ALLOCATIONS|%s|%s|%.2f|%.2f\n", operations[i].name, devices[j],
-				       allocations / 100.0, bytes / 100.0);
+				printf("ALLOCATIONS|%s|%s|%.2f|%.2f\n", operations[i].name,
+				       devices[j], allocations / 100.0, bytes / 100.0);
 		}
 		set(FAILSLAB "space", MANY);
 		for (i = 0; i < BENCH_OBJECTS; i++) {

@@ -391,6 +391,7 @@ static noinline int have_notifiers(unsigned long count)
 
 static struct interval {
 	struct mmu_interval_notifier notifier;
+	/* Protects the shadow. */
 	struct mutex lock;
 	unsigned long shadow;
 	ATTACHMENT;

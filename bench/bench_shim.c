@@ -47,7 +47,8 @@ struct pins *guarded_pins(struct module *module)
 }
 EXPORT_SYMBOL_GPL(guarded_pins);
 
-void guarded_init(struct guarded_work *work, struct pins *pins, void (*run)(struct guarded_work *work))
+void guarded_init(struct guarded_work *work, struct pins *pins,
+		  void (*run)(struct guarded_work *work))
 {
 	init_task_work(&work->head, guarded_run);
 	work->run = run;
@@ -77,6 +78,7 @@ int guarded_add(struct task_struct *task, struct guarded_work *work,
 EXPORT_SYMBOL_GPL(guarded_add);
 
 struct guarded_threads {
+	/* Protects the list. */
 	spinlock_t lock;
 	struct list_head list;
 	atomic_t entered;
@@ -119,6 +121,7 @@ EXPORT_SYMBOL_GPL(guarded_threads);
 int guarded_enter(struct guarded_threads *threads)
 {
 	atomic_inc(&threads->entered);
+	/* Count first, test second; the task that closes does the opposite. */
 	smp_mb__after_atomic();
 	if (!READ_ONCE(threads->closed))
 		return 0;
@@ -374,6 +377,7 @@ int guarded_worker_queue(struct guarded_worker *worker, struct guarded_kthread_w
 		guard(raw_spinlock_irqsave)(&waits_lock);
 		if (work->bound && work->bound != worker)
 			return -EXDEV;
+		/* The work was initialised before it is bound. */
 		smp_store_release(&work->bound, worker);
 	}
 	if (unlikely(!atomic_inc_unless_negative(&worker->users)))
@@ -408,6 +412,7 @@ static int __init shim_init(void)
 {
 	return 0;
 }
+
 /* The module has no exit, so that it cannot be unloaded. */
 module_init(shim_init);
 

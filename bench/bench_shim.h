@@ -14,7 +14,8 @@ struct guarded_work {
 };
 
 struct pins *guarded_pins(struct module *module);
-void guarded_init(struct guarded_work *work, struct pins *pins, void (*run)(struct guarded_work *work));
+void guarded_init(struct guarded_work *work, struct pins *pins,
+		  void (*run)(struct guarded_work *work));
 int guarded_add(struct task_struct *task, struct guarded_work *work,
 		enum task_work_notify_mode mode);
 

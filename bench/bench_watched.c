@@ -85,7 +85,8 @@ static void watch_by_userfaultfd(void)
 	pthread_t thread;
 
 	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || pthread_create(&thread, NULL, monitor, NULL)) {
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) ||
+	    pthread_create(&thread, NULL, monitor, NULL)) {
 		perror("userfaultfd");
 		exit(1);
 	}

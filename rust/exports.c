@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exports what the crate defines, as rust/exports.c in the kernel does for its own. The list is
- * made from the object: Rust mangles names, and functions of the helpers are called by generic code
+ * Exports what the crate defines, as the kernel does for its own crates. The list is made from the
+ * object: Rust mangles names, and functions of the helpers are called by generic code
  * that is compiled into consumers.
  */
 

@@ -92,7 +92,8 @@ FIXTURE_TEARDOWN(init)
  * While init runs, no file can be opened. If init fails, no file is left behind; the caller then
  * loads another module in its place, to detect calls into the freed text.
  */
-static void open_during_init(struct __test_metadata *_metadata, const char *parameters, int expected)
+static void open_during_init(struct __test_metadata *_metadata, const char *parameters,
+			     int expected)
 {
 	int status, fd, refused = 0;
 	pid_t child = fork();

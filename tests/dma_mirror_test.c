@@ -44,8 +44,8 @@ FIXTURE_SETUP(dma)
 {
 	int i;
 
-	self->memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			    0);
+	self->memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
 	ASSERT_NE(MAP_FAILED, self->memory);
 	madvise(self->memory, PAGES * PAGE, MADV_NOHUGEPAGE);
 	for (i = 0; i < PAGES; i++)
@@ -100,7 +100,8 @@ TEST_F(dma, copy)
 	EXPECT_TRUE(filled(self->memory + 2 * PAGE, 'c'));
 	/* Without an IOMMU, the DMA address is the physical address. */
 	EXPECT_EQ(frame(self->pagemap, self->memory), device_frame(self->fd, self->memory));
-	EXPECT_EQ(frame(self->pagemap, self->memory + PAGE), device_frame(self->fd, self->memory + PAGE));
+	EXPECT_EQ(frame(self->pagemap, self->memory + PAGE),
+		  device_frame(self->fd, self->memory + PAGE));
 }
 
 /* A page that is mapped for reading is mapped for writing when the device writes. */

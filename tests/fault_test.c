@@ -326,7 +326,8 @@ static int balanced(void)
 		if (call(TASK_WORK, TETHER_TEST_COUNTS, &works) ||
 		    call(NOTIFIERS, MMU_TEST_COUNTS, &notifiers))
 			return 0;
-		if (works.made == works.dropped && notifiers.shared_made == notifiers.shared_dropped)
+		if (works.made == works.dropped &&
+		    notifiers.shared_made == notifiers.shared_dropped)
 			return 1;
 		usleep(10000);
 	}
@@ -359,7 +360,7 @@ TEST_F(path, each_allocation)
 			if (ret) {
 				/* EFAULT: a page of the caller could not be allocated. */
 				EXPECT_TRUE(ret == ENOMEM || ret == EAGAIN || ret == EFAULT)
-					TH_LOG("%s, allocation %d: %s", path->name, nth, strerror(ret));
+				TH_LOG("%s, allocation %d: %s", path->name, nth, strerror(ret));
 				failed++;
 			} else {
 				survived++;
@@ -384,9 +385,16 @@ TEST_F(path, each_allocation)
 TEST(no_functions_to_fail)
 {
 	static const char *const called[] = {
-		"task_work_add", "kthread_create", "mmu_notifier_register", "mmu_notifier_get",
-		"mmu_interval_notifier_insert", "hmm_range_fault", "make_device_exclusive", "hmm_dma",
-		"vm_insert_page", "misc_register",
+		"task_work_add",
+		"kthread_create",
+		"mmu_notifier_register",
+		"mmu_notifier_get",
+		"mmu_interval_notifier_insert",
+		"hmm_range_fault",
+		"make_device_exclusive",
+		"hmm_dma",
+		"vm_insert_page",
+		"misc_register",
 	};
 	FILE *list = fopen(FAULTS "fail_function/injectable", "r");
 	char line[256];

@@ -38,8 +38,10 @@
 #define ARENA		64
 
 static const char *const devices[] = {
-	"/dev/mmwatch", "/dev/hmm_dmirror0", "/dev/rust-mmu-notifier", "/dev/rust-interval-notifier",
-	"/dev/rust-registration-cache", "/dev/rust-task-work", "/dev/rust-fd-close",
+	"/dev/mmwatch",		  "/dev/hmm_dmirror0",
+	"/dev/rust-mmu-notifier", "/dev/rust-interval-notifier",
+	"/dev/rust-registration-cache", "/dev/rust-task-work",
+	"/dev/rust-fd-close",
 };
 
 #define DEVICES		(sizeof(devices) / sizeof(*devices))
@@ -96,7 +98,9 @@ static void note(unsigned int device, long result)
 /* Returns an address, which is valid in most cases. */
 static uint64_t address(void)
 {
-	static const uint64_t bad[] = { 0, 8, -1UL, -4096UL, 1UL << 47, 0xffff888000000000, 0x7ffffffff000 };
+	static const uint64_t bad[] = {
+		0, 8, -1UL, -4096UL, 1UL << 47, 0xffff888000000000, 0x7ffffffff000
+	};
 
 	switch (below(8)) {
 	case 0:
@@ -157,15 +161,16 @@ static void use(unsigned int i)
 	switch (below(12)) {
 	case 0:
 		fcntl(files[i].fd, F_SETFL, below(8) ? O_NONBLOCK : 0);
-		note(device, read(files[i].fd, below(8) ? buffer : (void *)address(), below(sizeof(buffer))));
+		note(device, read(files[i].fd, below(8) ? buffer : (void *)address(),
+				  below(sizeof(buffer))));
 		break;
 	case 1:
 		poll_ = (struct pollfd){ files[i].fd, POLLIN };
 		note(device, poll(&poll_, 1, below(3)));
 		break;
 	case 2:
-		area = mmap(NULL, (1 + below(4)) * 4096, 1 + below(7), below(2) ? MAP_SHARED : MAP_PRIVATE,
-			    files[i].fd, below(4) ? 0 : 4096);
+		area = mmap(NULL, (1 + below(4)) * 4096, 1 + below(7),
+			    below(2) ? MAP_SHARED : MAP_PRIVATE, files[i].fd, below(4) ? 0 : 4096);
 		note(device, area == MAP_FAILED ? -1 : 0);
 		if (area == MAP_FAILED)
 			break;
@@ -180,7 +185,8 @@ static void use(unsigned int i)
 			command = commands[known[device].first + below(known[device].count)];
 		else
 			command = below(2) ? commands[below(COMMANDS)] : next_random(&state);
-		note(device, ioctl(files[i].fd, command, below(8) ? (unsigned long)argument : address()));
+		note(device,
+		     ioctl(files[i].fd, command, below(8) ? (unsigned long)argument : address()));
 	}
 }
 
@@ -195,7 +201,9 @@ static void change_memory(void)
 	switch (below(6)) {
 	case 0:
 		result = mmap(at, length, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED ? -1 : 0;
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED ?
+				 -1 :
+				 0;
 		break;
 	case 1:
 		result = madvise(at, length, MADV_DONTNEED);
@@ -223,8 +231,8 @@ static void trace(void)
 
 	if (pid == getpid() || ptrace(PTRACE_SEIZE, pid, 0, 0))
 		return;
-	if (!ptrace(PTRACE_INTERRUPT, pid, 0, 0) && waitpid(pid, &status, __WALL | WNOHANG) == pid &&
-	    files[i].device == MMWATCH)
+	if (!ptrace(PTRACE_INTERRUPT, pid, 0, 0) &&
+	    waitpid(pid, &status, __WALL | WNOHANG) == pid && files[i].device == MMWATCH)
 		note(MMWATCH, ioctl(files[i].fd, MMWATCH_WATCH, &watch));
 	ptrace(PTRACE_DETACH, pid, 0, 0);
 }
@@ -256,7 +264,8 @@ static void one(unsigned int which, unsigned int seed)
 	/* The alarm ends every wait, for example a read() without data. */
 	signal(SIGALRM, SIG_DFL);
 	alarm(5);
-	arena = mmap(NULL, ARENA * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	arena = mmap(NULL, ARENA * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		     0);
 	for (i = 0; i < FILES; i++)
 		open_one(i);
 	/* Half of the processes run as root, each of the others as a different user. */
@@ -287,7 +296,8 @@ static void one(unsigned int which, unsigned int seed)
 			break;
 		case 3:
 			if (below(50) == 0)
-				execl("/bin/sh", "sh", "-c", "exec sleep 0.0$((RANDOM % 10))", NULL);
+				execl("/bin/sh", "sh", "-c", "exec sleep 0.0$((RANDOM % 10))",
+				      NULL);
 			break;
 		case 4 ... 15:
 			change_memory();
@@ -321,7 +331,8 @@ TEST(all_devices)
 
 	for (i = 0; i < DEVICES; i++)
 		ASSERT_EQ(0, chmod(devices[i], 0666));
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	ASSERT_NE(MAP_FAILED, shared);
 	TH_LOG("seed %u (TETHER_SEED)", seed);
 	for (i = 0; i < PROCESSES; i++, begun++)
@@ -351,7 +362,8 @@ TEST(all_devices)
 			ASSERT_GT(400, waited) {
 				char command[64];
 
-				snprintf(command, sizeof(command), "cat /proc/%d/stack >&2", shared->pids[i]);
+				snprintf(command, sizeof(command), "cat /proc/%d/stack >&2",
+					 shared->pids[i]);
 				system(command);
 				TH_LOG("process %d does not end", shared->pids[i]);
 			}

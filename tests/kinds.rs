@@ -1249,7 +1249,8 @@ types! {
         tether::kthread::Unstarted<Counted> => Unstarted ThreadCircle ThreadRing,
         tether::kthread::Wake<kthread::ParkRequest<'static>> => ParkRequest,
         tether::kthread::Waker => Waker,
-        tether::kthread::worker::KthreadWorker => Worker WorkerCircle WorkerRing WorkSupervisor FlushRing,
+        tether::kthread::worker::KthreadWorker
+            => Worker WorkerCircle WorkerRing WorkSupervisor FlushRing,
         tether::kthread::worker::KthreadDelayedWork<Delayed<true>> => DelayedWork Worker,
         tether::kthread::worker::KthreadWork<Work> => Work,
         tether::misc_device::MiscDeviceRegistration<Device> => PollDevice,

@@ -168,22 +168,27 @@ TEST_F(mirror, exclusive)
 	for (round = 0; round < 100; round++) {
 		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory, self->data, 16, NULL));
 		EXPECT_EQ(0, memcmp(self->memory + PAGE, self->data + PAGE, PAGE));
-		EXPECT_EQ(-EPERM, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
-		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory + PAGE, NULL, 1, NULL));
+		EXPECT_EQ(-EPERM,
+			  ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
+		EXPECT_EQ(0,
+			  ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory + PAGE, NULL, 1, NULL));
 		memset(self->data, round, PAGE);
 		EXPECT_EQ(0, dwrite(fd, self->memory, self->data, 1));
-		EXPECT_EQ(-EPERM, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
+		EXPECT_EQ(-EPERM,
+			  ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
 		EXPECT_EQ(0, memcmp(self->memory, self->data, PAGE));
 		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_CHECK_EXCLUSIVE, self->memory, NULL, 1, NULL));
 		/* Request exclusive pages again. */
-		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
-		EXPECT_EQ(0, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
+		EXPECT_EQ(0,
+			  ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
+		EXPECT_EQ(0,
+			  ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory + PAGE, self->data, 2, NULL));
 	}
 	/* Only private anonymous memory can be exclusive. */
 	memory = memfd_create("exclusive", MFD_CLOEXEC);
 	ASSERT_EQ(0, ftruncate(memory, PAGE));
-	ASSERT_EQ(self->memory, mmap(self->memory, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-				     memory, 0));
+	ASSERT_EQ(self->memory, mmap(self->memory, PAGE, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_FIXED, memory, 0));
 	EXPECT_EQ(-EOPNOTSUPP, ask(fd, HMM_DMIRROR_EXCLUSIVE, self->memory, self->data, 1, NULL));
 	close(memory);
 }
@@ -239,10 +244,11 @@ TEST_F(mirror, out_of_memory)
 	int status;
 	pid_t child;
 
-	ASSERT_EQ(0, system("mkdir -p " CGROUP " && mount -t cgroup2 none " CGROUP
-			    " && echo +memory >" CGROUP "/cgroup.subtree_control && mkdir -p " CGROUP
-			    "/small && echo 16M >" CGROUP "/small/memory.max && echo 0 >" CGROUP
-			    "/small/memory.swap.max 2>/dev/null; true"));
+	ASSERT_EQ(0,
+		  system("mkdir -p " CGROUP " && mount -t cgroup2 none " CGROUP
+			 " && echo +memory >" CGROUP "/cgroup.subtree_control && mkdir -p " CGROUP
+			 "/small && echo 16M >" CGROUP "/small/memory.max && echo 0 >" CGROUP
+			 "/small/memory.swap.max 2>/dev/null; true"));
 	child = fork();
 	if (child == 0) {
 		size_t i, pages = 64 << 20 >> 12;
@@ -384,7 +390,8 @@ static void *device_writes(void *seed)
 			if (data[0] != old || data[LAST] != old)
 				wrong_value("taken", index, data[0], data[LAST], old);
 		}
-		data[0] = data[LAST] = value;
+		data[0] = value;
+		data[LAST] = value;
 		ret = write_at_last(words(index), data);
 		if (ret)
 			wrong_value("not written", index, ret, 0, value);
@@ -481,7 +488,8 @@ static const char *happens(int action, int first, int count, int file)
 		for (i = 0; i < count; i++) {
 			uint64_t old = words(first + i)[0];
 
-			data[0] = data[LAST] = old;
+			data[0] = old;
+			data[LAST] = old;
 			if (write_at_last(words(first + i), data))
 				return "a copy could not be written";
 			if (words(first + i)[0] != old)
@@ -495,7 +503,8 @@ static const char *happens(int action, int first, int count, int file)
 		return NULL;
 	case TRUNCATE:
 		/* The pages of the file are mapped in this range only, or not at all. */
-		if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length))
+		if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE,
+			      length))
 			return "fallocate";
 		break;
 	case REPLACE:
@@ -514,7 +523,8 @@ static const char *happens(int action, int first, int count, int file)
 		 * read.
 		 */
 		if (madvise(start, length, MADV_FREE))
-			fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE, length);
+			fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * PAGE,
+				  length);
 		for (i = 0; i < count; i++) {
 			volatile uint64_t *read = words(first + i);
 
@@ -533,7 +543,8 @@ static const char *happens(int action, int first, int count, int file)
 	case SECRET:
 		if (storm.secret < 0)
 			return NULL;
-		if (mmap(start, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, storm.secret, 0) != start)
+		if (mmap(start, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, storm.secret,
+			 0) != start)
 			return "mmap of secret memory";
 		*(volatile char *)start = 1;
 		if (read_at_last(start, data) != -EFAULT || write_at_last(start, data) != -EFAULT)
@@ -543,8 +554,8 @@ static const char *happens(int action, int first, int count, int file)
 		/* This takes a second, the time after which the device gives up. */
 		if (storm.unserved++ % 16)
 			return NULL;
-		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
-		    start)
+		if (mmap(start, length, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != start)
 			return "mmap";
 		i = unserved_page(start);
 		if (i < 0)
@@ -559,8 +570,8 @@ static const char *happens(int action, int first, int count, int file)
 	if (action == SECRET)
 		length = PAGE;
 	if (action == UNMAP || action == MOVE || action == SECRET)
-		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-			 -1, 0) != start)
+		if (mmap(start, length, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != start)
 			return "mmap";
 	return NULL;
 }
@@ -615,8 +626,9 @@ TEST_F(mirror, write_outlives_reclaim)
 		if (kind == 0) {
 			ASSERT_EQ(0, madvise(self->memory, 16 * PAGE, MADV_FREE));
 		} else {
-			ASSERT_EQ(self->memory, mmap(self->memory, 16 * PAGE, PROT_READ | PROT_WRITE,
-						     MAP_SHARED | MAP_FIXED, file, 0));
+			ASSERT_EQ(self->memory,
+				  mmap(self->memory, 16 * PAGE, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_FIXED, file, 0));
 		}
 		for (i = 0; i < 16; i++) {
 			(void)memory[i * PAGE];
@@ -661,7 +673,8 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 		int first = next_random(&state) % STORM_PAGES;
 		int count = next_random(&state) % 16 + 1;
 		/* Perform each action once first, even on a slow machine. */
-		int action = steps < MIRROR_ACTIONS ? steps : (int)(next_random(&state) % MIRROR_ACTIONS);
+		int action = steps < MIRROR_ACTIONS ? steps :
+						      (int)(next_random(&state) % MIRROR_ACTIONS);
 
 		if (count > STORM_PAGES - first)
 			count = STORM_PAGES - first;
@@ -670,7 +683,8 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 		for (i = first; i < first + count; i++) {
 			begin_change(i);
 			/* The process sees the last value, written by the CPU or the device. */
-			if (words(i)[0] != storm.pages[i].value || words(i)[LAST] != storm.pages[i].value)
+			if (words(i)[0] != storm.pages[i].value ||
+			    words(i)[LAST] != storm.pages[i].value)
 				wrong_value("the process", i, words(i)[0], words(i)[LAST],
 					    storm.pages[i].value);
 		}
@@ -689,8 +703,8 @@ TEST_F_TIMEOUT(mirror, storm, 3600)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 	ASSERT_EQ(0, system("swapoff /dev/ram2"));
 	EXPECT_EQ(NULL, wrong) TH_LOG("%s", wrong);
-	TH_LOG("read: %ld the same, %ld changed meanwhile, %ld wrong; written %ld, taken %ld", storm.same,
-	       storm.changed, storm.wrong, storm.written, storm.taken);
+	TH_LOG("read: %ld the same, %ld changed meanwhile, %ld wrong; written %ld, taken %ld",
+	       storm.same, storm.changed, storm.wrong, storm.written, storm.taken);
 	EXPECT_EQ(0, storm.wrong);
 	EXPECT_LT(seconds * 10, storm.same);
 	EXPECT_LT(seconds * 10, storm.written);

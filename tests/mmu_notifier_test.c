@@ -144,9 +144,8 @@ TEST_F(notifier, exit)
 	pid_t child = fork();
 
 	ASSERT_LE(0, child);
-	if (child == 0) {
+	if (child == 0)
 		_exit(ioctl(fd, TETHER_TEST_REGISTER) ? 1 : 0);
-	}
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	ASSERT_EQ(0, status);
 	EXPECT_EQ(1, counts_of(fd).releases);
@@ -510,7 +509,8 @@ static void *insert_and_remove(void *unused)
 	int round, fd = open("/dev/test-mmu-notifier", O_RDWR);
 
 	for (round = 0; round < 2000; round++)
-		if (ioctl(fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL) || ioctl(fd, MMU_TEST_UNREGISTER))
+		if (ioctl(fd, MMU_TEST_REGISTER, MMU_TEST_INTERVAL) ||
+		    ioctl(fd, MMU_TEST_UNREGISTER))
 			return "an error";
 	close(fd);
 	return NULL;
@@ -894,7 +894,8 @@ TEST_F(kinds, looked_up)
 {
 	struct mmu_test_fault fault = { .requests = { 0, 1, 2, 0 } };
 	int page = self->size / 16, fd = self->fd, memory;
-	char *fresh = mmap(NULL, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *fresh =
+		mmap(NULL, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	madvise(fresh, 8 * page, MADV_NOHUGEPAGE);
 	fault.address = (uintptr_t)fresh;
@@ -920,7 +921,8 @@ TEST_F(kinds, looked_up)
 	EXPECT_EQ(EFAULT, errno);
 	/* A page beyond the end of a file. */
 	memory = memfd_create("looked_up", MFD_CLOEXEC);
-	ASSERT_EQ(fresh + page, mmap(fresh + page, page, PROT_READ, MAP_SHARED | MAP_FIXED, memory, 0));
+	ASSERT_EQ(fresh + page,
+		  mmap(fresh + page, page, PROT_READ, MAP_SHARED | MAP_FIXED, memory, 0));
 	EXPECT_EQ(-1, ioctl(fd, MMU_TEST_FAULT, &fault));
 	EXPECT_EQ(EFAULT, errno);
 	/* A write request for a read-only mapping. */
@@ -942,7 +944,8 @@ TEST_F(kinds, unregistered_after_the_end)
 	int status, round;
 
 	for (round = 0; round < 20; round++) {
-		pid_t child = exiting(_metadata, self->fd, MMU_TEST_RANGES, MMU_TEST_SECONDARY_TLBS);
+		pid_t child =
+			exiting(_metadata, self->fd, MMU_TEST_RANGES, MMU_TEST_SECONDARY_TLBS);
 
 		ASSERT_EQ(0, ptrace(PTRACE_CONT, child, NULL, NULL));
 		/* In every other round, unregistering races with the exit. */
@@ -1208,7 +1211,8 @@ TEST_F(interval, protection)
 
 TEST_F(interval, moved)
 {
-	char *elsewhere = mmap(NULL, 16 * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *elsewhere =
+		mmap(NULL, 16 * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	EXPECT_SHADOW(4, PRESENT | WRITABLE);
 	ASSERT_EQ(elsewhere, mremap(self->memory + 4 * self->page, 4 * self->page, 4 * self->page,
@@ -1394,7 +1398,8 @@ static const char *happens(int action, int first, int count, int file)
 		char *elsewhere = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		/* Fails if the range is not mapped completely. */
-		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) != MAP_FAILED &&
+		if (mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere) !=
+			    MAP_FAILED &&
 		    shown(first, count, PRESENT))
 			return "a moved page is shown at its old address";
 		munmap(elsewhere, length);
@@ -1442,8 +1447,8 @@ static const char *happens(int action, int first, int count, int file)
 	}
 	/* Map the range again. */
 	if (action == UNMAP || action == MOVE)
-		if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-			 -1, 0) != start)
+		if (mmap(start, length, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != start)
 			return "mmap";
 	for (i = 0; i < count; i++)
 		start[i * 4096] = i;
@@ -1497,7 +1502,7 @@ TEST_F_TIMEOUT(interval, storm, 3600)
 	}
 	ASSERT_EQ(0, system("swapoff /dev/ram1"));
 	EXPECT_EQ(NULL, wrong) TH_LOG("%s", wrong);
-	TH_LOG("compared: %ld the same, %ld absent, %ld changed meanwhile, %ld being unmapped, %ld wrong",
+	TH_LOG("%ld the same, %ld absent, %ld changed meanwhile, %ld being unmapped, %ld wrong",
 	       storm.same, storm.absent, storm.changed, storm.unmapped, storm.wrong);
 	EXPECT_EQ(0, storm.wrong);
 	EXPECT_LT(seconds * 10, storm.same);

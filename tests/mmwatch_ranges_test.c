@@ -24,7 +24,8 @@ static size_t page;
 
 static char *map(size_t pages)
 {
-	char *memory = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
 
 	if (memory == MAP_FAILED)
 		_exit(99);
@@ -225,7 +226,9 @@ TEST_F(ranges, child)
 		wrong |= !mmwatch_range_changed(&self->ranges, &shared) << 1;
 		wrong |= !mmwatch_range_changed(&self->ranges, &not_forked) << 2;
 		/* The counters are not mapped in the child. */
-		wrong |= (mincore((void *)self->ranges.counters, page, &resident) != -1 || errno != ENOMEM) << 3;
+		wrong |= (mincore((void *)self->ranges.counters, page, &resident) != -1 ||
+			  errno != ENOMEM)
+			 << 3;
 		wrong |= (mmwatch_range_add(&self->ranges, file, page, 0, &added) != -ESTALE) << 4;
 		wrong |= (mmwatch_range_remove(&self->ranges, &shared) != -ESTALE) << 5;
 		munmap(file, page);
@@ -335,7 +338,8 @@ TEST_F(ranges, overflow)
 	int i;
 
 	for (i = 0; i < AT_ONCE; i++)
-		ASSERT_EQ(0, mmwatch_range_add(&self->ranges, memory + i * page, page, i, &range[i]));
+		ASSERT_EQ(0,
+			  mmwatch_range_add(&self->ranges, memory + i * page, page, i, &range[i]));
 	for (i = 0; i < MILLION / AT_ONCE - 1; i++)
 		ASSERT_EQ(0, madvise(memory, AT_ONCE * page, MADV_DONTNEED));
 	/* The last change is seen like the first one. */
@@ -345,7 +349,8 @@ TEST_F(ranges, overflow)
 	}
 	ASSERT_EQ(0, madvise(memory, AT_ONCE * page, MADV_DONTNEED));
 	for (i = 0; i < AT_ONCE; i++)
-		EXPECT_LT(before[i], __atomic_load_n(&self->ranges.counters[range[i].index], __ATOMIC_ACQUIRE));
+		EXPECT_LT(before[i], __atomic_load_n(&self->ranges.counters[range[i].index],
+						     __ATOMIC_ACQUIRE));
 	status = status_of(self->ranges.fd);
 	/* NUMA balancing also invalidates ranges that the process does not change. */
 	if (numa_balancing()) {
@@ -411,7 +416,9 @@ TEST_F(ranges, remove_unknown)
 
 TEST_F(ranges, bad_ranges)
 {
-	struct mmwatch_range range = { .start = (uintptr_t)self->start, .length = page, .reserved = 1 };
+	struct mmwatch_range range = { .start = (uintptr_t)self->start,
+				       .length = page,
+				       .reserved = 1 };
 
 	EXPECT_EQ(-1, ioctl(self->ranges.fd, MMWATCH_ADD_RANGE, &range));
 	EXPECT_EQ(EINVAL, errno);
@@ -456,7 +463,8 @@ TEST(mapping)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(MAP_FAILED, map_counters(fd, page, PROT_READ, page));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(MAP_FAILED, map_counters(fd, (MMWATCH_MAX_RANGES + 1) * sizeof(uint64_t), PROT_READ, 0));
+	EXPECT_EQ(MAP_FAILED,
+		  map_counters(fd, (MMWATCH_MAX_RANGES + 1) * sizeof(uint64_t), PROT_READ, 0));
 	EXPECT_EQ(ENOSPC, errno);
 	counters = map_counters(fd, 2 * page, PROT_READ, 0);
 	ASSERT_NE(MAP_FAILED, counters);
@@ -584,7 +592,9 @@ static void *forks(void *data)
 
 TEST_F(ranges, threads)
 {
-	struct shared shared = { .ranges = &self->ranges, .range = &self->range, .threads = THREADS };
+	struct shared shared = { .ranges = &self->ranges,
+				 .range = &self->range,
+				 .threads = THREADS };
 	pthread_t thread[THREADS + 1];
 	int i;
 
@@ -621,11 +631,13 @@ static void *remaps(void *data)
 		void *memory = (void *)race->memory, *other;
 
 		if (number & 1) {
-			if (mmap(memory, page, PROT_READ, MAP_SHARED | MAP_FIXED, race->fd, offset) != memory)
+			if (mmap(memory, page, PROT_READ, MAP_SHARED | MAP_FIXED, race->fd,
+				 offset) != memory)
 				race->failed++;
 		} else {
 			other = mmap(NULL, page, PROT_READ, MAP_SHARED, race->fd, offset);
-			if (mremap(other, page, page, MREMAP_MAYMOVE | MREMAP_FIXED, memory) != memory)
+			if (mremap(other, page, page, MREMAP_MAYMOVE | MREMAP_FIXED, memory) !=
+			    memory)
 				race->failed++;
 		}
 		race->remaps++;
@@ -699,8 +711,9 @@ TEST_F(ranges, race)
 	EXPECT_LT(100, race.remaps);
 	EXPECT_LT(100, race.valid);
 	EXPECT_LT(100, race.changed);
-	TH_LOG("%llu remaps; found valid %llu times, changed %llu times", (unsigned long long)race.remaps,
-	       (unsigned long long)race.valid, (unsigned long long)race.changed);
+	TH_LOG("%llu remaps; found valid %llu times, changed %llu times",
+	       (unsigned long long)race.remaps, (unsigned long long)race.valid,
+	       (unsigned long long)race.changed);
 }
 
 TEST_HARNESS_MAIN

@@ -587,7 +587,8 @@ static int wrong_of_others(int fd)
 	wrong |= (ioctl(fd, MMWATCH_UNWATCH) != -1 || errno != ESTALE) << 2;
 	wrong |= (watch(fd, 0, NULL) != -ESTALE) << 3;
 	wrong |= (poll(&poll_, 1, 0) != 1 || poll_.revents != POLLERR) << 4;
-	wrong |= (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED || errno != ESTALE) << 5;
+	wrong |= (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED || errno != ESTALE)
+		 << 5;
 	wrong |= (ioctl(fd, MMWATCH_ADD_RANGE, &range) != -1 || errno != ESTALE) << 6;
 	wrong |= (ioctl(fd, MMWATCH_REMOVE_RANGE, 0) != -1 || errno != ESTALE) << 7;
 	return wrong;
@@ -786,7 +787,8 @@ TEST_F(watch, no_longer_dumpable)
 		ASSERT_EQ(0, ioctl(self->fd, MMWATCH_WATCH, &argument));
 		ASSERT_EQ(0, ptrace(PTRACE_DETACH, child, 0, 0));
 		while (read(self->fd, &it, sizeof(it)) == sizeof(it)) {
-			if (it.event.start != (uintptr_t)self->memory || it.event.kind == MMWATCH_RELEASE)
+			if (it.event.start != (uintptr_t)self->memory ||
+			    it.event.kind == MMWATCH_RELEASE)
 				continue;
 			seen++;
 			stacks += it.stack[0] != 0;
@@ -888,11 +890,13 @@ TEST_F(watch, follow)
 	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_WATCH, &argument));
 	EXPECT_EQ(EINVAL, errno);
 
-	EXPECT_EQ(3, follow(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), &executed, &unmapped));
+	EXPECT_EQ(3, follow(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), &executed,
+			    &unmapped));
 	EXPECT_EQ(3, executed);
 	/* The dynamic loader of a program unmaps memory. */
 	EXPECT_LT(0, unmapped);
-	EXPECT_EQ(3, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", CHAIN), &executed, &unmapped));
+	EXPECT_EQ(3, follow(self->fd, executed_tracee(65534, "/bin/sh", "-c", CHAIN), &executed,
+			    &unmapped));
 	/* Without MMWATCH_FOLLOW, the watch does not follow. */
 	EXPECT_EQ(0, watch(self->fd, executed_tracee(0, "/bin/sh", "-c", CHAIN), NULL));
 }
@@ -927,7 +931,8 @@ TEST_F(watch, follow_storm)
 	int i, status;
 	pid_t child;
 
-	child = executed_tracee(0, "/bin/sh", "-c", "exec sh -c 'i=0; while [ $i -lt 60 ]; do i=$((i+1)); "
+	child = executed_tracee(0, "/bin/sh", "-c",
+				"exec sh -c 'i=0; while [ $i -lt 60 ]; do i=$((i+1)); "
 				"(exec sh -c \"exec true\"); done'");
 	ASSERT_LT(0, child);
 	argument.pid = child;
@@ -1002,8 +1007,8 @@ TEST_F(watch, charged)
 	pid_t child;
 
 	ASSERT_EQ(0, system("mkdir -p " CGROUP " && mount -t cgroup2 none " CGROUP
-			    " && echo +memory >" CGROUP "/cgroup.subtree_control && mkdir -p " CGROUP
-			    "/small"));
+			    " && echo +memory >" CGROUP
+			    "/cgroup.subtree_control && mkdir -p " CGROUP "/small"));
 	child = fork();
 	if (child == 0) {
 		int fd = open("/dev/mmwatch", O_RDWR | O_CLOEXEC);

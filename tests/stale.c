@@ -27,7 +27,7 @@ static int __init stale_init(void)
 
 	/* Keep the table and the notifier valid, so that only the text is freed. */
 	ops = kmemdup(&stale_ops, sizeof(stale_ops), GFP_KERNEL);
-	notifier = kzalloc(sizeof(*notifier), GFP_KERNEL);
+	notifier = kzalloc_obj(*notifier);
 	if (!ops || !notifier) {
 		ret = -ENOMEM;
 		goto err_free;

@@ -19,8 +19,8 @@
 enum { UNMAP, MOVE, DISCARD, PROTECT, FORK, RECLAIM, TRUNCATE, REPLACE, WRITE, COLLAPSE, ACTIONS };
 
 static const char *const actions[] = {
-	"unmap", "move", "discard", "protect", "fork", "reclaim", "truncate", "replace by a file", "write",
-	"collapse",
+	"unmap",   "move",     "discard",	    "protect", "fork",
+	"reclaim", "truncate", "replace by a file", "write",   "collapse",
 };
 
 static inline unsigned int next_random(unsigned int *state)

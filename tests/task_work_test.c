@@ -422,7 +422,8 @@ TEST_F(work, ordered_other)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, spins, &other));
 	wait_ready(&other);
 	for (round = 0; round < 2000; round++)
-		ASSERT_EQ(0, add_many(self->fd, other.tid, TETHER_TEST_SIGNAL, TETHER_TEST_ORDERED, 3));
+		ASSERT_EQ(0, add_many(self->fd, other.tid, TETHER_TEST_SIGNAL, TETHER_TEST_ORDERED,
+				      3));
 	again = counts_of(self->fd).again - self->before.again;
 	EXPECT_LT(0, again);
 	EXPECT_TRUE(wait_ran(self->fd, self->before.ran + 6000 + again));
@@ -573,8 +574,9 @@ TEST_F(work, cancelled_are_limited)
 		EXPECT_EQ(100, request(self->fd, TETHER_TEST_ADD_CANCEL, (long)&again));
 		EXPECT_EQ(0, add_from(self->fd, race.tid, TETHER_TEST_RESUME, TETHER_TEST_BOX));
 		if (race.kind < 2) {
-			EXPECT_EQ(-EAGAIN, add_from(self->fd, race.tid, TETHER_TEST_RESUME,
-						    race.kind ? TETHER_TEST_ARC : TETHER_TEST_CLOSURE));
+			EXPECT_EQ(-EAGAIN,
+				  add_from(self->fd, race.tid, TETHER_TEST_RESUME,
+					   race.kind ? TETHER_TEST_ARC : TETHER_TEST_CLOSURE));
 		}
 		/* After the target has run, more works can be added. */
 		kill(race.tid, SIGCONT);
@@ -705,7 +707,8 @@ FIXTURE_SETUP(blocked)
 	for (round = 0; round < 3; round++)
 		ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_BOX));
 	for (round = 0; round < 2; round++)
-		ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_CLOSURE));
+		ASSERT_EQ(0,
+			  add_from(self->fd, self->child, TETHER_TEST_NONE, TETHER_TEST_CLOSURE));
 	/* The work that is added last runs first. */
 	ASSERT_EQ(0, add_from(self->fd, self->child, TETHER_TEST_SIGNAL, TETHER_TEST_KEEP_BLOCKED));
 	ASSERT_TRUE(wait_ran(self->fd, self->before.ran + 1));

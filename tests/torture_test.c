@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kselftest.h"
 #include "modules.h"
 #include "storm.h"
 #include "test_torture.h"
@@ -165,7 +166,8 @@ static pid_t member(int group, unsigned int random)
 	lines = random % lines;
 	for (i = 0; lines > 0; i++)
 		lines -= text[i] == '\n';
-	sscanf(text + i, "%d", &pid);
+	if (sscanf(text + i, "%d", &pid) != 1)
+		return 0;
 	return pid;
 }
 
@@ -205,8 +207,8 @@ static void act_misbehaved(int self)
 			char parameters[128];
 
 			dup2(open("/dev/null", O_RDONLY), DESCRIPTOR);
-			snprintf(parameters, sizeof(parameters), "kind=%u random=%u forget=%d", kind, random,
-				 forget);
+			snprintf(parameters, sizeof(parameters), "kind=%u random=%u forget=%d",
+				 kind, random, forget);
 			note(self, fails ? load("fail_init") : load_with("leak", parameters));
 			sleep_ms(life);
 			_exit(0);
@@ -258,9 +260,10 @@ static void change_memory(unsigned int random)
 static void session(int self, unsigned int state)
 {
 	static const unsigned char actions[] = {
-		TORTURE_MAKE, TORTURE_MAKE, TORTURE_MAKE, TORTURE_MAKE, TORTURE_MAKE, TORTURE_USE,
-		TORTURE_USE, TORTURE_USE, TORTURE_DROP, TORTURE_FINISH, TORTURE_FINISH, TORTURE_KEEP,
-		TORTURE_WATCH, TORTURE_WATCH, TORTURE_FORGET, TORTURE_ACTIONS,
+		TORTURE_MAKE,  TORTURE_MAKE,   TORTURE_MAKE,   TORTURE_MAKE,
+		TORTURE_MAKE,  TORTURE_USE,    TORTURE_USE,    TORTURE_USE,
+		TORTURE_DROP,  TORTURE_FINISH, TORTURE_FINISH, TORTURE_KEEP,
+		TORTURE_WATCH, TORTURE_WATCH,  TORTURE_FORGET, TORTURE_ACTIONS,
 	};
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), fd, left = next_random(&state) % 100;
 
@@ -271,7 +274,8 @@ static void session(int self, unsigned int state)
 	}
 	change_memory(~0U);
 	while (left-- > 0 && !stopped() && !going()) {
-		struct torture torture = { .action = actions[next_random(&state) % sizeof(actions)] };
+		struct torture torture = { .action =
+						   actions[next_random(&state) % sizeof(actions)] };
 		unsigned int whom = next_random(&state), memory = next_random(&state);
 
 		/* Use few slots, so that most of them are occupied. */
@@ -358,7 +362,7 @@ static void be_a_victim(unsigned int kind, unsigned int random)
 static void act_breeder(int self)
 {
 	pid_t victims[12] = {};
-	const int count = sizeof(victims) / sizeof(victims[0]);
+	const int count = ARRAY_SIZE(victims);
 
 	while (!stopped()) {
 		pid_t *victim = &victims[decide(self, count)];
@@ -386,9 +390,10 @@ static void act_breeder(int self)
 static void act_stressor(int self)
 {
 	static const char *const stressors[] = {
-		"malloc", "mmap", "mmapmany", "mmapfork", "mremap", "munmap", "brk", "mprotect", "remap",
-		"pagemove", "madvise", "zombie", "vm-splice", "vforkmany", "memfd", "clone", "stack", "shm",
-		"userfaultfd", "resources",
+		"malloc",  "mmap",   "mmapmany",  "mmapfork",	 "mremap",
+		"munmap",  "brk",    "mprotect",  "remap",	 "pagemove",
+		"madvise", "zombie", "vm-splice", "vforkmany",	 "memfd",
+		"clone",   "stack",  "shm",	  "userfaultfd", "resources",
 	};
 
 	while (!stopped()) {
@@ -397,12 +402,12 @@ static void act_stressor(int self)
 		pid_t child;
 
 		snprintf(option, sizeof(option), "--%s",
-			 stressors[decide(self, sizeof(stressors) / sizeof(stressors[0]))]);
+			 stressors[decide(self, ARRAY_SIZE(stressors))]);
 		snprintf(seed, sizeof(seed), "%u", decide(self, 1 << 24));
 		child = fork_into(STRESSORS);
 		if (child == 0) {
-			execlp("stress-ng", "stress-ng", option, "1", "--timeout", "2", "--seed", seed,
-			       "--temp-path", "/tmp", "--oomable", "--quiet", NULL);
+			execlp("stress-ng", "stress-ng", option, "1", "--timeout", "2", "--seed",
+			       seed, "--temp-path", "/tmp", "--oomable", "--quiet", NULL);
 			_exit(127);
 		}
 		/* stress-ng forks grandchildren: kill the whole group. */
@@ -469,7 +474,8 @@ static void act_starver(int self)
 			}
 			for (i = 0; i < 1000; i++) {
 				char *memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
-						    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+						    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
+						    0);
 
 				if (memory != MAP_FAILED)
 					memory[0] = 1;
@@ -540,7 +546,7 @@ static void find_what_cannot_run(void)
 	};
 	unsigned int i;
 
-	for (i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(needs); i++)
 		if (access(needs[i].file, F_OK))
 			strcpy(shared->not_run[needs[i].actor], needs[i].why);
 }
@@ -591,8 +597,8 @@ static void report(long second)
 		for (error = 0; error < ERRORS; error++)
 			refusals[error] += shared->refusals[actor][error];
 	}
-	printf("# %ld s: %lu operations, %lu loads, %lu unloads, %lu out of memory, refused", second,
-	       operations, shared->loaded, shared->unloaded, shared->killed_by_memory);
+	printf("# %ld s: %lu operations, %lu loads, %lu unloads, %lu out of memory, refused",
+	       second, operations, shared->loaded, shared->unloaded, shared->killed_by_memory);
 	for (error = 0; error < ERRORS; error++)
 		if (refusals[error] && strerrorname_np(error))
 			printf(" %s %lu", strerrorname_np(error), refusals[error]);
@@ -645,7 +651,8 @@ int main(int argc, char **argv)
 		return 2;
 	seconds = atol(argv[1]);
 	seed = strtoul(argv[2], NULL, 0);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	make_groups();
 	ret = load("ledger");
 	kinds = read_ledger(counts);
@@ -665,7 +672,8 @@ int main(int argc, char **argv)
 	for (actor = 0; actor < ACTORS; actor++) {
 		shared->random[actor] = seed + actor * 2654435761U;
 		if (shared->not_run[actor][0]) {
-			printf("# not run: %s: %s\n", actor_of(actor)->name, shared->not_run[actor]);
+			printf("# not run: %s: %s\n", actor_of(actor)->name,
+			       shared->not_run[actor]);
 			continue;
 		}
 		fflush(stdout);
@@ -731,8 +739,8 @@ int main(int argc, char **argv)
 		struct count *count = &counts[kind];
 
 		result(count->made == count->dropped + count->forgotten,
-		       "%s: %ld made = %ld dropped + %ld forgotten", count->kind, count->made, count->dropped,
-		       count->forgotten);
+		       "%s: %ld made = %ld dropped + %ld forgotten", count->kind, count->made,
+		       count->dropped, count->forgotten);
 	}
 	unload("ledger");
 	umount(CGROUPS);

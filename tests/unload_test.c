@@ -255,7 +255,8 @@ static int forget_file(void)
 }
 
 /* Forks a process that loads a module with these parameters. Returns the result of the load. */
-static int load_elsewhere(struct loader *loader, const char *name, const char *parameters, bool traces)
+static int load_elsewhere(struct loader *loader, const char *name, const char *parameters,
+			  bool traces)
 {
 	int go[2], ready[2], ret = -EPIPE;
 
@@ -318,7 +319,7 @@ static bool fill(unsigned long address)
 	bool taken = false;
 	unsigned int i;
 
-	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
 		load(others[i]);
 		taken |= text_of(others[i]) == address;
 	}
@@ -329,7 +330,7 @@ static void empty(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(others); i++)
 		unload(others[i]);
 }
 
@@ -353,12 +354,15 @@ TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 			struct loader loader;
 			unsigned long text;
 			char parameters[64];
+			bool traces;
 
-			snprintf(parameters, sizeof(parameters), "kind=%d random=%d", kind, way * 0x10107);
-			ASSERT_EQ(0, load_elsewhere(&loader, name, strcmp(name, "leak") ? "" : parameters,
-						    !strcmp(before[kind].kind, "Tracee") ||
-						    !strcmp(before[kind].kind, "Permission")))
-				TH_LOG("%s", before[kind].kind);
+			snprintf(parameters, sizeof(parameters), "kind=%d random=%d", kind,
+				 way * 0x10107);
+			traces = !strcmp(before[kind].kind, "Tracee") ||
+				 !strcmp(before[kind].kind, "Permission");
+			ASSERT_EQ(0, load_elsewhere(&loader, name,
+						    strcmp(name, "leak") ? "" : parameters, traces))
+			TH_LOG("%s", before[kind].kind);
 			text = text_of(name);
 			if (way == 1)
 				ASSERT_EQ(0, end_of(&loader));
@@ -396,7 +400,8 @@ TEST_F(unload, dma_mirror_is_forgotten)
 		unsigned long text;
 		int ret;
 
-		snprintf(parameters, sizeof(parameters), "start=%lu length=%u forget=1", 1UL << 44, 1 << 20);
+		snprintf(parameters, sizeof(parameters), "start=%lu length=%u forget=1", 1UL << 44,
+			 1 << 20);
 		ret = load_elsewhere(&loader, "test_dma_mirror", parameters, false);
 		ASSERT_EQ(0, ret);
 		text = text_of("test_dma_mirror");
@@ -579,7 +584,7 @@ static long kernel_memory(void)
 		return -1;
 	while (fgets(line, sizeof(line), file))
 		if (sscanf(line, "%31s %ld", name, &part) == 2)
-			for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+			for (i = 0; i < ARRAY_SIZE(parts); i++)
 				sum += strcmp(name, parts[i]) ? 0 : part;
 	fclose(file);
 	return sum;

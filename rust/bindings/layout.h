@@ -24,7 +24,8 @@ enum {
 	TETHER_OFFSET_task_struct_files = offsetof(struct task_struct, files),
 	TETHER_OFFSET_task_struct_flags = offsetof(struct task_struct, flags),
 	TETHER_OFFSET_task_struct_mm = offsetof(struct task_struct, mm),
-	TETHER_OFFSET_task_struct_pagefault_disabled = offsetof(struct task_struct, pagefault_disabled),
+	TETHER_OFFSET_task_struct_pagefault_disabled =
+		offsetof(struct task_struct, pagefault_disabled),
 	TETHER_OFFSET_task_struct_pid = offsetof(struct task_struct, pid),
 	TETHER_OFFSET_task_struct_start_boottime = offsetof(struct task_struct, start_boottime),
 	TETHER_OFFSET_task_struct_tgid = offsetof(struct task_struct, tgid),
@@ -56,8 +57,7 @@ enum {
 		offsetof(struct mmu_notifier_ops, invalidate_range_end),
 	TETHER_OFFSET_mmu_notifier_ops_clear_flush_young =
 		offsetof(struct mmu_notifier_ops, clear_flush_young),
-	TETHER_OFFSET_mmu_notifier_ops_clear_young =
-		offsetof(struct mmu_notifier_ops, clear_young),
+	TETHER_OFFSET_mmu_notifier_ops_clear_young = offsetof(struct mmu_notifier_ops, clear_young),
 	TETHER_OFFSET_mmu_notifier_ops_test_young = offsetof(struct mmu_notifier_ops, test_young),
 	TETHER_OFFSET_mmu_notifier_ops_arch_invalidate_secondary_tlbs =
 		offsetof(struct mmu_notifier_ops, arch_invalidate_secondary_tlbs),

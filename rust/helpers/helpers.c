@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Functions for inline functions and macros of C, which Rust code cannot call. This is the
- * counterpart of rust/helpers/helpers.c in the kernel: one file for each area, sorted
+ * counterpart of the kernel's file of this name: one file for each area, sorted
  * alphabetically.
  */
 

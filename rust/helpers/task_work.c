@@ -18,7 +18,7 @@
 static_assert(L1_CACHE_BYTES >= 64);
 
 /*
- * rust_helper_tether_for_each_work_of() - Calls a function for each queued work of a task.
+ * rust_helper_tether_walk_works_of() - Calls a function for each queued work of a task.
  * @task: task
  * @func: function of the works; works with another function are skipped
  * @seen: function to call, with the pi_lock of @task held; it must not wake @task
@@ -31,10 +31,10 @@ static_assert(L1_CACHE_BYTES >= 64);
  * Context: Any context but NMI. The caller must not hold a pi_lock.
  */
 __rust_helper void
-rust_helper_tether_for_each_work_of(struct task_struct *task, task_work_func_t func,
-				    void (*seen)(struct task_struct *task,
-						 struct callback_head *work, void *data),
-				    void *data)
+rust_helper_tether_walk_works_of(struct task_struct *task, task_work_func_t func,
+				 void (*seen)(struct task_struct *task,
+					      struct callback_head *work, void *data),
+				 void *data)
 {
 	struct callback_head *work;
 
@@ -45,22 +45,22 @@ rust_helper_tether_for_each_work_of(struct task_struct *task, task_work_func_t f
 }
 
 /*
- * rust_helper_tether_for_each_task_work() - Calls a function for each queued work of all tasks.
- * @func: as for rust_helper_tether_for_each_work_of()
- * @seen: as for rust_helper_tether_for_each_work_of()
+ * rust_helper_tether_walk_task_works() - Calls a function for each queued work of all tasks.
+ * @func: as for rust_helper_tether_walk_works_of()
+ * @seen: as for rust_helper_tether_walk_works_of()
  * @data: argument of @seen
  */
 __rust_helper void
-rust_helper_tether_for_each_task_work(task_work_func_t func,
-				      void (*seen)(struct task_struct *task,
-						   struct callback_head *work, void *data),
-				      void *data)
+rust_helper_tether_walk_task_works(task_work_func_t func,
+				   void (*seen)(struct task_struct *task,
+						struct callback_head *work, void *data),
+				   void *data)
 {
 	struct task_struct *process, *task;
 
 	guard(rcu)();
 	for_each_process_thread(process, task)
-		rust_helper_tether_for_each_work_of(task, func, seen, data);
+		rust_helper_tether_walk_works_of(task, func, seen, data);
 }
 
 /*

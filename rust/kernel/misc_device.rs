@@ -19,9 +19,9 @@
 //!
 //! ```text
 //! open():     refuse with ENODEV unless the driver's module is in MODULE_STATE_LIVE;
-//!             pin the module;                          call MiscDevice::open()
-//! ioctl() and others:                                  call the driver through the table of the file
-//! release():                                           call MiscDevice::release();
+//!             pin the module;                        call MiscDevice::open()
+//! ioctl() and others:                                call the driver through the file's table
+//! release():                                         call MiscDevice::release();
 //!             drop the pin of the module
 //! ```
 //!

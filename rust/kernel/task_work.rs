@@ -51,9 +51,13 @@
 //!
 //! | item | cancelled by | its node | the module |
 //! |---|---|---|---|
-//! | closure | [`Pending::cancel`] | is allocated by Tether, and is freed when the target reaches it | is unpinned at once |
-//! | `Arc<T>` | [`cancel`] | is in the item, which stays alive, and cannot be added again, until the target reaches the node | stays pinned until then |
-//! | `Pin<KBox<T>>` | cannot be cancelled: the node is in the item, and the target's list links through the item's memory | | |
+//! | closure | [`Pending::cancel`] | is freed when the target reaches it | is unpinned at once |
+//! | `Arc<T>` | [`cancel`] | stays in the item | stays pinned until the target reaches the node |
+//! | `Pin<KBox<T>>` | - | | |
+//!
+//! The node of a closure is allocated by Tether. An `Arc` stays alive, and cannot be added again,
+//! until the target reaches the node. A `Pin<KBox<T>>` cannot be cancelled, because the list of the
+//! target links through the memory of the item.
 //!
 //! The kernel can unlink a node (`task_work_cancel()`), but does not export this function to
 //! modules. In a kernel tree, a cancelled `Arc` is unlinked unless the target has begun to run its

@@ -110,8 +110,8 @@ impl Limit {
         Ok(())
     }
 
-    /// Sleeps killably for a tick, if the wait that began at `begun`, in jiffies, may go on. For events
-    /// without a [`Completion`].
+    /// Sleeps killably for a tick, if the wait that began at `begun`, in jiffies, may go on. For
+    /// events without a [`Completion`].
     ///
     /// # Errors
     ///

@@ -110,7 +110,8 @@ enum CurrentThread {
     Worker(*const worker::Queue),
 }
 
-/// Returns the current thread, if Tether has created it. The pointer is valid while the thread runs.
+/// Returns the current thread, if Tether has created it. The pointer is valid while the thread
+/// runs.
 #[inline(always)]
 fn current_thread() -> Option<CurrentThread> {
     let task = Task::current_raw();

@@ -11,9 +11,10 @@ use core::ptr;
 
 /// A file that is being opened or released.
 ///
-/// Unlike a [`File`](crate::fs::File), it cannot be turned into an [`ARef`](crate::sync::aref::ARef): a reference taken in `release` would
-/// refer to freed memory when `release` has returned; with one taken in `open`, a half-opened file
-/// could be installed in a table of descriptors.
+/// Unlike a [`File`](crate::fs::File), it cannot be turned into an
+/// [`ARef`](crate::sync::aref::ARef): a reference taken in `release` would refer to freed memory
+/// when `release` has returned; with one taken in `open`, a half-opened file could be installed in
+/// a table of descriptors.
 ///
 /// # Invariants
 ///
@@ -37,7 +38,8 @@ impl TransientFile {
         unsafe { &*file.cast() }
     }
 
-    /// Returns the flags that the file was opened with; see [`File`](crate::fs::File)'s method of this name.
+    /// Returns the flags that the file was opened with; see [`File`](crate::fs::File)'s method of
+    /// this name.
     ///
     /// # Context
     ///

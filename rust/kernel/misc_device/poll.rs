@@ -74,7 +74,8 @@ impl<'a> PollTable<'a> {
     ///
     /// # Safety
     ///
-    /// * `table` must be null or valid, and `file` valid, for as long as the returned value is used.
+    /// * `table` must be null or valid, and `file` valid, for as long as the returned value is
+    ///   used.
     /// * Values of lifetime `'a` must be valid until the file is released.
     #[inline]
     pub(super) unsafe fn from_raw(

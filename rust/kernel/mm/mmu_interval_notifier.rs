@@ -121,8 +121,8 @@
 //! }
 //!
 //! /// Handles a fault of the device: looks the page up, and records it if it is still mapped.
-//! fn fault(mirror: &Registration<Mirror>, index: usize, find: impl Fn() -> Result<u64>) -> Result {
-//!     mirror.read(find, |frame, table| table[index] = Some(frame))
+//! fn fault(mirror: &Registration<Mirror>, at: usize, find: impl Fn() -> Result<u64>) -> Result {
+//!     mirror.read(find, |frame, table| table[at] = Some(frame))
 //! }
 //! # let _ = (mirror, |it: &Registration<Mirror>| fault(it, 0, || Err(EFAULT)));
 //! ```

@@ -12,9 +12,12 @@
 //! |---|---|---|
 //! | [`ReleaseOnly`] | | the end of the address space |
 //! | [`Ranges`] | [`InvalidateRanges`] | ranges, before and after they change; cannot fail |
-//! | [`TryRanges`] | [`TryInvalidateRanges`] | ranges, before they change; may ask for a retry if it must not sleep |
-//! | [`SecondaryTlbs`] | [`InvalidateSecondaryTlbs`] | flushes of the TLB, for a device that uses the CPU's page tables |
-//! | [`WithAge<C>`] | [`Age`], and the trait of `C` | accessed bits, in addition to the callbacks of `C` |
+//! | [`TryRanges`] | [`TryInvalidateRanges`] | before ranges change; may ask for a retry |
+//! | [`SecondaryTlbs`] | [`InvalidateSecondaryTlbs`] | flushes of the TLB |
+//! | [`WithAge<C>`] | [`Age`], and the trait of `C` | accessed bits, and the callbacks of `C` |
+//!
+//! [`TryInvalidateRanges`] may ask for a retry only if it must not sleep. [`SecondaryTlbs`] are for
+//! devices that use the CPU's page tables.
 //!
 //! The kernel allows these combinations only. If a `start` callback could fail, its notifier could
 //! not tell which `end` callbacks follow. A callback for secondary TLBs is called for the same

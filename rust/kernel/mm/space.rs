@@ -258,8 +258,8 @@ impl SpaceRef {
         ret
     }
 
-    /// Returns whether the current task runs the work item that removes the dropped registrations on
-    /// this address space: a destructor has called this.
+    /// Returns whether the current task runs the work item that removes the dropped registrations
+    /// on this address space: a destructor has called this.
     pub(super) fn is_removing(&self) -> bool {
         // SAFETY: `current_work()` has no requirements. Its result is only compared.
         ptr::eq(unsafe { bindings::current_work() }, self.space().work.get())

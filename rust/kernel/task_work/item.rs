@@ -72,7 +72,10 @@ impl<T: TaskWorkItem<ID>, const ID: u64> TaskWork<T, ID> {
                 // `PENDING`. A box has no target; these bits of the word identify the callback in
                 // which the box was created.
                 let (state, target) = match vtable.kind {
-                    Kind::Box { .. } => (state::PENDING, running::birth().wrapping_mul(State::UNIT)),
+                    Kind::Box { .. } => {
+                        let birth = running::birth().wrapping_mul(State::UNIT);
+                        (state::PENDING, birth)
+                    }
                     _ => (state::IDLE, 0),
                 };
                 // SAFETY: `Node::init()` requires a slot that is valid for writes, and a vtable in
@@ -175,8 +178,8 @@ macro_rules! impl_has_task_work {
             ) -> *mut Self {
                 // `core` may be another crate in the crate that uses this macro, hence the path.
                 let offset = $crate::tether::core_crate::mem::offset_of!(Self, $field);
-                // SAFETY: The caller guarantees that `work` points at this field of a valid object, which
-                // begins `offset` bytes before its field.
+                // SAFETY: The caller guarantees that `work` points at this field of a valid object,
+                // which begins `offset` bytes before its field.
                 unsafe { work.byte_sub(offset).cast::<Self>() }
             }
         }

@@ -85,7 +85,7 @@ pub(super) fn is_full_on(task: &Task) -> bool {
     // SAFETY: The task is valid. `count` requires a pointer to the count, which is `found`, and
     // heads of nodes: only nodes have the function `run_work`. `count` does not wake the task.
     unsafe {
-        bindings::tether_for_each_work_of(
+        bindings::tether_walk_works_of(
             task.as_ptr(),
             Some(run_work),
             Some(count),

@@ -72,7 +72,7 @@ pub(super) fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
         // and heads of nodes: only nodes have one of these two functions. `call` does not wake the
         // task.
         unsafe {
-            bindings::tether_for_each_task_work(
+            bindings::tether_walk_task_works(
                 Some(function),
                 Some(call::<F>),
                 ptr::from_mut(seen).cast(),

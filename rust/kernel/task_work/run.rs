@@ -133,8 +133,8 @@ pub(super) unsafe extern "C" fn run_disarmed(head: *mut bindings::callback_head)
     };
 }
 
-/// Releases a node that is no longer linked, and that was cancelled or disarmed. If the target calls
-/// this, `next` is the rest of the batch that the node was in.
+/// Releases a node that is no longer linked, and that was cancelled or disarmed. If the target
+/// calls this, `next` is the rest of the batch that the node was in.
 ///
 /// # Safety
 ///
@@ -159,8 +159,8 @@ pub(super) unsafe fn pass_by(node: NonNull<Node>, next: Option<*mut bindings::ca
                 // SAFETY: The node was cancelled, and its pin is dropped below.
                 let vtable = unsafe { this.vtable() };
                 this.state.release();
-                // The destructor of the item is subject to the rules of a callback: it must not keep
-                // a task that was killed in `task_work_run()`.
+                // The destructor of the item is subject to the rules of a callback: it must not
+                // keep a task that was killed in `task_work_run()`.
                 let record = next.map(|next| running::begin(node, next, vtable));
                 // SAFETY: The thread that has cancelled the node has left the node's reference and
                 // pin to us; the owner's text is mapped because the owner is pinned.

@@ -379,8 +379,8 @@ impl Attachment {
     /// # Safety
     ///
     /// If this succeeds, the attachment must stay valid and pinned until [`Attachment::detach`] has
-    /// returned, or [`Attachment::try_detach`] has returned `Some`, or [`AttachmentOps::release`] has
-    /// dropped the list's reference.
+    /// returned, or [`Attachment::try_detach`] has returned `Some`, or [`AttachmentOps::release`]
+    /// has dropped the list's reference.
     #[inline]
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
         self.begin()?;

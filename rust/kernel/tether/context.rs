@@ -23,8 +23,8 @@ pub(crate) fn in_task() -> bool {
 }
 
 /// Returns whether the caller may sleep, as far as the kernel can tell. The result is false in an
-/// interrupt, with interrupts disabled, for example under a spinlock that interrupts take, and while
-/// page faults are disabled, as in a closure that has a shadow locked.
+/// interrupt, with interrupts disabled, for example under a spinlock that interrupts take, and
+/// while page faults are disabled, as in a closure that has a shadow locked.
 pub(crate) fn may_sleep() -> bool {
     // SAFETY: `tether_may_sleep()` has no requirements; it reads the state of this CPU.
     unsafe { bindings::tether_may_sleep() }

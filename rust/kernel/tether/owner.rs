@@ -290,8 +290,8 @@ impl Owner {
 
     /// Returns the name of the module, for messages.
     ///
-    /// The caller must ensure that the module is not freed: by an [`OwnerGuard`], by a pin, or because
-    /// the caller is the task that removes the module.
+    /// The caller must ensure that the module is not freed: by an [`OwnerGuard`], by a pin, or
+    /// because the caller is the task that removes the module.
     pub(crate) fn name(&self) -> &CStr {
         let module = self.module.load(Relaxed);
         if module.is_null() {
@@ -446,8 +446,8 @@ impl Owner {
     fn end(&'static self) {
         self.close();
         for pass in 1u64.. {
-            // A callback that is running in another task may be in an interruptible sleep, and hold a
-            // lock that a thread, or a destructor which is called below, waits for.
+            // A callback that is running in another task may be in an interruptible sleep, and hold
+            // a lock that a thread, or a destructor which is called below, waits for.
             if pass % 1000 == 1 && self.pins.pinned() != 0 {
                 self.interrupt();
             }

@@ -56,7 +56,8 @@ static const uint64_t *cached_pages(struct cache *cache, void *buffer, int *know
 	int i, ret;
 
 	for (i = 0; i < BUFFERS && !(slot && slot->buffer == buffer); i++)
-		if (cache->registrations[i].buffer == buffer || (!slot && !cache->registrations[i].buffer))
+		if (cache->registrations[i].buffer == buffer ||
+		    (!slot && !cache->registrations[i].buffer))
 			slot = &cache->registrations[i];
 	if (!slot) {
 		errno = ENOSPC;

@@ -63,7 +63,8 @@ static inline int mmwatch_ranges_open(struct mmwatch_ranges *ranges, unsigned in
 		return -errno;
 	if (ioctl(ranges->fd, MMWATCH_WATCH, &watch))
 		goto close;
-	owner = mmap(NULL, ranges->owner_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	owner = mmap(NULL, ranges->owner_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		     -1, 0);
 	if (owner == MAP_FAILED)
 		goto close;
 	if (madvise(owner, ranges->owner_size, MADV_WIPEONFORK))
@@ -91,8 +92,8 @@ close:
  * Adds a range. Data derived from the range must be read after this call, not before. Events of the
  * range carry the cookie.
  */
-static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *address, size_t length,
-				    uint64_t cookie, struct mmwatch_range *range)
+static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *address,
+				    size_t length, uint64_t cookie, struct mmwatch_range *range)
 {
 	range->start = (uintptr_t)address;
 	range->length = length;
@@ -108,7 +109,8 @@ static inline int mmwatch_range_add(struct mmwatch_ranges *ranges, const void *a
 	 * madvise() does not return before these TLBs are flushed, even for a page that was never
 	 * used.
 	 */
-	madvise((char *)ranges->owner + ranges->owner_size / 2, ranges->owner_size / 2, MADV_DONTNEED);
+	madvise((char *)ranges->owner + ranges->owner_size / 2, ranges->owner_size / 2,
+		MADV_DONTNEED);
 	return 0;
 }
 
@@ -125,7 +127,8 @@ static inline int mmwatch_range_changed(const struct mmwatch_ranges *ranges,
 /*
  * Removes a range. Must be called once for each range, because the index may be reused afterwards.
  */
-static inline int mmwatch_range_remove(struct mmwatch_ranges *ranges, const struct mmwatch_range *range)
+static inline int mmwatch_range_remove(struct mmwatch_ranges *ranges,
+				       const struct mmwatch_range *range)
 {
 	return ioctl(ranges->fd, MMWATCH_REMOVE_RANGE, (unsigned long)range->index) ? -errno : 0;
 }

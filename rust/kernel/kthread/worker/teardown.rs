@@ -185,8 +185,8 @@ impl Queue {
     /// The requirements are those of [`AttachmentOps::end`].
     pub(super) unsafe fn end_leaked(attachment: *const Attachment) {
         // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
-        // call. Only queues have this function in their `AttachmentOps`, and the list's reference keeps the
-        // queue valid.
+        // call. Only queues have this function in their `AttachmentOps`, and the list's reference
+        // keeps the queue valid.
         let this = unsafe { Self::from_attachment(attachment) };
         // Record this in the queue, because the owner's record may later be reused for another
         // module.
@@ -204,8 +204,8 @@ impl Queue {
     /// The requirements are those of [`AttachmentOps::discard`].
     pub(super) unsafe fn discard_leaked(attachment: *const Attachment) {
         // SAFETY: `from_attachment()` requires the attachment of a queue that is valid for this
-        // call. Only queues have this function in their `AttachmentOps`, and the list's reference keeps the
-        // queue valid.
+        // call. Only queues have this function in their `AttachmentOps`, and the list's reference
+        // keeps the queue valid.
         let this = unsafe { Self::from_attachment(attachment) };
         // SAFETY: `drop_leftover()` requires that `end()` has returned, which `end_leaked()` has
         // called, and that the module's text is mapped, which teardown ensures.

@@ -316,8 +316,8 @@ macro_rules! impl_has_kthread_work {
             unsafe fn kthread_work_container_of(work: *mut Self::Field) -> *mut Self {
                 // `core` may be another crate in the crate that uses this macro, hence the path.
                 let offset = $crate::tether::core_crate::mem::offset_of!(Self, $field);
-                // SAFETY: The caller guarantees that `work` points at this field of a valid object, which
-                // begins `offset` bytes before its field.
+                // SAFETY: The caller guarantees that `work` points at this field of a valid object,
+                // which begins `offset` bytes before its field.
                 unsafe { work.byte_sub(offset).cast::<Self>() }
             }
         }

@@ -86,7 +86,8 @@ pub(in crate::mm) struct Head {
 }
 
 impl Head {
-    /// Returns the [`AttachmentOps`] of a kind of registrations. `release` and `end` are the same for all.
+    /// Returns the [`AttachmentOps`] of a kind of registrations. `release` and `end` are the same
+    /// for all.
     pub(in crate::mm) const fn attachment_ops(
         kind: &'static str,
         name: fn() -> &'static str,
