@@ -9,27 +9,33 @@
 #include <linux/pci-p2pdma.h>
 #include <linux/pgtable.h>
 
-/*
+/**
  * rust_helper_is_zero_pfn() - Tests for the page of zeros.
+ * @pfn: number of a page frame
  *
  * Wraps is_zero_pfn(), which is inline.
+ *
+ * Return: true if @pfn is this page.
  */
 __rust_helper bool rust_helper_is_zero_pfn(unsigned long pfn)
 {
 	return is_zero_pfn(pfn);
 }
 
-/*
+/**
  * rust_helper_page_to_pfn() - Returns the number of a page frame.
+ * @page: page
  *
  * Wraps page_to_pfn(), which is a macro.
+ *
+ * Return: the number of a page frame.
  */
 __rust_helper unsigned long rust_helper_page_to_pfn(const struct page *page)
 {
 	return page_to_pfn(page);
 }
 
-/*
+/**
  * rust_helper_tether_copy_from_pfn() - Copies bytes from a page of a process.
  * @to: destination, @length bytes
  * @pfn: number of the page frame
@@ -45,7 +51,7 @@ __rust_helper void rust_helper_tether_copy_from_pfn(void *to, unsigned long pfn,
 	memcpy_from_page(to, pfn_to_page(pfn), offset, length);
 }
 
-/*
+/**
  * rust_helper_tether_copy_to_pfn() - Copies bytes to a page of a process.
  * @pfn: number of the page frame
  * @offset: offset in the page
@@ -60,8 +66,9 @@ __rust_helper void rust_helper_tether_copy_to_pfn(unsigned long pfn, size_t offs
 	memcpy_to_page(pfn_to_page(pfn), offset, from, length);
 }
 
-/*
+/**
  * rust_helper_tether_pfn_mark_dirty() - Marks the folio of a page frame as dirty.
+ * @pfn: number of a page frame
  *
  * Calls folio_mark_dirty(). pfn_to_page() and page_folio() are macros.
  *
@@ -73,8 +80,9 @@ __rust_helper void rust_helper_tether_pfn_mark_dirty(unsigned long pfn)
 	folio_mark_dirty(page_folio(pfn_to_page(pfn)));
 }
 
-/*
+/**
  * rust_helper_tether_folio_release() - Undoes make_device_exclusive() for a folio.
+ * @folio: folio
  *
  * Unlocks the folio, and drops the reference that make_device_exclusive() has taken. folio_put()
  * is inline.
@@ -86,7 +94,7 @@ __rust_helper void rust_helper_tether_folio_release(struct folio *folio)
 }
 
 #ifdef CONFIG_HMM_MIRROR
-/*
+/**
  * rust_helper_tether_hmm_dma_map_pfn() - Maps a page of a struct hmm_dma_map for a device.
  * @dev: device
  * @map: list of pages

@@ -13,8 +13,9 @@
 #include <linux/topology.h>
 #include <uapi/linux/sched/types.h>
 
-/*
+/**
  * rust_helper_set_current_state() - Sets the state of the current task.
+ * @state: state of a task (TASK_*)
  *
  * Wraps set_current_state(), which is a macro.
  */
@@ -23,7 +24,7 @@ __rust_helper void rust_helper_set_current_state(unsigned int state)
 	set_current_state(state);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_kill() - Sends SIGKILL to a kernel thread that uses user memory.
  * @task: kernel thread
  *
@@ -39,7 +40,7 @@ __rust_helper void rust_helper_tether_kthread_kill(struct task_struct *task)
 		send_sig(SIGKILL, task, 1);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_interrupt() - Ends the interruptible sleep of a kernel thread.
  * @task: kernel thread that is asked to stop
  *
@@ -54,7 +55,7 @@ __rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task
 	wake_up_process(task);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_clear_interrupt() - Undoes tether_kthread_interrupt() for the
  * current thread.
  *
@@ -65,7 +66,7 @@ __rust_helper void rust_helper_tether_kthread_clear_interrupt(void)
 	clear_notify_signal();
 }
 
-/*
+/**
  * rust_helper_tether_dequeue_signal() - Dequeues a signal of the current kernel thread.
  *
  * Wraps kernel_dequeue_signal(), which is inline. A request to stop makes signal_pending() true
@@ -78,8 +79,9 @@ __rust_helper int rust_helper_tether_dequeue_signal(void)
 	return task_sigpending(current) ? kernel_dequeue_signal() : 0;
 }
 
-/*
+/**
  * rust_helper_allow_signal() - Lets the current kernel thread receive a signal.
+ * @sig: number of the signal
  *
  * Wraps allow_signal(), which is inline.
  */
@@ -88,7 +90,7 @@ __rust_helper void rust_helper_allow_signal(int sig)
 	allow_signal(sig);
 }
 
-/*
+/**
  * rust_helper_tether_set_freezable() - Makes the current kernel thread freezable.
  *
  * Wraps set_freezable(), which is inline without CONFIG_FREEZER.
@@ -98,7 +100,7 @@ __rust_helper void rust_helper_tether_set_freezable(void)
 	set_freezable();
 }
 
-/*
+/**
  * rust_helper_tether_set_nofreeze() - Makes the current kernel thread not freezable.
  *
  * Undoes set_freezable(): the freezer does not wait for this thread. The kernel has no function
@@ -109,40 +111,48 @@ __rust_helper void rust_helper_tether_set_nofreeze(void)
 	current->flags |= PF_NOFREEZE;
 }
 
-/*
+/**
  * rust_helper_tether_node_online() - Tests whether a NUMA node is online.
+ * @node: number of the node
  *
  * Wraps node_online(), which is inline or a macro. A number out of range is accepted, and is not
  * online.
+ *
+ * Return: true if a NUMA node is online.
  */
 __rust_helper bool rust_helper_tether_node_online(unsigned int node)
 {
 	return node < MAX_NUMNODES && node_online(node);
 }
 
-/*
+/**
  * rust_helper_tether_cpu_possible() - Tests whether a CPU is possible.
+ * @cpu: number of the CPU
  *
  * Wraps cpu_possible(), which is inline or a macro. A number out of range is accepted, and is
  * not possible.
+ *
+ * Return: true if a CPU is possible.
  */
 __rust_helper bool rust_helper_tether_cpu_possible(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
 }
 
-/*
+/**
  * rust_helper_tether_cpu_to_node() - Returns the NUMA node of a CPU.
  * @cpu: possible CPU
  *
  * Wraps cpu_to_node(), which is inline or a macro.
+ *
+ * Return: the node.
  */
 __rust_helper int rust_helper_tether_cpu_to_node(unsigned int cpu)
 {
 	return cpu_to_node(cpu);
 }
 
-/*
+/**
  * rust_helper_tether_set_deadline() - Sets the policy SCHED_DEADLINE.
  * @task: task
  * @runtime: CPU time in each period, in nanoseconds
@@ -167,8 +177,10 @@ __rust_helper int rust_helper_tether_set_deadline(struct task_struct *task, u64 
 	return sched_setattr_nocheck(task, &attr);
 }
 
-/*
+/**
  * rust_helper_kthread_init_work() - Initialises a work.
+ * @work: work
+ * @func: function of the work
  *
  * Wraps kthread_init_work(), which is a macro.
  */
@@ -178,8 +190,10 @@ __rust_helper void rust_helper_kthread_init_work(struct kthread_work *work,
 	kthread_init_work(work, func);
 }
 
-/*
+/**
  * rust_helper_kthread_init_delayed_work() - Initialises a delayed work.
+ * @dwork: delayed work
+ * @func: function of the work
  *
  * Wraps kthread_init_delayed_work(), which is a macro.
  */
@@ -189,7 +203,7 @@ __rust_helper void rust_helper_kthread_init_delayed_work(struct kthread_delayed_
 	kthread_init_delayed_work(dwork, func);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_work_unbind() - Lets any worker queue a work again.
  * @work: work that is not pending
  * @func: new function of the work
@@ -230,7 +244,7 @@ static __always_inline void tether_kthread_leave(atomic_t *users)
 	atomic_dec_return_release(users);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_queue_work() - Queues a work.
  * @worker: worker of @queue
  * @work: work
@@ -258,7 +272,7 @@ __rust_helper int rust_helper_tether_kthread_queue_work(struct kthread_worker *w
 	return ret;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_queue_delayed_work() - Queues a delayed work.
  * @worker: worker of @queue
  * @dwork: delayed work
@@ -288,8 +302,10 @@ __rust_helper int rust_helper_tether_kthread_queue_delayed_work(struct kthread_w
 	return ret;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_insert() - Appends a work to the list of pending works.
+ * @worker: worker
+ * @work: work
  *
  * Replaces kthread_insert_work(), which is static in kernel/kthread.c.
  *
@@ -303,7 +319,7 @@ __rust_helper void rust_helper_tether_kthread_insert(struct kthread_worker *work
 		wake_up_process(worker->task);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_delete_timer() - Deletes the timer of a delayed work.
  * @worker: worker of @dwork
  * @dwork: delayed work
@@ -330,8 +346,9 @@ rust_helper_tether_kthread_delete_timer(struct kthread_worker *worker,
 	return armed;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_unlink() - Removes a work from the list that it is in, if any.
+ * @work: work
  *
  * Context: The lock of the worker must be held.
  *
@@ -345,7 +362,7 @@ __rust_helper bool rust_helper_tether_kthread_unlink(struct kthread_work *work)
 	return pending;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_dequeue() - Locks a worker and removes a work from its lists.
  * @worker: worker of @work
  * @work: work
@@ -373,7 +390,7 @@ rust_helper_tether_kthread_dequeue(struct kthread_worker *worker, struct kthread
 	return rust_helper_tether_kthread_unlink(work);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_mod_delayed_work() - Queues a delayed work or changes its delay.
  * @worker: worker of @queue
  * @dwork: delayed work
@@ -422,7 +439,7 @@ __rust_helper int rust_helper_tether_kthread_mod_delayed_work(struct kthread_wor
 	return ret;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_cancel_begin() - Removes a work from the lists of its worker.
  * @worker: worker of @work
  * @work: work
@@ -458,7 +475,7 @@ unlock:
 	return pending;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_interrupt_work() - Interrupts the work that a worker runs.
  * @worker: worker with a thread
  *
@@ -482,7 +499,7 @@ __rust_helper void rust_helper_tether_kthread_interrupt_work(struct kthread_work
 		rust_helper_tether_kthread_kill(worker->task);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_cancel_end() - Waits until a cancelled work is not running.
  * @worker: worker of @work
  * @work: work that rust_helper_tether_kthread_cancel_begin() has found running
@@ -497,7 +514,7 @@ __rust_helper void rust_helper_tether_kthread_cancel_end(struct kthread_worker *
 	work->canceling--;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_end_delay() - Makes a delayed work pending at once.
  * @worker: worker of @dwork
  * @dwork: delayed work
@@ -523,10 +540,14 @@ __rust_helper void rust_helper_tether_kthread_end_delay(struct kthread_worker *w
 	raw_spin_unlock_irqrestore(&worker->lock, flags);
 }
 
-/*
+/**
  * rust_helper_tether_kthread_work_busy() - Tests whether a work is pending or running.
+ * @worker: worker
+ * @work: work
  *
  * The lock of the worker is a raw spinlock, and its functions are macros.
+ *
+ * Return: true if a work is pending or running.
  */
 __rust_helper bool rust_helper_tether_kthread_work_busy(struct kthread_worker *worker,
 							struct kthread_work *work)
@@ -535,7 +556,7 @@ __rust_helper bool rust_helper_tether_kthread_work_busy(struct kthread_worker *w
 	return !list_empty(&work->node) || worker->current_work == work;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_take_pending() - Moves the pending works of a worker to another
  * list.
  * @worker: worker that is closed, so that no task flushes it
@@ -553,7 +574,7 @@ __rust_helper bool rust_helper_tether_kthread_take_pending(struct kthread_worker
 	return !worker->current_work;
 }
 
-/*
+/**
  * rust_helper_tether_kthread_take_work() - Removes one work from a worker that has ended.
  * @worker: worker that is closed, after its thread has ended
  * @leftover: list with works of rust_helper_tether_kthread_take_pending()

@@ -5,7 +5,7 @@
 #include <linux/uio.h>
 #include <linux/wait_bit.h>
 
-/*
+/**
  * rust_helper_tether_wait_while() - Waits while a word has a given value.
  * @word: word to read
  * @value: the wait ends when the word has another value
@@ -27,11 +27,14 @@ __rust_helper long rust_helper_tether_wait_while(const unsigned int *word, unsig
 				 __ret = schedule_timeout(__ret));
 }
 
-/*
+/**
  * rust_helper_tether_iov_iter_count() - Returns the number of bytes that are left in an
  * iterator.
+ * @iter: iterator
  *
  * Wraps iov_iter_count(), which is inline.
+ *
+ * Return: the number of bytes that are left in an iterator.
  */
 __rust_helper size_t rust_helper_tether_iov_iter_count(const struct iov_iter *iter)
 {

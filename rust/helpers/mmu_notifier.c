@@ -5,7 +5,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/workqueue.h>
 
-/*
+/**
  * rust_helper_non_block_start() - Begins a section that must not sleep.
  *
  * Wraps non_block_start(), which is a macro. With CONFIG_DEBUG_ATOMIC_SLEEP, the kernel warns
@@ -16,7 +16,7 @@ __rust_helper void rust_helper_non_block_start(void)
 	non_block_start();
 }
 
-/*
+/**
  * rust_helper_non_block_end() - Ends a section that must not sleep.
  *
  * Wraps non_block_end(), which is a macro.
@@ -26,8 +26,10 @@ __rust_helper void rust_helper_non_block_end(void)
 	non_block_end();
 }
 
-/*
+/**
  * rust_helper_tether_init_work() - Initialises a work item.
+ * @work: work
+ * @func: function of the work
  *
  * Wraps INIT_WORK(), which is a macro. All work items that are initialised here share one lock
  * class.
@@ -37,8 +39,9 @@ __rust_helper void rust_helper_tether_init_work(struct work_struct *work, work_f
 	INIT_WORK(work, func);
 }
 
-/*
+/**
  * rust_helper_tether_queue_unbound_work() - Queues a work item on system_dfl_wq.
+ * @work: work
  *
  * queue_work() is inline.
  *

@@ -4,22 +4,28 @@
 #include <linux/list.h>
 #include <linux/module.h>
 
-/*
+/**
  * rust_helper_tether_module_name() - Returns the name of a module.
+ * @module: module
  *
  * Reads module->name in C, so that no Rust code depends on the layout of struct module.
+ *
+ * Return: the name of a module.
  */
 __rust_helper const char *rust_helper_tether_module_name(const struct module *module)
 {
 	return module->name;
 }
 
-/*
+/**
  * rust_helper_tether_module_is_live() - Tests whether the init of a module has succeeded and its
  * removal has not begun.
+ * @module: module
  *
  * module_is_live() is different: it is also true while the init runs. Without CONFIG_MODULES,
  * there is only built-in code, which is live.
+ *
+ * Return: true if the init of a module has succeeded and its removal has not begun.
  */
 __rust_helper bool rust_helper_tether_module_is_live(const struct module *module)
 {
@@ -30,7 +36,7 @@ __rust_helper bool rust_helper_tether_module_is_live(const struct module *module
 #endif
 }
 
-/*
+/**
  * rust_helper_tether_module_is_going() - Tests whether a module is being removed.
  * @module: module, or NULL for text that is not part of a module
  *
@@ -45,13 +51,15 @@ __rust_helper bool rust_helper_tether_module_is_going(const struct module *modul
 #endif
 }
 
-/*
+/**
  * rust_helper_tether_permanent_text() - Tests whether an address is in text that is never
  * unmapped.
  * @address: address in the text of the kernel or of a module that has no owner record
  *
  * As a module, this tests for the text of Tether's own module, which cannot be removed.
  * within_module_core() is inline.
+ *
+ * Return: true if an address is in text that is never unmapped.
  */
 __rust_helper bool rust_helper_tether_permanent_text(unsigned long address)
 {
@@ -63,8 +71,9 @@ __rust_helper bool rust_helper_tether_permanent_text(unsigned long address)
 #endif
 }
 
-/*
+/**
  * rust_helper_tether_list_del_init() - Removes an entry from a list and reinitialises the entry.
+ * @entry: entry of a list
  *
  * Wraps list_del_init(), which is inline.
  */
@@ -73,8 +82,9 @@ __rust_helper void rust_helper_tether_list_del_init(struct list_head *entry)
 	list_del_init(entry);
 }
 
-/*
+/**
  * rust_helper_tether_module_get() - Takes a reference to a module.
+ * @module: module
  *
  * Wraps try_module_get(), which is inline if modules cannot be removed.
  *
@@ -85,8 +95,9 @@ __rust_helper bool rust_helper_tether_module_get(struct module *module)
 	return try_module_get(module);
 }
 
-/*
+/**
  * rust_helper_tether_module_put() - Drops a reference to a module.
+ * @module: module
  *
  * Wraps module_put(), which is inline and empty if modules cannot be removed.
  */

@@ -7,7 +7,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 
-/*
+/**
  * rust_helper_tether_find_user_task() - Finds a task of user space by its number.
  * @number: number of the thread in the pid namespace of the current task
  *
@@ -35,8 +35,10 @@ __rust_helper struct task_struct *rust_helper_tether_find_user_task(pid_t number
 	return get_task_struct(task);
 }
 
-/*
+/**
  * rust_helper_tether_pid_in() - Returns the number of a thread in a pid namespace.
+ * @task: task
+ * @ns: pid namespace
  *
  * Wraps task_pid_nr_ns(), which is inline.
  *
@@ -47,10 +49,13 @@ __rust_helper pid_t rust_helper_tether_pid_in(struct task_struct *task, struct p
 	return task_pid_nr_ns(task, ns);
 }
 
-/*
+/**
  * rust_helper_tether_is_initial_pid_ns() - Tests whether a pid namespace is the initial one.
+ * @ns: pid namespace
  *
  * The numbers in this namespace are those that the kernel itself uses.
+ *
+ * Return: true if a pid namespace is the initial one.
  */
 __rust_helper bool rust_helper_tether_is_initial_pid_ns(struct pid_namespace *ns)
 {

@@ -6,17 +6,19 @@
 #include <linux/sched.h>
 #include <linux/uaccess.h>
 
-/*
+/**
  * rust_helper_tether_in_task() - Tests for process context.
  *
  * Wraps in_task(), which is a macro.
+ *
+ * Return: true in process context.
  */
 __rust_helper bool rust_helper_tether_in_task(void)
 {
 	return in_task();
 }
 
-/*
+/**
  * rust_helper_tether_may_sleep() - Tests whether the caller may sleep, as far as the kernel can
  * tell.
  *
@@ -24,13 +26,15 @@ __rust_helper bool rust_helper_tether_in_task(void)
  * in an interrupt, and with interrupts disabled, as under a spinlock that interrupts take. It is
  * also false while page faults are disabled, as in a closure that has a shadow locked: a wait there
  * may be for an invalidation, which needs the lock of the shadow.
+ *
+ * Return: true if the caller may sleep, as far as the kernel can tell.
  */
 __rust_helper bool rust_helper_tether_may_sleep(void)
 {
 	return in_task() && !irqs_disabled() && !pagefault_disabled();
 }
 
-/*
+/**
  * rust_helper_tether_current_if_may_sleep() - Returns the current task if it may sleep.
  *
  * One call serves callers that need both answers.

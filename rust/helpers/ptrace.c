@@ -8,11 +8,14 @@
 #include <linux/sched/exec_state.h>
 #include <linux/security.h>
 
-/*
+/**
  * rust_helper_tether_stopped_tracee() - Tests whether the current task traces a task and has it
  * stopped.
+ * @task: task
  *
  * ptrace_parent() is inline, and task_is_traced() is a macro.
+ *
+ * Return: true if the current task traces a task and has it stopped.
  */
 __rust_helper bool rust_helper_tether_stopped_tracee(struct task_struct *task)
 {
@@ -20,13 +23,15 @@ __rust_helper bool rust_helper_tether_stopped_tracee(struct task_struct *task)
 	return ptrace_parent(task) == current && task_is_traced(task);
 }
 
-/*
+/**
  * rust_helper_tether_may_inspect() - Tests whether the dumpability of a task permits the current
  * task to inspect it.
  * @task: task to inspect
  *
  * Implements this rule of ptrace_may_access(), which is not exported to modules: CAP_SYS_PTRACE
  * is required unless the program is dumpable by its owner.
+ *
+ * Return: true if the dumpability of a task permits the current task to inspect it.
  */
 __rust_helper bool rust_helper_tether_may_inspect(struct task_struct *task)
 {
@@ -39,7 +44,7 @@ __rust_helper bool rust_helper_tether_may_inspect(struct task_struct *task)
 	return ns_capable(exec_state->user_ns, CAP_SYS_PTRACE);
 }
 
-/*
+/**
  * rust_helper_tether_as_permitted_as() - Tests whether a permission to inspect the current task
  * still holds.
  * @before: credentials of the current task when the permission was given
@@ -48,6 +53,8 @@ __rust_helper bool rust_helper_tether_may_inspect(struct task_struct *task)
  * and group IDs, the same user namespace and the same security label as @before, and no further
  * permitted capabilities, and if the program is dumpable by its owner. The result does not
  * depend on the task that has got the permission.
+ *
+ * Return: true if a permission to inspect the current task still holds.
  */
 __rust_helper bool rust_helper_tether_as_permitted_as(const struct cred *before)
 {
@@ -67,11 +74,13 @@ __rust_helper bool rust_helper_tether_as_permitted_as(const struct cred *before)
 	       cap_issubset(now->cap_permitted, before->cap_permitted);
 }
 
-/*
+/**
  * rust_helper_tether_current_is_dumpable() - Tests whether the user of the current task may
  * inspect its program.
  *
  * See PR_SET_DUMPABLE in prctl(2).
+ *
+ * Return: true if the user of the current task may inspect its program.
  */
 __rust_helper bool rust_helper_tether_current_is_dumpable(void)
 {

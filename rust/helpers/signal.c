@@ -5,8 +5,11 @@
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 
-/*
+/**
  * rust_helper_tether_is_ending() - Tests whether a task is being killed or is in its exit.
+ * @task: task
+ *
+ * Return: true if a task is being killed or is in its exit.
  */
 __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 {
@@ -15,8 +18,9 @@ __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 	       sigismember(&task->pending.signal, SIGKILL);
 }
 
-/*
+/**
  * rust_helper_tether_can_interrupt() - Tests whether a task work would interrupt a task's sleep.
+ * @task: task
  *
  * Return: false if the task is notified already, or takes no works because it is being killed or is
  * in its exit.
@@ -27,11 +31,13 @@ __rust_helper bool rust_helper_tether_can_interrupt(struct task_struct *task)
 	       !rust_helper_tether_is_ending(task);
 }
 
-/*
+/**
  * rust_helper_tether_is_exiting() - Tests whether the current task gets no signals any more.
  *
  * This is true in the exit of the task, and on its way there: after a task has taken its fatal
  * signal, the kernel drops a further SIGKILL.
+ *
+ * Return: true if the current task gets no signals any more.
  */
 __rust_helper bool rust_helper_tether_is_exiting(void)
 {
@@ -40,7 +46,7 @@ __rust_helper bool rust_helper_tether_is_exiting(void)
 		!fatal_signal_pending(current));
 }
 
-/*
+/**
  * rust_helper_tether_allow_kill() - Lets SIGKILL end waits of the current kernel thread for
  * pages of user memory.
  *
@@ -52,7 +58,7 @@ __rust_helper void rust_helper_tether_allow_kill(void)
 	allow_kernel_signal(SIGKILL);
 }
 
-/*
+/**
  * rust_helper_tether_clear_kill() - Removes a pending SIGKILL from the current kernel thread.
  *
  * Undoes the effect of a signal that was sent after rust_helper_tether_allow_kill(). The kernel

@@ -17,7 +17,7 @@
  */
 static_assert(L1_CACHE_BYTES >= 64);
 
-/*
+/**
  * rust_helper_tether_walk_works_of() - Calls a function for each queued work of a task.
  * @task: task
  * @func: function of the works; works with another function are skipped
@@ -44,7 +44,7 @@ rust_helper_tether_walk_works_of(struct task_struct *task, task_work_func_t func
 			seen(task, work, data);
 }
 
-/*
+/**
  * rust_helper_tether_walk_task_works() - Calls a function for each queued work of all tasks.
  * @func: as for rust_helper_tether_walk_works_of()
  * @seen: as for rust_helper_tether_walk_works_of()
@@ -63,7 +63,7 @@ rust_helper_tether_walk_task_works(task_work_func_t func,
 		rust_helper_tether_walk_works_of(task, func, seen, data);
 }
 
-/*
+/**
  * rust_helper_tether_pid_of() - Returns the pid of the task at an address.
  * @address: address of a task, which is compared and not dereferenced
  * @started: start_boottime of the task, or 0 for any task
@@ -84,7 +84,7 @@ __rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started
 	return 0;
 }
 
-/*
+/**
  * rust_helper_tether_wait_word() - Waits until an item is neither pending nor running.
  * @word: state of a node: the target task and flags
  * @busy: flags that mean pending or running
@@ -114,7 +114,7 @@ __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsig
 				 __ret = schedule_timeout(__ret));
 }
 
-/*
+/**
  * rust_helper_tether_threads_of() - Collects the threads of a process.
  * @thread: any thread of the process
  * @threads: set to the threads, with a reference to each
@@ -141,17 +141,20 @@ __rust_helper size_t rust_helper_tether_threads_of(struct task_struct *thread,
 	return count;
 }
 
-/*
+/**
  * rust_helper_tether_kmalloc() - Allocates memory with GFP_KERNEL.
+ * @size: number of bytes
  *
  * Wraps kmalloc(), which is a macro. KBox allocates by krealloc(), which takes twice as long.
+ *
+ * Return: the memory, or NULL.
  */
 __rust_helper void *rust_helper_tether_kmalloc(size_t size)
 {
 	return kmalloc(size, GFP_KERNEL);
 }
 
-/*
+/**
  * rust_helper_tether_irq_save() - Disables interrupts on this CPU.
  *
  * Wraps local_irq_save(), which is a macro.
@@ -166,8 +169,9 @@ __rust_helper unsigned long rust_helper_tether_irq_save(void)
 	return flags;
 }
 
-/*
+/**
  * rust_helper_tether_irq_restore() - Restores the interrupts of this CPU.
+ * @flags: interrupt flags, as they were saved
  *
  * Wraps local_irq_restore(), which is a macro.
  */

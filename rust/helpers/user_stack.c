@@ -12,7 +12,7 @@ struct tether_user_frame {
 	unsigned long return_address;
 };
 
-/*
+/**
  * rust_helper_tether_save_user_stack() - Saves the return addresses on the user stack of the
  * current task.
  * @entries: destination
