@@ -165,6 +165,10 @@
 //! ```
 //!
 //! C header: [`include/linux/task_work.h`](srctree/include/linux/task_work.h)
+//!
+//! [`Arc<T>`]: crate::sync::Arc
+//! [`EAGAIN`]: crate::error::code::EAGAIN
+//! [`EBUSY`]: crate::error::code::EBUSY
 
 use crate::{
     bindings,
@@ -361,9 +365,10 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
 
     /// Runs the item, in the task that it was added to.
     ///
-    /// Adding the item again from inside its own callback fails with [`EBUSY`], by any field of the
-    /// object. If another task or an interrupt handler adds an `Arc` while this function runs, the
-    /// callback is called once more afterwards.
+    /// Adding the item again from inside its own callback fails with
+    /// [`EBUSY`](crate::error::code::EBUSY), by any field of the object. If another task or an
+    /// interrupt handler adds an `Arc` while this function runs, the callback is called once more
+    /// afterwards.
     ///
     /// # Context
     ///

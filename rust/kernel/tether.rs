@@ -9,16 +9,16 @@
 //!
 //! # Vocabulary
 //!
-//! * The *owner* of a callback is the module that contains the function. An [`Owner`] is the record
+//! * The *owner* of a callback is the module that contains the function. An `Owner` is the record
 //!   of that module. The record is looked up by the address of the function when the object is
 //!   created. A type or a constant that the driver names is not sufficient, because it may name
 //!   another module.
 //! * A callback that cannot be waited for (a task work in the list of another task, a detached
-//!   thread) *pins* its owner ([`Owner::pin`]): the module cannot be removed until the callback has
+//!   thread) *pins* its owner (`Owner::pin`): the module cannot be removed until the callback has
 //!   run. The kernel calls a trampoline in permanent text, which calls the owner and drops the pin
 //!   afterwards.
 //! * A callback that can be waited for (a registered notifier, an attached thread) is *attached* to
-//!   its owner ([`Attachment`]). An attachment does not pin the owner: the exit of the module tears
+//!   its owner (`Attachment`). An attachment does not pin the owner: the exit of the module tears
 //!   the attachment down. An attachment that remains after the exit was leaked, and is torn down
 //!   before the module's text is freed.
 //! * An owner is *open* until the removal of its module begins, and *closed* from then on: no

@@ -233,8 +233,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Makes the thread parkable: its body gets a [`Context`] that reports [`ParkRequest`]s, and
-    /// its handle has [`Thread::park`].
+    /// Makes the thread parkable: its body gets a [`Context`] that reports
+    /// [`ParkRequest`](super::ParkRequest)s, and its handle has [`Thread::park`].
     pub fn parkable(self) -> Builder<'a, Parkable> {
         Builder {
             settings: self.settings,
@@ -284,7 +284,7 @@ impl<'a, M: Mode> Builder<'a, M> {
         self
     }
 
-    /// Starts a thread that runs `body`; see [`spawn`].
+    /// Starts a thread that runs `body`; see [`spawn`](super::spawn).
     ///
     /// # Context
     ///

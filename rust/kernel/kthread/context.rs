@@ -97,7 +97,7 @@ impl<M: Mode> Context<'_, M> {
     ///
     /// Sleeping by this context freezes as well; this function is for a body that works for a long
     /// time without sleeping. It does not freeze a thread that is not
-    /// [freezable](Builder::freezable).
+    /// [freezable](super::Builder::freezable).
     ///
     /// # Context
     ///
@@ -154,7 +154,7 @@ impl<M: Mode> Context<'_, M> {
     /// the thread was woken since its last sleep, this returns at once.
     ///
     /// Each sleep by this context freezes if the freezer requests it and the thread is
-    /// [freezable](Builder::freezable).
+    /// [freezable](super::Builder::freezable).
     ///
     /// # Context
     ///
@@ -177,8 +177,9 @@ impl<M: Mode> Context<'_, M> {
     /// Sleeps until `condition` holds, or the thread is requested to stop or to park.
     ///
     /// The condition is tested first, and then after each wake-up. The task that makes it true must
-    /// call [`Thread::wake`] or [`Waker::wake`] afterwards. The condition may sleep. A request to
-    /// stop or to park is reported even if the condition holds.
+    /// call [`Thread::wake`](super::Thread::wake) or [`Waker::wake`](super::Waker::wake)
+    /// afterwards. The condition may sleep. A request to stop or to park is reported even if the
+    /// condition holds.
     /// # Context
     ///
     /// Process context; sleeps. No lock may be held.

@@ -94,7 +94,7 @@ type Invariant<T> = PhantomData<fn(T) -> T>;
 ///
 /// # Invariants
 ///
-/// `core` is the core of a [`WithResult<R>`]. It is `None` only while the handle is being consumed.
+/// `core` is the core of a `WithResult<R>`. It is `None` only while the handle is being consumed.
 pub struct Thread<R: Send + 'static, M = Plain> {
     pub(super) core: Option<CoreRef>,
     // Invariant in `R`: `R` selects the function that drops the result.
@@ -103,7 +103,8 @@ pub struct Thread<R: Send + 'static, M = Plain> {
 
 impl<R: Send + 'static> Thread<R, Parkable> {
     /// Requests the thread to park, and waits until it is parked. The thread parks at the next
-    /// place where its body sleeps by its [`Context`] or checks for a request to park.
+    /// place where its body sleeps by its [`Context`](super::Context) or checks for a request to
+    /// park.
     ///
     /// # Context
     ///
@@ -247,8 +248,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         to_result(unsafe { bindings::send_sig(signal as c_int, self.core().task().as_ptr(), 1) })
     }
 
-    /// Wakes the thread if it sleeps by its [`Context`]; otherwise its next sleep there ends at
-    /// once.
+    /// Wakes the thread if it sleeps by its [`Context`](super::Context); otherwise its next sleep
+    /// there ends at once.
     ///
     /// # Context
     ///
@@ -271,8 +272,9 @@ impl<R: Send + 'static, M> Thread<R, M> {
 
     /// Requests the thread to stop, without waiting. If the thread is parked, it is unparked.
     ///
-    /// If the body has not begun, it is called with [`Context::should_stop`] true, unless the
-    /// handle is dropped or [`Thread::stop`] is called before the body begins.
+    /// If the body has not begun, it is called with
+    /// [`Context::should_stop`](super::Context::should_stop) true, unless the handle is dropped or
+    /// [`Thread::stop`] is called before the body begins.
     ///
     /// # Context
     ///

@@ -415,7 +415,7 @@ impl<F> Drop for Pending<F> {
 /// * [`ENOMEM`] if the closure could not be boxed;
 /// * [`EAGAIN`] if several thousand cancelled works are still linked on the task, because the task
 ///   has not run since;
-/// * [`ESRCH`], [`EINVAL`] or [`ENODEV`] as for [`add`].
+/// * [`ESRCH`], [`EINVAL`] or [`ENODEV`] as for [`add`](fn@super::add).
 pub fn add_fn<F>(
     task: &Task,
     func: F,

@@ -192,7 +192,7 @@ pub use crate::impl_has_task_work;
 /// # Safety
 ///
 /// * A node that `into_node` returns must stay valid and pinned until it is run or released, or
-///   until `from_node` is called with it. Its state is [`state::QUEUED`] or [`state::PENDING`].
+///   until `from_node` is called with it. Its state is `state::QUEUED` or `state::PENDING`.
 /// * The functions of `VTABLE` must convert such a node back to the pointer that it comes from.
 pub unsafe trait TaskWorkPointer<const ID: u64>: Sized + Send + 'static {
     /// The functions of the node.

@@ -47,11 +47,11 @@ pub unsafe trait KthreadWorkPointer<const ID: u64>: Sized + Send + 'static {
     unsafe fn from_node(node: NonNull<Node>) -> Self;
 }
 
-/// A pointer to an object with a [`KthreadDelayedWork`].
+/// A pointer to an object with a [`KthreadDelayedWork`](super::KthreadDelayedWork).
 ///
 /// # Safety
 ///
-/// Each node must be the beginning of a [`DelayedNode`].
+/// Each node must be the beginning of a [`DelayedNode`](super::DelayedNode).
 pub unsafe trait KthreadDelayedWorkPointer<const ID: u64>: KthreadWorkPointer<ID> {}
 
 /// Returns the node of an object.

@@ -46,7 +46,7 @@ pub(super) struct Missed {
 /// # Invariants
 ///
 /// * Only the task that has `mutex` locked accesses `value` and `missed`.
-/// * `locked_by` is that task while it has a [`Guard`], otherwise null.
+/// * `locked_by` is that task while it has a `Guard`, otherwise null.
 #[pin_data]
 pub struct Shadow<S> {
     #[pin]
