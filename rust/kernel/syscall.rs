@@ -37,7 +37,7 @@ impl SyscallContext<'_> {
     ///
     /// The current task must execute a system call, and must not call `task_work_run()` while the
     /// context exists.
-    pub(crate) unsafe fn new() -> Self {
+    pub unsafe fn new() -> Self {
         // INVARIANT: By the function's contract the current task executes a system call, and does
         // not call `task_work_run()` while the context exists.
         Self {
