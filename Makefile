@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree clean
+.PHONY: help setup demo test model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree series clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -88,9 +88,12 @@ clippy: ## run clippy with the kernel's configuration
 format: ## format all Rust code with the kernel's configuration
 	@scripts/check-format --write
 
-in-tree: ## compile the abstractions in a kernel tree
+in-tree: ## build a kernel with Tether in its tree, and run its KUnit suites and examples (long)
 	@scripts/build >/dev/null
 	@scripts/in-tree
+
+series: ## write Tether as patches for the kernel to build/series, build each of them, and test (long)
+	@scripts/series
 
 clean: ## remove the build directory, but not the cache
 	@rm -rf build
