@@ -217,8 +217,9 @@ pub(crate) fn target(pid: i32) -> Result<ARef<Task>> {
 /// The descriptor that [`Kind::TakenFile`] takes.
 const DESCRIPTOR: u32 = 100;
 
-/// The length of the range of interval notifiers: the address space of user space.
-const EVERYWHERE: usize = 1 << 47;
+/// The length of the range of interval notifiers. No supported architecture has user addresses
+/// beyond the range: they have at most 56 bits.
+const EVERYWHERE: usize = 1 << 56;
 
 /// Creates an object of a kind. Notifiers are registered on the caller's address space.
 pub(crate) fn make(kind: Kind, place: &Place<'_>, random: u32) -> Result<KBox<dyn Thing>> {

@@ -85,6 +85,10 @@ use tether::{
     }, //
 };
 
+/// The length of the range of an interval notifier. No supported architecture has user addresses
+/// beyond the range: they have at most 56 bits.
+const EVERYWHERE: usize = 1 << 56;
+
 module! {
     type: TestMmuNotifier,
     name: "test_mmu_notifier",
@@ -627,7 +631,7 @@ impl Device {
             mm: mm.as_raw() as usize,
         };
         let registration = KBox::init(
-            new_mmu_interval_notifier!(mm, 0, 1 << 47, notifier, 0),
+            new_mmu_interval_notifier!(mm, 0, EVERYWHERE, notifier, 0),
             GFP_KERNEL,
         )?;
         self.keep(Some(registration))
