@@ -20,6 +20,12 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+/*
+ * Version of this interface, which MMWATCH_VERSION returns. It changes when a program that was
+ * built with an older version of this file would misunderstand the module, or the other way round.
+ */
+#define MMWATCH_INTERFACE	1
+
 /* Maximum number of address spaces that are watched at one time, in the whole system. */
 #define MMWATCH_MAX_WATCHES	64
 
@@ -179,5 +185,11 @@ struct mmwatch_status {
  * ten seconds) and ENOMEM, the range is removed later, and its index is not used again.
  */
 #define MMWATCH_REMOVE_RANGE	_IO(0xB8, 5)
+/*
+ * Returns MMWATCH_INTERFACE as the module was built with. A program calls this before any other
+ * ioctl, and uses the device only if the versions are equal. ENOTTY: the module is older than this
+ * ioctl. EFAULT.
+ */
+#define MMWATCH_VERSION	_IOR(0xB8, 6, __u32)
 
 #endif

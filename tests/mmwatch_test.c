@@ -89,6 +89,17 @@ static int seen(int fd, unsigned int kind, void *start, size_t size)
 	return find(fd, kind, start, size, &event) ? event.tgid : 0;
 }
 
+/* The version can be read without a watch. */
+TEST_F(watch, version)
+{
+	uint32_t version = 0;
+
+	ASSERT_EQ(0, ioctl(self->fd, MMWATCH_VERSION, &version));
+	EXPECT_EQ(MMWATCH_INTERFACE, version);
+	EXPECT_EQ(-1, ioctl(self->fd, MMWATCH_VERSION, bad));
+	EXPECT_EQ(EFAULT, errno);
+}
+
 TEST_F(watch, munmap)
 {
 	ASSERT_EQ(0, watch(self->fd, 0, NULL));

@@ -30,6 +30,10 @@ pub(super) const ADD_RANGE: u32 = _IOWR::<RangeArgument>(0xB8, 4);
 pub(super) const REMOVE_RANGE: u32 = _IO(0xB8, 5);
 pub(super) const STATUS: u32 = _IOR::<StatusArgument>(0xB8, 2);
 pub(super) const UNWATCH: u32 = _IO(0xB8, 3);
+pub(super) const VERSION: u32 = _IOR::<u32>(0xB8, 6);
+
+/// `MMWATCH_INTERFACE`: the version that `VERSION` returns.
+pub(super) const INTERFACE: u32 = 1;
 
 /// `struct mmwatch_event`.
 #[derive(Clone, Copy, Default, IntoBytes, zerocopy_derive::Immutable)]

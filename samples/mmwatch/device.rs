@@ -13,9 +13,11 @@ use super::{
         FLAG_FOLLOW,
         FLAG_RANGES,
         FLAG_STACKS,
+        INTERFACE,
         REMOVE_RANGE,
         STATUS,
         UNWATCH,
+        VERSION,
         WATCH, //
     },
     queue::{
@@ -183,7 +185,7 @@ impl Device {
             return Err(EINVAL);
         }
         let count_address = usize::try_from(argument.count_address).map_err(|_| EINVAL)?;
-        if !count_address.is_multiple_of(align_of::<u64>()) {
+        if count_address % align_of::<u64>() != 0 {
             return Err(EINVAL);
         }
         let beginning = Beginning::new(self)?;
@@ -433,6 +435,9 @@ impl MiscDevice for Device {
                     .write_slice(status.as_bytes())?;
             }
             UNWATCH => me.end()?,
+            VERSION => UserSlice::new(argument, size_of::<u32>())
+                .writer()
+                .write(&INTERFACE)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

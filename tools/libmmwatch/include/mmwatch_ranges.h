@@ -48,11 +48,15 @@ static inline void mmwatch_ranges_close(struct mmwatch_ranges *ranges)
 	close(ranges->fd);
 }
 
-/* Starts a watch with room for at least @max ranges at one time. */
+/*
+ * Starts a watch with room for at least @max ranges at one time. Returns -EPROTONOSUPPORT if the
+ * loaded module was built with another version of mmwatch.h.
+ */
 static inline int mmwatch_ranges_open(struct mmwatch_ranges *ranges, unsigned int max)
 {
 	struct mmwatch_watch watch = { 0, MMWATCH_RANGES, 0 };
 	size_t page = sysconf(_SC_PAGESIZE);
+	uint32_t version = 0;
 	void *owner, *counters;
 	int ret;
 
@@ -61,6 +65,12 @@ static inline int mmwatch_ranges_open(struct mmwatch_ranges *ranges, unsigned in
 	ranges->fd = open("/dev/mmwatch", O_RDONLY | O_CLOEXEC);
 	if (ranges->fd < 0)
 		return -errno;
+	if (ioctl(ranges->fd, MMWATCH_VERSION, &version) && errno != ENOTTY)
+		goto close;
+	if (version != MMWATCH_INTERFACE) {
+		close(ranges->fd);
+		return -EPROTONOSUPPORT;
+	}
 	if (ioctl(ranges->fd, MMWATCH_WATCH, &watch))
 		goto close;
 	owner = mmap(NULL, ranges->owner_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

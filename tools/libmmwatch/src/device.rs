@@ -66,6 +66,29 @@ nix::ioctl_write_ptr!(watch, 0xB8, 1, WatchArgument);
 nix::ioctl_read!(status, 0xB8, 2, Status);
 nix::ioctl_readwrite!(add_range, 0xB8, 4, RangeArgument);
 nix::ioctl_write_int_bad!(remove_range, nix::request_code_none!(0xB8, 5));
+nix::ioctl_read!(version, 0xB8, 6, u32);
+
+/// `MMWATCH_INTERFACE`: the version of the interface that this library uses.
+const INTERFACE: u32 = 1;
+
+/// Refuses a module with another version of the interface. `found` is the result of
+/// `MMWATCH_VERSION`, an ioctl that the first modules lack.
+fn check_version(found: Result<u32, Errno>) -> io::Result<()> {
+    let found = match found {
+        Ok(INTERFACE) => return Ok(()),
+        Ok(version) => format!("version {version}"),
+        Err(Errno::ENOTTY) => "no version".into(),
+        Err(errno) => return Err(explain("cannot read the version of the module", errno)),
+    };
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "{PATH}: the loaded module has {found} of the interface, and this program needs \
+             version {INTERFACE} (install both from one source: make install; then: rmmod mmwatch; \
+             modprobe mmwatch)"
+        ),
+    ))
+}
 
 pub fn page_size() -> u64 {
     static SIZE: OnceLock<u64> = OnceLock::new();
@@ -128,13 +151,20 @@ impl Device {
         let file = OpenOptions::new().read(true).open(PATH).map_err(|error| {
             let what = match error.kind() {
                 io::ErrorKind::NotFound => {
-                    "cannot be opened (is the module loaded? insmod mmwatch.ko)"
+                    "cannot be opened (is the module loaded? modprobe mmwatch)"
                 }
-                io::ErrorKind::PermissionDenied => "cannot be opened (this needs root privileges)",
+                io::ErrorKind::PermissionDenied => {
+                    "cannot be opened (this needs root privileges, or the group of the device)"
+                }
                 _ => "cannot be opened",
             };
             explain(what, error)
         })?;
+        let mut found = 0;
+        // SAFETY: MMWATCH_VERSION writes one `u32`, to which the pointer refers. The kernel does not
+        // keep the pointer.
+        let result = unsafe { version(file.as_raw_fd(), &mut found) };
+        check_version(result.map(|_| found))?;
         let flag = |given: bool, flag: u32| if given { flag } else { 0 };
         let argument = WatchArgument {
             pid,
@@ -237,5 +267,22 @@ impl Device {
 impl AsFd for Device {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert!(check_version(Ok(INTERFACE)).is_ok());
+        let refused = |found| check_version(found).unwrap_err().to_string();
+        assert!(refused(Ok(INTERFACE + 1)).contains("has version 2 of the interface"));
+        assert!(refused(Err(Errno::ENOTTY)).contains("has no version of the interface"));
+        assert!(refused(Err(Errno::EFAULT)).contains("cannot read the version"));
+        for found in [Ok(0), Err(Errno::ENOTTY), Err(Errno::EIO)] {
+            assert!(!refused(found).contains('\n'));
+        }
     }
 }
