@@ -226,6 +226,8 @@ mod private {
     }
 
     /// The field of a notifier for the subscription that may refuse.
+    // The trait is a bound of a public one; rustc 1.85 ignores this use.
+    #[allow(unreachable_pub)]
     pub trait Refuses: Default {
         /// Returns the subscription that may refuse, if there is one.
         fn refusal(&self) -> Option<Refusal>;

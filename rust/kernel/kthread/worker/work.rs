@@ -236,6 +236,8 @@ mod private {
 
     /// The field of an object of type `T`: a [`KthreadWork`](super::KthreadWork) or a
     /// [`KthreadDelayedWork`](super::KthreadDelayedWork).
+    // The trait is a bound of a public one; rustc 1.85 ignores this use.
+    #[allow(unreachable_pub)]
     pub trait Field<T: ?Sized, const ID: u64> {}
 
     impl<T: ?Sized, const ID: u64> Field<T, ID> for super::KthreadWork<T, ID> {}
