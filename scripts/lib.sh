@@ -105,6 +105,42 @@ saved_command() {
 	sed -E 's#--emit=(obj|dep-info|metadata)=[^ ]*##g; s#--out-dir [^ ]*##' <<<"$command"
 }
 
+# in_toolchain KDIR COMMAND...: runs a command with the compilers of a kernel tree. scripts/metadata
+# puts the compilers of a distribution's kernel in a private root if the machine has other ones. The
+# command then sees /usr and /etc of this root, and all other files of the machine.
+in_toolchain() {
+	local kdir=$1 root directory binds=()
+	shift
+	if [ ! -e "$kdir/toolchain" ]; then
+		"$@"
+		return
+	fi
+	have bwrap || die "bubblewrap is missing" "run: make metadata"
+	root=$(readlink -f "$kdir/toolchain")
+	for directory in /*; do
+		case $directory in
+		/bin | /sbin | /lib* | /usr | /etc | /proc | /dev | /sys) ;;
+		*) [ ! -d "$directory" ] || [ -L "$directory" ] || binds+=(--bind "$directory" "$directory") ;;
+		esac
+	done
+	# The project may be below /usr/local, but not its compilers.
+	binds+=(--ro-bind "$root/usr" /usr --bind /usr/local /usr/local --ro-bind "$root/etc" /etc)
+	for directory in bin sbin lib lib64; do
+		binds+=(--symlink "usr/$directory" "/$directory")
+	done
+	bwrap --die-with-parent "${binds[@]}" --dev-bind /dev /dev --proc /proc --chdir "$PWD" \
+		--unsetenv RUST_LIB_SRC --unsetenv LIBCLANG_PATH --setenv PATH /usr/sbin:/usr/bin "$@"
+}
+
+# kernel_make KDIR ARGUMENT...: runs make(1) for external modules in a kernel tree.
+kernel_make() {
+	local kdir=$1 arguments
+	shift
+	arguments=$("$TETHER/scripts/check-kdir" "$kdir") || exit
+	# shellcheck disable=SC2086
+	in_toolchain "$kdir" make -C "$kdir" $arguments -j"$(nproc)" --no-print-directory "$@"
+}
+
 # source_of KDIR: prints the source directory of a built kernel tree.
 source_of() {
 	local source=$1
