@@ -2,16 +2,17 @@
 #
 # Commands for users. Each command first installs the tools that it needs.
 #
-#   KDIR=DIRECTORY   a built kernel tree: nothing is downloaded, only modules are built
+#   KDIR=DIRECTORY   a built kernel tree, or the result of "make metadata": nothing is downloaded,
+#                    only modules are built
 #   KSRC=DIRECTORY   a kernel source, which is built instead of Debian's
 
-export KDIR KSRC
+export KDIR KSRC DESTDIR PREFIX SIGN_KEY SIGN_CERTIFICATE
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree series clean
+.PHONY: help setup demo metadata test test-stock model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree series clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -21,8 +22,14 @@ help: ## list the targets
 demo: ## watch real programs' address spaces in a VM
 	@scripts/demo
 
+metadata: ## rebuild the Rust metadata of a Debian kernel; VERSION= (as of uname -r) selects another one than the running kernel
+	@kdir=$$(scripts/metadata $(VERSION) | tail -n 1); echo "metadata: use it with make KDIR=$$kdir"
+
 test: ## run all tests; the last line is the number of tests that have passed
 	@scripts/test dev
+
+test-stock: ## run the tests on Debian's unmodified kernel; VERSION= selects the kernel
+	@scripts/test stock $(VERSION)
 
 attack: ## run modules in safe Rust that try to break Tether's guarantees; FLAVOUR=debug selects that kernel
 	@scripts/attack $(if $(FLAVOUR),-k $(FLAVOUR)) $(ATTACKS)
@@ -70,13 +77,12 @@ modules: ## build the modules; with KDIR= against your own kernel tree
 	@out=$$(scripts/build modules | tail -n 1); echo "modules: $$out"
 
 tools: ## build the user-space programs
-	@scripts/setup modules
+	@scripts/setup tools
 	@scripts/tools
 	@echo "mmwatch: build/tools/release/mmwatch"
 
-install: ## install the modules for the kernel of KDIR= (as root)
-	@$(if $(KDIR),,echo "KDIR is missing: make KDIR=/path/to/build install" >&2; exit 1)
-	@scripts/build modules modules_install
+install: ## install tether.ko, mmwatch.ko and the program mmwatch (as root) for the running kernel, or for that of KDIR=
+	@scripts/install
 
 doc: ## build the API documentation
 	@out=$$(scripts/build TETHER_DOC=y modules | tail -n 1); echo "documentation: $$out/doc/tether/index.html"
