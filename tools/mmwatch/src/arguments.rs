@@ -5,6 +5,7 @@
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -14,8 +15,9 @@ use std::path::PathBuf;
 /// Programs that the program executes and processes that it forks are watched as well, each address
 /// space separately. On a terminal, a live view is shown until the program ends, and then a
 /// summary; otherwise, only the summary. The report is written to standard error, so that it does
-/// not mix with the standard output of the program. The exit code is that of the program; 125 if
-/// mmwatch itself fails; 126 or 127 if the program cannot be run.
+/// not mix with the standard output of the program. The exit code is that of the program, also if
+/// the report cannot be written; 125 if mmwatch itself fails before the program runs, or without a
+/// program; 126 or 127 if the program cannot be run.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -73,9 +75,10 @@ pub struct Watch {
 
     /// Watch only mappings with this text in their names in /proc/PID/maps; may be repeated.
     #[arg(long, value_name = "PATTERN")]
-    pub map: Vec<String>,
+    pub map: Vec<OsString>,
 
-    /// Run the program unwatched first, and report how much slower it is when watched.
+    /// Run the program unwatched before, and report how much slower it is when watched. The program
+    /// is run three times: the first run only fills the caches.
     #[arg(long, conflicts_with = "pid")]
     pub compare: bool,
 
@@ -88,7 +91,7 @@ pub struct Watch {
         trailing_var_arg = true,
         value_name = "PROGRAM"
     )]
-    pub program: Vec<String>,
+    pub program: Vec<OsString>,
 }
 
 #[derive(Args)]

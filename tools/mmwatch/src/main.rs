@@ -8,20 +8,30 @@
 mod arguments;
 mod call;
 mod collector;
+mod control;
 mod event;
+mod interrupt;
 mod lines;
 mod live;
 mod mapping;
+mod mappings;
 mod message;
 mod output;
+mod parts;
 mod picture;
+mod privileges;
 mod process;
 mod program_output;
+mod range_counts;
+mod recording;
 mod report;
+mod root;
 mod space_reader;
 mod stack;
+mod starter;
 mod summary;
 mod symbols;
+mod text;
 mod trace;
 
 use arguments::Action;
@@ -30,151 +40,193 @@ use arguments::Output;
 use arguments::Watch;
 use clap::Parser;
 use collector::Collector;
-use collector::Input;
-use nix::sys::signal::SigSet;
-use nix::sys::signal::Signal;
+use control::Control;
+use interrupt::Interrupts;
+use libtracee::Change;
+use output::complain;
 use output::create;
 use output::named;
+use parts::Parts;
 use program_output::ProgramOutput;
-use space_reader::Parts;
+use root::Root;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::io::BufRead;
 use std::io::BufReader;
+use std::io::BufWriter;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Child;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 use trace::How;
 use trace::Tracer;
 
-/// Ends the watch of a running process on SIGINT, SIGQUIT and SIGTERM. If mmwatch has started the
-/// program, SIGINT and SIGQUIT are meant for the program instead.
-fn end_when_interrupted(inputs: mpsc::SyncSender<Input>) -> io::Result<()> {
-    let mut signals = interruptions();
-    signals.add(Signal::SIGTERM);
-    signals.thread_block()?;
-    thread::spawn(move || {
-        let _ = signals.wait();
-        let _ = inputs.send(Input::End);
-    });
-    Ok(())
-}
-
-fn interruptions() -> SigSet {
-    [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect()
-}
+/// Exit code if mmwatch itself has failed.
+const FAILED: u8 = 125;
 
 /// Maximum number of inputs that wait for the collector. A program that writes faster than its
 /// output can be shown is blocked.
 const INPUTS: usize = 4096;
 
+/// Runs the program twice without a watch, the first time to fill the caches. Returns the time of
+/// the second run, or the exit code if the program could not be executed.
+fn run_unwatched(program: &[OsString]) -> io::Result<Result<Duration, u8>> {
+    let input = starter::input_of_first_run()?;
+    if let Err(code) = starter::run_unwatched(program, input)? {
+        return Ok(Err(code));
+    }
+    starter::run_unwatched(program, starter::input_of_first_run()?)
+}
+
+/// Starts a thread that ends with mmwatch.
+fn spawn(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(body).map(drop)
+}
+
+/// Watches a program or a process. Returns an exit code if the program was not executed.
 fn watch(watch: Watch) -> io::Result<u8> {
-    let (pid, program, compare) = (watch.pid, watch.program.clone(), watch.compare);
+    let (pid, program) = (watch.pid, watch.program.clone());
     let parts = Parts {
         ranges: watch.range.clone(),
-        mappings: watch.map.clone(),
+        mappings: watch
+            .map
+            .iter()
+            .map(|pattern| text::from_bytes(pattern.as_bytes()))
+            .collect(),
     };
     let how = How {
         stacks: watch.stacks,
         untraced: watch.untraced,
     };
-    let collector = Collector::new(watch)?;
-    let (out, messages) = mpsc::channel();
-    let (inputs, collected) = mpsc::sync_channel(INPUTS);
-    let mut tracer = Tracer::new(out, parts, how);
-    let mut program_output = ProgramOutput::default();
-    match pid {
-        Some(pid) => {
-            end_when_interrupted(inputs.clone())?;
-            tracer.attach(pid)?;
-        }
-        None => {
-            if compare {
-                tracer
-                    .run_unwatched(&program)
-                    .map_err(|error| named(Path::new(&program[0]), error))?;
-            }
-            let (output, error) = program_output::choose(collector.is_live());
-            let child = tracer.start(&program, output, error)?;
-            // Block signals after the program has started, which would inherit the mask, and before
-            // the start of other threads, which must inherit it.
-            interruptions().thread_block()?;
-            program_output = ProgramOutput::read(child, &inputs);
+    let mut unwatched = None;
+    if watch.compare {
+        match run_unwatched(&program)? {
+            Ok(time) => unwatched = Some(time),
+            Err(code) => return Ok(code),
         }
     }
+    let (control, root) = (Control::default(), Arc::new(Root::default()));
+    let tracer_failed = Arc::new(AtomicBool::new(false));
+    let collector = Collector::new(watch, control.clone())?;
+    let (out, messages) = mpsc::channel();
+    let (inputs, collected) = mpsc::sync_channel(INPUTS);
+    let mut tracer = Tracer::new(out, parts, how, control.clone(), root.clone());
+    let mut started: Option<Child> = None;
+    if pid.is_none() {
+        let (output, error) = program_output::choose(collector.is_live());
+        started = Some(tracer.start(&program, output, error)?);
+    }
+    // Block signals after the program has started, which would inherit the mask, and before the
+    // start of other threads, which must inherit it.
+    let interrupts = Interrupts {
+        signals: interrupt::block()?,
+        root: root.clone(),
+        control: control.clone(),
+        inputs: inputs.clone(),
+    };
+    spawn(move || {
+        if let Err(error) = interrupts.run() {
+            complain(&format!("signals can no longer be received: {error}"));
+        }
+    })?;
+    match pid {
+        Some(pid) => tracer.attach(pid)?,
+        None => {
+            if let Some(time) = unwatched {
+                tracer.send_unwatched(time.as_nanos() as u64);
+            }
+        }
+    }
+    let mut program_output = ProgramOutput::default();
+    if let Some(child) = started {
+        starter::release(&child)?;
+        program_output = ProgramOutput::read(child, &inputs)?;
+    }
     // The collector ends when all traced tasks are gone, or after an interruption.
-    thread::spawn(move || {
+    spawn(move || {
         for message in messages {
-            if inputs.send(Input::Message(message)).is_err() {
+            if inputs.send(collector::Input::Message(message)).is_err() {
                 return;
             }
         }
         program_output.wait();
-        let _ = inputs.send(Input::End);
-    });
-    let collecting = thread::spawn(move || {
-        let result = collector.collect(collected);
-        if pid.is_some() {
-            // The tracer may be waiting for a tracee. The kernel resumes stopped tracees when
-            // mmwatch exits.
-            exit(result.map(|()| 0));
+        let _ = inputs.send(collector::Input::End);
+    })?;
+    let (ended, failed) = (root.clone(), tracer_failed.clone());
+    // The collector ends mmwatch, also before the end of the tracer, which may be waiting for a
+    // tracee. The kernel detaches mmwatch from all tracees and resumes them.
+    spawn(move || {
+        let failures = collector.collect(collected);
+        for failure in &failures {
+            complain(&failure.to_string());
         }
-        result
-    });
-    let code = tracer.follow();
-    match collecting.join() {
-        Ok(result) => result?,
-        Err(_) => return Err(io::Error::other("the collector thread has panicked")),
+        let has_failed = failed.load(Ordering::Relaxed) || !failures.is_empty();
+        end(&ended, has_failed)
+    })?;
+    if let Err(error) = tracer.follow() {
+        complain(&error.to_string());
+        tracer_failed.store(true, Ordering::Relaxed);
+        control.end();
     }
-    code
+    loop {
+        thread::park();
+    }
 }
 
-fn report(file: &Path, output: &Output) -> io::Result<u8> {
-    let mut report = output.report();
-    let lines = BufReader::new(File::open(file).map_err(|error| named(file, error))?).lines();
-    for (number, line) in lines.enumerate() {
-        let message = serde_json::from_str(&line?).map_err(|error| {
-            named(
-                file,
-                io::Error::other(format!("line {}: {error}", number + 1)),
-            )
-        })?;
-        report.add(message);
+/// Ends mmwatch in the way in which the program has ended, if it was started and has ended.
+fn end(root: &Root, has_failed: bool) -> ! {
+    match root.ended() {
+        Some(Change::Killed(signal)) => libtracee::die_of(signal),
+        Some(_) => exit(root.code()),
+        None => exit(if has_failed { FAILED } else { 0 }),
     }
+}
+
+fn exit(code: u8) -> ! {
+    std::process::exit(code.into())
+}
+
+fn report(file: &Path, output: &Output) -> io::Result<()> {
+    let mut report = output.report();
+    let name = |error| named(file, error);
+    recording::read(BufReader::new(File::open(file).map_err(name)?), &mut report).map_err(name)?;
     let mut out: Box<dyn Write> = match &output.output {
         Some(path) => Box::new(create(path)?),
-        None => Box::new(io::stdout()),
+        None => Box::new(BufWriter::new(io::stdout())),
     };
-    output.finish(&report, &mut out, false)?;
-    Ok(0)
-}
-
-fn exit(result: io::Result<u8>) -> ! {
-    std::process::exit(match result {
-        Ok(code) => code.into(),
-        Err(error) => {
-            eprintln!("mmwatch: {error}");
-            125
-        }
-    })
+    let finished = output.finish(&report, &mut out, false);
+    let drawn = output.draw(&report);
+    finished.map_err(|error| output.named(error)).and(drawn)
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
-    if words.len() > 3 && words[1] == trace::START {
-        trace::become_program(&words[3..]);
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if words.len() > 3 && words[1] == starter::START {
+        starter::become_program(&words[3..]);
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
+            return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
         }
     };
-    exit(match &arguments.command {
+    let result = match &arguments.command {
         Some(Action::Report { file, output }) => report(file, output),
-        None => watch(arguments.watch),
-    })
+        None => watch(arguments.watch).map(|code| exit(code)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
 }

@@ -2,9 +2,9 @@
 
 //! The mappings of an address space.
 
+use crate::text;
 use serde::Deserialize;
 use serde::Serialize;
-use std::collections::HashMap;
 use std::fs;
 
 /// A mapping that has a name or is executable.
@@ -12,10 +12,14 @@ use std::fs;
 pub struct Mapping {
     pub start: u64,
     pub end: u64,
+    /// See [`text`].
     pub name: String,
     /// Offset of the mapping in the file.
     #[serde(default)]
     pub offset: u64,
+    /// Inode of the file, or 0.
+    #[serde(default)]
+    pub inode: u64,
     #[serde(default)]
     pub executable: bool,
 }
@@ -43,18 +47,22 @@ impl Mapping {
     }
 
     /// Parses a line of `/proc/PID/maps`.
-    fn from_line(line: &str) -> Option<Self> {
-        let mut words = line.splitn(5, ' ');
-        let (start, end) = words.next()?.split_once('-')?;
-        let executable = words.next()?.contains('x');
-        let offset = u64::from_str_radix(words.next()?, 16).ok()?;
-        // The remaining fields are the device, the inode and, after blanks, the name.
-        let name = words.nth(1)?.split_once(' ').map_or("", |(_, name)| name);
+    fn from_line(line: &[u8]) -> Option<Self> {
+        // The name is the last field, after blanks, and may contain any bytes.
+        let mut words = line.splitn(6, |byte| *byte == b' ');
+        let mut word = || std::str::from_utf8(words.next()?).ok();
+        let (start, end) = word()?.split_once('-')?;
+        let executable = word()?.contains('x');
+        let offset = u64::from_str_radix(word()?, 16).ok()?;
+        let _device = word()?;
+        let inode = word()?.parse().ok()?;
+        let name = words.next().unwrap_or_default().trim_ascii_start();
         let mapping = Self {
             start: u64::from_str_radix(start, 16).ok()?,
             end: u64::from_str_radix(end, 16).ok()?,
-            name: name.trim_start().trim_end_matches(" (deleted)").into(),
+            name: text::from_bytes(name.strip_suffix(b" (deleted)").unwrap_or(name)),
             offset,
+            inode,
             executable,
         };
         (!mapping.name.is_empty() || executable).then_some(mapping)
@@ -63,38 +71,10 @@ impl Mapping {
 
 /// Returns the current mappings of a process.
 pub fn mappings_of(pid: i32) -> Vec<Mapping> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    maps.lines().filter_map(Mapping::from_line).collect()
-}
-
-/// The mappings of several address spaces, in the order in which they were first seen.
-#[derive(Default)]
-pub struct Mappings {
-    spaces: HashMap<usize, Vec<Mapping>>,
-}
-
-impl Mappings {
-    pub fn add(&mut self, space: usize, mapping: Mapping) {
-        self.spaces.entry(space).or_default().push(mapping);
-    }
-
-    pub fn of(&self, space: usize) -> &[Mapping] {
-        self.spaces.get(&space).map_or(&[], Vec::as_slice)
-    }
-
-    /// Returns the named mappings that overlap a range.
-    pub fn named(&self, space: usize, start: u64, end: u64) -> impl Iterator<Item = &Mapping> {
-        self.of(space)
-            .iter()
-            .filter(move |it| !it.name.is_empty() && it.overlaps(start, end))
-    }
-
-    /// Returns the name of a mapping that overlaps a range.
-    pub fn name(&self, space: usize, start: u64, end: u64) -> Option<&str> {
-        self.named(space, start, end)
-            .next()
-            .map(Mapping::short_name)
-    }
+    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    maps.split(|byte| *byte == b'\n')
+        .filter_map(Mapping::from_line)
+        .collect()
 }
 
 #[cfg(test)]
@@ -103,11 +83,12 @@ mod tests {
 
     #[test]
     fn a_file() {
-        let line = "7f5c1e428000-7f5c1e57e000 r-xp 00028000 fe:01 131234                     /usr/lib/x86_64-linux-gnu/libc.so.6";
+        let line = b"7f5c1e428000-7f5c1e57e000 r-xp 00028000 fe:01 131234                     /usr/lib/x86_64-linux-gnu/libc.so.6";
         let mapping = Mapping::from_line(line).unwrap();
         assert_eq!(mapping.start, 0x7f5c1e428000);
         assert_eq!(mapping.end, 0x7f5c1e57e000);
         assert_eq!(mapping.offset, 0x28000);
+        assert_eq!(mapping.inode, 131234);
         assert!(mapping.executable && mapping.is_of_file());
         assert_eq!(mapping.name, "/usr/lib/x86_64-linux-gnu/libc.so.6");
         assert_eq!(mapping.short_name(), "libc.so.6");
@@ -115,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_name_with_blanks_of_a_file_that_is_gone() {
-        let line = "400000-401000 rw-s 00000000 00:01 77    /tmp/a  b/c (deleted)";
+        let line = b"400000-401000 rw-s 00000000 00:01 77    /tmp/a  b/c (deleted)";
         let mapping = Mapping::from_line(line).unwrap();
         assert_eq!(mapping.name, "/tmp/a  b/c");
         assert_eq!(mapping.short_name(), "c");
@@ -124,11 +105,11 @@ mod tests {
 
     #[test]
     fn not_of_a_file() {
-        let line = "55d0c0a00000-55d0c0a21000 rw-p 00000000 00:00 0          [heap]";
+        let line = b"55d0c0a00000-55d0c0a21000 rw-p 00000000 00:00 0          [heap]";
         let mapping = Mapping::from_line(line).unwrap();
         assert_eq!(mapping.short_name(), "[heap]");
         assert!(!mapping.is_of_file());
-        let line = "7f0000000000-7f0000001000 rw-p 00000000 00:00 0          [anon:a/b]";
+        let line = b"7f0000000000-7f0000001000 rw-p 00000000 00:00 0          [anon:a/b]";
         assert_eq!(Mapping::from_line(line).unwrap().short_name(), "[anon:a/b]");
     }
 
@@ -136,16 +117,23 @@ mod tests {
     fn without_a_name_only_what_may_be_executed() {
         let line =
             |permissions| format!("7f0000000000-7f0000001000 {permissions} 00000000 00:00 0 ");
-        assert_eq!(Mapping::from_line(&line("rw-p")), None);
-        let mapping = Mapping::from_line(&line("rwxp")).unwrap();
+        assert_eq!(Mapping::from_line(line("rw-p").as_bytes()), None);
+        let mapping = Mapping::from_line(line("rwxp").as_bytes()).unwrap();
         assert!(mapping.executable && mapping.name.is_empty());
     }
 
     #[test]
     fn what_is_no_mapping() {
         for line in ["", "400000", "x-y r-xp 0 0 0 /a", "400000-401000 r-xp"] {
-            assert_eq!(Mapping::from_line(line), None);
+            assert_eq!(Mapping::from_line(line.as_bytes()), None);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8() {
+        let line = b"400000-401000 rw-s 00000000 00:01 77    /tmp/\xff\x1b[31m";
+        let mapping = Mapping::from_line(line).unwrap();
+        assert_eq!(mapping.name, "/tmp/\\377\\033[31m");
     }
 
     #[test]
@@ -154,30 +142,5 @@ mod tests {
         let here = of_this_process as *const () as u64;
         let mapping = mappings.iter().find(|it| it.has(here)).unwrap();
         assert!(mapping.executable && mapping.is_of_file());
-    }
-
-    #[test]
-    fn names_of_ranges() {
-        let mut mappings = Mappings::default();
-        for (space, start, name) in [
-            (0, 0x1000, ""),
-            (0, 0x1000, "/lib/a.so"),
-            (1, 0x1000, "[heap]"),
-        ] {
-            mappings.add(
-                space,
-                Mapping {
-                    start,
-                    end: start + 0x1000,
-                    name: name.into(),
-                    offset: 0,
-                    executable: true,
-                },
-            );
-        }
-        assert_eq!(mappings.name(0, 0x1fff, 0x5000), Some("a.so"));
-        assert_eq!(mappings.name(1, 0, 0x1001), Some("[heap]"));
-        assert_eq!(mappings.name(0, 0x2000, 0x5000), None);
-        assert_eq!(mappings.name(2, 0x1000, 0x2000), None);
     }
 }

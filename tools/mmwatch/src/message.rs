@@ -7,6 +7,9 @@ use crate::mapping::Mapping;
 use serde::Deserialize;
 use serde::Serialize;
 
+/// Version of the format. Version 1 has neither [`Message::Complete`] nor the times of mappings.
+pub const VERSION: u32 = 2;
+
 /// The beginning of an address space.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Space {
@@ -50,9 +53,18 @@ pub enum Message {
         space: usize,
         events: Vec<Event>,
     },
+    /// A mapping that was first seen at this time, in nanoseconds since the program was started.
     Mapping {
         space: usize,
         mapping: Mapping,
+        #[serde(default)]
+        time: u64,
+    },
+    /// A mapping was no longer found at this time.
+    Unmapped {
+        space: usize,
+        mapping: Mapping,
+        time: u64,
     },
     Ended {
         space: usize,
@@ -62,4 +74,8 @@ pub enum Message {
     Unwatched(u64),
     Watched(u64),
     NotFollowed(String),
+    /// An effect of the watch on the program.
+    Note(String),
+    /// The end of a recording that is complete.
+    Complete,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The destination of a report.
+//! The destination of a report, and messages about mmwatch itself.
 
 use crate::arguments::Output;
 use crate::picture;
@@ -11,15 +11,53 @@ use std::io::BufWriter;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+/// The beginning of the write that is in progress.
+static WRITE: Mutex<Option<Instant>> = Mutex::new(None);
+
+fn set_write(begun: Option<Instant>) {
+    *WRITE.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+}
+
+/// Returns the beginning of the write that is in progress. The write is blocked if it takes long.
+pub fn write_begun() -> Option<Instant> {
+    *WRITE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A writer that records the beginning of each write. Only one thread may use such writers.
+pub struct Timed<W>(pub W);
+
+impl<W: Write> Write for Timed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        set_write(Some(Instant::now()));
+        let result = self.0.write(bytes);
+        set_write(None);
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Prints an error message. Does nothing if standard error is closed.
+pub fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "mmwatch: {message}");
+}
 
 /// Adds the path of the file to an error.
 pub fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-pub fn create(path: &Path) -> io::Result<BufWriter<File>> {
+pub type Buffered = BufWriter<Timed<File>>;
+
+pub fn create(path: &Path) -> io::Result<Buffered> {
     File::create(path)
-        .map(BufWriter::new)
+        .map(|file| BufWriter::new(Timed(file)))
         .map_err(|error| named(path, error))
 }
 
@@ -33,8 +71,21 @@ impl Output {
     pub fn open(&self) -> io::Result<(Box<dyn Write + Send>, bool)> {
         match &self.output {
             Some(path) => Ok((Box::new(create(path)?), false)),
-            None => Ok((Box::new(io::stderr()), io::stderr().is_terminal())),
+            // The report is written in large pieces, and events line by line.
+            None => Ok((
+                Box::new(io::LineWriter::new(Timed(io::stderr()))),
+                io::stderr().is_terminal(),
+            )),
         }
+    }
+
+    /// Adds the name of the destination to an error.
+    pub fn named(&self, error: io::Error) -> io::Error {
+        let error = match &self.output {
+            Some(path) => named(path, error),
+            None => error,
+        };
+        io::Error::new(error.kind(), format!("{error}: the report is incomplete"))
     }
 
     pub fn report(&self) -> Report {
@@ -46,10 +97,6 @@ impl Output {
     /// Prints the end of a report. If all events were printed (`printed`), the summary is omitted.
     pub fn finish(&self, report: &Report, out: &mut dyn Write, printed: bool) -> io::Result<()> {
         let mut out = out;
-        if report.spaces.is_empty() {
-            // The program was not executed. `become_program()` has printed the reason.
-            return Ok(());
-        }
         if self.json {
             report.json(&mut out)?;
         } else if printed {
@@ -57,9 +104,14 @@ impl Output {
         } else {
             report.print(&mut out)?;
         }
-        if let Some(path) = &self.svg {
-            picture::draw(report, path).map_err(|error| named(path, error))?;
-        }
         out.flush()
+    }
+
+    /// Draws the diagram, if one was requested.
+    pub fn draw(&self, report: &Report) -> io::Result<()> {
+        match &self.svg {
+            Some(path) => picture::draw(report, path).map_err(|error| named(path, error)),
+            None => Ok(()),
+        }
     }
 }

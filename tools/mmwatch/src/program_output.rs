@@ -61,19 +61,19 @@ pub struct ProgramOutput {
 
 impl ProgramOutput {
     /// Starts to read the pipes of a program.
-    pub fn read(child: Child, inputs: &SyncSender<Input>) -> Self {
+    pub fn read(child: Child, inputs: &SyncSender<Input>) -> io::Result<Self> {
         let (ends, ended) = mpsc::channel();
         let busy = Arc::<AtomicUsize>::default();
         if let Some(pipe) = child.stdout {
-            read(1, pipe, inputs.clone(), ends.clone(), busy.clone());
+            read(1, pipe, inputs.clone(), ends.clone(), busy.clone())?;
         }
         if let Some(pipe) = child.stderr {
-            read(2, pipe, inputs.clone(), ends, busy.clone());
+            read(2, pipe, inputs.clone(), ends, busy.clone())?;
         }
-        Self {
+        Ok(Self {
             ended: Some(ended),
             busy,
-        }
+        })
     }
 
     /// Waits until all output was read, or no more output arrives for a while.
@@ -97,8 +97,8 @@ fn read(
     inputs: SyncSender<Input>,
     progress: Sender<()>,
     busy: Arc<AtomicUsize>,
-) {
-    thread::spawn(move || {
+) -> io::Result<()> {
+    let read = move || {
         let mut buffer = vec![0; 1 << 14];
         loop {
             match pipe.read(&mut buffer) {
@@ -115,5 +115,6 @@ fn read(
                 Err(_) => break,
             }
         }
-    });
+    };
+    thread::Builder::new().spawn(read).map(drop)
 }

@@ -5,13 +5,16 @@
 use crate::event::kind_name;
 use crate::event::reason;
 use crate::event::Event;
-use crate::mapping::Mappings;
+use crate::mappings::Mappings;
 use crate::message::Message;
 use crate::message::Space;
+use crate::range_counts::RangeCounts;
 use crate::stack::frames;
 use crate::stack::line;
 use crate::stack::Frame;
 use crate::symbols::Symbols;
+use crate::text::make_printable;
+use crate::text::printable;
 use libmmwatch::KIND_DROPPED;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -30,10 +33,10 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.pages += other.pages;
-        self.latency += other.latency;
+    pub fn add(&mut self, other: &Self) {
+        self.events = self.events.saturating_add(other.events);
+        self.pages = self.pages.saturating_add(other.pages);
+        self.latency = self.latency.saturating_add(other.latency);
         self.latency_max = self.latency_max.max(other.latency_max);
     }
 }
@@ -91,12 +94,16 @@ pub struct Report {
     #[serde(skip)]
     tasks: Vec<String>,
     #[serde(skip)]
-    pub ranges: FxHashMap<(usize, u64, u64), Count>,
+    pub ranges: RangeCounts,
     #[serde(skip)]
     stacks: HashMap<StackKey, Count>,
     /// Number of events on each CPU.
     cpus: Vec<u64>,
     pub not_followed: Vec<String>,
+    /// Effects of the watch on the program.
+    pub notes: Vec<String>,
+    /// The reason for which the report is incomplete.
+    pub incomplete: Option<String>,
     pub others: u64,
     /// Time of the last event.
     pub last: u64,
@@ -117,21 +124,43 @@ impl Report {
     pub fn add(&mut self, message: Message) {
         match message {
             Message::Program {
-                words, untraced, ..
+                mut words,
+                untraced,
+                ..
             } => {
+                words.iter_mut().for_each(make_printable);
                 self.program = words;
                 self.untraced = untraced;
             }
-            Message::Space(space) => self.spaces.push(SpaceReport {
-                space,
-                count: 0,
-                pages: 0,
-                dropped: 0,
-                end: None,
-            }),
+            Message::Space(mut space) => {
+                make_printable(&mut space.name);
+                make_printable(&mut space.by);
+                self.spaces.push(SpaceReport {
+                    space,
+                    count: 0,
+                    pages: 0,
+                    dropped: 0,
+                    end: None,
+                });
+            }
             Message::Event { space, event } => self.add_events(space, vec![event]),
             Message::Events { space, events } => self.add_events(space, events),
-            Message::Mapping { space, mapping } => self.mappings.add(space, mapping),
+            Message::Mapping {
+                space,
+                mut mapping,
+                time,
+            } => {
+                make_printable(&mut mapping.name);
+                self.mappings.add(space, mapping, time);
+            }
+            Message::Unmapped {
+                space,
+                mut mapping,
+                time,
+            } => {
+                make_printable(&mut mapping.name);
+                self.mappings.end(space, &mapping, time);
+            }
             Message::Ended { space, status } => {
                 if let Some(report) = self.spaces.get_mut(space) {
                     report.count = status.count;
@@ -141,7 +170,15 @@ impl Report {
             }
             Message::Unwatched(time) => self.unwatched = Some(time),
             Message::Watched(time) => self.watched = Some(time),
-            Message::NotFollowed(what) => self.not_followed.push(what),
+            Message::NotFollowed(mut what) => {
+                make_printable(&mut what);
+                self.not_followed.push(what);
+            }
+            Message::Note(mut note) => {
+                make_printable(&mut note);
+                self.notes.push(note);
+            }
+            Message::Complete => {}
         }
     }
 
@@ -163,6 +200,13 @@ impl Report {
             return;
         };
         if event.kind == KIND_DROPPED {
+            let dropped = events
+                .iter()
+                .fold(0, |sum: u64, event| sum.saturating_add(event.start));
+            if let Some(report) = self.spaces.get_mut(space) {
+                report.count = report.count.saturating_add(dropped);
+                report.dropped = report.dropped.saturating_add(dropped);
+            }
             return;
         }
         let last = events.iter().fold(0, |last, event| last.max(event.time));
@@ -180,10 +224,10 @@ impl Report {
             count.latency_max = count.latency_max.max(latency);
         }
         count.events = events.len() as u64;
-        count.pages = count.events * event.pages();
+        count.pages = count.events.saturating_mul(event.pages());
         if let Some(report) = self.spaces.get_mut(space) {
-            report.count += count.events;
-            report.pages += count.pages;
+            report.count = report.count.saturating_add(count.events);
+            report.pages = report.pages.saturating_add(count.pages);
         }
         let cause = Cause {
             kind: event.kind,
@@ -192,10 +236,8 @@ impl Report {
             task: event.task.as_deref().map(|name| self.task(name)),
         };
         self.causes.entry(cause).or_default().add(&count);
-        self.ranges
-            .entry((space, event.start, event.end))
-            .or_default()
-            .add(&count);
+        let range = (space, event.start, event.end);
+        self.ranges.add(range, event.time, &count, &self.mappings);
         if !event.stack.is_empty() {
             let key = StackKey {
                 space,
@@ -216,6 +258,7 @@ impl Report {
     }
 
     fn task(&mut self, name: &str) -> usize {
+        let name = &*printable(name);
         let known = self.tasks.iter().position(|it| it == name);
         known.unwrap_or_else(|| {
             self.tasks.push(name.into());
@@ -304,12 +347,12 @@ struct Whole<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::event::tests::event;
 
     /// Written by `--record`; the first events are of a version without stacks.
-    const RECORDED: &str = r#"
+    pub const RECORDED: &str = r#"
 {"program":{"version":1,"words":["sh","-c","exec  true"]}}
 {"space":{"index":0,"pid":93,"by":"exec","name":"sh","time":1000}}
 {"mapping":{"space":0,"mapping":{"start":4194304,"end":4198400,"name":"/bin/sh"}}}

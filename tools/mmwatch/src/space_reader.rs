@@ -2,14 +2,18 @@
 
 //! Reads the events of one watch and the mappings of its process, and sends them to the collector.
 
+use crate::control::Control;
 use crate::event::Event;
 use crate::mapping::mappings_of;
 use crate::mapping::Mapping;
 use crate::message::Message;
 use crate::message::Space;
 use crate::message::Totals;
+use crate::parts::Parts;
+use crate::parts::Pieces;
 use crate::process::comm;
 use libmmwatch::Device;
+use libmmwatch::Event as DeviceEvent;
 use libmmwatch::KIND_DROPPED;
 use libmmwatch::KIND_EXEC;
 use libmmwatch::KIND_NOT_FOLLOWED;
@@ -18,7 +22,6 @@ use nix::errno::Errno;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::io;
-use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -28,43 +31,46 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// The parts of an address space that are watched, unless all of it is.
-#[derive(Clone, Default)]
-pub struct Parts {
-    pub ranges: Vec<Range<u64>>,
-    /// Text that the names of mappings contain.
-    pub mappings: Vec<String>,
-}
-
-impl Parts {
-    pub fn is_all(&self) -> bool {
-        self.ranges.is_empty() && self.mappings.is_empty()
-    }
-
-    fn has(&self, mapping: &Mapping) -> bool {
-        self.mappings.iter().any(|name| mapping.name.contains(name))
-    }
-}
-
-/// The mappings of an address space that were sent already.
+/// The mappings of an address space that were sent and still exist.
 #[derive(Clone, Default)]
 pub struct Told {
     mappings: Arc<Mutex<HashSet<Mapping>>>,
 }
 
 impl Told {
-    /// Sends the new mappings, and returns them.
-    pub fn look(&self, space: &Space, out: &Sender<Message>) -> Vec<Mapping> {
+    /// Reads the mappings, and sends the changes. Returns the mappings, and whether there were
+    /// changes.
+    pub fn look(&self, space: &Space, time: u64, out: &Sender<Message>) -> (Vec<Mapping>, bool) {
         let mut told = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new = mappings_of(space.pid);
-        new.retain(|mapping| told.insert(mapping.clone()));
-        for mapping in &new {
-            let _ = out.send(Message::Mapping {
-                space: space.index,
-                mapping: mapping.clone(),
+        let now = mappings_of(space.pid);
+        // An exiting process has no mappings. They are still needed to interpret its last events.
+        if now.is_empty() {
+            return (now, false);
+        }
+        let current: HashSet<&Mapping> = now.iter().collect();
+        let is_gone = |mapping: &&Mapping| !current.contains(mapping);
+        let gone: Vec<_> = told.iter().filter(is_gone).cloned().collect();
+        told.retain(|mapping| current.contains(mapping));
+        let mut changed = !gone.is_empty();
+        let space = space.index;
+        for mapping in gone {
+            let _ = out.send(Message::Unmapped {
+                space,
+                mapping,
+                time,
             });
         }
-        new
+        for mapping in &now {
+            if told.insert(mapping.clone()) {
+                changed = true;
+                let _ = out.send(Message::Mapping {
+                    space,
+                    mapping: mapping.clone(),
+                    time,
+                });
+            }
+        }
+        (now, changed)
     }
 
     fn have_code(&self, address: u64) -> bool {
@@ -82,25 +88,60 @@ const MAPPINGS_OF_CODE: Duration = Duration::from_millis(2);
 /// while another process reads the mappings.
 const MAPPINGS_SELDOM: Duration = Duration::from_secs(1);
 const MAPPINGS_OF_CODE_SELDOM: Duration = Duration::from_millis(50);
+/// At the end of the watch of a process that continues: time without an event after which all
+/// events were read, and the maximum time of reading.
+const SILENCE: Duration = Duration::from_millis(40);
+const LAST: Duration = Duration::from_secs(1);
 
 pub struct SpaceReader {
     pub device: Device,
     pub space: Space,
     pub told: Told,
     pub parts: Parts,
+    pub pieces: Pieces,
+    /// Start of the watch, in nanoseconds since the start of the program.
+    pub watch_begun: u64,
     /// The device follows the process through an exec, as a new address space.
     pub follows: bool,
     /// Number of address spaces so far.
     pub spaces: Arc<AtomicUsize>,
     pub out: Sender<Message>,
+    pub control: Control,
+    /// The start of the program.
+    pub begun: Instant,
     /// Events that were read, but not sent yet.
     pub events: Vec<Event>,
+}
+
+/// The counts of the events of the current program that were read.
+#[derive(Default)]
+struct Seen {
+    events: u64,
+    pages: u64,
+    dropped: u64,
+    /// Events of one invalidation that two ranges have recorded.
+    repeated: u64,
+    repeated_pages: u64,
+}
+
+impl Seen {
+    /// Returns the totals of the current program, of the kernel's totals since the last program.
+    fn totals(&self, count: u64, pages: u64) -> Totals {
+        let count = count.saturating_sub(self.repeated);
+        Totals {
+            count,
+            pages: pages.saturating_sub(self.repeated_pages),
+            // Some events may not have been read when the watch was ended.
+            dropped: self.dropped.max(count.saturating_sub(self.events)),
+        }
+    }
 }
 
 impl SpaceReader {
     /// Sends the events that were read. Must precede any other message.
     fn flush(&mut self) {
         if !self.events.is_empty() {
+            self.control.add_events(self.events.len());
             let _ = self.out.send(Message::Events {
                 space: self.space.index,
                 events: std::mem::take(&mut self.events),
@@ -111,19 +152,19 @@ impl SpaceReader {
     /// Reads until the end of the watch.
     pub fn run(mut self) {
         if let Err(error) = self.read() {
+            self.flush();
             let _ = self.out.send(Message::NotFollowed(format!(
-                "process {}: {error}",
+                "process {}: {error}: further events are missing",
                 self.space.pid
             )));
         }
     }
 
     fn read(&mut self) -> io::Result<()> {
-        // The times of events are relative to the start of the watch.
-        let begun = self.space.time;
         let mut names: HashMap<i32, Option<String>> = HashMap::new();
-        // Totals of the previous programs, and of the events of the current one.
-        let (mut before, mut now) = (Totals::default(), Totals::default());
+        // The kernel's totals at the end of the previous program.
+        let (mut before, mut pages_before) = (0, 0);
+        let mut seen = Seen::default();
         // The mappings were read when the process was stopped.
         let mut looked = Instant::now();
         let (first, often_for_code) = if self.follows {
@@ -133,7 +174,11 @@ impl SpaceReader {
         };
         let mut often = first;
         let mut over = false;
+        let mut ending: Option<Instant> = None;
         while !over {
+            if ending.is_none() && self.control.ends() {
+                ending = Some(Instant::now());
+            }
             if looked.elapsed() > often {
                 let new = self.look();
                 looked = Instant::now();
@@ -145,7 +190,11 @@ impl SpaceReader {
                 };
             }
             // Look for new mappings even if there are no events.
-            if !self.device.wait(MAPPINGS)? {
+            let ready = self.device.wait(ending.map_or(MAPPINGS, |_| SILENCE))?;
+            if ending.is_some_and(|begun| !ready || begun.elapsed() > LAST) {
+                break;
+            }
+            if !ready {
                 continue;
             }
             let Some(events) = self.device.read()? else {
@@ -154,21 +203,11 @@ impl SpaceReader {
             self.events.reserve(events.len());
             for event in events {
                 let count = event.count;
-                let mut event = Event::from(event);
-                match event.kind {
-                    KIND_DROPPED => now.dropped += event.start,
-                    _ => event.time += begun,
-                }
-                match event.kind {
-                    KIND_DROPPED | KIND_EXEC | KIND_NOT_FOLLOWED => {}
-                    KIND_RELEASE => over |= !(self.follows && event.executed),
-                    _ => now.pages += event.pages(),
-                }
-                if event.kind != KIND_DROPPED && event.tgid != self.space.pid {
-                    let name = names
-                        .entry(event.tgid)
-                        .or_insert_with_key(|tgid| comm(*tgid));
-                    event.task = Some(name.clone().unwrap_or(format!("process {}", event.tgid)));
+                let Some(event) = self.counted(event, &mut seen, &mut names) else {
+                    continue;
+                };
+                if event.kind == KIND_RELEASE {
+                    over |= !(self.follows && event.executed);
                 }
                 let unknown = event
                     .stack
@@ -184,12 +223,11 @@ impl SpaceReader {
                 match kind {
                     KIND_EXEC => {
                         self.flush();
-                        now.count = count.saturating_sub(before.count);
-                        self.end(now);
-                        before.count = count;
-                        before.pages += now.pages;
-                        before.dropped += now.dropped;
-                        now = Totals::default();
+                        let pages = seen.pages;
+                        self.end(seen.totals(count.saturating_sub(before), pages));
+                        before = count;
+                        pages_before += pages;
+                        seen = Seen::default();
                         self.begin_program(time);
                         looked = Instant::now();
                     }
@@ -207,12 +245,44 @@ impl SpaceReader {
             self.flush();
         }
         let status = self.device.status()?;
-        self.end(Totals {
-            count: status.count.saturating_sub(before.count),
-            pages: status.pages.saturating_sub(before.pages),
-            dropped: status.dropped.saturating_sub(before.dropped),
-        });
+        self.end(seen.totals(
+            status.count.saturating_sub(before),
+            status.pages.saturating_sub(pages_before),
+        ));
         Ok(())
+    }
+
+    /// Converts an event, and counts it. Returns `None` if another range has recorded the same
+    /// invalidation.
+    fn counted(
+        &mut self,
+        event: DeviceEvent,
+        seen: &mut Seen,
+        names: &mut HashMap<i32, Option<String>>,
+    ) -> Option<Event> {
+        let is_repeated = !self.parts.is_all() && self.pieces.is_repeated(&event);
+        let mut event = Event::from(event);
+        match event.kind {
+            KIND_DROPPED => seen.dropped += event.start,
+            // The times of events are relative to the start of the watch.
+            _ => event.time += self.watch_begun,
+        }
+        if !event.is_of_watch() {
+            if is_repeated {
+                seen.repeated += 1;
+                seen.repeated_pages += event.pages();
+                return None;
+            }
+            seen.events += 1;
+            seen.pages += event.pages();
+        }
+        if event.kind != KIND_DROPPED && event.tgid != self.space.pid {
+            let name = names
+                .entry(event.tgid)
+                .or_insert_with_key(|tgid| comm(*tgid));
+            event.task = Some(name.clone().unwrap_or(format!("process {}", event.tgid)));
+        }
+        Some(event)
     }
 
     fn end(&self, status: Totals) {
@@ -236,25 +306,19 @@ impl SpaceReader {
         self.look();
     }
 
-    /// Sends the new mappings, and watches the selected ones. Returns whether there were new
-    /// mappings.
-    pub fn look(&self) -> bool {
-        let new = self.told.look(&self.space, &self.out);
-        for mapping in &new {
-            if self.parts.has(mapping) {
-                self.add(mapping);
+    /// Sends changes of the mappings, and watches the selected mappings. Returns whether there were
+    /// changes.
+    pub fn look(&mut self) -> bool {
+        let time = self.begun.elapsed().as_nanos() as u64;
+        let (mappings, changed) = self.told.look(&self.space, time, &self.out);
+        if !self.parts.is_all() && !mappings.is_empty() {
+            for error in self.pieces.update(&self.device, &self.parts, &mappings) {
+                let _ = self.out.send(Message::NotFollowed(format!(
+                    "a range of process {}: {error}",
+                    self.space.pid
+                )));
             }
         }
-        !new.is_empty()
-    }
-
-    /// Watches a mapping, and reports a failure.
-    fn add(&self, mapping: &Mapping) {
-        if let Err(error) = self.device.add_range(mapping.start..mapping.end, 0) {
-            let _ = self.out.send(Message::NotFollowed(format!(
-                "{} of process {}: {error}",
-                mapping.name, self.space.pid
-            )));
-        }
+        changed
     }
 }

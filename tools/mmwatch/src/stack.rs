@@ -69,6 +69,7 @@ mod tests {
             end: start + 0x1000,
             name: name.into(),
             offset: 0,
+            inode: 0,
             executable,
         }
     }

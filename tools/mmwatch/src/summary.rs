@@ -19,7 +19,10 @@ impl Report {
                 0.0
             }
         };
-        let total = |of: fn(&SpaceReport) -> u64| self.spaces.iter().map(of).sum::<u64>();
+        let total = |of: fn(&SpaceReport) -> u64| {
+            let counts = self.spaces.iter().map(of);
+            counts.fold(0, u64::saturating_add)
+        };
         writeln!(out, "mmwatch: {}, {seconds:.3} s\n", self.title())?;
         writeln!(
             out,
@@ -79,6 +82,12 @@ impl Report {
                 seconds(unwatched),
                 (seconds(watched) / seconds(unwatched) - 1.0) * 100.0
             )?;
+        }
+        if let Some(why) = &self.incomplete {
+            writeln!(out, "\n  Incomplete: {why}")?;
+        }
+        for note in &self.notes {
+            writeln!(out, "\n  Note: {note}")?;
         }
         if self.untraced {
             writeln!(out, "\n  Children are not followed (--untraced)")?;
@@ -145,26 +154,25 @@ impl Report {
     }
 
     fn print_ranges(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut ranges: Vec<_> = self.ranges.iter().collect();
-        ranges.sort_by_key(|(range, count)| {
-            (std::cmp::Reverse((count.events, count.pages)), **range)
+        let mut ranges = self.ranges.named(&self.mappings);
+        ranges.sort_by_key(|range| {
+            let (count, place) = (&range.count, range.range);
+            (std::cmp::Reverse((count.events, count.pages)), place)
         });
         writeln!(
             out,
             "\n  {:<38}{:>10}{:>14}",
             "top ranges", "count", "pages"
         )?;
-        for ((space, start, end), count) in ranges.iter().take(10) {
-            let name = self
-                .mappings
-                .name(*space, *start, *end)
-                .map_or(String::new(), |name| format!("  {name}"));
+        for it in ranges.iter().take(10) {
+            let (_, start, end) = it.range;
+            let name = it.name.map_or(String::new(), |name| format!("  {name}"));
             writeln!(
                 out,
                 "  {:<38}{:>10}{:>14}{name}",
                 format!("{start:#014x}-{end:#014x}"),
-                count.events,
-                count.pages
+                it.count.events,
+                it.count.pages
             )?;
         }
         Ok(())

@@ -5,6 +5,8 @@
 use crate::call::ends_with_call;
 use crate::call::LONGEST;
 use crate::mapping::Mapping;
+use crate::text;
+use nix::libc::O_PATH;
 use object::read::ReadCache;
 use object::Architecture;
 use object::Object;
@@ -13,7 +15,11 @@ use object::ObjectSymbol;
 use object::SymbolKind;
 use std::collections::HashMap;
 use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 
 struct Symbol {
     address: u64,
@@ -32,8 +38,19 @@ struct Image {
 }
 
 impl Image {
-    fn open(path: &str) -> Option<Self> {
-        let file = File::open(path).ok()?;
+    /// Opens the file of a mapping. By now, its name may belong to something else, such as a pipe,
+    /// which must not be opened.
+    fn open(mapping: &Mapping) -> Option<Self> {
+        let place = OpenOptions::new()
+            .read(true)
+            .custom_flags(O_PATH)
+            .open(text::to_path(&mapping.name))
+            .ok()?;
+        let metadata = place.metadata().ok()?;
+        if !metadata.is_file() || (mapping.inode != 0 && metadata.ino() != mapping.inode) {
+            return None;
+        }
+        let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()?;
         let cache = ReadCache::new(file.try_clone().ok()?);
         let object = object::File::parse(&cache).ok()?;
         let segments = object.segments().map(|segment| {
@@ -48,7 +65,7 @@ impl Image {
                 Some(Symbol {
                     address: symbol.address(),
                     size: symbol.size(),
-                    name: symbol.name().ok()?.into(),
+                    name: text::from_bytes(symbol.name_bytes().ok()?),
                 })
             })
             .collect();
@@ -72,21 +89,22 @@ impl Image {
             .segments
             .iter()
             .find(|(from, size, _)| offset.wrapping_sub(*from) < *size)?;
-        let wanted = offset - from + address;
+        let wanted = (offset - from).wrapping_add(*address);
         let next = self
             .symbols
             .partition_point(|symbol| symbol.address <= wanted);
         let symbol = &self.symbols[next.checked_sub(1)?];
         // Symbols of assembler code may have no size.
-        let is_in = symbol.size == 0 || wanted < symbol.address + symbol.size;
-        is_in.then(|| (&*symbol.name, symbol.address.wrapping_sub(*address) + from))
+        let is_in = symbol.size == 0 || wanted - symbol.address < symbol.size;
+        let begin = symbol.address.wrapping_sub(*address).wrapping_add(*from);
+        is_in.then_some((&*symbol.name, begin))
     }
 }
 
 /// A cache of opened files.
 #[derive(Default)]
 pub struct Symbols {
-    images: HashMap<String, Option<Image>>,
+    images: HashMap<(String, u64), Option<Image>>,
 }
 
 impl Symbols {
@@ -95,8 +113,8 @@ impl Symbols {
             return None;
         }
         self.images
-            .entry(mapping.name.clone())
-            .or_insert_with_key(|path| Image::open(path))
+            .entry((mapping.name.clone(), mapping.inode))
+            .or_insert_with(|| Image::open(mapping))
             .as_ref()
     }
 
@@ -106,15 +124,15 @@ impl Symbols {
             "" => "no file".into(),
             name => name.to_string(),
         };
-        let offset = address - mapping.start + mapping.offset;
+        let offset = (address - mapping.start).wrapping_add(mapping.offset);
         let function = self
             .image(mapping)
-            .and_then(|image| image.function(offset - u64::from(just_before)));
+            .and_then(|image| image.function(offset.wrapping_sub(u64::from(just_before))));
         match function {
             Some((name, begin)) => format!(
                 "{:#}+{:#x} ({file})",
                 rustc_demangle::demangle(name),
-                offset - begin
+                offset.wrapping_sub(begin)
             ),
             // The offset in the file, as disassemblers take it.
             None if mapping.is_of_file() => format!("{offset:#x} ({file})"),
@@ -128,10 +146,10 @@ impl Symbols {
         let length = (address - mapping.start).min(LONGEST as u64) as usize;
         let mut code = [0; LONGEST];
         let code = &mut code[..length];
-        let offset = address - mapping.start + mapping.offset;
+        let offset = (address - mapping.start).wrapping_add(mapping.offset);
         image
             .file
-            .read_exact_at(code, offset - length as u64)
+            .read_exact_at(code, offset.wrapping_sub(length as u64))
             .ok()?;
         Some(ends_with_call(code))
     }
@@ -147,7 +165,7 @@ mod tests {
         let mappings = mappings_of(std::process::id() as i32);
         let is_libc = |it: &&Mapping| it.executable && it.short_name() == "libc.so.6";
         let mapping = mappings.iter().find(is_libc).unwrap().clone();
-        let image = Image::open(&mapping.name).unwrap();
+        let image = Image::open(&mapping).unwrap();
         let symbol = image.symbols.iter().find(|it| it.name == "qsort").unwrap();
         let (from, _, address) = image
             .segments
@@ -182,6 +200,7 @@ mod tests {
             end: 0x2000,
             name: String::new(),
             offset: 0,
+            inode: 0,
             executable: true,
         };
         let mut symbols = Symbols::default();
@@ -196,6 +215,7 @@ mod tests {
             end: 0x2000,
             name: "/etc/passwd".into(),
             offset: 0x3000,
+            inode: 0,
             executable: true,
         };
         let mut symbols = Symbols::default();

@@ -4,34 +4,45 @@
 //! vforks and clones and the programs that it executes. Each address space has a watch of its own.
 //!
 //! ptrace stops a new process or program before its first instruction, so that no event is missed.
-//! If mmwatch is killed, the traced processes continue to run.
+//! If mmwatch is killed, the traced processes continue to run. If a request for one of them fails,
+//! mmwatch detaches from that process, and reports the failure.
 
+use crate::control::Control;
 use crate::message::Message;
 use crate::message::Space;
+use crate::message::VERSION;
+use crate::parts::Parts;
+use crate::parts::Pieces;
+use crate::privileges;
 use crate::process::comm;
 use crate::process::is_thread;
-use crate::space_reader::Parts;
+use crate::process::parent_of;
+use crate::process::process_of;
+use crate::root::Root;
 use crate::space_reader::SpaceReader;
 use crate::space_reader::Told;
+use crate::starter;
+use crate::text;
 use libmmwatch::Device;
 use libmmwatch::Options as WatchOptions;
+use libtracee::event;
+use libtracee::wait;
+use libtracee::Change;
+use libtracee::Stop;
+use libtracee::Wait;
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::ptrace::Options;
 use nix::sys::signal::kill;
-use nix::sys::signal::raise;
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
-use nix::sys::wait::WaitPidFlag;
-use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Child;
-use std::process::Command;
 use std::process::Stdio;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -45,22 +56,8 @@ const OPTIONS: Options = Options::PTRACE_O_TRACEEXEC
     .union(Options::PTRACE_O_TRACEVFORK)
     .union(Options::PTRACE_O_TRACECLONE);
 
-/// The argument with which mmwatch starts itself, in the process that becomes the program.
-pub const START: &str = "--start-stopped";
-
-/// Runs in the process that becomes the program: stops until the tracer has attached.
-pub fn become_program(program: &[String]) -> ! {
-    let error = match raise(Signal::SIGSTOP) {
-        Ok(()) => Command::new(&program[0]).args(&program[1..]).exec(),
-        Err(errno) => errno.into(),
-    };
-    eprintln!("mmwatch: {}: {error}", program[0]);
-    std::process::exit(if error.kind() == io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    })
-}
+/// Stack size of a reader of events.
+const STACK: usize = 256 << 10;
 
 /// The system call that has created a child.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,37 +97,44 @@ pub struct Tracer {
     out: Sender<Message>,
     parts: Parts,
     how: How,
-    begun: Instant,
+    control: Control,
     /// The process that was started; its exit code is returned.
-    root: Option<Pid>,
-    code: u8,
+    root: Arc<Root>,
+    begun: Instant,
+    /// The time of the first exec.
+    executed: Option<Instant>,
     known: HashSet<Pid>,
     /// Children that were reported by their parents and have not stopped yet; `stopped` has
     /// children for which the reverse holds.
     expected: HashMap<Pid, Born>,
-    stopped: HashSet<Pid>,
+    stopped: HashMap<Pid, Stop>,
     /// Number of address spaces so far.
     spaces: Arc<AtomicUsize>,
     /// Address spaces for which the mappings are read once more at the exit of the process.
     looked_at: HashMap<Pid, (Space, Told)>,
-    readers: Vec<thread::JoinHandle<()>>,
 }
 
 impl Tracer {
-    pub fn new(out: Sender<Message>, parts: Parts, how: How) -> Self {
+    pub fn new(
+        out: Sender<Message>,
+        parts: Parts,
+        how: How,
+        control: Control,
+        root: Arc<Root>,
+    ) -> Self {
         Self {
             out,
             parts,
             how,
+            control,
+            root,
             begun: Instant::now(),
-            root: None,
-            code: 0,
+            executed: None,
             known: HashSet::new(),
             expected: HashMap::new(),
-            stopped: HashSet::new(),
+            stopped: HashMap::new(),
             spaces: Arc::default(),
             looked_at: HashMap::new(),
-            readers: Vec::new(),
         }
     }
 
@@ -141,85 +145,98 @@ impl Tracer {
 
     fn send_program(&self, words: Vec<String>) {
         self.send(Message::Program {
-            version: 1,
+            version: VERSION,
             words,
             untraced: self.how.untraced,
         });
     }
 
-    /// Runs a program to its end, for comparison.
-    pub fn run_unwatched(&mut self, program: &[String]) -> io::Result<()> {
-        let begun = Instant::now();
-        Command::new(&program[0]).args(&program[1..]).status()?;
-        self.send(Message::Unwatched(begun.elapsed().as_nanos() as u64));
-        Ok(())
+    /// Sends the run time of the program without a watch.
+    pub fn send_unwatched(&self, nanoseconds: u64) {
+        self.send(Message::Unwatched(nanoseconds));
     }
 
-    /// Starts a program, which stays stopped until [`Tracer::follow`] is called.
-    pub fn start(&mut self, program: &[String], out: Stdio, error: Stdio) -> io::Result<Child> {
+    /// Starts a program, which stays stopped until [`starter::release`] is called.
+    pub fn start(&mut self, program: &[OsString], out: Stdio, error: Stdio) -> io::Result<Child> {
         self.begun = Instant::now();
-        let started = Command::new("/proc/self/exe")
-            .arg0("mmwatch")
-            .arg(START)
-            .arg("--")
-            .args(program)
-            .stdout(out)
-            .stderr(error)
-            .spawn()?;
-        let child = Pid::from_raw(started.id() as i32);
-        // The child is not traced yet, so this is an ordinary job-control stop.
-        match waitpid(child, Some(WaitPidFlag::WUNTRACED))? {
-            WaitStatus::Stopped(..) => {}
-            status => {
-                return Err(io::Error::other(format!(
-                    "the program was not started: {status:?}"
-                )))
-            }
-        }
-        ptrace::seize(child, self.how.options())?;
-        self.known.insert(child);
-        self.root = Some(child);
-        self.send_program(program.to_vec());
-        kill(child, Signal::SIGCONT)?;
-        Ok(started)
+        let child = starter::start(program, Stdio::inherit(), out, error, self.how.options())?;
+        let pid = Pid::from_raw(child.id() as i32);
+        self.known.insert(pid);
+        self.root.begin(pid);
+        let words = program.iter().map(|word| text::from_bytes(word.as_bytes()));
+        self.send_program(words.collect());
+        Ok(child)
     }
 
     /// Attaches to a running process and its threads.
     pub fn attach(&mut self, pid: i32) -> io::Result<()> {
         let explain =
             |error: io::Error| io::Error::new(error.kind(), format!("process {pid}: {error}"));
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| {
-            explain(match error.kind() {
-                io::ErrorKind::NotFound => Errno::ESRCH.into(),
-                _ => error,
-            })
-        })?;
+        match process_of(pid) {
+            Some(process) if process != pid => {
+                return Err(io::Error::other(format!(
+                    "{pid} is a thread of process {process}: use --pid {process}"
+                )))
+            }
+            Some(_) => {}
+            None => return Err(explain(Errno::ESRCH.into())),
+        }
         self.send_program(vec![
             comm(pid).unwrap_or_default(),
             format!("(process {pid})"),
         ]);
-        for task in tasks {
-            let name = task?.file_name();
-            let Some(task) = name.to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            if self.how.untraced && task != pid {
-                continue;
-            }
-            match ptrace::seize(Pid::from_raw(task), self.how.options()) {
-                Ok(()) => {
-                    self.known.insert(Pid::from_raw(task));
-                }
-                // The thread has exited.
-                Err(Errno::ESRCH) if task != pid => {}
-                Err(errno) => return Err(explain(errno.into())),
-            }
-        }
+        self.seize_threads(pid).map_err(explain)?;
         let pid = Pid::from_raw(pid);
         ptrace::interrupt(pid).map_err(|errno| explain(errno.into()))?;
-        waitpid(pid, Some(WaitPidFlag::__WALL))?;
-        self.watch(pid, "attach")?;
-        self.watched(pid)
+        // This may be another stop than the one requested, for instance for a signal. Each of them
+        // allows to watch the process, and is then handled as usual.
+        match wait(Wait::One(pid))? {
+            (_, Change::Stopped(stop)) => {
+                self.watch(pid, "attach")?;
+                if self.how.untraced {
+                    return self.detach(pid, stop);
+                }
+                self.step(pid, Change::Stopped(stop));
+                Ok(())
+            }
+            _ => Err(explain(Errno::ESRCH.into())),
+        }
+    }
+
+    /// Attaches to all threads of a process, or only to its main thread if untraced.
+    fn seize_threads(&mut self, pid: i32) -> io::Result<()> {
+        if self.how.untraced {
+            return self.seize(pid, pid);
+        }
+        // A thread to which mmwatch has not attached yet may create threads.
+        loop {
+            let before = self.known.len();
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let name = task?.file_name();
+                if let Some(task) = name.to_str().and_then(|name| name.parse().ok()) {
+                    self.seize(pid, task)?;
+                }
+            }
+            if self.known.len() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn seize(&mut self, pid: i32, task: i32) -> io::Result<()> {
+        let tid = Pid::from_raw(task);
+        if self.known.contains(&tid) {
+            return Ok(());
+        }
+        match ptrace::seize(tid, self.how.options()) {
+            Ok(()) => {
+                self.known.insert(tid);
+                Ok(())
+            }
+            // The thread has exited, or was created by a traced thread and is traced already.
+            Err(Errno::ESRCH | Errno::EPERM) if task != pid => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Watches the address space of a stopped process.
@@ -230,8 +247,9 @@ impl Tracer {
             follow: self.how.untraced,
         };
         let device = Device::watch(pid.as_raw(), options)?;
-        for range in &self.parts.ranges {
-            device.add_range(range.clone(), 0)?;
+        let mut pieces = Pieces::default();
+        if let Some(error) = pieces.update(&device, &self.parts, &[]).pop() {
+            return Err(error);
         }
         let space = Space {
             index: self.spaces.fetch_add(1, Ordering::Relaxed),
@@ -241,14 +259,18 @@ impl Tracer {
             time: self.begun.elapsed().as_nanos() as u64,
         };
         self.send(Message::Space(space.clone()));
-        let reader = SpaceReader {
+        let mut reader = SpaceReader {
             device,
+            watch_begun: space.time,
             space,
             told: Told::default(),
             parts: self.parts.clone(),
+            pieces,
             follows: self.how.untraced,
             spaces: self.spaces.clone(),
             out: self.out.clone(),
+            control: self.control.clone(),
+            begun: self.begun,
             events: Vec::new(),
         };
         // The process is stopped, so its current mappings are all found.
@@ -257,20 +279,16 @@ impl Tracer {
             let looked_at = (reader.space.clone(), reader.told.clone());
             self.looked_at.insert(pid, looked_at);
         }
-        self.readers.push(thread::spawn(move || reader.run()));
-        Ok(())
-    }
-
-    /// Resumes a process after `watch()`, successful or not. Detaches from the process if untraced.
-    fn watched(&mut self, pid: Pid) -> io::Result<()> {
-        if !self.how.untraced {
-            return resume(pid, None);
-        }
-        self.known.remove(&pid);
-        match ptrace::detach(pid, None) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+        let reading = self.control.reading();
+        // The thread is not joined: a finished thread would keep its stack until then. The end of
+        // all readers is known by the end of their messages.
+        thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || {
+                reader.run();
+                drop(reading);
+            })
+            .map(drop)
     }
 
     /// Watches the address space of a stopped process. Reports a failure, unless no address space
@@ -290,8 +308,38 @@ impl Tracer {
         Ok(())
     }
 
-    /// Starts to follow a stopped child, after its parent has reported how the child was created.
-    fn begin_child(&mut self, child: Pid, born: Born) -> io::Result<()> {
+    /// Resumes a stopped tracee: delivers its signal, or leaves it in its group stop. If this
+    /// fails, the tracee is no longer traced.
+    fn go_on(&mut self, pid: Pid, stop: Stop) {
+        let result = if stop.is_of_group() {
+            libtracee::listen(pid)
+        } else {
+            libtracee::resume(pid, stop.pending_signal())
+        };
+        match result {
+            // The tracee was killed. Its end is reported next.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                let _ = libtracee::detach(pid, stop.pending_signal());
+                self.known.remove(&pid);
+                self.send(Message::NotFollowed(format!(
+                    "process {pid}: it cannot be resumed, and is no longer traced: {errno}"
+                )));
+            }
+        }
+    }
+
+    /// Ends the tracing of a stopped process, which stays watched.
+    fn detach(&mut self, pid: Pid, stop: Stop) -> io::Result<()> {
+        self.known.remove(&pid);
+        match libtracee::detach(pid, stop.pending_signal()) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Starts to follow a stopped child.
+    fn begin_child(&mut self, child: Pid, born: Born, stop: Stop) {
         self.known.insert(child);
         let own = match born {
             Born::Fork => true,
@@ -299,106 +347,135 @@ impl Tracer {
             Born::Clone => !is_thread(child),
         };
         if own {
-            self.try_watch(child, "fork")?;
+            // The parent is watched, so this reports a failure.
+            let _ = self.try_watch(child, "fork");
         }
-        resume(child, None)
+        self.go_on(child, stop);
     }
 
-    /// Traces until all tasks have ended. Returns the exit code of the program that was started.
-    pub fn follow(mut self) -> io::Result<u8> {
+    /// Starts to follow stopped children that their parents did not report, because the parents were
+    /// killed.
+    fn adopt(&mut self) {
+        let known = &self.known;
+        let is_orphan = |child: &Pid| parent_of(*child).is_none_or(|it| !known.contains(&it));
+        let orphans: Vec<Pid> = self.stopped.keys().copied().filter(is_orphan).collect();
+        for child in orphans {
+            if let Some(stop) = self.stopped.remove(&child) {
+                self.begin_child(child, Born::Fork, stop);
+            }
+        }
+    }
+
+    /// Traces until all tasks have ended.
+    ///
+    /// # Errors
+    ///
+    /// No address space could be watched, or the state of the tracees is unknown.
+    pub fn follow(mut self) -> io::Result<()> {
         loop {
-            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Ok(status) => status,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::ECHILD) => break,
+            match wait(Wait::All) {
+                Ok((pid, change)) => {
+                    if let Some(error) = self.step(pid, change) {
+                        return Err(error);
+                    }
+                }
+                Err(Errno::ECHILD) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
-            };
-            self.step(status)?;
-        }
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
-        }
-        Ok(self.code)
-    }
-
-    fn step(&mut self, status: WaitStatus) -> io::Result<()> {
-        match status {
-            WaitStatus::PtraceEvent(pid, _, event) => self.event(pid, event),
-            WaitStatus::Stopped(pid, signal) => resume(pid, Some(signal)),
-            WaitStatus::Exited(pid, code) => {
-                self.ended(pid, code as u8);
-                Ok(())
             }
-            WaitStatus::Signaled(pid, signal, _) => {
-                self.ended(pid, 128 + signal as u8);
-                Ok(())
-            }
-            _ => Ok(()),
         }
     }
 
-    fn ended(&mut self, pid: Pid, code: u8) {
+    /// Handles a change of state. Returns an error if no address space could be watched.
+    fn step(&mut self, pid: Pid, change: Change) -> Option<io::Error> {
+        match change {
+            Change::Stopped(stop) => return self.stop(pid, stop).err(),
+            Change::Exited(_) | Change::Killed(_) => self.ended(pid, change),
+            Change::Continued => {}
+        }
+        None
+    }
+
+    fn ended(&mut self, pid: Pid, change: Change) {
         self.known.remove(&pid);
         self.expected.remove(&pid);
         self.stopped.remove(&pid);
-        if Some(pid) == self.root {
-            self.code = code;
-            self.send(Message::Watched(self.begun.elapsed().as_nanos() as u64));
+        self.looked_at.remove(&pid);
+        if self.root.is(pid) {
+            self.root.end(change);
+            let begun = self.executed.unwrap_or(self.begun);
+            self.send(Message::Watched(begun.elapsed().as_nanos() as u64));
         }
+        self.adopt();
     }
 
-    fn event(&mut self, pid: Pid, event: i32) -> io::Result<()> {
-        let born = match event {
-            libc_event::FORK => Born::Fork,
-            libc_event::VFORK => Born::Vfork,
-            libc_event::CLONE => Born::Clone,
-            libc_event::EXEC => {
-                self.try_watch(pid, "exec")?;
-                return self.watched(pid);
-            }
-            libc_event::EXIT => {
+    fn stop(&mut self, pid: Pid, stop: Stop) -> io::Result<()> {
+        let born = match stop.event {
+            event::FORK => Born::Fork,
+            event::VFORK => Born::Vfork,
+            event::CLONE => Born::Clone,
+            event::EXEC => return self.exec(pid, stop),
+            event::EXIT => {
                 if let Some((space, told)) = self.looked_at.remove(&pid) {
-                    told.look(&space, &self.out);
+                    let time = self.begun.elapsed().as_nanos() as u64;
+                    told.look(&space, time, &self.out);
                 }
-                return resume(pid, None);
+                self.go_on(pid, stop);
+                return Ok(());
             }
-            libc_event::STOP if !self.known.contains(&pid) => {
-                return match self.expected.remove(&pid) {
-                    Some(born) => self.begin_child(pid, born),
+            event::STOP if !self.known.contains(&pid) => {
+                match self.expected.remove(&pid) {
+                    Some(born) => self.begin_child(pid, born, stop),
+                    // A thread needs no watch of its own, so its creator does not matter.
+                    None if is_thread(pid) => self.begin_child(pid, Born::Clone, stop),
                     None => {
-                        self.stopped.insert(pid);
-                        Ok(())
+                        self.stopped.insert(pid, stop);
+                        self.adopt();
                     }
-                };
+                }
+                return Ok(());
             }
-            _ => return resume(pid, None),
+            _ => {
+                if stop.event == event::SIGNAL {
+                    self.root.note_signal(pid, stop.signal);
+                }
+                self.go_on(pid, stop);
+                return Ok(());
+            }
         };
         if let Ok(child) = ptrace::getevent(pid) {
             let child = Pid::from_raw(child as i32);
-            if self.stopped.remove(&child) {
-                self.begin_child(child, born)?;
-            } else {
+            if let Some(stop) = self.stopped.remove(&child) {
+                self.begin_child(child, born, stop);
+            } else if !self.known.contains(&child) {
                 self.expected.insert(child, born);
             }
         }
-        resume(pid, None)
+        self.go_on(pid, stop);
+        Ok(())
     }
-}
 
-/// The events of `ptrace(2)`.
-mod libc_event {
-    pub const FORK: i32 = 1;
-    pub const VFORK: i32 = 2;
-    pub const CLONE: i32 = 3;
-    pub const EXEC: i32 = 4;
-    pub const EXIT: i32 = 6;
-    pub const STOP: i32 = 128;
-}
-
-/// Resumes a tracee. Succeeds if the tracee was killed meanwhile.
-fn resume(pid: Pid, signal: Option<Signal>) -> io::Result<()> {
-    match ptrace::cont(pid, signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    fn exec(&mut self, pid: Pid, stop: Stop) -> io::Result<()> {
+        // A thread that executes a program gets the number of its process.
+        if let Ok(thread) = ptrace::getevent(pid) {
+            let thread = Pid::from_raw(thread as i32);
+            if thread != pid {
+                self.known.remove(&thread);
+            }
+        }
+        self.known.insert(pid);
+        self.try_watch(pid, "exec")?;
+        if let Some(lacking) = privileges::lacking(pid.as_raw()) {
+            let name = comm(pid.as_raw()).unwrap_or_default();
+            self.send(Message::Note(format!(
+                "process {pid}, {name}, runs without the {lacking} of its file, because it is \
+                 traced: run mmwatch with CAP_SYS_PTRACE, for instance as root"
+            )));
+        }
+        self.executed.get_or_insert_with(Instant::now);
+        if self.how.untraced {
+            return self.detach(pid, stop);
+        }
+        self.go_on(pid, stop);
+        Ok(())
     }
 }

@@ -19,6 +19,8 @@ use ratatui::widgets::Paragraph;
 use ratatui::Frame;
 use std::collections::HashMap;
 
+/// The time after all events: the mappings that exist.
+const NOW: u64 = u64::MAX - 1;
 /// Maximum number of address spaces with a bar.
 const BARS: usize = 3;
 /// Width of the label of a bar.
@@ -226,7 +228,7 @@ impl Painter<'_> {
         let name = self
             .report
             .mappings
-            .name(place.space, place.start, place.end)
+            .name(place.space, place.start, place.end, NOW)
             .unwrap_or("anonymous");
         let name: String = name.chars().take(23).collect();
         let pages = (place.end - place.start) / page_size();
@@ -277,8 +279,10 @@ mod tests {
                 end: 0x55d000100000,
                 name: "[heap]".into(),
                 offset: 0,
+                inode: 0,
                 executable: false,
             },
+            time: 0,
         });
         let events = [
             (0, 0, 0x7f0000000000, 0x7f0000010000, 40),

@@ -2,6 +2,7 @@
 
 //! The bottom part of the terminal on standard error.
 
+use crate::output::Timed;
 use ratatui::backend::Backend;
 use ratatui::backend::ClearType;
 use ratatui::backend::CrosstermBackend;
@@ -36,7 +37,7 @@ const SIZE: Size = Size {
 /// A terminal backend that sends no queries to the terminal. A reply would arrive as terminal
 /// input, which belongs to the program.
 struct Bottom {
-    inner: CrosstermBackend<BufWriter<Stderr>>,
+    inner: CrosstermBackend<BufWriter<Timed<Stderr>>>,
 }
 
 impl Backend for Bottom {
@@ -115,7 +116,7 @@ pub struct Screen {
 impl Screen {
     pub fn begin() -> io::Result<Self> {
         let bottom = Bottom {
-            inner: CrosstermBackend::new(BufWriter::new(io::stderr())),
+            inner: CrosstermBackend::new(BufWriter::new(Timed(io::stderr()))),
         };
         let height = bottom.size()?.height;
         let viewport = Viewport::Inline(HEIGHT.min(height.saturating_sub(ABOVE)).max(1));
