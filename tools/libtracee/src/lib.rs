@@ -94,6 +94,9 @@ impl Change {
 pub enum Wait {
     /// All children and tracees.
     All,
+    /// All children and tracees. Stops and continuations by job control are reported for children
+    /// that are not traced.
+    AllUntraced,
     /// One child or tracee.
     One(Pid),
     /// One child. Stops by job control are reported although the child is not traced.
@@ -109,6 +112,7 @@ pub enum Wait {
 pub fn wait(which: Wait) -> Result<(Pid, Change), Errno> {
     let (pid, options) = match which {
         Wait::All => (-1, libc::__WALL),
+        Wait::AllUntraced => (-1, libc::__WALL | libc::WUNTRACED | libc::WCONTINUED),
         Wait::One(pid) => (pid.as_raw(), libc::__WALL),
         Wait::Untraced(pid) => (pid.as_raw(), libc::__WALL | libc::WUNTRACED),
     };
@@ -196,6 +200,12 @@ pub fn die_of(signal: i32) -> ! {
     let _ = kill(Pid::this(), signal);
     std::process::exit(128 + signal)
 }
+
+mod inherited;
+
+pub use inherited::inherit;
+pub use inherited::inherited_signals;
+pub use inherited::restore_signals;
 
 #[cfg(test)]
 mod tests;
