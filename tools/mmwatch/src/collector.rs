@@ -31,8 +31,8 @@ use std::time::Instant;
 /// Input of a collector.
 pub enum Input {
     Message(Message),
-    /// Output of the program, to its standard output (1) or standard error (2).
-    Output(usize, Vec<u8>),
+    /// Output of the program to its terminal.
+    Output(Vec<u8>),
     End,
 }
 
@@ -240,8 +240,8 @@ impl Collector {
             let wait = next.saturating_duration_since(Instant::now());
             match inputs.recv_timeout(wait) {
                 Ok(Input::Message(message)) => self.take(message),
-                Ok(Input::Output(stream, bytes)) => {
-                    self.with_live(|live, _| live.write(stream, &bytes));
+                Ok(Input::Output(bytes)) => {
+                    self.with_live(|live, _| live.write(&bytes));
                 }
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -31,7 +31,7 @@ use std::time::Instant;
 
 /// Code of a signal that the kernel has sent, for instance for a key of the terminal. All processes
 /// in the foreground have received it.
-const FROM_KERNEL: i32 = 0x80;
+pub const FROM_KERNEL: i32 = 0x80;
 /// Time to wait for readers of events at the end of the watch.
 const READERS: Duration = Duration::from_secs(3);
 /// Time for which output is blocked, after a signal, before mmwatch ends without it.
@@ -82,6 +82,9 @@ impl Interrupts {
                 Err(errno) => return Err(errno.into()),
             }
             while let Some(signal) = self.signals.read_signal()? {
+                if signal.ssi_code != FROM_KERNEL && !self.root.obeys(signal.ssi_pid) {
+                    continue;
+                }
                 last = Some(Instant::now());
                 if !self.root.is_running() {
                     self.end();
@@ -91,6 +94,7 @@ impl Interrupts {
             }
             if !self.root.is_running() && last.is_some_and(is_blocked) {
                 complain("the report is incomplete: its output is blocked");
+                self.root.wake_front();
                 let code = self.root.ended().map_or(125, |_| self.root.code());
                 std::process::exit(code.into());
             }

@@ -46,8 +46,8 @@ impl Live {
 
     /// Shows output of the program above the view, line by line. The unfinished last line is shown
     /// at the edge of the view.
-    pub fn write(&mut self, stream: usize, bytes: &[u8]) -> io::Result<()> {
-        let lines = self.text.add(stream, bytes);
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let lines = self.text.add(bytes);
         self.screen.print(&lines)
     }
 
@@ -62,8 +62,8 @@ impl Live {
 
     /// Removes the view. Prints an unfinished last line of the program's output.
     pub fn end(&mut self) -> io::Result<()> {
-        let lines = self.text.finish();
-        self.screen.print(&lines)?;
+        let line = self.text.finish();
+        self.screen.print(line.as_slice())?;
         self.screen.end()
     }
 }

@@ -10,6 +10,7 @@ mod call;
 mod collector;
 mod control;
 mod event;
+mod front;
 mod interrupt;
 mod lines;
 mod live;
@@ -41,12 +42,14 @@ use arguments::Watch;
 use clap::Parser;
 use collector::Collector;
 use control::Control;
+use front::Front;
 use interrupt::Interrupts;
 use libtracee::Change;
 use output::complain;
 use output::create;
 use output::named;
 use parts::Parts;
+use program_output::Outputs;
 use program_output::ProgramOutput;
 use root::Root;
 use std::ffi::OsString;
@@ -57,7 +60,6 @@ use std::io::BufWriter;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Child;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -91,7 +93,7 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Watches a program or a process. Returns an exit code if the program was not executed.
-fn watch(watch: Watch) -> io::Result<u8> {
+fn watch(watch: Watch, front: Front) -> io::Result<u8> {
     let (pid, program) = (watch.pid, watch.program.clone());
     let parts = Parts {
         ranges: watch.range.clone(),
@@ -112,17 +114,19 @@ fn watch(watch: Watch) -> io::Result<u8> {
             Err(code) => return Ok(code),
         }
     }
-    let (control, root) = (Control::default(), Arc::new(Root::default()));
+    let (control, root) = (Control::default(), Arc::new(Root::new(Some(front))));
     let tracer_failed = Arc::new(AtomicBool::new(false));
     let collector = Collector::new(watch, control.clone())?;
     let (out, messages) = mpsc::channel();
     let (inputs, collected) = mpsc::sync_channel(INPUTS);
     let mut tracer = Tracer::new(out, parts, how, control.clone(), root.clone());
-    let mut started: Option<Child> = None;
+    let (mut started, mut terminal) = (None, None);
     if pid.is_none() {
-        let (output, error) = program_output::choose(collector.is_live());
-        started = Some(tracer.start(&program, output, error)?);
+        let outputs = Outputs::choose(collector.is_live())?;
+        terminal = outputs.terminal;
+        started = Some(tracer.start(&program, outputs.out, outputs.error)?);
     }
+    front::block_stops()?;
     // Block signals after the program has started, which would inherit the mask, and before the
     // start of other threads, which must inherit it.
     let interrupts = Interrupts {
@@ -147,7 +151,7 @@ fn watch(watch: Watch) -> io::Result<u8> {
     let mut program_output = ProgramOutput::default();
     if let Some(child) = started {
         starter::release(&child)?;
-        program_output = ProgramOutput::read(child, &inputs)?;
+        program_output = ProgramOutput::read(terminal, &inputs)?;
     }
     // The collector ends when all traced tasks are gone, or after an interruption.
     spawn(move || {
@@ -182,6 +186,7 @@ fn watch(watch: Watch) -> io::Result<u8> {
 
 /// Ends mmwatch in the way in which the program has ended, if it was started and has ended.
 fn end(root: &Root, has_failed: bool) -> ! {
+    root.wake_front();
     match root.ended() {
         Some(Change::Killed(signal)) => libtracee::die_of(signal),
         Some(_) => exit(root.code()),
@@ -207,11 +212,15 @@ fn report(file: &Path, output: &Output) -> io::Result<()> {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let mut words: Vec<OsString> = std::env::args_os().collect();
     if words.len() > 3 && words[1] == starter::START {
-        starter::become_program(&words[3..]);
+        starter::become_program(&words[2..]);
     }
-    let arguments = match Arguments::try_parse() {
+    let behind: Vec<OsString> = match words.get(1) {
+        Some(word) if words.len() > 3 && word == front::BEHIND => words.drain(1..4).collect(),
+        _ => Vec::new(),
+    };
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -220,7 +229,12 @@ fn main() -> ExitCode {
     };
     let result = match &arguments.command {
         Some(Action::Report { file, output }) => report(file, output),
-        None => watch(arguments.watch).map(|code| exit(code)),
+        None if behind.is_empty() => {
+            front::run(&words[1..], arguments.watch.pid.is_none()).map(|code| exit(code))
+        }
+        None => Front::connect(&behind[1], &behind[2])
+            .and_then(|front| watch(arguments.watch, front))
+            .map(|code| exit(code)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,11 +5,15 @@
 use crate::arguments::Output;
 use crate::picture;
 use crate::report::Report;
+use nix::poll::poll;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
 use std::fs::File;
 use std::io;
 use std::io::BufWriter;
 use std::io::IsTerminal;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -43,9 +47,16 @@ impl<W: Write> Write for Timed<W> {
     }
 }
 
-/// Prints an error message. Does nothing if standard error is closed.
+/// Time to wait until an error message can be printed.
+const PATIENCE: u16 = 1000;
+
+/// Prints an error message. Does nothing if standard error is closed or blocked.
 pub fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "mmwatch: {message}");
+    let error = io::stderr();
+    let mut fds = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PATIENCE) == Ok(1) {
+        let _ = writeln!(&error, "mmwatch: {message}");
+    }
 }
 
 /// Adds the path of the file to an error.

@@ -41,6 +41,14 @@ pub fn is_thread(pid: Pid) -> bool {
     process_of(pid.as_raw()).is_some_and(|process| process != pid.as_raw())
 }
 
+/// Returns whether job control has stopped a process.
+pub fn has_stopped(pid: i32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name of the process, in parentheses, may contain anything.
+    let name = stat.iter().rposition(|byte| *byte == b')');
+    name.and_then(|end| stat.get(end + 2)) == Some(&b'T')
+}
+
 /// Returns a set of signals of this process, for example `SigIgn`: signal 1 is the lowest bit.
 pub fn own_signals(name: &str) -> u64 {
     status("self", name)
@@ -59,6 +67,7 @@ mod tests {
         let pid = std::process::id() as i32;
         assert_eq!(process_of(pid), Some(pid));
         assert!(!is_thread(Pid::from_raw(pid)));
+        assert!(!has_stopped(pid));
         assert_eq!(parent_of(Pid::this()), Some(Pid::parent()));
         assert!(comm(pid).is_some_and(|name| !name.is_empty()));
         // The run-time library of Rust ignores SIGPIPE.

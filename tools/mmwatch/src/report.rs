@@ -124,11 +124,8 @@ impl Report {
     pub fn add(&mut self, message: Message) {
         match message {
             Message::Program {
-                mut words,
-                untraced,
-                ..
+                words, untraced, ..
             } => {
-                words.iter_mut().for_each(make_printable);
                 self.program = words;
                 self.untraced = untraced;
             }
@@ -289,7 +286,8 @@ impl Report {
     /// Returns the program and its arguments, shortened to one line.
     pub fn title(&self) -> String {
         let line = self.program.join(" ");
-        let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut line = printable(&line).into_owned();
         if line.chars().count() > 60 {
             line = line.chars().take(57).collect::<String>() + "...";
         }
@@ -398,6 +396,7 @@ pub mod tests {
             "    0x2100 (no file) < 0x2200 (no file)",
             "  7 events were dropped: counted only under \"all\"",
             "  Of these, caused by other processes: 1",
+            "  pages are populated there or not. A call causes several events if it changes several mappings, or",
             "  Not followed: what process 93 has executed: Operation not permitted",
         ] {
             assert!(

@@ -2,6 +2,7 @@
 
 //! The process that mmwatch has started: its state, and the signals that it has received.
 
+use crate::front::Front;
 use libtracee::Change;
 use nix::unistd::Pid;
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ const DELAY: Duration = Duration::from_millis(50);
 #[derive(Default)]
 struct State {
     pid: Option<Pid>,
+    is_stopped: bool,
     end: Option<Change>,
     signals: HashMap<i32, Instant>,
 }
@@ -27,9 +29,46 @@ struct State {
 #[derive(Default)]
 pub struct Root {
     state: Mutex<State>,
+    front: Option<Front>,
 }
 
 impl Root {
+    pub fn new(front: Option<Front>) -> Self {
+        Self {
+            state: Mutex::default(),
+            front,
+        }
+    }
+
+    /// Returns whether signals from this process are meant for this process: the front passes them
+    /// on, and has received all others that were sent to the process group as well.
+    pub fn obeys(&self, sender: u32) -> bool {
+        self.front.as_ref().is_none_or(|front| front.is(sender))
+    }
+
+    /// Records that the process has stopped: the front stops as well.
+    pub fn stop(&self) {
+        self.state().is_stopped = true;
+        if let Some(front) = &self.front {
+            front.stop();
+        }
+    }
+
+    /// Records that the process is running.
+    pub fn go_on(&self) {
+        let has_stopped = std::mem::take(&mut self.state().is_stopped);
+        if let Some(front) = self.front.as_ref().filter(|_| has_stopped) {
+            front.go_on();
+        }
+    }
+
+    /// Continues the front before mmwatch ends.
+    pub fn wake_front(&self) {
+        if let Some(front) = &self.front {
+            front.wake();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

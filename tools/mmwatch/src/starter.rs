@@ -14,9 +14,13 @@ use nix::sys::ptrace::Options;
 use nix::sys::signal::kill;
 use nix::sys::signal::raise;
 use nix::sys::signal::Signal;
+use nix::unistd::execvp;
 use nix::unistd::Pid;
+use std::ffi::CString;
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Child;
@@ -28,18 +32,38 @@ use std::time::Instant;
 /// The argument with which mmwatch starts itself, in the process that becomes the program.
 pub const START: &str = "--start-stopped";
 
-/// Runs in the process that becomes the program: stops until the tracer has attached.
-pub fn become_program(program: &[OsString]) -> ! {
+/// Runs in the process that becomes the program: stops until the tracer has attached. The first
+/// word is the set of signals that the program ignores.
+pub fn become_program(words: &[OsString]) -> ! {
+    let (signals, program) = (&words[0], &words[1..]);
     let error = match raise(Signal::SIGSTOP) {
-        Ok(()) => Command::new(&program[0]).args(&program[1..]).exec(),
-        Err(errno) => errno.into(),
+        Ok(()) => execute(signals, program),
+        Err(errno) => errno,
     };
-    complain(&format!("{}: {error}", Path::new(&program[0]).display()));
-    std::process::exit(if error.kind() == io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    })
+    let name = Path::new(&program[0]).display();
+    complain(&format!("{name}: {}", io::Error::from(error)));
+    std::process::exit(if error == Errno::ENOENT { 127 } else { 126 })
+}
+
+/// Executes a program. Returns only if this fails.
+fn execute(signals: &OsStr, program: &[OsString]) -> Errno {
+    let words: Result<Vec<CString>, _> = program
+        .iter()
+        .map(|word| CString::new(word.as_bytes()))
+        .collect();
+    let Ok(words) = words else {
+        return Errno::EINVAL;
+    };
+    let signals = signals.to_str().and_then(|text| text.parse().ok());
+    libtracee::restore_signals(signals.unwrap_or_default());
+    match execvp(&words[0], &words) {
+        Ok(never) => match never {},
+        Err(errno) => {
+            // For the error message.
+            libtracee::restore_signals(1 << (Signal::SIGPIPE as i32 - 1));
+            errno
+        }
+    }
 }
 
 /// Kills a process that was started and has not become the program.
@@ -59,7 +83,7 @@ pub fn start(
     let mut child = Command::new("/proc/self/exe")
         .arg0("mmwatch")
         .arg(START)
-        .arg("--")
+        .arg(libtracee::inherited_signals().to_string())
         .args(program)
         .stdin(input)
         .stdout(out)

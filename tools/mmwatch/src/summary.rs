@@ -9,6 +9,12 @@ use libmmwatch::KINDS;
 use std::io;
 use std::io::Write;
 
+/// The meaning of the counts, which is not that of a count of system calls.
+const MEANING: &str = "  \
+  An event is an invalidation of a range of addresses. \"pages\" is the size of the range, whether
+  pages are populated there or not. A call causes several events if it changes several mappings, or
+  moves pages (mremap), and may cause none if no page is populated.";
+
 impl Report {
     pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
         let seconds = self.last as f64 / 1e9;
@@ -68,6 +74,7 @@ impl Report {
                 self.others
             )?;
         }
+        writeln!(out, "\n{MEANING}")?;
         self.print_end(out)
     }
 

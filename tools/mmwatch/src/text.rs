@@ -35,6 +35,16 @@ pub fn from_bytes(bytes: &[u8]) -> String {
     text
 }
 
+/// Converts bytes to text, with all its control characters.
+pub fn with_controls(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        escape(chunk.invalid(), &mut text);
+    }
+    text
+}
+
 /// Returns text that is safe to print. Text from [`from_bytes`] is not changed.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
@@ -106,6 +116,7 @@ mod tests {
             assert_eq!(from_bytes(bytes), text);
             assert_eq!(printable(text), text);
             assert_eq!(to_path(text).as_bytes(), bytes);
+            assert_eq!(printable(&with_controls(bytes)), text);
         }
     }
 

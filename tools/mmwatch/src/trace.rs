@@ -163,7 +163,9 @@ impl Tracer {
         let pid = Pid::from_raw(child.id() as i32);
         self.known.insert(pid);
         self.root.begin(pid);
-        let words = program.iter().map(|word| text::from_bytes(word.as_bytes()));
+        let words = program
+            .iter()
+            .map(|word| text::with_controls(word.as_bytes()));
         self.send_program(words.collect());
         Ok(child)
     }
@@ -372,8 +374,13 @@ impl Tracer {
     ///
     /// No address space could be watched, or the state of the tracees is unknown.
     pub fn follow(mut self) -> io::Result<()> {
+        let which = if self.how.untraced {
+            Wait::AllUntraced
+        } else {
+            Wait::All
+        };
         loop {
-            match wait(Wait::All) {
+            match wait(which) {
                 Ok((pid, change)) => {
                     if let Some(error) = self.step(pid, change) {
                         return Err(error);
@@ -388,9 +395,13 @@ impl Tracer {
     /// Handles a change of state. Returns an error if no address space could be watched.
     fn step(&mut self, pid: Pid, change: Change) -> Option<io::Error> {
         match change {
+            // A program that is no longer traced was stopped by job control.
+            Change::Stopped(_) if self.root.is(pid) && !self.known.contains(&pid) => {
+                self.root.stop();
+            }
             Change::Stopped(stop) => return self.stop(pid, stop).err(),
             Change::Exited(_) | Change::Killed(_) => self.ended(pid, change),
-            Change::Continued => {}
+            Change::Continued => self.root.go_on(),
         }
         None
     }
@@ -437,6 +448,10 @@ impl Tracer {
             _ => {
                 if stop.event == event::SIGNAL {
                     self.root.note_signal(pid, stop.signal);
+                } else if self.root.is(pid) && stop.is_of_group() {
+                    self.root.stop();
+                } else if self.root.is(pid) {
+                    self.root.go_on();
                 }
                 self.go_on(pid, stop);
                 return Ok(());

@@ -2,22 +2,20 @@
 
 //! Splits the output of a program into lines that can be shown.
 
-use std::collections::BTreeMap;
-
 /// Maximum length of an unfinished line.
 const LONGEST: usize = 1 << 16;
 
 #[derive(Default)]
 pub struct ProgramText {
-    /// The unfinished line of each stream.
-    unfinished: BTreeMap<usize, Vec<u8>>,
+    /// The unfinished line.
+    unfinished: Vec<u8>,
     shown: String,
 }
 
 impl ProgramText {
     /// Adds output. Returns the lines that are now complete.
-    pub fn add(&mut self, stream: usize, bytes: &[u8]) -> Vec<String> {
-        let unfinished = self.unfinished.entry(stream).or_default();
+    pub fn add(&mut self, bytes: &[u8]) -> Vec<String> {
+        let unfinished = &mut self.unfinished;
         unfinished.extend_from_slice(bytes);
         let mut lines = Vec::new();
         if let Some(last) = unfinished.iter().rposition(|byte| *byte == b'\n') {
@@ -39,14 +37,10 @@ impl ProgramText {
         &self.shown
     }
 
-    /// Returns the unfinished lines, after the last output.
-    pub fn finish(&mut self) -> Vec<String> {
+    /// Returns the unfinished line, after the last output.
+    pub fn finish(&mut self) -> Option<String> {
         let unfinished = std::mem::take(&mut self.unfinished);
-        unfinished
-            .values()
-            .filter(|bytes| !bytes.is_empty())
-            .map(|bytes| printable(bytes))
-            .collect()
+        (!unfinished.is_empty()).then(|| printable(&unfinished))
     }
 }
 
@@ -92,24 +86,19 @@ mod tests {
     #[test]
     fn lines_come_when_they_are_whole() {
         let mut text = ProgramText::default();
-        assert!(text.add(1, b"one").is_empty());
+        assert!(text.add(b"one").is_empty());
         assert_eq!(text.unfinished(), "one");
-        // Each stream has its own unfinished line.
-        assert_eq!(text.add(2, b"error\n"), ["error"]);
-        assert_eq!(
-            text.add(1, b" line\n\nthree\nfo"),
-            ["one line", "", "three"]
-        );
+        assert_eq!(text.add(b" line\n\nthree\nfo"), ["one line", "", "three"]);
         assert_eq!(text.unfinished(), "fo");
-        assert_eq!(text.finish(), ["fo"]);
-        assert!(text.finish().is_empty());
+        assert_eq!(text.finish().as_deref(), Some("fo"));
+        assert_eq!(text.finish(), None);
     }
 
     #[test]
     fn what_has_no_end_is_shown_all_the_same() {
         let mut text = ProgramText::default();
-        assert!(text.add(1, &vec![b'a'; LONGEST]).is_empty());
-        assert_eq!(text.add(1, b"b")[0].len(), LONGEST + 1);
+        assert!(text.add(&vec![b'a'; LONGEST]).is_empty());
+        assert_eq!(text.add(b"b")[0].len(), LONGEST + 1);
         assert_eq!(text.unfinished(), "");
     }
 

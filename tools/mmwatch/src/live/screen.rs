@@ -17,6 +17,8 @@ use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::TerminalOptions;
 use ratatui::Viewport;
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 use std::io;
 use std::io::BufWriter;
 use std::io::Stderr;
@@ -111,6 +113,7 @@ impl Backend for Bottom {
 
 pub struct Screen {
     terminal: Terminal<Bottom>,
+    is_in_background: bool,
 }
 
 impl Screen {
@@ -121,10 +124,25 @@ impl Screen {
         let height = bottom.size()?.height;
         let viewport = Viewport::Inline(HEIGHT.min(height.saturating_sub(ABOVE)).max(1));
         let terminal = Terminal::with_options(bottom, TerminalOptions { viewport })?;
-        Ok(Self { terminal })
+        Ok(Self {
+            terminal,
+            is_in_background: false,
+        })
     }
 
+    /// Draws the view, unless the terminal belongs to other processes, as after ^Z.
     pub fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
+        let is_in_background = tcgetpgrp(io::stderr()).is_ok_and(|group| group != getpgrp());
+        let was_in_background = std::mem::replace(&mut self.is_in_background, is_in_background);
+        if is_in_background {
+            if !was_in_background {
+                self.end()?;
+            }
+            return Ok(());
+        }
+        if was_in_background {
+            *self = Self::begin()?;
+        }
         self.terminal.draw(draw)?;
         Ok(())
     }
