@@ -3,9 +3,9 @@
 //! Rust sample: runs a closure in each thread of a process, and waits for all of them.
 //!
 //! A read of `/dev/rust-each-thread` returns two `u32` for each thread of the reader's process: its
-//! thread id, and the CPU that it was on when it recorded itself. Each thread records itself, in its
-//! own context. When the read returns, all threads have passed through the kernel since the read has
-//! begun. Landlock and membarrier do such work for all threads of a process.
+//! thread id, and the CPU that it was on when it recorded itself. Each thread records itself, in
+//! its own context. When the read returns, all threads have passed through the kernel since the
+//! read has begun. Landlock and membarrier do such work for all threads of a process.
 //!
 //! The read fails with `ETIMEDOUT` if a thread cannot run for a second.
 

@@ -98,7 +98,7 @@ static void note(unsigned int device, long result)
 /* Returns an address, which is valid in most cases. */
 static uint64_t address(void)
 {
-	/* The ends of user space on x86_64 (47 or 56 bits) and on arm64 (48 or 52 bits) are included. */
+	/* Includes the ends of user space on x86_64 (47 or 56 bits) and arm64 (48 or 52 bits). */
 	static const uint64_t bad[] = {
 		0, 8, -1UL, -4096UL, 1UL << 47, 1UL << 48, 1UL << 52, 1UL << 56,
 		0xffff888000000000, 0x7ffffffff000,

@@ -108,7 +108,7 @@ fn register<T: MiscDevice>(name: &'static CStr) -> Result<Registered<T>> {
     KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)
 }
 
-/// Registers `/dev/test-plain`, which everybody may read.
+/// Registers `/dev/test-plain`, with read permission for all users.
 fn register_plain() -> Result<Registered<Plain>> {
     let options = MiscDeviceOptions {
         name: c"test-plain",

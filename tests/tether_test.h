@@ -113,7 +113,7 @@ struct tether_test_counts {
 enum tether_test_call {
 	/* Waits until the call is done or a fatal signal arrives. */
 	TETHER_TEST_CALL_KILLABLE,
-	/* Waits for 200 ms. If the call is not done then, cancels it; returns 0 if it was in time. */
+	/* Waits for 200 ms. If the call is not done then, cancels it; returns 0 if it could. */
 	TETHER_TEST_CALL_TIMEOUT,
 	/* Waits for a closure, and for an Arc, without signals, for 200 ms. */
 	TETHER_TEST_CALL_UNINTERRUPTIBLE,
@@ -125,6 +125,5 @@ enum tether_test_call {
 
 /* Lets "tid" return its pid, with the wait "kind", an enum tether_test_call. */
 #define TETHER_TEST_CALL	_IOW(0xB9, 14, struct tether_test_race)
-
 
 #endif

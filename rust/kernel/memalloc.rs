@@ -51,8 +51,8 @@ pub fn noreclaim<R>(f: impl FnOnce() -> R) -> R {
     scope(bindings::PF_MEMALLOC, f)
 }
 
-/// Calls `f`; user pages that are allocated in it can be pinned for a long time, so that they do not
-/// come from movable memory.
+/// Calls `f`; user pages that are allocated in it can be pinned for a long time, so that they do
+/// not come from movable memory.
 #[doc(alias = "memalloc_pin_save")]
 pub fn pin<R>(f: impl FnOnce() -> R) -> R {
     scope(bindings::PF_MEMALLOC_PIN, f)

@@ -127,8 +127,8 @@ use registration::Device;
 ///
 /// The methods are those of [`miscdevice::MiscDevice`](crate::miscdevice::MiscDevice), and also
 /// [`flush`](MiscDevice::flush), [`poll`](MiscDevice::poll) and
-/// [`ioctl_in_syscall`](MiscDevice::ioctl_in_syscall). To port a driver, change the imports, and the
-/// type of the file in `open` and `release`.
+/// [`ioctl_in_syscall`](MiscDevice::ioctl_in_syscall). To port a driver, change the imports, and
+/// the type of the file in `open` and `release`.
 ///
 /// The module of the driver is pinned while a method runs. None of Tether's locks is held, so a
 /// method that panics leaves none of them locked, but its file pins the module until the machine is
@@ -372,8 +372,8 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
     ///
     /// # Errors
     ///
-    /// As for [`MiscDeviceRegistration::register`]; and [`EINVAL`] if `mode` has other bits than the
-    /// nine permissions, or none.
+    /// As for [`MiscDeviceRegistration::register`]; and [`EINVAL`] if `mode` has other bits than
+    /// the nine permissions, or none.
     pub fn register_with_mode(options: MiscDeviceOptions, mode: u16) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
             // For the kernel, 0 means its default.

@@ -161,8 +161,8 @@ impl Device {
             explain(what, error)
         })?;
         let mut found = 0;
-        // SAFETY: MMWATCH_VERSION writes one `u32`, to which the pointer refers. The kernel does not
-        // keep the pointer.
+        // SAFETY: MMWATCH_VERSION writes one `u32`, to which the pointer refers. The kernel does
+        // not keep the pointer.
         let result = unsafe { version(file.as_raw_fd(), &mut found) };
         check_version(result.map(|_| found))?;
         let flag = |given: bool, flag: u32| if given { flag } else { 0 };

@@ -179,8 +179,8 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends this process by a signal, without a core dump. If the signal does not end it, exits as a shell
-/// reports that signal.
+/// Ends this process by a signal, without a core dump. If the signal does not end it, exits as a
+/// shell reports that signal.
 pub fn die_of(signal: i32) -> ! {
     // SAFETY: These calls take numbers, and sets and limits that live until the calls return.
     // SIG_DFL is not a handler, so no code runs in a signal context.

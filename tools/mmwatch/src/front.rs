@@ -2,10 +2,10 @@
 
 //! The process that is started as mmwatch, and represents the program in job control.
 //!
-//! A tracer must not be stopped, because its tracees then stop at their next signal or fork. But the
-//! shell expects its child to stop when the program does. Therefore mmwatch runs as two processes.
-//! The front stops and ends as the program does, and passes signals on. The process behind it
-//! traces the program, and writes the report.
+//! A tracer must not be stopped, because its tracees then stop at their next signal or fork. But
+//! the shell expects its child to stop when the program does. Therefore mmwatch runs as two
+//! processes. The front stops and ends as the program does, and passes signals on. The process
+//! behind it traces the program, and writes the report.
 
 use crate::interrupt;
 use crate::output::complain;
@@ -43,8 +43,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// The argument with which the front starts the process behind it. The next arguments are the number
-/// of the pipe in the front, and the signals with which the front was started.
+/// The argument with which the front starts the process behind it. The next arguments are the
+/// number of the pipe in the front, and the signals with which the front was started.
 pub const BEHIND: &str = "--behind";
 
 /// The program has stopped, or continues.
@@ -139,9 +139,9 @@ pub fn block_stops() -> io::Result<()> {
 }
 
 impl Front {
-    /// Connects to the front. `pipe` is the number of its pipe, `inherited` is the set of signals that
-    /// were ignored when the front was started. From now on, this process is killed when the front is: the program then continues without
-    /// mmwatch.
+    /// Connects to the front. `pipe` is the number of its pipe, `inherited` is the set of signals
+    /// that were ignored when the front was started. From now on, this process is killed when the
+    /// front is: the program then continues without mmwatch.
     pub fn connect(pipe: &OsStr, inherited: &OsStr) -> io::Result<Self> {
         let inherited = inherited.to_str().and_then(|text| text.parse().ok());
         libtracee::inherit(inherited.unwrap_or_default());

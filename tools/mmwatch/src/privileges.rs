@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Detects programs that run without the privileges of their file. The kernel ignores the setuid and
-//! setgid bits and the capabilities of a file if the process is traced, unless the tracer has
+//! Detects programs that run without the privileges of their file. The kernel ignores the setuid
+//! and setgid bits and the capabilities of a file if the process is traced, unless the tracer has
 //! `CAP_SYS_PTRACE`.
 
 use rustix::fs::getxattr;

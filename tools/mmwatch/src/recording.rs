@@ -2,8 +2,8 @@
 
 //! Reads the file written by `--record`: a message in JSON on each line.
 //!
-//! A file that ends early, because mmwatch was killed or the disk was full, is reported as far as it
-//! can be read, and reported as incomplete.
+//! A file that ends early, because mmwatch was killed or the disk was full, is reported as far as
+//! it can be read, and reported as incomplete.
 
 use crate::message::Message;
 use crate::message::VERSION;

@@ -355,8 +355,8 @@ impl Tracer {
         self.go_on(child, stop);
     }
 
-    /// Starts to follow stopped children that their parents did not report, because the parents were
-    /// killed.
+    /// Starts to follow stopped children that their parents did not report, because the parents
+    /// were killed.
     fn adopt(&mut self) {
         let known = &self.known;
         let is_orphan = |child: &Pid| parent_of(*child).is_none_or(|it| !known.contains(&it));

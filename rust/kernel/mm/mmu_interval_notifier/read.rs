@@ -81,8 +81,8 @@ impl<T: MmuIntervalNotifier> Sequence<'_, T> {
     /// Returns whether a part of the range was invalidated since the look-up has begun, or the
     /// registration was removed.
     ///
-    /// The answer `false` may be out of date when this returns. It saves the rest of a long look-up;
-    /// only [`Sequence::commit`] can rely on it.
+    /// The answer `false` may be out of date when this returns. It saves the rest of a long
+    /// look-up; only [`Sequence::commit`] can rely on it.
     ///
     /// # Context
     ///
@@ -94,8 +94,8 @@ impl<T: MmuIntervalNotifier> Sequence<'_, T> {
         inner.head.is_ended() || read_once(inner.sequence()) != self.sequence
     }
 
-    /// Calls `f` with the locked shadow, unless a part of the range was invalidated since the look-up
-    /// has begun. No part of the range is invalidated until `f` returns.
+    /// Calls `f` with the locked shadow, unless a part of the range was invalidated since the
+    /// look-up has begun. No part of the range is invalidated until `f` returns.
     ///
     /// In `f`, page faults are disabled and allocations do not reclaim; see
     /// [the module](super#guarantees).
