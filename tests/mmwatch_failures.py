@@ -172,10 +172,10 @@ def stops_later():
 def other_signals():
     """A signal that arrives while mmwatch attaches is not lost."""
     program = started(['python3', '-S', '-c', '''
-import os, signal
+import os, signal, time
 signal.signal(signal.SIGRTMIN + 3, lambda *_: os.write(1, b"!"))
 print("ready", flush=True)
-while True: signal.pause()'''], bufsize=0)
+while True: time.sleep(0.01)'''], bufsize=0)
     sent = got = 0
     over = threading.Event()
 
