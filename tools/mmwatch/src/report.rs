@@ -467,6 +467,19 @@ pub mod tests {
     }
 
     #[test]
+    fn many_that_are_not_followed() {
+        let mut report = Report::default();
+        for number in 0..1000 {
+            report.add(Message::NotFollowed(format!("process {number}")));
+        }
+        let mut said = Vec::new();
+        report.print_end(&mut said).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said.lines().count(), 22);
+        assert!(said.ends_with("\n  and 980 more, which --json lists\n"));
+    }
+
+    #[test]
     fn children() {
         let mut report = Report::default();
         report.add(Message::Program {

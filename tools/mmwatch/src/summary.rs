@@ -9,6 +9,9 @@ use libmmwatch::KINDS;
 use std::io;
 use std::io::Write;
 
+/// Maximum number of processes that are listed as not followed.
+const LISTED: usize = 20;
+
 /// The meaning of the counts, which is not that of a count of system calls.
 const MEANING: &str = "  \
   An event is an invalidation of a range of addresses. \"pages\" is the size of the range, whether
@@ -99,12 +102,16 @@ impl Report {
         if self.untraced {
             writeln!(out, "\n  Children are not followed (--untraced)")?;
         }
-        for (index, what) in self.not_followed.iter().enumerate() {
+        for (index, what) in self.not_followed.iter().take(LISTED).enumerate() {
             writeln!(
                 out,
                 "{}  Not followed: {what}",
                 if index == 0 { "\n" } else { "" }
             )?;
+        }
+        if self.not_followed.len() > LISTED {
+            let more = self.not_followed.len() - LISTED;
+            writeln!(out, "  and {more} more, which --json lists")?;
         }
         Ok(())
     }
