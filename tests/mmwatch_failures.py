@@ -4,7 +4,7 @@
 Usage: mmwatch_failures.py MMWATCH [SUITE...]
 """
 
-import ctypes
+import json
 import os
 import re
 import select
@@ -265,6 +265,15 @@ def many_readers():
           b'Not followed' not in ended.stderr, ended.returncode, ended.stderr)
 
 
+def many_at_a_time():
+    """Processes that cannot be watched are reported, and run all the same."""
+    code, said = mmwatch('--json', '--', 'sh', '-c',
+                         'for i in $(seq 100); do sleep 5 & done; wait; exit 7')
+    report = json.loads(said)
+    found = len({it['space']['pid'] for it in report['spaces']}), len(report['not_followed'])
+    check('100 processes at a time', code == 7 and found[0] >= 60 and sum(found) >= 100, code, found)
+
+
 def killed_parents():
     """Children whose parents are killed while they fork are not left behind, stopped."""
     script = '''
@@ -354,7 +363,8 @@ def pipe_in_place_of_a_file():
 
 SUITES = {
     'destinations': [full_disk, closed_pipe, blocked, killed],
-    'processes': [stopped, stops_later, other_signals, a_thread, many_readers, killed_parents],
+    'processes': [stopped, stops_later, other_signals, a_thread, many_readers, many_at_a_time,
+                  killed_parents],
     'permissions': [seize_fails, no_device, setuid, names, pipe_in_place_of_a_file],
 }
 

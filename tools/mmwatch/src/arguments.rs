@@ -56,7 +56,7 @@ pub struct Watch {
     #[arg(long)]
     pub stacks: bool,
 
-    /// Do not trace the program, so that job control and debuggers work. Programs that the process
+    /// Do not trace the program, so that debuggers work. Programs that the process
     /// executes are watched; processes that it forks are not.
     #[arg(long, conflicts_with_all = ["range", "map"])]
     pub untraced: bool,
