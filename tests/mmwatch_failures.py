@@ -211,6 +211,18 @@ time.sleep(50)'''])
     kill(program)
 
 
+def traced_already():
+    program = started(QUIET)
+    process = watching(program.pid)
+    code, said = mmwatch('--pid', str(program.pid), '--summary')
+    check('a process that is traced already', code == 125 and b'cannot be traced' in said, code,
+          said)
+    process.send_signal(signal.SIGINT)
+    check('its watch goes on', ends(process) == 0 and b'\n  all ' in read('report'), read('report'))
+    kill(program)
+    os.remove('record')
+
+
 # Processes that cannot be watched, or not as usual.
 
 def seize_fails():
@@ -363,8 +375,8 @@ def pipe_in_place_of_a_file():
 
 SUITES = {
     'destinations': [full_disk, closed_pipe, blocked, killed],
-    'processes': [stopped, stops_later, other_signals, a_thread, many_readers, many_at_a_time,
-                  killed_parents],
+    'processes': [stopped, stops_later, other_signals, a_thread, traced_already, many_readers,
+                  many_at_a_time, killed_parents],
     'permissions': [seize_fails, no_device, setuid, names, pipe_in_place_of_a_file],
 }
 

@@ -125,6 +125,7 @@ def signal_state(way):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMIN])
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     return run(way, ['grep', '-E', '^Sig(Blk|Ign)', '/proc/self/status'], preexec_fn=prepare)
 
 

@@ -5,15 +5,17 @@
 //!
 //! The run-time library of Rust ignores SIGPIPE before `main()`, and resets it in each program that
 //! it executes. glibc ignores its two internal signals in each process that it spawns. Both change
-//! programs: an ignored signal stays ignored.
+//! programs: an ignored signal stays ignored. A tracer must not ignore SIGCHLD, or the kernel does
+//! not report the end of its children.
 
 use nix::libc;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-/// SIGPIPE, and the signals for the cancellation of threads and the change of their credentials.
-const CHANGED: [i32; 3] = [libc::SIGPIPE, 32, 33];
+/// SIGPIPE, SIGCHLD, and the signals for the cancellation of threads and the change of their
+/// credentials.
+const CHANGED: [i32; 4] = [libc::SIGPIPE, libc::SIGCHLD, 32, 33];
 
 /// `struct sigaction` of the kernel. The functions of glibc refuse its internal signals.
 #[repr(C)]
@@ -79,6 +81,12 @@ pub fn inherited_signals() -> u64 {
 /// these signals.
 pub fn inherit(ignored: u64) {
     INHERITED.store(ignored, Ordering::Relaxed);
+}
+
+/// Lets the kernel report the end of the children of this process, although the process may have
+/// been started with SIGCHLD ignored.
+pub fn report_children() {
+    action(libc::SIGCHLD, Some(libc::SIG_DFL));
 }
 
 /// Ignores those of the signals above that are in the set, and resets the others.

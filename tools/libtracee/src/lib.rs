@@ -205,6 +205,7 @@ mod inherited;
 
 pub use inherited::inherit;
 pub use inherited::inherited_signals;
+pub use inherited::report_children;
 pub use inherited::restore_signals;
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Runs as the front: starts the process behind it with the same arguments, and ends as that
 /// process ends.
 pub fn run(arguments: &[OsString], has_program: bool) -> io::Result<u8> {
+    // The process behind the front inherits this.
+    libtracee::report_children();
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let behind = Command::new("/proc/self/exe")
         .arg0("mmwatch")

@@ -237,7 +237,10 @@ impl Tracer {
             }
             // The thread has exited, or was created by a traced thread and is traced already.
             Err(Errno::ESRCH | Errno::EPERM) if task != pid => Ok(()),
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(io::Error::other(format!(
+                "it cannot be traced (another program may trace it already, and root privileges \
+                 are needed for other users' processes): {errno}"
+            ))),
         }
     }
 
