@@ -8,6 +8,7 @@
 
 use crate::collector::Input;
 use crate::control::Control;
+use crate::front::OF_TERMINAL;
 use crate::output::complain;
 use crate::output::write_begun;
 use crate::process::own_signals;
@@ -21,7 +22,9 @@ use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SfdFlags;
 use nix::sys::signalfd::SignalFd;
+use std::fs::File;
 use std::io;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
@@ -29,26 +32,31 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Code of a signal that the kernel has sent, for instance for a key of the terminal. All processes
-/// in the foreground have received it.
-pub const FROM_KERNEL: i32 = 0x80;
 /// Time to wait for readers of events at the end of the watch.
 const READERS: Duration = Duration::from_secs(3);
 /// Time for which output is blocked, after a signal, before mmwatch ends without it.
 const BLOCKED: Duration = Duration::from_secs(1);
 const PERIOD: u16 = 100;
 
-/// Blocks the signals. Must precede the start of other threads, which inherit this.
-pub fn block() -> io::Result<SignalFd> {
-    let signals = [
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-    ];
+const SIGNALS: [Signal; 4] = [
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+];
+
+/// Blocks the signals in the process behind the front, which receives them from the front.
+pub fn block() -> io::Result<()> {
+    let set: SigSet = SIGNALS.into_iter().collect();
+    Ok(set.thread_block()?)
+}
+
+/// Blocks the signals and returns a descriptor from which they are read. Must precede the start of
+/// other threads, which inherit this.
+pub fn receive() -> io::Result<SignalFd> {
     let ignored = own_signals("SigIgn");
     // A signal that is ignored, as by nohup, stays ignored.
-    let set: SigSet = signals
+    let set: SigSet = SIGNALS
         .into_iter()
         .filter(|signal| ignored >> (*signal as i32 - 1) & 1 == 0)
         .collect();
@@ -60,7 +68,8 @@ pub fn block() -> io::Result<SignalFd> {
 }
 
 pub struct Interrupts {
-    pub signals: SignalFd,
+    /// Numbers of signals, from the front.
+    pub signals: File,
     pub root: Arc<Root>,
     pub control: Control,
     pub inputs: SyncSender<Input>,
@@ -68,7 +77,7 @@ pub struct Interrupts {
 
 impl Interrupts {
     /// Handles signals until mmwatch ends.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
         let mut last = None;
         loop {
             // After a signal, look from time to time whether output is blocked.
@@ -81,15 +90,20 @@ impl Interrupts {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            while let Some(signal) = self.signals.read_signal()? {
-                if signal.ssi_code != FROM_KERNEL && !self.root.obeys(signal.ssi_pid) {
-                    continue;
-                }
+            let mut numbers = [0; 64];
+            let count = match self.signals.read(&mut numbers) {
+                // The front is gone, and this process is being killed.
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            for number in &numbers[..count] {
                 last = Some(Instant::now());
                 if !self.root.is_running() {
                     self.end();
-                } else if signal.ssi_code != FROM_KERNEL {
-                    self.root.forward(signal.ssi_signo as i32);
+                } else if number & OF_TERMINAL == 0 {
+                    self.root.forward((*number).into());
                 }
             }
             if !self.root.is_running() && last.is_some_and(is_blocked) {

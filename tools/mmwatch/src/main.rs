@@ -93,7 +93,7 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Watches a program or a process. Returns an exit code if the program was not executed.
-fn watch(watch: Watch, front: Front) -> io::Result<u8> {
+fn watch(watch: Watch, front: Front, signals: File) -> io::Result<u8> {
     let (pid, program) = (watch.pid, watch.program.clone());
     let parts = Parts {
         ranges: watch.range.clone(),
@@ -126,11 +126,12 @@ fn watch(watch: Watch, front: Front) -> io::Result<u8> {
         terminal = outputs.terminal;
         started = Some(tracer.start(&program, outputs.out, outputs.error)?);
     }
-    front::block_stops()?;
     // Block signals after the program has started, which would inherit the mask, and before the
     // start of other threads, which must inherit it.
+    front::block_stops()?;
+    interrupt::block()?;
     let interrupts = Interrupts {
-        signals: interrupt::block()?,
+        signals,
         root: root.clone(),
         control: control.clone(),
         inputs: inputs.clone(),
@@ -179,6 +180,9 @@ fn watch(watch: Watch, front: Front) -> io::Result<u8> {
         tracer_failed.store(true, Ordering::Relaxed);
         control.end();
     }
+    // The collector ends mmwatch when the last sender of messages is gone. An error is known by
+    // then.
+    drop(tracer);
     loop {
         thread::park();
     }
@@ -217,7 +221,9 @@ fn main() -> ExitCode {
         starter::become_program(&words[2..]);
     }
     let behind: Vec<OsString> = match words.get(1) {
-        Some(word) if words.len() > 3 && word == front::BEHIND => words.drain(1..4).collect(),
+        Some(word) if words.len() > 4 && word == front::BEHIND => {
+            words.drain(1..5).skip(1).collect()
+        }
         _ => Vec::new(),
     };
     let arguments = match Arguments::try_parse_from(&words) {
@@ -232,8 +238,8 @@ fn main() -> ExitCode {
         None if behind.is_empty() => {
             front::run(&words[1..], arguments.watch.pid.is_none()).map(|code| exit(code))
         }
-        None => Front::connect(&behind[1], &behind[2])
-            .and_then(|front| watch(arguments.watch, front))
+        None => Front::connect(&behind)
+            .and_then(|(front, signals)| watch(arguments.watch, front, signals))
             .map(|code| exit(code)),
     };
     match result {

@@ -3,7 +3,7 @@
 //! The mappings of several address spaces, and the times during which they existed.
 
 use crate::mapping::Mapping;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// The mappings of one address space, in the order in which they were first seen.
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Space {
 
 #[derive(Default)]
 pub struct Mappings {
-    spaces: HashMap<usize, Space>,
+    spaces: FxHashMap<usize, Space>,
 }
 
 impl Mappings {

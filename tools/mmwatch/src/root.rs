@@ -40,12 +40,6 @@ impl Root {
         }
     }
 
-    /// Returns whether signals from this process are meant for this process: the front passes them
-    /// on, and has received all others that were sent to the process group as well.
-    pub fn obeys(&self, sender: u32) -> bool {
-        self.front.as_ref().is_none_or(|front| front.is(sender))
-    }
-
     /// Records that the process has stopped: the front stops as well.
     pub fn stop(&self) {
         self.state().is_stopped = true;

@@ -376,7 +376,7 @@ impl Tracer {
     /// # Errors
     ///
     /// No address space could be watched, or the state of the tracees is unknown.
-    pub fn follow(mut self) -> io::Result<()> {
+    pub fn follow(&mut self) -> io::Result<()> {
         let which = if self.how.untraced {
             Wait::AllUntraced
         } else {
