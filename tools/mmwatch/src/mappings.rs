@@ -11,22 +11,22 @@ struct Space {
     mappings: Vec<Mapping>,
     /// For each mapping: the time at which it was first seen, and at which it was no longer found.
     times: Vec<(u64, u64)>,
-    /// Number of changes.
-    changes: u32,
 }
 
 #[derive(Default)]
 pub struct Mappings {
     spaces: FxHashMap<usize, Space>,
+    /// Number of changes.
+    changes: u32,
 }
 
 impl Mappings {
     /// Adds a mapping that was first seen at this time.
     pub fn add(&mut self, space: usize, mapping: Mapping, time: u64) {
+        self.changes = self.changes.wrapping_add(1);
         let space = self.spaces.entry(space).or_default();
         space.mappings.push(mapping);
         space.times.push((time, u64::MAX));
-        space.changes = space.changes.wrapping_add(1);
     }
 
     /// Records that a mapping was no longer found at this time.
@@ -38,7 +38,7 @@ impl Mappings {
         if let Some((_, (_, end))) = lives.find(|(it, (_, end))| *end == u64::MAX && *it == mapping)
         {
             *end = time;
-            space.changes = space.changes.wrapping_add(1);
+            self.changes = self.changes.wrapping_add(1);
         }
     }
 
@@ -46,9 +46,9 @@ impl Mappings {
         self.spaces.get(&space).map_or(&[], |it| &it.mappings)
     }
 
-    /// Returns a number that differs after each change of the mappings of an address space.
-    pub fn changes(&self, space: usize) -> u32 {
-        self.spaces.get(&space).map_or(0, |it| it.changes)
+    /// Returns a number that differs after each change of the mappings.
+    pub fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// Returns the named mappings that overlap a range, with the times of their beginning and end.
@@ -128,10 +128,10 @@ mod tests {
             name.map(str::to_string)
         };
         mappings.add(0, mapping(0x1000, "/old"), 10);
-        let before = mappings.changes(0);
+        let before = mappings.changes();
         mappings.end(0, &mapping(0x1000, "/old"), 20);
         mappings.add(0, mapping(0x1000, "/new"), 30);
-        assert_ne!(mappings.changes(0), before);
+        assert_ne!(mappings.changes(), before);
         assert_eq!(at(&mappings, 5), None);
         assert_eq!(mappings.next_name(0, 0x1000, 0x2000, 5), Some("old"));
         assert_eq!(at(&mappings, 10).as_deref(), Some("old"));

@@ -56,7 +56,7 @@ impl RangeCounts {
     /// Adds events at the given time.
     pub fn add(&mut self, range: Range, time: u64, count: &Count, mappings: &Mappings) {
         let (space, start, end) = range;
-        let changes = mappings.changes(space);
+        let changes = mappings.changes();
         if let Some(entry) = self.entries.get_mut(&range) {
             // The name can have changed only if the mappings have.
             if entry.changes == changes {

@@ -13,7 +13,6 @@ use crate::parts::Parts;
 use crate::parts::Pieces;
 use crate::process::comm;
 use libmmwatch::Device;
-use libmmwatch::Event as DeviceEvent;
 use libmmwatch::KIND_DROPPED;
 use libmmwatch::KIND_EXEC;
 use libmmwatch::KIND_NOT_FOLLOWED;
@@ -165,6 +164,7 @@ impl SpaceReader {
         // The kernel's totals at the end of the previous program.
         let (mut before, mut pages_before) = (0, 0);
         let mut seen = Seen::default();
+        let selects = !self.parts.is_all();
         // The mappings were read when the process was stopped.
         let mut looked = Instant::now();
         let (first, often_for_code) = if self.follows {
@@ -203,11 +203,30 @@ impl SpaceReader {
             self.events.reserve(events.len());
             for event in events {
                 let count = event.count;
-                let Some(event) = self.counted(event, &mut seen, &mut names) else {
+                if selects && self.pieces.is_repeated(&event) {
+                    seen.repeated += 1;
+                    seen.repeated_pages += Event::from(event).pages();
                     continue;
-                };
-                if event.kind == KIND_RELEASE {
-                    over |= !(self.follows && event.executed);
+                }
+                let mut event = Event::from(event);
+                match event.kind {
+                    KIND_DROPPED => seen.dropped += event.start,
+                    // The times of events are relative to the start of the watch.
+                    _ => event.time += self.watch_begun,
+                }
+                match event.kind {
+                    KIND_DROPPED | KIND_EXEC | KIND_NOT_FOLLOWED => {}
+                    KIND_RELEASE => over |= !(self.follows && event.executed),
+                    _ => {
+                        seen.events += 1;
+                        seen.pages += event.pages();
+                    }
+                }
+                if event.kind != KIND_DROPPED && event.tgid != self.space.pid {
+                    let name = names
+                        .entry(event.tgid)
+                        .or_insert_with_key(|tgid| comm(*tgid));
+                    event.task = Some(name.clone().unwrap_or(format!("process {}", event.tgid)));
                 }
                 let unknown = event
                     .stack
@@ -250,39 +269,6 @@ impl SpaceReader {
             status.pages.saturating_sub(pages_before),
         ));
         Ok(())
-    }
-
-    /// Converts an event, and counts it. Returns `None` if another range has recorded the same
-    /// invalidation.
-    fn counted(
-        &mut self,
-        event: DeviceEvent,
-        seen: &mut Seen,
-        names: &mut HashMap<i32, Option<String>>,
-    ) -> Option<Event> {
-        let is_repeated = !self.parts.is_all() && self.pieces.is_repeated(&event);
-        let mut event = Event::from(event);
-        match event.kind {
-            KIND_DROPPED => seen.dropped += event.start,
-            // The times of events are relative to the start of the watch.
-            _ => event.time += self.watch_begun,
-        }
-        if !event.is_of_watch() {
-            if is_repeated {
-                seen.repeated += 1;
-                seen.repeated_pages += event.pages();
-                return None;
-            }
-            seen.events += 1;
-            seen.pages += event.pages();
-        }
-        if event.kind != KIND_DROPPED && event.tgid != self.space.pid {
-            let name = names
-                .entry(event.tgid)
-                .or_insert_with_key(|tgid| comm(*tgid));
-            event.task = Some(name.clone().unwrap_or(format!("process {}", event.tgid)));
-        }
-        Some(event)
     }
 
     fn end(&self, status: Totals) {
