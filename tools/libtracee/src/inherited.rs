@@ -28,7 +28,7 @@ struct Action {
 }
 
 /// Gets and sets the action of a signal: SIG_DFL or SIG_IGN.
-fn action(signal: i32, new: Option<usize>) -> Option<usize> {
+pub(crate) fn action(signal: i32, new: Option<usize>) -> Option<usize> {
     let action = |handler| Action {
         handler,
         flags: 0,

@@ -182,8 +182,8 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
 /// Ends this process by a signal, without a core dump. If the signal does not end it, exits as a
 /// shell reports that signal.
 pub fn die_of(signal: i32) -> ! {
+    inherited::action(signal, Some(libc::SIG_DFL));
     // SAFETY: These calls take numbers, and sets and limits that live until the calls return.
-    // SIG_DFL is not a handler, so no code runs in a signal context.
     unsafe {
         let no_core = libc::rlimit {
             rlim_cur: 0,
@@ -191,13 +191,13 @@ pub fn die_of(signal: i32) -> ! {
         };
         libc::setrlimit(libc::RLIMIT_CORE, &no_core);
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);
-        libc::signal(signal, libc::SIG_DFL);
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, signal);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
+        // A signal to the process could be delivered to another thread, after the exit below.
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal);
     }
-    let _ = kill(Pid::this(), signal);
     std::process::exit(128 + signal)
 }
 

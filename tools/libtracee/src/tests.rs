@@ -4,7 +4,9 @@
 
 use super::*;
 use nix::sys::ptrace;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::process::Stdio;
 
 /// Starts a shell script, and traces it from its start: the shell has stopped itself.
 // Each test waits for the end of the process by `wait()`.
@@ -99,6 +101,28 @@ fn a_stopped_process_stays_stopped_after_detaching() {
     assert_eq!(stopped(change).signal, libc::SIGSTOP);
     kill(pid, libc::SIGCONT).unwrap();
     assert_eq!(next(pid), Change::Exited(5));
+}
+
+/// Runs in a process of its own, see [`the_end_by_each_signal`].
+#[test]
+fn child() {
+    if let Some(signal) = std::env::var("DIE_OF").ok().and_then(|it| it.parse().ok()) {
+        die_of(signal);
+    }
+}
+
+#[test]
+fn the_end_by_each_signal() {
+    // glibc refuses to reset its internal signals 32 and 33, which are ignored in the child.
+    for signal in [libc::SIGINT, libc::SIGKILL, libc::SIGSEGV, 32, 33, 34, 64] {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["tests::child", "--exact"])
+            .env("DIE_OF", signal.to_string())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.signal(), Some(signal));
+    }
 }
 
 #[test]
