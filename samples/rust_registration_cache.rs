@@ -92,14 +92,14 @@ impl MmuIntervalNotifier for Cached {
     type Shadow = ();
     type Passes = OnePass;
 
-    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) -> Result<(), WouldSleep> {
+    fn try_invalidate(&self, _: &MmuNotifierRange<'_>, (): &mut ()) -> Result<(), WouldSleep> {
         self.cache.evict(self);
         Ok(())
     }
 }
 
 impl Invalidate for Cached {
-    fn invalidate(&self, _: &MmuNotifierRange<'_>, _: &mut ()) {
+    fn invalidate(&self, _: &MmuNotifierRange<'_>, (): &mut ()) {
         self.cache.evict(self);
     }
 }

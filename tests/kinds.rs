@@ -569,7 +569,7 @@ impl Usable for Call<u32> {
 
     fn finish(self, random: u32) -> Result {
         if random % 2 == 0 {
-            drop(self.cancel());
+            self.cancel();
             return Ok(());
         }
         match self.wait_timeout(Delta::from_millis(1)) {

@@ -537,7 +537,7 @@ fn call(target: &ARef<Task>, kind: u32) -> Result<isize> {
         drop(task_work::cancel(target, &item));
         let closure = task_work::add_fn(target, |_| (), NotifyMode::Signal, GFP_KERNEL)?;
         let waited_too = closure.wait_uninterruptible(time);
-        drop(closure.cancel());
+        closure.cancel();
         return if waited == waited_too {
             waited.map(|()| 0)
         } else {

@@ -13,13 +13,8 @@ fn look(_: u32) {}
 /// Adds a closure that owns its value, and a closure that borrows its value.
 pub fn add(shared: &u32) -> Result {
     let owned = *shared;
-    let flags = GFP_KERNEL;
-    task_work::add_fn(current!(), move |_| look(owned), NotifyMode::Resume, flags)?;
-    task_work::add_fn(
-        current!(),
-        move |_| look(*shared),
-        NotifyMode::Resume,
-        flags,
-    )?; // misuse: E0521
+    let (mode, flags) = (NotifyMode::Resume, GFP_KERNEL);
+    task_work::add_fn(current!(), move |_| look(owned), mode, flags)?;
+    task_work::add_fn(current!(), move |_| look(*shared), mode, flags)?; // misuse: E0521
     Ok(())
 }
