@@ -61,14 +61,19 @@
 //! #     type Passes = kernel::mm::mmu_interval_notifier::OnePass;
 //! #     fn try_invalidate(
 //! #         &self,
-//! #         _: &kernel::mm::mmu_notifier::Range<'_>,
+//! #         _: &kernel::mm::mmu_notifier::MmuNotifierRange<'_>,
 //! #         _: &mut KVec<Pfn>,
 //! #     ) -> Result<(), kernel::mm::mmu_notifier::WouldSleep> {
 //! #         Ok(())
 //! #     }
 //! # }
 //! # impl kernel::mm::mmu_interval_notifier::Invalidate for No {
-//! #     fn invalidate(&self, _: &kernel::mm::mmu_notifier::Range<'_>, _: &mut KVec<Pfn>) {}
+//! #     fn invalidate(
+//! #         &self,
+//! #         _: &kernel::mm::mmu_notifier::MmuNotifierRange<'_>,
+//! #         _: &mut KVec<Pfn>,
+//! #     ) {
+//! #     }
 //! # }
 //! # let _ = fault::<No>;
 //! ```
