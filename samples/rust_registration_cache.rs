@@ -257,6 +257,7 @@ impl MiscDevice for Device {
         if copied != size_of::<u64>() {
             // `used` still counts the address, so that there is room to read it again.
             let _ = state.evicted.push_within_capacity(start);
+            cache.readable.notify_all();
             return Err(EFAULT);
         }
         state.used -= 1;

@@ -191,6 +191,8 @@ TEST_F(kthread, deadline)
 	EXPECT_EQ(-EINVAL, make(self->fd, argument));
 	argument.nice = KTHREAD_TEST_NEGATIVE;
 	EXPECT_EQ(-EINVAL, make(self->fd, argument));
+	argument.nice = KTHREAD_TEST_LITTLE;
+	EXPECT_EQ(-EINVAL, make(self->fd, argument));
 	argument.nice = KTHREAD_TEST_DEADLINE;
 	pid = make(self->fd, argument);
 	ASSERT_LT(0, pid);
@@ -247,6 +249,8 @@ TEST_F(kthread, signal_by_the_handle)
 	EXPECT_EQ(-1, ioctl(self->fd, KTHREAD_TEST_SEND, 0));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(-1, ioctl(self->fd, KTHREAD_TEST_SEND, 65));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ioctl(self->fd, KTHREAD_TEST_SEND, SIGKILL));
 	EXPECT_EQ(EINVAL, errno);
 	/* This one is not allowed, and is ignored. */
 	EXPECT_EQ(0, ioctl(self->fd, KTHREAD_TEST_SEND, SIGTERM));

@@ -46,6 +46,8 @@ enum kthread_test_policy {
 	KTHREAD_TEST_LATE_DEADLINE,
 	/* A negative runtime. */
 	KTHREAD_TEST_NEGATIVE,
+	/* No runtime. */
+	KTHREAD_TEST_LITTLE,
 	/* The whole time of a CPU. */
 	KTHREAD_TEST_WHOLE_TIME,
 };

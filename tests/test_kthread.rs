@@ -301,7 +301,8 @@ fn policy(number: i32) -> Policy {
         22 => deadline(1, 100),
         23 => deadline(1, 101),
         24 => deadline(-1, 100),
-        25 => deadline(100, 100),
+        25 => deadline(0, 100),
+        26 => deadline(100, 100),
         nice => Policy::Normal { nice },
     }
 }

@@ -84,6 +84,7 @@ pub(crate) use attached::{
     OwnerGuard,
 };
 pub(crate) use context::{
+    current_is_kernel_thread,
     in_task,
     is_exiting,
     is_foreign_kernel_thread,

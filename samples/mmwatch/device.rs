@@ -139,15 +139,14 @@ impl<'a> Beginning<'a> {
 
     fn succeed(self, active: Active) {
         *self.0.state.lock() = State::Watching(active);
+        // From here on, another call may end this watch and begin the next one.
+        core::mem::forget(self);
     }
 }
 
 impl Drop for Beginning<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        if matches!(*state, State::Beginning) {
-            *state = State::Idle;
-        }
+        *self.0.state.lock() = State::Idle;
     }
 }
 
@@ -262,8 +261,9 @@ impl Device {
         })
     }
 
-    /// Adds a range. Stores the index and the value of its counter in `argument`.
-    fn add_range(&self, argument: &mut RangeArgument) -> Result {
+    /// Adds a range. Stores the index and the value of its counter in `argument`. Returns the watch
+    /// that the range was added to.
+    fn add_range(&self, argument: &mut RangeArgument) -> Result<Arc<Watch>> {
         if argument.reserved != 0 {
             return Err(EINVAL);
         }
@@ -299,7 +299,7 @@ impl Device {
             });
         }
         argument.index = index;
-        added
+        added.map(|()| watch)
     }
 
     /// Registers the notifier of a range. Stores the value of its counter in `argument`.
@@ -336,12 +336,15 @@ impl Device {
     }
 
     fn remove_range(&self, index: usize) -> Result {
-        let (watch, range) =
-            self.with_ranges(|watch, ranges| Ok((watch.clone(), ranges.take(index)?)))?;
+        self.remove_range_of(&self.watch()?, index)
+    }
+
+    fn remove_range_of(&self, watch: &Arc<Watch>, index: usize) -> Result {
+        let range = self.with_ranges_of(watch, |ranges| ranges.take(index))?;
         // Without the lock, because this waits for tasks that are invalidating the range.
         KBox::into_inner(Pin::into_inner(range)).unregister()?;
         // If the watch has ended meanwhile, so have its indices.
-        let _ = self.with_ranges_of(&watch, |ranges| {
+        let _ = self.with_ranges_of(watch, |ranges| {
             ranges.give_back(index as u32);
             Ok(())
         });
@@ -421,9 +424,10 @@ impl MiscDevice for Device {
                 let user = || UserSlice::new(argument, size_of::<RangeArgument>());
                 user().reader().read_slice(&mut bytes)?;
                 let mut range = RangeArgument::read_from_bytes(&bytes).map_err(|_| EINVAL)?;
-                me.add_range(&mut range)?;
+                let watch = me.add_range(&mut range)?;
                 if let Err(error) = user().writer().write_slice(range.as_bytes()) {
-                    me.remove_range(range.index as usize)?;
+                    // The watch may have ended, and its range with it.
+                    let _ = me.remove_range_of(&watch, range.index as usize);
                     return Err(error);
                 }
             }

@@ -336,9 +336,11 @@ impl Watch {
             return Ok(());
         }
         // The thread of the watch drops the old notifier, outside of this lock.
-        notifier.retired = notifier.current.replace(next);
+        let current = notifier.current.replace(next);
+        let older = core::mem::replace(&mut notifier.retired, current);
         self.ended.store(false, Relaxed);
         drop(notifier);
+        drop(older);
         let event = Event {
             kind: KIND_EXEC,
             ..Event::default()

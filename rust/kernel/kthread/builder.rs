@@ -85,9 +85,12 @@ pub enum Policy {
     /// `SCHED_DEADLINE` (`sched_setattr_nocheck()`): in each `period`, the thread gets `runtime` of
     /// CPU time, within `deadline` from the beginning of the period.
     ///
-    /// The kernel refuses the policy with [`EINVAL`] unless 1024 ns <= `runtime` <= `deadline` <=
-    /// `period`, and with [`EBUSY`] if the CPUs do not have enough time left for a further deadline
-    /// thread.
+    /// The policy is refused with [`EINVAL`] unless 1024 ns <= `runtime` <= `deadline` <= `period`,
+    /// and if `period` is out of the kernel's limits
+    /// (`/proc/sys/kernel/sched_deadline_period_min_us` and `_max_us`). It is also refused if
+    /// `runtime` is less than a hundredth of `period`: a thread that has used more than its time is
+    /// throttled until its later periods make up for it, and cannot be stopped meanwhile. The error
+    /// is [`EBUSY`] if the CPUs do not have enough time left for a further deadline thread.
     Deadline {
         /// The CPU time in each period.
         runtime: Delta,
@@ -107,7 +110,11 @@ impl Policy {
                 runtime,
                 deadline,
                 period,
-            } if runtime.is_negative() || deadline.is_negative() || period.is_negative() => {
+            } if runtime.is_negative()
+                || deadline > period
+                || runtime.as_nanos() < period.as_nanos() / 100
+                || period.is_zero() =>
+            {
                 Err(EINVAL)
             }
             _ => Ok(()),

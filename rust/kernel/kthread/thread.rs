@@ -229,13 +229,17 @@ impl<R: Send + 'static, M> Thread<R, M> {
     ///
     /// # Errors
     ///
-    /// * [`EINVAL`] if the number of the signal is out of range;
+    /// * [`EINVAL`] if the number of the signal is out of range, or that of `SIGKILL`, by which
+    ///   Tether interrupts a thread that uses the memory of a process;
     /// * [`EDEADLK`] in an interrupt, on `PREEMPT_RT`;
     /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended by module
     ///   teardown.
     #[doc(alias = "send_sig")]
     pub fn send_signal(&self, signal: u32) -> Result {
         check_signal(signal)?;
+        if signal == bindings::SIGKILL {
+            return Err(EINVAL);
+        }
         // The lock of signals sleeps on `PREEMPT_RT`.
         if cfg!(CONFIG_PREEMPT_RT) && !may_sleep() {
             return Err(EDEADLK);

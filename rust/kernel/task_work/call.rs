@@ -24,6 +24,7 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
+        in_task,
         Refused, //
     },
     time::{
@@ -84,7 +85,7 @@ impl<R: Send + 'static> Call<R> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly. In an interrupt, fails if it would have to wait.
+    /// Process context. Sleeps, interruptibly. Fails in an interrupt.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl<R: Send + 'static> Call<R> {
     ///
     /// * [`ERESTARTSYS`] if a signal is pending;
     /// * [`ECANCELED`] if teardown of the module has dropped the closure;
-    /// * [`EDEADLK`] as for [`Pending::wait`](super::Pending::wait).
+    /// * [`EDEADLK`] in an interrupt; otherwise as for [`Pending::wait`](super::Pending::wait).
     pub fn wait(self) -> Result<R, Refused<Self>> {
         self.wait_within(WaitLimit::signal(Jiffies::MAX))
     }
@@ -101,7 +102,7 @@ impl<R: Send + 'static> Call<R> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, interruptibly. In an interrupt, fails if it would have to wait.
+    /// Process context. Sleeps, interruptibly. Fails in an interrupt.
     ///
     /// # Errors
     ///
@@ -114,16 +115,21 @@ impl<R: Send + 'static> Call<R> {
     ///
     /// # Context
     ///
-    /// Process context. Sleeps, killably. In an interrupt, fails if it would have to wait.
+    /// Process context. Sleeps, killably. Fails in an interrupt.
     ///
     /// # Errors
     ///
-    /// As for [`Call::wait`], but [`EINTR`] if the current task is being killed.
+    /// As for [`Call::wait`], but [`EINTR`] if the current task is being killed, or is a kernel
+    /// thread that is asked to stop.
     pub fn wait_killable(self) -> Result<R, Refused<Self>> {
         self.wait_within(WaitLimit::kill(Jiffies::MAX))
     }
 
     fn wait_within(self, limit: WaitLimit) -> Result<R, Refused<Self>> {
+        // The interrupted task may hold the lock of the result.
+        if !in_task() {
+            return Err(Refused::new(self, EDEADLK));
+        }
         if let Err(error) = self.pending.node().state.wait(limit) {
             return Err(Refused::new(self, error));
         }

@@ -282,7 +282,8 @@ impl<F> Pending<F> {
     ///
     /// # Errors
     ///
-    /// * [`EINTR`] if the current task is being killed;
+    /// * [`EINTR`] if the current task is being killed, or is a kernel thread that is asked to
+    ///   stop;
     /// * [`EDEADLK`] as for [`Pending::wait`].
     pub fn wait_killable(&self) -> Result {
         self.node().state.wait(WaitLimit::kill(Jiffies::MAX))

@@ -49,6 +49,7 @@ use crate::{
     },
     task::Task,
     tether::{
+        current_is_kernel_thread,
         is_exiting,
         is_foreign_kernel_thread,
         is_short,
@@ -342,7 +343,13 @@ impl State {
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        let WaitLimit { sleep, time } = limit;
+        let WaitLimit { mut sleep, time } = limit;
+        let killable = sleep == bindings::TASK_KILLABLE;
+        // A kernel thread receives no fatal signal. Tether interrupts its own threads when they are
+        // asked to stop, which ends an interruptible sleep.
+        if killable && current_is_kernel_thread() {
+            sleep = bindings::TASK_INTERRUPTIBLE;
+        }
         if !is_short(time) {
             // Nothing but the end of the time ends such a wait, even if the item never runs.
             if sleep == bindings::TASK_UNINTERRUPTIBLE {
@@ -367,7 +374,7 @@ impl State {
         self.waiters.fetch_sub(1u32, Full);
         match left {
             0 => Err(ETIMEDOUT),
-            left if left < 0 && sleep == bindings::TASK_KILLABLE => Err(EINTR),
+            left if left < 0 && killable => Err(EINTR),
             left if left < 0 => Err(ERESTARTSYS),
             // If the word is busy again, with another target, the item was idle or cancelled in
             // between.

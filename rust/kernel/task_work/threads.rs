@@ -5,7 +5,10 @@
 use super::{
     add_fn,
     closure::PendingHead,
-    state::WaitLimit,
+    state::{
+        self,
+        WaitLimit, //
+    },
     Context,
     NotifyMode, //
 };
@@ -40,6 +43,11 @@ use core::ptr::{
 /// `func` in its exit ([`Context::is_exiting`]), or not at all.
 ///
 /// Returns the number of threads that have called `func`.
+///
+/// `func` interrupts system calls of the threads as [`NotifyMode::Signal`] does. A task takes no
+/// works while it waits here. If two threads of a process call this function for their own process
+/// at the same time, they wait for each other until `time` has passed: let one of them call it at a
+/// time.
 ///
 /// ```
 /// use kernel::{
@@ -113,6 +121,7 @@ fn each_thread(
     if !may_sleep() {
         return Err(EDEADLK);
     }
+    let time = time.max(Delta::ZERO);
     let begun = Instant::<Monotonic>::now();
     // References to all threads that were asked, so that none of them is mistaken for a new thread
     // at the same address.
@@ -148,6 +157,10 @@ fn each_thread(
                 .node()
                 .state
                 .wait(WaitLimit::kill(as_jiffies(left)))?;
+            // Teardown of the module has dropped the closure.
+            if pending.node().state.load().state() == state::ORPHAN {
+                return Err(ENODEV);
+            }
             called += 1;
         }
     }

@@ -43,6 +43,12 @@ pub(crate) fn is_kernel_thread(task: &Task) -> bool {
     task_flags(task) & bindings::PF_KTHREAD != 0
 }
 
+/// Returns whether the current task is a kernel thread.
+pub(crate) fn current_is_kernel_thread() -> bool {
+    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
+    is_kernel_thread(unsafe { &*Task::current_raw().cast::<Task>() })
+}
+
 /// Returns whether the current task is exiting, or is about to exit, and receives no more signals.
 pub(crate) fn is_exiting() -> bool {
     // SAFETY: `tether_is_exiting()` has no requirements; it reads the state of the current task.
@@ -83,13 +89,11 @@ pub(crate) fn register_thread_function(function: usize) -> Result {
 /// Returns whether the current task is a kernel thread that nothing interrupts: a worker of a
 /// workqueue, for example, or a thread of the kernel's own.
 pub(crate) fn is_foreign_kernel_thread() -> bool {
-    let task = Task::current_raw();
-    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
-    if !is_kernel_thread(unsafe { &*task.cast::<Task>() }) {
+    if !current_is_kernel_thread() {
         return false;
     }
     // SAFETY: `kthread_func()` requires a valid task, which the current task is.
-    let function = unsafe { bindings::kthread_func(task) } as usize;
+    let function = unsafe { bindings::kthread_func(Task::current_raw()) } as usize;
     !THREAD_FUNCTIONS
         .iter()
         .any(|place| place.copy() == Some(function))

@@ -55,6 +55,11 @@ pub fn is_exiting() -> bool {
     false
 }
 
+/// Returns false, because no thread of a model is a kernel thread.
+pub fn current_is_kernel_thread() -> bool {
+    false
+}
+
 /// Each thread of a model can be interrupted.
 pub fn is_foreign_kernel_thread() -> bool {
     false
