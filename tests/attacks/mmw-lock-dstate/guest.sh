@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # alone
 # seconds: 100
-gcc -O1 -o /tmp/fuse ../mm-open-stall/fuse.c && gcc -O1 -pthread -I../../../../samples -o /tmp/ld user.c || exit 1
+gcc -O1 -o /tmp/fuse ../../../../tests/attacks/mm-open-stall/fuse.c && gcc -O1 -pthread -I../../../../samples -o /tmp/ld user.c || exit 1
 insmod $LIB/samples/mmwatch.ko || exit 1
 chmod 666 /dev/mmwatch
 mkdir -p /tmp/fusem; /tmp/fuse /tmp/fusem >/tmp/fuse.out 2>&1 & s=$!
