@@ -12,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo metadata test test-stock model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree series clean
+.PHONY: help setup demo metadata test test-stock test-mmwatch model attack test-debug test-flavour test-configurations stress torture bench bench-json bench-native bench-allocations bench-watched bench-plot modules tools install doc clippy format in-tree series clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,6 +39,9 @@ model: ## explore every interleaving of the lock-free parts
 
 test-debug: ## run the tests on a kernel with KASAN, lockdep, kmemleak and more (long)
 	@scripts/test debug
+
+test-mmwatch: ## run all tests of the mmwatch program (long); FLAVOUR=debug selects that kernel
+	@scripts/test-mmwatch $(FLAVOUR)
 
 test-flavour: ## run the tests on another kernel: FLAVOUR=cfi, rt or kcsan (long)
 	@scripts/test $(or $(FLAVOUR),$(error FLAVOUR is missing: make test-flavour FLAVOUR=rt))

@@ -257,11 +257,16 @@ sys.exit(names.count("path") < 3)'
 	kill "$watched"
 } >"$results/mmwatch_tool.ktap"
 
-# The mmwatch program: programs with and without it, failures, and the truth of its reports.
-for suite in mmwatch_matrix mmwatch_failures mmwatch_truth; do
-	echo "-- $suite"
-	python3 -B "tests/$suite.py" "$mmwatch" >"$results/$suite.ktap"
-done
+# The mmwatch program: programs with and without it, failures, and the truth of its reports. These
+# are short forms: scripts/test-mmwatch runs all parts.
+# part SUITE PART
+part() {
+	echo "-- $1"
+	python3 -B "tests/$1.py" "$mmwatch" "$2" >"$results/$1.ktap"
+}
+part mmwatch_matrix signals
+part mmwatch_failures permissions
+part mmwatch_truth counts
 
 # The kernel's hmm-tests: on the kernel's test_hmm, to show which of them pass on this machine, and
 # on Tether's driver, which has the same device nodes. Tests of device memory are left out, because
