@@ -211,6 +211,22 @@ impl<F: Callback> Closure<F> {
     }
 }
 
+/// Cancels the closure of a node, if it has not begun to run. The closure then belongs to `take`,
+/// which takes it out while its owner is still pinned.
+fn cancel<R>(node: &Node, take: impl FnOnce() -> R) -> Option<R> {
+    if !node.state.orphan() {
+        return None;
+    }
+    orphans::add(node.state.load().target());
+    let taken = take();
+    // SAFETY: `unpin()` requires a pin that is ours. `orphan()` has changed the state from
+    // `QUEUED`, so the pin of the node is ours and is dropped once. If an instance of this function
+    // is in the text of the owner, its caller is code of the owner too, whose text is mapped while
+    // it runs.
+    unsafe { node.owner.unpin() };
+    Some(taken)
+}
+
 /// A closure that was added to a task.
 ///
 /// The closure runs even if this handle is dropped or leaked: the handle serves to cancel it or to
@@ -318,18 +334,10 @@ impl<F> Pending<F> {
     where
         F: FnOnce(&Context<'_>) + Send + 'static,
     {
-        let node = self.node();
-        if !node.state.orphan() {
-            return Cancel::TooLate;
-        }
-        orphans::add(node.state.load().target());
-        // SAFETY: `take()` requires that the closure is ours. `orphan()` has changed the state from
-        // `QUEUED`, and `self` is consumed, so the closure is taken once.
-        let func = unsafe { self.closure.as_ref().take() };
-        // SAFETY: `unpin()` requires a pin that is ours. `orphan()` has changed the state from
-        // `QUEUED`, so the pin of the node is ours and is dropped once. This is permanent text.
-        unsafe { node.owner.unpin() };
-        Cancel::Cancelled(func)
+        // SAFETY: `take()` requires that the closure is ours, which it is by the contract of
+        // `cancel()`; it is taken once.
+        let func = cancel(self.node(), || unsafe { self.closure.as_ref().take() });
+        func.map_or(Cancel::TooLate, Cancel::Cancelled)
     }
 }
 
@@ -361,22 +369,16 @@ impl PendingHead {
 
     /// Drops the closure if it has not begun to run. Returns whether it was dropped.
     pub(super) fn cancel(&self) -> bool {
-        let node = self.node();
-        if !node.state.orphan() {
-            return false;
-        }
-        orphans::add(node.state.load().target());
-        // SAFETY: `vtable()` requires that the owner is pinned. `orphan()` has changed the state
-        // from `QUEUED`, so the pin of the node is ours.
-        if let Kind::Closure { discard } = unsafe { node.vtable() }.kind {
-            // SAFETY: `discard()` requires the node of a closure that belongs to the caller.
-            // `orphan()` has changed the state from `QUEUED`.
-            unsafe { discard(self.0.cast()) };
-        }
-        // SAFETY: `unpin()` requires a pin that is ours, as above, and it is dropped once. This is
-        // permanent text.
-        unsafe { node.owner.unpin() };
-        true
+        let drop_closure = || {
+            // SAFETY: `vtable()` requires that the owner is pinned, which it is by the contract of
+            // `cancel()`.
+            if let Kind::Closure { discard } = unsafe { self.node().vtable() }.kind {
+                // SAFETY: `discard()` requires the node of a closure that belongs to the caller,
+                // which it does by the contract of `cancel()`.
+                unsafe { discard(self.0.cast()) };
+            }
+        };
+        cancel(self.node(), drop_closure).is_some()
     }
 }
 

@@ -147,12 +147,7 @@ fn each_thread(
             return Ok(called);
         }
         for pending in &pass.0 {
-            let left = time - begun.elapsed();
-            let left = if left.is_negative() {
-                Delta::ZERO
-            } else {
-                left
-            };
+            let left = (time - begun.elapsed()).max(Delta::ZERO);
             pending
                 .node()
                 .state
