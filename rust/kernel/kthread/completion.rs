@@ -9,13 +9,12 @@
 use super::current_is_asked;
 use crate::{
     bindings,
-    current,
     prelude::*,
     task::Task,
     tether::{
         as_jiffies,
+        current_is_kernel_thread,
         is_exiting,
-        is_kernel_thread,
         is_short,
         jiffies, //
     },
@@ -131,7 +130,7 @@ impl Limit {
             return Ok(());
         }
         let task = Task::current_raw();
-        let ended = if is_kernel_thread(current!()) {
+        let ended = if current_is_kernel_thread() {
             // SAFETY: `schedule_timeout_interruptible()` requires a context that may sleep, which
             // the callers have tested by `wait_for()`.
             unsafe { bindings::schedule_timeout_interruptible(1) };
@@ -238,7 +237,7 @@ impl Completion {
                 }
             }
             Limit::Killed => {
-                let ret = if is_kernel_thread(current!()) {
+                let ret = if current_is_kernel_thread() {
                     // SAFETY: By the type's invariants the completion is initialised.
                     unsafe { bindings::wait_for_completion_interruptible(inner) }
                 } else {
@@ -253,7 +252,7 @@ impl Completion {
             }
             Limit::KilledOrAfter(jiffies) => {
                 let jiffies = jiffies.min(c_long::MAX as Jiffies);
-                let left = if is_kernel_thread(current!()) {
+                let left = if current_is_kernel_thread() {
                     // SAFETY: By the type's invariants the completion is initialised.
                     unsafe { bindings::wait_for_completion_interruptible_timeout(inner, jiffies) }
                 } else {

@@ -4,12 +4,11 @@
 
 use crate::{
     bindings,
-    current,
     prelude::*,
     task::Task,
     tether::{
+        current_is_kernel_thread,
         is_exiting,
-        is_kernel_thread,
         is_opening, //
     },
     time::{
@@ -44,7 +43,7 @@ impl Patience {
     /// Without `limit`, a task that cannot be killed waits for at most ten seconds. In `open` of a
     /// misc device the limit is one second, because no misc device can be opened meanwhile.
     pub(in crate::mm) fn new(limit: Option<Delta>) -> Self {
-        let kernel_thread = is_kernel_thread(current!());
+        let kernel_thread = current_is_kernel_thread();
         let killable = !kernel_thread && !is_exiting();
         let opening = is_opening();
         let limit = if opening {
