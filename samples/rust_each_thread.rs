@@ -7,7 +7,8 @@
 //! its own context. When the read returns, all threads have passed through the kernel since the
 //! read has begun. Landlock and membarrier do such work for all threads of a process.
 //!
-//! The read fails with `ETIMEDOUT` if a thread cannot run for a second.
+//! The read fails with `ETIMEDOUT` if a thread cannot run for a second, for example because it
+//! reads this device at the same time.
 
 use kernel::{
     cpu::CpuId,

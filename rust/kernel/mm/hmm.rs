@@ -201,7 +201,7 @@ impl Pfn {
 
     /// Returns whether this is the zero page, which is mapped where a process has only read.
     ///
-    /// The result is false for the huge zero page, whose address is not exported to modules.
+    /// The result is false for the huge zero page, as the kernel does not export its address.
     pub fn is_zero(self) -> bool {
         // SAFETY: The function has no requirements.
         self.number()
