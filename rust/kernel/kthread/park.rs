@@ -37,7 +37,8 @@ use crate::{
     sync::atomic::{
         Acquire,
         Atomic,
-        Full, //
+        Full,
+        Relaxed, //
     },
     tether::may_sleep,
     types::NotThreadSafe, //
@@ -59,8 +60,8 @@ const LEAVE: u32 = 4;
 const PARKED: u32 = 5;
 /// A task is in `kthread_unpark()`.
 const UNPARKING: u32 = 6;
-/// The thread has answered a request without parking, and the task that has made the request has
-/// not read the answer yet.
+/// The request was answered without parking: by the thread, or by a task that requests the thread to
+/// stop. The task that has made the request has not read the answer yet.
 const PASSED: u32 = 7;
 /// The body has returned.
 const OVER: u32 = 8;
@@ -189,8 +190,8 @@ impl Drop for ParkRequest<'_> {
 ///   changed `state` from [`PARKED`] to [`UNPARKING`].
 /// * While the thread is at the gate, only these two tasks change `state` to [`RUNNING`], and the
 ///   thread leaves the gate only afterwards.
-/// * `answered` is completed once for each time that the thread changes `state` from [`ASKED`] or
-///   [`ASKED_UNPARK`], and is waited for equally often.
+/// * `answered` is completed once for each time that the thread, or a task that requests it to stop,
+///   changes `state` from [`ASKED`] or [`ASKED_UNPARK`], and is waited for equally often.
 #[pin_data]
 pub(super) struct Parking {
     state: Atomic<u32>,
@@ -221,7 +222,7 @@ impl Parking {
     fn withdraw(&self) -> bool {
         [ASKED, ASKED_UNPARK]
             .iter()
-            .any(|&asked| self.state.cmpxchg(asked, RUNNING, Full).is_ok())
+            .any(|&asked| self.state.cmpxchg(asked, RUNNING, Relaxed).is_ok())
     }
 
     /// Answers a request, and waits at the gate while the thread is parked.
@@ -230,9 +231,11 @@ impl Parking {
     ///
     /// Must be called by the thread that `self` belongs to.
     unsafe fn pass(&self) {
-        let parks = self.state.cmpxchg(ASKED, GATE, Full).is_ok();
-        if !parks && self.state.cmpxchg(ASKED_UNPARK, PASSED, Full).is_err() {
-            // The request was withdrawn.
+        // `answered` orders the accesses of this thread before those of the task that waits for it. The
+        // acquire pairs with `unpark()`, after which this thread continues.
+        let parks = self.state.cmpxchg(ASKED, GATE, Relaxed).is_ok();
+        if !parks && self.state.cmpxchg(ASKED_UNPARK, PASSED, Acquire).is_err() {
+            // The request was withdrawn, or was answered by a task that requests a stop.
             return;
         }
         self.answered.complete();
@@ -272,7 +275,7 @@ impl Parking {
     ///
     /// Must be called by the thread that `self` belongs to.
     pub(super) unsafe fn end(&self) {
-        if matches!(self.state.xchg(OVER, Full), ASKED | ASKED_UNPARK) {
+        if matches!(self.state.xchg(OVER, Relaxed), ASKED | ASKED_UNPARK) {
             self.answered.complete();
         }
     }
@@ -292,8 +295,8 @@ impl Core {
             Err(_) => return Err(EBUSY),
         }
         // Both sides are fully ordered: either this task sees that the thread is requested to stop,
-        // or the task that requests the stop sees the request to park, and `unpark()` makes the
-        // thread answer it without parking.
+        // or the task that requests the stop sees the request to park, and answers it. The thread
+        // does not: it may wait for this task before its body returns.
         let answered = if self.should_stop() {
             Err(ESRCH)
         } else {
@@ -309,7 +312,7 @@ impl Core {
             // The thread has just answered, and is about to complete `answered`.
             parking.answered.wait(Limit::None)?;
         }
-        if matches!(state.load(Acquire), GATE | LEAVE) {
+        if matches!(state.load(Relaxed), GATE | LEAVE) {
             // If the stop was requested before this request, the task that requested it has not
             // unparked the thread.
             if !self.should_stop() {
@@ -326,7 +329,7 @@ impl Core {
                 unsafe { bindings::kthread_unpark(task.as_ptr()) };
             }
             self.leave_gate();
-        } else if state.cmpxchg(PASSED, RUNNING, Full).is_err() {
+        } else if state.cmpxchg(PASSED, RUNNING, Relaxed).is_err() {
             // The body has returned.
             return Err(ESRCH);
         }
@@ -345,11 +348,22 @@ impl Core {
 
     /// Unparks the thread, if it is parked or requested to park. Does not wait.
     pub(super) fn unpark(&self) {
+        self.unpark_or(ASKED_UNPARK);
+    }
+
+    /// As [`Core::unpark`], for a thread that was requested to stop: answers a pending request.
+    pub(super) fn unpark_to_stop(&self) {
+        self.unpark_or(PASSED);
+    }
+
+    /// Unparks the thread. A pending request changes to `asked`.
+    fn unpark_or(&self, asked: u32) {
         let state = &self.parking.state;
         loop {
-            let from = state.load(Acquire);
+            let from = state.load(Relaxed);
             let to = match from {
-                ASKED => ASKED_UNPARK,
+                ASKED => asked,
+                ASKED_UNPARK if asked == PASSED => PASSED,
                 GATE => LEAVE,
                 PARKED => UNPARKING,
                 _ => return,
@@ -363,6 +377,8 @@ impl Core {
                 // which is this task, unparks it.
                 unsafe { bindings::kthread_unpark(self.task().as_ptr()) };
                 self.leave_gate();
+            } else if to == PASSED {
+                self.parking.answered.complete();
             }
             return;
         }

@@ -166,7 +166,7 @@ impl Core {
         let entered = self.attachment.detach().ok_or(ENODEV)?;
         self.should_stop.xchg(true, Full);
         self.start.never();
-        self.unpark();
+        self.unpark_to_stop();
         // SAFETY: `reap()` requires that the thread was taken off the list, is reaped once, and
         // that a reference is held. `detach()` has taken it off, `entered` keeps the text mapped,
         // and the handle has a reference.

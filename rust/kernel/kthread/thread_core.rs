@@ -262,7 +262,7 @@ impl Core {
     /// Requests the thread to stop, without waiting.
     pub(super) fn request_stop(&self) {
         self.should_stop.xchg(true, Full);
-        self.unpark();
+        self.unpark_to_stop();
         // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the core holds
         // a reference to. Waking the task is a full barrier if it sleeps, so that it sees the flag.
         unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };

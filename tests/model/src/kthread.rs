@@ -10,7 +10,10 @@ use crate::{
     },
     task::Task, //
 };
-use loom::sync::Arc;
+use loom::{
+    cell::UnsafeCell,
+    sync::Arc, //
+};
 
 use graph::current_waits;
 
@@ -49,7 +52,15 @@ pub struct Core {
     task: Arc<Task>,
     should_stop: Atomic<bool>,
     freezable: bool,
+    /// Memory that a task writes before it makes a request, and that the thread reads when it finds
+    /// the request. An access that is not ordered is a data race.
+    given: UnsafeCell<()>,
+    /// Memory that the thread writes before it parks.
+    result: UnsafeCell<()>,
 }
+
+// SAFETY: `given` and `result` are not accessed concurrently, which `loom` checks.
+unsafe impl Sync for Core {}
 
 impl Core {
     /// Creates a thread that has not started.
@@ -61,6 +72,8 @@ impl Core {
             task: Arc::new(Task::default()),
             should_stop: Atomic::new(false),
             freezable: false,
+            given: UnsafeCell::new(()),
+            result: UnsafeCell::new(()),
         }
     }
 
@@ -86,7 +99,7 @@ impl Core {
     /// `Core::request_stop()`.
     pub fn request_stop(&self) {
         self.should_stop.xchg(true, Full);
-        self.unpark_thread();
+        self.unpark_to_stop();
         self.task.wake_up();
     }
 
@@ -98,6 +111,26 @@ impl Core {
     /// `Thread::unpark()`.
     pub fn unpark_thread(&self) {
         self.unpark();
+    }
+
+    /// Writes the result; called by the thread.
+    pub fn write_result(&self) {
+        self.result.with_mut(|_| ());
+    }
+
+    /// Writes the memory that the thread reads when it finds a request.
+    pub fn give(&self) {
+        self.given.with_mut(|_| ());
+    }
+
+    /// Reads what was given.
+    pub fn read_given(&self) {
+        self.given.with(|_| ());
+    }
+
+    /// Reads the memory that the thread has written before it parked.
+    pub fn read_result(&self) {
+        self.result.with(|_| ());
     }
 
     /// `Thread::is_parked()`.
@@ -135,25 +168,42 @@ impl Core {
     }
 
     /// A body that parks on each request, and returns on a request to stop. Ends as `main()` does.
-    /// The loop is that of `Core::sleep()`.
     pub fn run(&self) {
+        self.run_with(|| (), || ());
+    }
+
+    /// As [`Core::run`]: calls `on_request` before it parks, and `on_return` when it was unparked.
+    pub fn run_with(&self, on_request: impl Fn(), on_return: impl Fn()) {
+        self.sleep(on_request, on_return);
+        self.finish();
+    }
+
+    /// As [`Core::run`], but does not end the thread.
+    pub fn run_until_stopped(&self) {
+        self.sleep(|| (), || ());
+    }
+
+    /// `Core::sleep()` until the thread is requested to stop.
+    fn sleep(&self, on_request: impl Fn(), on_return: impl Fn()) {
         loop {
             crate::task::set_current_state(crate::task::IDLE);
             if self.should_stop() {
                 break;
             }
             if self.parking.is_asked() {
+                // Before set_current_state(), which is a barrier.
+                on_request();
                 crate::task::set_current_state(crate::task::RUNNING);
                 drop(ParkRequest::new(&Context {
                     core: self,
                     _mode: core::marker::PhantomData,
                 }));
+                on_return();
                 continue;
             }
             crate::task::schedule();
         }
         crate::task::set_current_state(crate::task::RUNNING);
-        self.finish();
     }
 
     /// A body that returns without checking for requests.

@@ -143,3 +143,92 @@ fn park_against_kill() {
         body.join().unwrap();
     });
 }
+
+/// The thread reads what was written before the requests to park and to continue; the tasks that
+/// have parked it, or find it parked, read what it has written before it parked.
+#[test]
+fn memory_of_the_requests() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = {
+            let core = core.clone();
+            thread::spawn(move || {
+                core.enter();
+                let work = || {
+                    core.read_given();
+                    core.write_result();
+                };
+                core.run_with(work, || core.read_given());
+            })
+        };
+        let observer = {
+            let core = core.clone();
+            thread::spawn(move || {
+                if core.is_parked() {
+                    core.read_result();
+                }
+            })
+        };
+        core.give();
+        assert_eq!(core.park_thread(Limit::None), Ok(()));
+        core.read_result();
+        observer.join().unwrap();
+        core.give();
+        core.unpark_thread();
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
+
+/// A task unparks the thread while another one parks it: the thread reads what was written before.
+#[test]
+fn memory_of_an_early_unpark() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let body = {
+            let core = core.clone();
+            let unparked = core.clone();
+            thread::spawn(move || {
+                core.enter();
+                core.run_with(|| (), || unparked.read_given());
+            })
+        };
+        let unparker = {
+            let core = core.clone();
+            thread::spawn(move || {
+                core.give();
+                core.unpark_thread();
+            })
+        };
+        assert_eq!(core.park_thread(Limit::None), Ok(()));
+        unparker.join().unwrap();
+        core.unpark_thread();
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
+
+/// A thread that was asked to stop waits for the task that parks it before it returns.
+#[test]
+fn stopping_thread_waits_for_the_parker() {
+    explore(Some(2), || {
+        let core = Arc::new(Core::new());
+        let parker = {
+            let core = core.clone();
+            thread::spawn(move || {
+                let _ = core.park_thread(Limit::None);
+            })
+        };
+        let body = {
+            let core = core.clone();
+            thread::spawn(move || {
+                core.enter();
+                core.run_until_stopped();
+                parker.join().unwrap();
+                core.finish();
+            })
+        };
+        core.request_stop();
+        body.join().unwrap();
+    });
+}
