@@ -23,7 +23,8 @@ use crate::{
     sync::atomic::{
         Acquire,
         Atomic,
-        Full, //
+        Relaxed,
+        Release, //
     }, //
 };
 
@@ -58,12 +59,14 @@ impl Start {
     /// Allows the thread to call its body. If this returns true, the caller must wake the thread;
     /// otherwise the thread was given up.
     pub(super) fn start(&self) -> bool {
-        self.state.cmpxchg(NEW, STARTED, Full).is_ok()
+        // Pairs with the acquire in `wait()`: the body sees what the caller has written.
+        self.state.cmpxchg(NEW, STARTED, Release).is_ok()
     }
 
     /// Gives the thread up, unless it was started. Returns whether the thread was given up.
     pub(super) fn never(&self) -> bool {
-        match self.state.cmpxchg(NEW, NEVER, Full) {
+        // All changes are of this word, and nothing else is published.
+        match self.state.cmpxchg(NEW, NEVER, Relaxed) {
             Ok(_) => true,
             Err(state) => state == NEVER,
         }
@@ -71,14 +74,14 @@ impl Start {
 
     /// Returns whether the thread was given up, which is final.
     pub(super) fn is_given_up(&self) -> bool {
-        self.state.load(Acquire) == NEVER
+        self.state.load(Relaxed) == NEVER
     }
 
     /// Whether the thread has begun.
     ///
     /// The result does not change any more after the thread has ended.
     pub(super) fn has_begun(&self) -> bool {
-        self.state.load(Acquire) == BEGUN
+        self.state.load(Relaxed) == BEGUN
     }
 
     /// Waits until the thread is started or stopped.

@@ -363,7 +363,9 @@ impl State {
             }
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;
-        self.waiters.fetch_add(1u32, Full);
+        // The wait orders this before it reads the word: `prepare_to_wait_event()` sets the state of
+        // the task by `set_current_state()`, which is a full barrier.
+        self.waiters.fetch_add(1u32, Relaxed);
         // SAFETY: `tether_wait_word()` requires a word that stays valid during the wait, and
         // `wake_up_var()` after each change that clears bits of `BUSY`. `self` is borrowed, and all
         // such transitions call `wake()`, or leave this to their caller. The context may sleep, as
@@ -371,7 +373,7 @@ impl State {
         let left = unsafe {
             bindings::tether_wait_word(self.word.as_ptr().cast(), BUSY, FLAGS, sleep, time)
         };
-        self.waiters.fetch_sub(1u32, Full);
+        self.waiters.fetch_sub(1u32, Relaxed);
         match left {
             0 => Err(ETIMEDOUT),
             left if left < 0 && killable => Err(EINTR),

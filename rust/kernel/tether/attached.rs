@@ -462,7 +462,7 @@ impl Attachment {
     /// The caller must own a pin, which stays until after [`Attachment::remove`].
     pub(crate) fn make_independent(&self) -> bool {
         let _guard = self.owner.attached().lock.lock();
-        let attached = self.state.load(Acquire) == ATTACHED;
+        let attached = self.state.load(Relaxed) == ATTACHED;
         if attached {
             self.state.store(INDEPENDENT, Relaxed);
         }

@@ -19,8 +19,7 @@ use crate::{
         Acquire,
         Atomic,
         Full,
-        Relaxed,
-        Release, //
+        Relaxed, //
     }, //
 };
 use core::ptr;
@@ -78,7 +77,7 @@ impl Pins {
         let mut reference = self.reference.lock();
         reference.module = module;
         // INVARIANT: There is no pin, and the pins are open from here on.
-        self.count.store(NONE, Release);
+        self.count.store(NONE, Relaxed);
     }
 
     /// Closes the pins: no pin can be added afterwards.
@@ -114,8 +113,10 @@ impl Pins {
             return false;
         }
         // INVARIANT: A reference to the module is held, and the lock is held while `count` changes.
+        // `tether_module_get()` is ordered before this: a successful `atomic_inc_not_zero()` is fully
+        // ordered, and a reference that was held already was taken under this lock.
         reference.held = true;
-        self.count.fetch_add(1isize, Full);
+        self.count.fetch_add(1isize, Relaxed);
         true
     }
 

@@ -4,6 +4,10 @@
 //!
 //! The comment on each step names the kernel function that the step models.
 
+use crate::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
 use loom::sync::{
     atomic::{
         fence,
@@ -22,24 +26,49 @@ pub const IDLE: u32 = 1;
 /// `TASK_PARKED`.
 pub const PARKED: u32 = 2;
 
+/// The completions of `struct kthread`.
 #[derive(Default)]
-struct Inner {
-    state: u32,
-    should_stop: bool,
-    should_park: bool,
+struct Done {
     parked: u32,
     exited: bool,
 }
 
 /// `struct task_struct` with its `struct kthread`, and with the alignment of a task.
-#[derive(Default)]
 #[repr(align(64))]
 pub struct TaskStruct {
     /// This field and the next are only accessed by the task itself.
     pub pagefault_disabled: i32,
     pub flags: u32,
-    inner: Mutex<Inner>,
-    changed: Condvar,
+    /// `__state`.
+    state: Atomic<u32>,
+    /// Taken by wakers, and for special states.
+    pi_lock: Mutex<()>,
+    /// The lock of the run queue: taken by `schedule()`, and by a waker that wakes the task.
+    rq: Mutex<()>,
+    woken: Condvar,
+    /// `KTHREAD_SHOULD_STOP`.
+    should_stop: Atomic<bool>,
+    /// `KTHREAD_SHOULD_PARK`.
+    should_park: Atomic<bool>,
+    done: Mutex<Done>,
+    completed: Condvar,
+}
+
+impl Default for TaskStruct {
+    fn default() -> Self {
+        Self {
+            pagefault_disabled: 0,
+            flags: 0,
+            state: Atomic::new(RUNNING),
+            pi_lock: Mutex::new(()),
+            rq: Mutex::new(()),
+            woken: Condvar::new(),
+            should_stop: Atomic::new(false),
+            should_park: Atomic::new(false),
+            done: Mutex::default(),
+            completed: Condvar::new(),
+        }
+    }
 }
 
 loom::thread_local! {
@@ -75,110 +104,112 @@ impl Task {
         self.0.wake_up(IDLE);
     }
 
-    /// Marks the task as exiting.
+    /// Marks the task as exited.
     pub fn exit(&self) {
-        let mut inner = self.0.inner.lock().unwrap();
-        inner.exited = true;
-        drop(inner);
-        self.0.changed.notify_all();
+        self.0.done.lock().unwrap().exited = true;
+        self.0.completed.notify_all();
     }
 }
 
 impl TaskStruct {
-    /// `try_to_wake_up()`: a full barrier, then a read of the state. The state changes under
-    /// `pi_lock`.
+    /// `try_to_wake_up()`: a full barrier, then a read of the state under `pi_lock`. The task itself
+    /// changes its state without a lock.
     fn wake_up(&self, from: u32) {
         fence(Ordering::SeqCst);
-        let mut inner = self.inner.lock().unwrap();
-        if inner.state == from {
-            inner.state = RUNNING;
-        }
-        drop(inner);
-        self.changed.notify_all();
-    }
-
-    /// `kthread_unpark()`.
-    pub fn unpark(&self) {
-        let mut inner = self.inner.lock().unwrap();
-        if !inner.should_park {
+        let _pi_lock = self.pi_lock.lock().unwrap();
+        if self.state.load(Relaxed) != from {
             return;
         }
-        inner.should_park = false;
-        drop(inner);
+        let rq = self.rq.lock().unwrap();
+        self.state.store(RUNNING, Relaxed);
+        drop(rq);
+        self.woken.notify_all();
+    }
+
+    /// `wait_for_completion()`.
+    fn wait(&self, done: impl Fn(&mut Done) -> bool) {
+        let mut guard = self.done.lock().unwrap();
+        while !done(&mut guard) {
+            guard = self.completed.wait(guard).unwrap();
+        }
+    }
+
+    /// `kthread_unpark()`: the bits have no ordering.
+    pub fn unpark(&self) {
+        if !self.should_park.load(Relaxed) {
+            return;
+        }
+        self.should_park.store(false, Relaxed);
         self.wake_up(PARKED);
     }
 
     /// `kthread_park()`, including its warnings.
     pub fn park(&self) {
-        let mut inner = self.inner.lock().unwrap();
-        assert!(!inner.exited, "WARN_ON(k->flags & PF_EXITING)");
+        let exited = self.done.lock().unwrap().exited;
+        assert!(!exited, "WARN_ON(k->flags & PF_EXITING)");
         assert!(
-            !inner.should_park,
+            !self.should_park.load(Relaxed),
             "WARN_ON_ONCE(test_bit(KTHREAD_SHOULD_PARK, ...))"
         );
-        inner.should_park = true;
-        drop(inner);
+        self.should_park.store(true, Relaxed);
         self.wake_up(IDLE);
-        // wait_for_completion(&kthread->parked)
-        let mut inner = self.inner.lock().unwrap();
-        while inner.parked == 0 {
-            inner = self.changed.wait(inner).unwrap();
-        }
-        inner.parked -= 1;
+        self.wait(|done| {
+            let parked = done.parked > 0;
+            done.parked -= u32::from(parked);
+            parked
+        });
     }
 
     /// `kthread_stop()`.
     pub fn stop(&self) {
-        self.inner.lock().unwrap().should_stop = true;
+        self.should_stop.store(true, Relaxed);
         self.unpark();
         self.wake_up(IDLE);
-        let mut inner = self.inner.lock().unwrap();
-        while !inner.exited {
-            inner = self.changed.wait(inner).unwrap();
-        }
+        self.wait(|done| done.exited);
     }
 }
 
 /// `set_current_state()`.
 pub fn set_current_state(state: u32) {
-    Task::current().0.inner.lock().unwrap().state = state;
+    Task::current().0.state.store(state, Relaxed);
     fence(Ordering::SeqCst);
 }
 
 /// `schedule()`.
 pub fn schedule() {
     let task = Task::current();
-    let mut inner = task.0.inner.lock().unwrap();
-    while inner.state != RUNNING {
-        inner = task.0.changed.wait(inner).unwrap();
+    let mut rq = task.0.rq.lock().unwrap();
+    while task.0.state.load(Relaxed) != RUNNING {
+        rq = task.0.woken.wait(rq).unwrap();
     }
 }
 
 /// `kthread_should_stop()`.
 pub fn should_stop() -> bool {
-    Task::current().0.inner.lock().unwrap().should_stop
+    Task::current().0.should_stop.load(Relaxed)
 }
 
 /// `kthread_should_park()`.
 pub fn should_park() -> bool {
-    Task::current().0.inner.lock().unwrap().should_park
+    Task::current().0.should_park.load(Relaxed)
 }
 
 /// `kthread_parkme()`.
 pub fn parkme() {
     let task = Task::current();
     loop {
-        let mut inner = task.0.inner.lock().unwrap();
         // set_special_state(TASK_PARKED)
-        inner.state = PARKED;
-        if !inner.should_park {
-            inner.state = RUNNING;
-            return;
+        let pi_lock = task.0.pi_lock.lock().unwrap();
+        task.0.state.store(PARKED, Relaxed);
+        drop(pi_lock);
+        if !task.0.should_park.load(Relaxed) {
+            break;
         }
         // complete(&self->parked)
-        inner.parked += 1;
-        drop(inner);
-        task.0.changed.notify_all();
+        task.0.done.lock().unwrap().parked += 1;
+        task.0.completed.notify_all();
         schedule();
     }
+    // __set_current_state(TASK_RUNNING)
+    task.0.state.store(RUNNING, Relaxed);
 }

@@ -15,7 +15,10 @@ use crate::{
     task::Task,
     time::Jiffies, //
 };
-use loom::sync::Mutex;
+use loom::{
+    cell::UnsafeCell,
+    sync::Mutex, //
+};
 use std::sync::{
     atomic::{
         AtomicIsize,
@@ -150,7 +153,14 @@ pub struct Item {
     /// The request that the callback has to process.
     pub asked: Atomic<bool>,
     seen: AtomicIsize,
+    /// Memory that the callback writes. An access that is not ordered is a data race.
+    result: UnsafeCell<()>,
 }
+
+// SAFETY: `result` is not accessed concurrently, which `loom` checks.
+unsafe impl Send for Item {}
+// SAFETY: As above.
+unsafe impl Sync for Item {}
 
 impl Item {
     /// Creates an item that was not added.
@@ -164,6 +174,7 @@ impl Item {
             running: Atomic::new(false),
             asked: Atomic::new(false),
             seen: AtomicIsize::new(0),
+            result: UnsafeCell::new(()),
         })
     }
 
@@ -184,6 +195,11 @@ impl Item {
     /// Returns the number of calls of the callback.
     pub fn runs(&self) -> isize {
         self.runs.load(Relaxed)
+    }
+
+    /// Reads what the callback has written.
+    pub fn read_result(&self) {
+        self.result.with(|_| ());
     }
 
     /// Returns the number of calls that found a request.
@@ -235,6 +251,7 @@ impl Item {
             "two callbacks at once"
         );
         self.runs.fetch_add(1, Relaxed);
+        self.result.with_mut(|_| ());
         if self.asked.load(atomic::Relaxed) {
             self.seen.fetch_add(1, Relaxed);
         }

@@ -23,6 +23,7 @@ fn new_thread() -> (Arc<Core>, Arc<AtomicU32>, thread::JoinHandle<()>) {
         let (core, calls) = (core.clone(), calls.clone());
         thread::spawn(move || {
             core.main(|| {
+                core.read_given();
                 calls.fetch_add(1, Relaxed);
             })
         })
@@ -39,6 +40,7 @@ fn foreign_wake_up_against_start() {
             let core = core.clone();
             thread::spawn(move || core.task().wake_up())
         };
+        core.give();
         core.start();
         foreign.join().unwrap();
         handle.join().unwrap();
@@ -70,7 +72,10 @@ fn start_against_never() {
         let (core, calls, handle) = new_thread();
         let starter = {
             let core = core.clone();
-            thread::spawn(move || core.start())
+            thread::spawn(move || {
+                core.give();
+                core.start()
+            })
         };
         if core.never() {
             assert!(!core.stop());
@@ -88,7 +93,10 @@ fn start_against_stop() {
         let (core, calls, handle) = new_thread();
         let starter = {
             let core = core.clone();
-            thread::spawn(move || core.start())
+            thread::spawn(move || {
+                core.give();
+                core.start()
+            })
         };
         let begun = core.stop();
         assert_eq!(calls.load(Relaxed), u32::from(begun));

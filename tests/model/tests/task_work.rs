@@ -206,14 +206,22 @@ fn add_against_exit() {
     });
 }
 
-/// A task waits for the item, which runs: a lost wake-up is a deadlock.
+/// A task waits for the item, which runs: a lost wake-up is a deadlock. The task sees what the
+/// callback has written.
 #[test]
 fn wait_against_run() {
     explore(Some(5), || {
         let (item, target) = pending();
-        let waits = waiter(&item);
+        let waits = {
+            let item = item.clone();
+            in_thread(move || {
+                Target::new().enter();
+                assert_eq!(item.wait(), Ok(()));
+                item.read_result();
+            })
+        };
         target.run();
-        assert_eq!(waits.join().unwrap(), Ok(()));
+        waits.join().unwrap();
         item.assert_balance();
     });
 }

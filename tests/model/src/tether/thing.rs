@@ -17,6 +17,7 @@ use crate::{
     }, //
 };
 use loom::{
+    cell::UnsafeCell,
     sync::{
         Condvar,
         Mutex, //
@@ -39,7 +40,12 @@ pub struct Thing {
     /// The payload: a thread that waits for this object, and that the destructor joins.
     joined: Mutex<Option<thread::JoinHandle<()>>>,
     released: AtomicUsize,
+    /// Memory that `make` writes, and that requests and ends read.
+    made: UnsafeCell<()>,
 }
+
+// SAFETY: `made` is written before the object is attached. `loom` checks this.
+unsafe impl Sync for Thing {}
 
 /// Returns the object that contains an attachment.
 ///
@@ -55,6 +61,7 @@ unsafe fn thing(attachment: *const Attachment) -> &'static Thing {
 fn ask(attachment: *const Attachment) {
     // SAFETY: `ask()` is only called for the attachment of a `Thing`.
     let thing = unsafe { thing(attachment) };
+    thing.made.with(|_| ());
     *thing.asked.lock().unwrap() = true;
     thing.changed.notify_all();
 }
@@ -140,6 +147,7 @@ impl Thing {
             waits_for,
             joined: Mutex::new(None),
             released: AtomicUsize::new(0),
+            made: UnsafeCell::new(()),
         });
         let Ok(thing) = KBox::pin_init(init, GFP_KERNEL) else {
             unreachable!()
@@ -148,16 +156,21 @@ impl Thing {
         Box::leak(unsafe { Pin::into_inner_unchecked(thing) })
     }
 
+    fn make(&self) {
+        self.made.with_mut(|_| ());
+        self.text.run();
+    }
+
     /// Creates the object and attaches it.
     pub fn attach(&'static self) -> Result {
         // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
-        unsafe { self.attachment.attach(|| Ok(self.text.run())) }
+        unsafe { self.attachment.attach(|| Ok(self.make())) }
     }
 
     /// As [`Thing::attach`], for an object that can be asked to end.
     pub fn attach_and_ask(&'static self) -> Result {
         // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
-        unsafe { self.attachment.attach_and_ask(|| Ok(self.text.run())) }
+        unsafe { self.attachment.attach_and_ask(|| Ok(self.make())) }
     }
 
     /// Asks the object to end.
@@ -174,6 +187,7 @@ impl Thing {
 
     /// Ends the object. Must be called once.
     pub fn finish(&self) {
+        self.made.with(|_| ());
         self.text.run();
         self.ends.fetch_add(1usize, atomic::Relaxed);
     }
