@@ -52,7 +52,10 @@ use tether::mm::{
         MmuNotifierRange,
         WouldSleep, //
     },
-    shared_counters::SharedCounters, //
+    shared_counters::{
+        Counter,
+        SharedCounters, //
+    }, //
 };
 
 module! {
@@ -122,7 +125,7 @@ struct Cache {
 
 impl Cache {
     /// Returns the counters: ranges in the cache, and evictions.
-    fn counters(&self) -> Result<(&Atomic<u64>, &Atomic<u64>)> {
+    fn counters(&self) -> Result<(&Counter, &Counter)> {
         Ok((
             self.status.get(0).ok_or(EINVAL)?,
             self.status.get(1).ok_or(EINVAL)?,
@@ -142,8 +145,8 @@ impl Cache {
         drop(state);
         drop(range);
         if let Ok((ranges, evictions)) = self.counters() {
-            ranges.fetch_sub(1u64, Relaxed);
-            evictions.fetch_add(1u64, Relaxed);
+            ranges.sub(1);
+            evictions.add(1);
         }
         self.readable.notify_all();
     }
@@ -175,7 +178,7 @@ impl Cache {
         }
         state.used += 1;
         state.ranges.insert(node.into_node(start, range));
-        self.counters()?.0.fetch_add(1u64, Relaxed);
+        self.counters()?.0.add(1);
         Ok(())
     }
 
@@ -185,7 +188,7 @@ impl Cache {
         state.used -= 1;
         drop(state);
         drop(range);
-        self.counters()?.0.fetch_sub(1u64, Relaxed);
+        self.counters()?.0.sub(1);
         Ok(())
     }
 }

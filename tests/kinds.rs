@@ -462,7 +462,7 @@ with! {
     }
     SharedCounters: |counters| {
         if let Some(counter) = counters.get(counters.len() - 1) {
-            counter.fetch_add(1u64, Full);
+            counter.add(1);
         }
     }
     Tracee: |_tracee| {}
@@ -1305,6 +1305,7 @@ types! {
         tether::mm::mmu_interval_notifier::TwoPasses,
         tether::mm::mirror::Frame<'static>,
         tether::mm::mirror::Pages<'static>,
+        tether::mm::shared_counters::Counter,
         tether::mm::mmu_notifier::Event,
         tether::mm::mmu_notifier::MayRefuse<TryListener>,
         tether::mm::mmu_notifier::Ops,

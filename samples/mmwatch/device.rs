@@ -54,10 +54,7 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
-        atomic::{
-            Acquire,
-            Atomic, //
-        },
+        atomic::Atomic,
         poll::PollCondVarBox,
         Arc,
         Mutex, //
@@ -321,7 +318,7 @@ impl Device {
                 range
                     .notifier()
                     .counter()
-                    .map_or(0, |counter| counter.load(Acquire))
+                    .map_or(0, |counter| counter.load())
             },
         );
         match value {

@@ -14,7 +14,6 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
-            Full,
             Relaxed, //
         },
         Arc, //
@@ -32,7 +31,10 @@ use tether::mm::{
         MmuNotifierRange,
         WouldSleep, //
     },
-    shared_counters::SharedCounters, //
+    shared_counters::{
+        Counter,
+        SharedCounters, //
+    }, //
 };
 
 /// The notifier of a range.
@@ -48,7 +50,7 @@ pub(super) struct RangeRecorder {
 }
 
 impl RangeRecorder {
-    pub(super) fn counter(&self) -> Option<&Atomic<u64>> {
+    pub(super) fn counter(&self) -> Option<&Counter> {
         let (counters, index) = self.counter.as_ref()?;
         counters.get(*index)
     }
@@ -56,7 +58,7 @@ impl RangeRecorder {
     /// Increments the counter: readers learn that the range has changed.
     fn count(&self) {
         if let Some(counter) = self.counter() {
-            counter.fetch_add(1u64, Full);
+            counter.add(1);
         }
     }
 

@@ -9,15 +9,14 @@
 //! ```
 //! use kernel::{
 //!     mm::shared_counters::SharedCounters,
-//!     prelude::*,
-//!     sync::atomic::Relaxed, //
+//!     prelude::*, //
 //! };
 //!
 //! let counters = SharedCounters::new(1000, GFP_KERNEL)?;
 //! // The number is rounded up, so that the counters fill whole pages.
 //! assert_eq!(counters.len() % 512, 0);
-//! counters.get(999).ok_or(EINVAL)?.fetch_add(1u64, Relaxed);
-//! assert_eq!(counters.get(999).ok_or(EINVAL)?.load(Relaxed), 1);
+//! counters.get(999).ok_or(EINVAL)?.add(1);
+//! assert_eq!(counters.get(999).ok_or(EINVAL)?.load(), 1);
 //! assert!(counters.get(counters.len()).is_none());
 //! # Ok::<(), Error>(())
 //! ```
@@ -35,13 +34,16 @@ use crate::{
         Page,
         PAGE_SIZE, //
     },
-    prelude::*,
-    sync::atomic::Atomic, //
+    prelude::*, //
 };
 use core::ptr::NonNull;
 
+mod counter;
+
+pub use counter::Counter;
+
 /// The number of counters on a page.
-const ON_A_PAGE: usize = PAGE_SIZE / size_of::<Atomic<u64>>();
+const ON_A_PAGE: usize = PAGE_SIZE / size_of::<Counter>();
 
 /// A page of counters.
 ///
@@ -51,7 +53,7 @@ const ON_A_PAGE: usize = PAGE_SIZE / size_of::<Atomic<u64>>();
 /// kernel accesses the memory by atomic operations only, and user space has no write access.
 struct CounterPage {
     page: Page,
-    counters: NonNull<[Atomic<u64>; ON_A_PAGE]>,
+    counters: NonNull<[Counter; ON_A_PAGE]>,
 }
 
 // SAFETY: `Send` requires that another thread may use and drop the value. Any thread may free a
@@ -80,7 +82,7 @@ impl CounterPage {
     }
 
     /// Returns the counters of the page.
-    fn counters(&self) -> &[Atomic<u64>; ON_A_PAGE] {
+    fn counters(&self) -> &[Counter; ON_A_PAGE] {
         // SAFETY: `as_ref()` requires an aligned pointer to initialised memory, which is valid as
         // long as the reference, and which only changes by atomic operations. By the type's
         // invariants, `counters` is the address of the page, which `self` owns, and is accessed by
@@ -131,7 +133,7 @@ impl SharedCounters {
 
     /// Returns the counter with this index, or `None` if `index` is too large.
     #[inline]
-    pub fn get(&self, index: usize) -> Option<&Atomic<u64>> {
+    pub fn get(&self, index: usize) -> Option<&Counter> {
         Some(&self.pages.get(index / ON_A_PAGE)?.counters()[index % ON_A_PAGE])
     }
 
