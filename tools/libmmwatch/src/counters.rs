@@ -2,6 +2,7 @@
 
 //! The counters of ranges, which the kernel increments.
 
+use crate::counter;
 use crate::device::explain;
 use crate::device::page_size;
 use crate::device::Device;
@@ -14,9 +15,7 @@ use nix::sys::mman::ProtFlags;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::fence;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 /// A mapping of the counters. A forked child does not inherit the mapping, so each access first
 /// checks that the current process is the one that made the mapping.
@@ -64,10 +63,8 @@ impl Counters {
         self.owner.settle();
     }
 
-    /// Returns the value of a counter, or `None` in a forked child.
-    ///
-    /// Acts as a barrier: reads of the range before this call are not reordered after the load of
-    /// the counter, and later reads are not reordered before it.
+    /// Returns the value of a counter, or `None` in a forked child. [`counter::read`] documents the
+    /// ordering.
     pub fn value(&self, index: u32) -> Option<u64> {
         let index = index as usize;
         if !self.owner.is_caller() || index >= self.count {
@@ -76,12 +73,7 @@ impl Counters {
         // SAFETY: `index` is less than `count`, so the counter is in the mapping. The mapping
         // exists in this process, as `is_caller()` has returned true, until `self` is dropped.
         let counter = unsafe { self.first.add(index).as_ref() };
-        fence(Ordering::Acquire);
-        // A relaxed load and a fence, because only relaxed atomic loads are allowed on read-only
-        // memory.
-        let value = counter.load(Ordering::Relaxed);
-        fence(Ordering::Acquire);
-        Some(value)
+        Some(counter::read(counter))
     }
 }
 

@@ -6,11 +6,19 @@
 //! no system call. [`Device`] reads the events of an address space, as described in
 //! `samples/mmwatch.h`.
 
+mod counter;
 mod counters;
 mod device;
 mod event;
 mod owner;
 mod ranges;
+
+/// The atomics of `counter`, which are others in a model.
+mod atomic {
+    pub use std::sync::atomic::fence;
+    pub use std::sync::atomic::AtomicU64;
+    pub use std::sync::atomic::Ordering;
+}
 
 pub use device::page_size;
 pub use device::Added;
