@@ -19,7 +19,9 @@
 
 #![allow(dead_code)]
 
+pub mod atomic;
 pub mod bindings;
+pub mod counters;
 pub mod prelude;
 pub mod task;
 

@@ -35,6 +35,15 @@ impl Value for usize {
     }
 }
 
+impl Value for u64 {
+    fn to_word(self) -> usize {
+        self as usize
+    }
+    fn from_word(word: usize) -> Self {
+        word as u64
+    }
+}
+
 impl Value for i32 {
     fn to_word(self) -> usize {
         self as usize
