@@ -13,7 +13,8 @@ use super::{
     load_acquire,
     read_once,
     store_release,
-    Owner, //
+    Owner,
+    Refused, //
 };
 use crate::{
     bindings,
@@ -383,11 +384,34 @@ impl Attachment {
     /// has dropped the list's reference.
     #[inline]
     pub(crate) unsafe fn attach(&self, make: impl FnOnce() -> Result) -> Result {
-        self.begin()?;
-        make().inspect_err(|_| self.withdraw())?;
+        let make = |()| make().map_err(|error| Refused::new((), error));
+        // SAFETY: The requirements are those of this function.
+        unsafe { self.attach_with((), make) }.map_err(|refused| refused.error)
+    }
+
+    /// As [`Attachment::attach`], for a `make` that takes ownership of `item`, which comes back in
+    /// the error.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Attachment::attach`].
+    ///
+    /// # Safety
+    ///
+    /// The requirements are those of [`Attachment::attach`].
+    #[inline]
+    pub(crate) unsafe fn attach_with<T, R>(
+        &self,
+        item: T,
+        make: impl FnOnce(T) -> Result<R, Refused<T>>,
+    ) -> Result<R, Refused<T>> {
+        if let Err(error) = self.begin() {
+            return Err(Refused::new(item, error));
+        }
+        let made = make(item).inspect_err(|_| self.withdraw())?;
         // From here on, teardown of the owner may tear the attachment down.
         store_release(&self.state, ATTACHED);
-        Ok(())
+        Ok(made)
     }
 
     /// Attaches a callback that can be requested to end. If teardown of the owner has begun

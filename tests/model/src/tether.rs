@@ -104,6 +104,21 @@ pub fn store_release<T: Value>(atomic: &Atomic<T>, value: T) {
 }
 
 /// As in `rust/kernel/tether.rs`.
+pub struct Refused<T> {
+    /// The item that was passed to the call.
+    pub item: T,
+    /// The reason of the refusal.
+    pub error: Error,
+}
+
+impl<T> Refused<T> {
+    /// As in `rust/kernel/tether.rs`.
+    pub fn new(item: T, error: Error) -> Self {
+        Self { item, error }
+    }
+}
+
+/// As in `rust/kernel/tether.rs`.
 pub fn list_head() -> impl PinInit<Opaque<bindings::list_head>> {
     Opaque::ffi_init(|slot: *mut bindings::list_head| {
         // SAFETY: `slot` is valid for writes, and is not moved after its initialisation.
