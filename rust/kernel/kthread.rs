@@ -124,6 +124,8 @@ mod entry;
 mod park;
 #[path = "kthread/payload.rs"]
 mod payload;
+#[path = "kthread/policy.rs"]
+mod policy;
 #[path = "kthread/start.rs"]
 mod start;
 #[path = "kthread/stop.rs"]

@@ -7,6 +7,7 @@ use super::{
     entry::main,
     park,
     payload::Inner,
+    policy,
     start,
     thread_core::{
         Core,
@@ -403,6 +404,7 @@ impl Settings<'_> {
             stage: Atomic::new(ATTACHED),
             parking <- park::Parking::new(),
             waits: waits::Waits::new(),
+            policy_changes: policy::PolicyChanges::new(),
             returned <- Completion::new(),
             run,
             discard,

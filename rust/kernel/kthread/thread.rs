@@ -204,20 +204,19 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// * [`EINVAL`] if the niceness is out of range;
     /// * those of [`Policy::Deadline`];
     /// * [`EDEADLK`] in an interrupt;
-    /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended by module
-    ///   teardown.
+    /// * [`ESRCH`] if the body of the thread has returned or has panicked, or the thread was ended by
+    ///   module teardown.
     #[doc(alias = "sched_set_normal")]
     #[doc(alias = "sched_set_fifo")]
     #[doc(alias = "sched_setattr_nocheck")]
     pub fn set_policy(&self, policy: Policy) -> Result {
-        policy.check()?;
-        if !may_sleep() {
-            return Err(EDEADLK);
-        }
+        // A thread that was given up has not exited yet.
         if self.core().is_over() {
             return Err(ESRCH);
         }
-        policy.apply(self.core().task())
+        self.core()
+            .policy_changes
+            .change(self.core().task(), policy)
     }
 
     /// Sends a signal to the thread. A signal that the body has not allowed by

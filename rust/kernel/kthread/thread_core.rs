@@ -6,6 +6,7 @@ use super::{
     completion::Completion,
     context::freeze,
     park,
+    policy,
     start,
     waits,
     Wake, //
@@ -85,6 +86,7 @@ pub(super) struct Core {
     #[pin]
     pub(super) parking: park::Parking,
     pub(super) waits: waits::Waits,
+    pub(super) policy_changes: policy::PolicyChanges,
     /// Completed when the body has returned and its result is stored, or when the body will not be
     /// called.
     #[pin]

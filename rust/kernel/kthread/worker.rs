@@ -104,7 +104,6 @@ use crate::{
     sync::{
         aref::ARef,
         atomic::{
-            Acquire,
             Atomic,
             Relaxed, //
         },
@@ -114,6 +113,7 @@ use crate::{
     tether::{
         list_head,
         may_sleep,
+        task_flags,
         Attachment,
         Owner, //
     },
@@ -229,16 +229,19 @@ impl KthreadWorker {
     /// * [`EINVAL`] if the niceness is out of range;
     /// * those of [`Policy::Deadline`](super::Policy::Deadline);
     /// * [`EDEADLK`] in an interrupt;
-    /// * [`ENODEV`] if the worker was ended by module teardown.
+    /// * [`ENODEV`] if the worker is being ended or has ended, or a work has panicked.
     pub fn set_policy(&self, policy: super::Policy) -> Result {
         policy.check()?;
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        if self.queue.ended.load(Acquire) {
-            return Err(ENODEV);
+        // The worker does not exit while a user is counted. A work that has panicked has ended it.
+        let user = self.queue.enter();
+        let exits = task_flags(self.queue.task()) & bindings::PF_EXITING != 0;
+        match user {
+            Some(_user) if !exits => policy.apply(self.queue.task()),
+            _ => Err(ENODEV),
         }
-        policy.apply(self.queue.task())
     }
 }
 
