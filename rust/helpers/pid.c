@@ -6,6 +6,7 @@
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 /**
  * rust_helper_tether_find_user_task() - Finds a task of user space by its number.
@@ -60,4 +61,18 @@ __rust_helper pid_t rust_helper_tether_pid_in(struct task_struct *task, struct p
 __rust_helper bool rust_helper_tether_is_initial_pid_ns(struct pid_namespace *ns)
 {
 	return ns == &init_pid_ns;
+}
+
+/**
+ * rust_helper_same_thread_group() - Tests whether two tasks are threads of one process.
+ * @p1: task
+ * @p2: task
+ *
+ * Wraps same_thread_group(), which is inline.
+ *
+ * Return: true if the tasks are threads of one process.
+ */
+__rust_helper bool rust_helper_same_thread_group(struct task_struct *p1, struct task_struct *p2)
+{
+	return same_thread_group(p1, p2);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finding tasks by their number.
+//! Finding tasks by their number, and comparing processes.
 //!
 //! C header: [`include/linux/pid.h`](srctree/include/linux/pid.h)
 
@@ -48,6 +48,34 @@ pub fn find_task(pid: Pid) -> Option<ARef<Task>> {
     // SAFETY: `from_raw()` requires a task reference that is ours. `tether_find_user_task()` has
     // taken it for its caller. `Task` is a transparent wrapper of `struct task_struct`.
     NonNull::new(task).map(|task| unsafe { ARef::from_raw(task.cast()) })
+}
+
+/// Returns whether two tasks are threads of one process.
+///
+/// Numbers must not be compared instead: the number of a process that has exited is reused.
+///
+/// # Context
+///
+/// Any context.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     pid,
+///     prelude::*, //
+/// };
+///
+/// let init = pid::find_task(1).ok_or(ESRCH)?;
+/// assert!(pid::same_thread_group(&init, &init));
+/// assert!(!pid::same_thread_group(&init, current!()));
+/// # Ok::<(), Error>(())
+/// ```
+#[inline]
+pub fn same_thread_group(first: &Task, second: &Task) -> bool {
+    // SAFETY: `same_thread_group()` requires two valid tasks, and compares their `signal`. Both are
+    // borrowed. A task keeps its `signal` until it is freed, so that the address is not reused.
+    unsafe { bindings::same_thread_group(first.as_ptr(), second.as_ptr()) }
 }
 
 /// A pid namespace in which tasks are numbered for a reader.

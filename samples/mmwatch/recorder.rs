@@ -38,6 +38,7 @@ use tether::{
         Ranges,
         Registration, //
     },
+    pid,
     task_work::{
         self,
         NotifyMode, //
@@ -122,7 +123,7 @@ impl MmuNotifier for Recorder {
     fn release(&self, mm: &Mm) {
         let watch = &self.watch;
         let task = current!();
-        let own = task.tgid() == watch.target.tgid();
+        let own = pid::same_thread_group(task, &watch.target);
         // The address space is detached from an exiting task before this callback. A task in an
         // exec has its new address space already.
         let executed = own && task.mm().is_some_and(|new| !is_same(new, mm));
