@@ -25,7 +25,10 @@
 
 use crate::{
     alloc::{
-        flags::__GFP_ZERO,
+        flags::{
+            __GFP_HIGHMEM,
+            __GFP_ZERO, //
+        },
         Flags, //
     },
     bindings,
@@ -68,13 +71,12 @@ impl CounterPage {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if there is not enough memory; [`EINVAL`] if the page has no address in the
-    /// kernel's mapping.
+    /// [`ENOMEM`] if there is not enough memory.
     fn new(flags: Flags) -> Result<Self> {
         let page = Page::alloc_page(flags | __GFP_ZERO)?;
         // SAFETY: `page_address()` requires a valid page, which was allocated above.
         let address = unsafe { bindings::tether_page_address(page.as_ptr()) };
-        // With `__GFP_HIGHMEM`, the page may be in high memory, which the kernel does not map.
+        // `SharedCounters::new()` refuses high memory, which may have no address.
         let counters = NonNull::new(address.cast()).ok_or(EINVAL)?;
         // INVARIANT: `counters` is the address of the page, which is zeroed, aligned to the page
         // size, and as large as the array. The page is not mapped by user space yet.
@@ -109,8 +111,11 @@ impl SharedCounters {
     /// # Errors
     ///
     /// * [`ENOMEM`] if there is not enough memory, or if `count` is too large;
-    /// * [`EINVAL`] if `flags` include `__GFP_HIGHMEM`, and a page was allocated in high memory.
+    /// * [`EINVAL`] if `flags` include `__GFP_HIGHMEM`: the kernel does not map all of high memory.
     pub fn new(count: usize, flags: Flags) -> Result<Self> {
+        if flags & __GFP_HIGHMEM == __GFP_HIGHMEM {
+            return Err(EINVAL);
+        }
         let count = count.div_ceil(ON_A_PAGE);
         // `count` may be too large for any allocation. This is an error of the caller, which the
         // allocator must not warn about.
