@@ -269,9 +269,10 @@ impl MiscDevice for Device {
 
     fn poll<'a>(me: &'a Self, _file: &File, table: &PollTable<'a>) -> Ready {
         table.register_wait(&me.0.readable);
+        // Writing does not wait.
         match me.0.state.lock().evicted.is_empty() {
-            true => Ready::NOTHING,
-            false => Ready::READ,
+            true => Ready::WRITE,
+            false => Ready::WRITE | Ready::READ,
         }
     }
 

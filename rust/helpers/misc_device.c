@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Helpers for misc devices: rust/kernel/misc_device.rs. */
 
+#include <linux/fs.h>
 #include <linux/kernel.h>
 #include <linux/uio.h>
 #include <linux/wait_bit.h>
@@ -39,4 +40,17 @@ __rust_helper long rust_helper_tether_wait_while(const unsigned int *word, unsig
 __rust_helper size_t rust_helper_tether_iov_iter_count(const struct iov_iter *iter)
 {
 	return iov_iter_count(iter);
+}
+
+/**
+ * rust_helper_tether_kiocb_nowait() - Tests whether a request must not wait.
+ * @kiocb: request
+ *
+ * IOCB_NOWAIT is a macro with a cast, for which there is no binding.
+ *
+ * Return: true if the request must not wait.
+ */
+__rust_helper bool rust_helper_tether_kiocb_nowait(const struct kiocb *kiocb)
+{
+	return kiocb->ki_flags & IOCB_NOWAIT;
 }

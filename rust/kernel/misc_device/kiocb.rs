@@ -76,7 +76,8 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
         unsafe { &mut (*self.inner).ki_pos }
     }
 
-    /// Whether the request must not wait: `O_NONBLOCK` is set for the file.
+    /// Whether the request must not wait: `O_NONBLOCK` is set for the file, or `IOCB_NOWAIT` for the
+    /// request. io_uring sets the latter, and repeats a request that fails with [`EAGAIN`].
     ///
     /// # Context
     ///
@@ -85,6 +86,8 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
         // SAFETY: The request is valid by the type's invariants, and holds a reference to its file.
         // The flags of the file may change at the same time, so they are read by a volatile access.
         let flags = unsafe { ptr::read_volatile(&raw const (*(*self.inner).ki_filp).f_flags) };
-        flags & crate::fs::file::flags::O_NONBLOCK != 0
+        // SAFETY: The request is valid by the type's invariants.
+        let nowait = unsafe { bindings::tether_kiocb_nowait(self.inner) };
+        nowait || flags & crate::fs::file::flags::O_NONBLOCK != 0
     }
 }

@@ -26,7 +26,8 @@ use crate::{
 
 /// The kernel's table of callbacks.
 ///
-/// It cannot be copied, and no constant of this type can be named outside of `mmu_notifier`.
+/// A driver can obtain the table of a type that implements [`Callbacks`]. It cannot use it for
+/// another type, because it cannot implement the trait that has the table.
 #[doc(hidden)]
 pub struct Ops(pub(super) bindings::mmu_notifier_ops);
 
