@@ -56,8 +56,13 @@ pub(super) fn is_current(task: &Task) -> bool {
     ptr::eq(task.as_ptr(), Task::current_raw())
 }
 
-/// Adds a box to `task`, even inside the callback of an object that had the same address. The
-/// callback of `T` must not add its own item again.
+/// Adds a box to `task`, even inside the callback of an object that had the same address, and even
+/// if the task is being killed. The callback of `T` must not add works.
+///
+/// # Errors
+///
+/// The error returns the item, with [`ESRCH`] if the task runs no more works, which is only after
+/// its last system call; or with [`ENODEV`] if the module of the callback is being removed.
 pub(crate) fn add_other<T>(
     task: &Task,
     item: Pin<KBox<T>>,
@@ -74,13 +79,29 @@ where
     // SAFETY: `adopt()` requires a valid node that is ours and not linked, and its own vtable. We
     // own the box that contains the node, and `VTABLE` is that of the box's type.
     unsafe { Node::adopt(node, <Pin<KBox<T>> as TaskWorkPointer<0>>::VTABLE) };
-    // SAFETY: `add_node()` requires a node for which the item was given up. The box was given up
-    // above by `KBox::into_raw()`.
-    unsafe { add_node(task, node, mode) }.map_err(|error| {
-        // SAFETY: `into_box()` requires a box that was given up and is taken back once. The box was
-        // given up above, and was not queued because `add_node()` failed.
-        Refused::new(unsafe { BoxWork::<T, 0>::into_box(node) }, error)
-    })
+    // SAFETY: The node is valid, because it is in a box that is ours.
+    let this = unsafe { node.as_ref() };
+    this.state.stamp(jiffies() as u32);
+    let added = if this.pins.pin() {
+        // SAFETY: `task_work_add()` requires a valid task, and a node that is in no list and stays
+        // valid until it is run. The node is in a box that is ours; from here on it belongs to the
+        // target.
+        unsafe { bindings::task_work_add(task.as_ptr(), node.as_ptr().cast(), mode.as_raw()) }
+    } else {
+        ENODEV.to_errno()
+    };
+    if added == 0 {
+        return Ok(());
+    }
+    // SAFETY: `add_failed()` requires a node that is ours, and the error by which it was refused.
+    // If `task_work_add()` has failed, with `ESRCH`, the pin is left to us.
+    let error = unsafe { add_failed(node, added) };
+    // SAFETY: `into_box()` requires a box that was passed to a node and is taken back once. It was
+    // passed by `KBox::into_raw()` above, and was not queued.
+    Err(Refused::new(
+        unsafe { BoxWork::<T, 0>::into_box(node) },
+        error,
+    ))
 }
 
 /// Adds `item` to `task`, which will run it.
