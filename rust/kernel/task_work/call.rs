@@ -145,7 +145,7 @@ impl<R: Send + 'static> Slot<R> {
     unsafe fn release(attachment: *const Attachment) {
         // SAFETY: `from_raw()` requires a pointer from `into_raw()` and a reference that is ours.
         // `call()` has stored the reference by `into_raw()` of the slot, which begins with the
-        // attachment is; it is the caller's by the function's contract.
+        // attachment. It is the caller's by the function's contract.
         drop(unsafe { Arc::from_raw(attachment.cast::<Self>()) });
     }
 }
