@@ -160,7 +160,8 @@ struct mmwatch_status {
  * this ioctl returned. This holds even if events were dropped, and reading the counter takes no
  * system call. (If a page was unmapped just before this ioctl, another CPU may read the old page
  * through its TLB for a moment: see mmwatch_range_add() in
- * tools/libmmwatch/include/mmwatch_ranges.h.)
+ * tools/libmmwatch/include/mmwatch_ranges.h.) The kernel does not notify of new mappings, nor of a
+ * protection of memory without page tables: the whole range should be mapped.
  *
  * The counters must be mapped before the first range is added, shared and read-only. The length of
  * the first mapping determines the number of counters, which limits the number of ranges. A forked
