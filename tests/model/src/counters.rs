@@ -57,6 +57,8 @@ struct Subscriptions {
     registered: bool,
     /// Invalidations that have begun and not ended.
     active: usize,
+    /// `invalidate_seq`.
+    sequence: usize,
 }
 
 /// A process with one page. It is leaked.
@@ -64,6 +66,9 @@ pub struct Process {
     mmap_lock: Mutex<()>,
     subscriptions: Mutex<Subscriptions>,
     ended: Condvar,
+    /// The lock of the shadow, and the sequence of the last invalidation that has called the
+    /// notifier.
+    shadow: Mutex<usize>,
     /// The entry in the page table: the address of a [`Page`].
     entry: Atomic<*const Page>,
     /// Pages that `replace()` maps. They exist from the start, so that mapping one publishes no memory.
@@ -76,7 +81,7 @@ pub struct Process {
 
 // SAFETY: All fields have a lock or are atomic; `entry` points to a page that is leaked.
 unsafe impl Send for Process {}
-// SAFETY: As above.
+// SAFETY: All fields have a lock or are atomic; `entry` points to a page that is leaked.
 unsafe impl Sync for Process {}
 
 /// A range that was added: `Range` of libmmwatch.
@@ -93,7 +98,9 @@ impl Process {
             subscriptions: Mutex::new(Subscriptions {
                 registered: false,
                 active: 0,
+                sequence: 0,
             }),
+            shadow: Mutex::new(0),
             ended: Condvar::new(),
             entry: Atomic::new(page),
             spares: [Page::new(), Page::new()],
@@ -118,10 +125,13 @@ impl Process {
         let lock = self.mmap_lock.lock().unwrap();
         let mut subscriptions = self.subscriptions.lock().unwrap();
         subscriptions.active += 1;
-        let registered = subscriptions.registered;
+        subscriptions.sequence += 1;
+        let (registered, sequence) = (subscriptions.registered, subscriptions.sequence);
         drop(subscriptions);
         if registered {
             // RangeRecorder::invalidate()
+            let mut notified = self.shadow.lock().unwrap();
+            *notified = sequence;
             self.counter().add(1);
         }
         let old = self.entry.load(Relaxed);
@@ -136,21 +146,29 @@ impl Process {
 
     /// Adds the range: `MmwatchDevice::register_range()`, then `Counters::settle()`.
     pub fn add(&self) -> Range {
-        let mut subscriptions = self.subscriptions.lock().unwrap();
-        subscriptions.registered = true;
-        // mmu_interval_read_begin()
-        while subscriptions.active > 0 {
-            subscriptions = self.ended.wait(subscriptions).unwrap();
-        }
-        drop(subscriptions);
-        let value = self.counter().load();
+        self.subscriptions.lock().unwrap().registered = true;
+        // Registration::read()
+        let value = loop {
+            // mmu_interval_read_begin()
+            let sequence = *self.shadow.lock().unwrap();
+            let mut subscriptions = self.subscriptions.lock().unwrap();
+            while subscriptions.active > 0 {
+                subscriptions = self.ended.wait(subscriptions).unwrap();
+            }
+            drop(subscriptions);
+            let notified = self.shadow.lock().unwrap();
+            // mmu_interval_read_retry()
+            if *notified == sequence {
+                break self.counter().load();
+            }
+        };
         self.settle();
         Range(value)
     }
 
-    /// `madvise(MADV_DONTNEED)` takes the mmap_lock, and flushes the TLBs that are being flushed.
+    /// `madvise(MADV_DONTNEED)` of another page flushes the TLBs if another thread is about to
+    /// (`mm_tlb_flush_nested()`). It takes the `mmap_lock` for reading only, or not at all.
     fn settle(&self) {
-        drop(self.mmap_lock.lock().unwrap());
         *self.tlb.lock().unwrap() = None;
     }
 

@@ -159,7 +159,7 @@ pub struct Item {
 
 // SAFETY: `result` is not accessed concurrently, which `loom` checks.
 unsafe impl Send for Item {}
-// SAFETY: As above.
+// SAFETY: `result` is not accessed concurrently, which `loom` checks.
 unsafe impl Sync for Item {}
 
 impl Item {

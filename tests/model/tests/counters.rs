@@ -34,7 +34,7 @@ fn add_against_replace() {
         let read = process.load();
         let unchanged = !process.changed(range);
         other.join().unwrap();
-        // What was read from an unchanged range is the page that is still mapped, unless the change
+        // The page that was read from an unchanged range is still mapped, unless the change
         // came after the check.
         assert!(process.changed(range) || (unchanged && read == process.mapped()));
     });
