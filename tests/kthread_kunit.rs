@@ -456,6 +456,36 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_selects_the_deadline_policy_itself() {
+        let deadline = Policy::Deadline {
+            runtime: Delta::from_millis(1),
+            deadline: Delta::from_millis(20),
+            period: Delta::from_millis(20),
+        };
+        // More often than there is time for, if it were not released.
+        for _ in 0..60 {
+            let thread = kthread::spawn(c"tether-deadline", move |context| {
+                let changed = context.set_policy(deadline);
+                (changed, context.set_policy(Policy::Normal { nice: 0 }))
+            })
+            .unwrap();
+            assert_eq!(thread.join().unwrap(), (Ok(()), Ok(())));
+            let thread = kthread::spawn(c"tether-deadline", move |context| {
+                let changed = context.set_policy(deadline);
+                let _ = context.sleep();
+                changed
+            })
+            .unwrap();
+            assert_eq!(thread.set_policy(deadline), Err(EINVAL));
+            assert!(thread
+                .stop()
+                .unwrap()
+                .returned()
+                .is_none_or(|changed| changed.is_ok()));
+        }
+    }
+
+    #[test]
     fn try_join_does_not_wait() {
         let go = gate();
         let go_ = go.clone();
@@ -490,13 +520,14 @@ mod tests {
                 last,
                 context.allow_signal(0),
                 context.allow_signal(65),
+                context.allow_signal(9),
             )
         })
         .unwrap();
-        let (wake, tests, last, zero, many) = thread.join().unwrap();
+        let (wake, tests, last, zero, many, kill) = thread.join().unwrap();
         assert_eq!((wake, last), (Wake::TimedOut, Wake::Woken));
         assert!(tests >= 2);
-        assert_eq!((zero, many), (Err(EINVAL), Err(EINVAL)));
+        assert_eq!((zero, many, kill), (Err(EINVAL), Err(EINVAL), Err(EINVAL)));
     }
 
     /// Two threads wake each other. If a wake-up is lost, a wait times out after 20 seconds and the

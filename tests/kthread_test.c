@@ -197,10 +197,22 @@ TEST_F(kthread, deadline)
 	pid = make(self->fd, argument);
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(SCHED_DEADLINE, sched_getscheduler(pid));
-	EXPECT_EQ(0, set_policy(self->fd, 5));
+	/* Only the thread itself changes from this policy, and to it. */
+	EXPECT_EQ(-EBUSY, set_policy(self->fd, 5));
+	EXPECT_EQ(SCHED_DEADLINE, sched_getscheduler(pid));
+	/* It may be stopped before it has begun. */
+	EXPECT_TRUE(ioctl(self->fd, KTHREAD_TEST_STOP) >= 0 || errno == EINTR);
+	/* Such a thread must be allowed to run on all CPUs. */
+	argument.cpu = 0;
+	EXPECT_EQ(-EINVAL, make(self->fd, argument));
+	argument.cpu = any.cpu;
+	argument.nice = 5;
+	pid = make(self->fd, argument);
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(-EINVAL, set_policy(self->fd, KTHREAD_TEST_DEADLINE));
 	EXPECT_EQ(SCHED_OTHER, sched_getscheduler(pid));
-	EXPECT_EQ(-EINVAL, set_policy(self->fd, KTHREAD_TEST_LATE_DEADLINE));
 	EXPECT_EQ(5, getpriority(PRIO_PROCESS, pid));
+	EXPECT_TRUE(ioctl(self->fd, KTHREAD_TEST_STOP) >= 0 || errno == EINTR);
 	/* Deadline threads get less than the time of all CPUs. */
 	cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	argument.nice = KTHREAD_TEST_WHOLE_TIME;
@@ -213,7 +225,6 @@ TEST_F(kthread, deadline)
 			break;
 	}
 	EXPECT_EQ(-EBUSY, pid);
-	EXPECT_EQ(-EBUSY, set_policy(self->fd, KTHREAD_TEST_WHOLE_TIME));
 	for (cpus = i; cpus >= 0; cpus--)
 		close(fds[cpus]);
 }

@@ -178,6 +178,19 @@ __rust_helper int rust_helper_tether_set_deadline(struct task_struct *task, u64 
 }
 
 /**
+ * rust_helper_tether_may_use_all_cpus() - Tests whether a task may run on all online CPUs.
+ * @task: task
+ *
+ * The kernel requires this of a deadline task that a user creates.
+ *
+ * Return: true if the task may run on all online CPUs.
+ */
+__rust_helper bool rust_helper_tether_may_use_all_cpus(struct task_struct *task)
+{
+	return cpumask_subset(cpu_online_mask, task->cpus_ptr);
+}
+
+/**
  * rust_helper_kthread_init_work() - Initialises a work.
  * @work: work
  * @func: function of the work

@@ -139,10 +139,7 @@ mod waits;
 #[path = "kthread/worker.rs"]
 pub mod worker;
 
-pub use builder::{
-    Builder,
-    Policy, //
-};
+pub use builder::Builder;
 pub use context::Context;
 use entry::{
     current_is_asked,
@@ -154,6 +151,7 @@ pub use park::{
     Parkable,
     Plain, //
 };
+pub use policy::Policy;
 pub use thread::{
     Thread,
     Unstarted,

@@ -7,7 +7,10 @@ use super::{
     entry::main,
     park,
     payload::Inner,
-    policy,
+    policy::{
+        Policy,
+        PolicyLock, //
+    },
     start,
     thread_core::{
         Core,
@@ -50,7 +53,6 @@ use crate::{
         },
         Refcount, //
     },
-    task::Task,
     tether::{
         may_sleep,
         Attachment,
@@ -58,105 +60,15 @@ use crate::{
         Owner,
         Refused,
     },
-    time::Delta, //
 };
 use core::{
     alloc::Layout,
     marker::PhantomData,
-    ops::RangeInclusive,
     ptr::{
         self,
         NonNull, //
     }, //
 };
-
-/// The scheduling policy of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// `SCHED_NORMAL` with this niceness, from -20 (highest priority) to 19 (`sched_set_normal()`).
-    Normal {
-        /// The niceness.
-        nice: i32,
-    },
-    /// `SCHED_FIFO` with the lowest real-time priority: above all [`Policy::Normal`] threads, and
-    /// below all other real-time threads (`sched_set_fifo_low()`).
-    FifoLow,
-    /// `SCHED_FIFO` with a medium real-time priority (`sched_set_fifo()`).
-    Fifo,
-    /// `SCHED_DEADLINE` (`sched_setattr_nocheck()`): in each `period`, the thread gets `runtime` of
-    /// CPU time, within `deadline` from the beginning of the period.
-    ///
-    /// The policy is refused with [`EINVAL`] unless 1024 ns <= `runtime` <= `deadline` <= `period`,
-    /// and if `period` is out of the kernel's limits
-    /// (`/proc/sys/kernel/sched_deadline_period_min_us` and `_max_us`). It is also refused if
-    /// `runtime` is less than a hundredth of `period`: a thread that has used more than its time is
-    /// throttled until its later periods make up for it, and cannot be stopped meanwhile. The error
-    /// is [`EBUSY`] if the CPUs do not have enough time left for a further deadline thread.
-    Deadline {
-        /// The CPU time in each period.
-        runtime: Delta,
-        /// The time in which the thread gets `runtime`.
-        deadline: Delta,
-        /// The length of a period.
-        period: Delta,
-    },
-}
-
-impl Policy {
-    pub(super) fn check(self) -> Result {
-        const NICE: RangeInclusive<i32> = bindings::MIN_NICE..=bindings::MAX_NICE as i32;
-        match self {
-            Policy::Normal { nice } if !NICE.contains(&nice) => Err(EINVAL),
-            Policy::Deadline {
-                runtime,
-                deadline,
-                period,
-            } if runtime.is_negative()
-                || deadline > period
-                || runtime.as_nanos() < period.as_nanos() / 100
-                || period.is_zero() =>
-            {
-                Err(EINVAL)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Sets the policy of a task, which must have passed [`Policy::check`].
-    ///
-    /// # Context
-    ///
-    /// Process context; may sleep.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Policy::Deadline`].
-    pub(super) fn apply(self, task: &Task) -> Result {
-        let task = task.as_ptr();
-        match self {
-            // SAFETY: `sched_set_normal()` requires a valid task, which `task` was created from.
-            Policy::Normal { nice } => unsafe { bindings::sched_set_normal(task, nice) },
-            // SAFETY: `sched_set_fifo_low()` requires a valid task, which `task` was created from.
-            Policy::FifoLow => unsafe { bindings::sched_set_fifo_low(task) },
-            // SAFETY: `sched_set_fifo()` requires a valid task, which `task` was created from.
-            Policy::Fifo => unsafe { bindings::sched_set_fifo(task) },
-            Policy::Deadline {
-                runtime,
-                deadline,
-                period,
-            } => {
-                let [runtime, deadline, period] =
-                    [runtime, deadline, period].map(|time| time.as_nanos() as u64);
-                // SAFETY: `tether_set_deadline()` requires a valid task, which `task` was created
-                // from.
-                return to_result(unsafe {
-                    bindings::tether_set_deadline(task, runtime, deadline, period)
-                });
-            }
-        }
-        Ok(())
-    }
-}
 
 enum Name<'a> {
     Borrowed(&'a CStr),
@@ -404,7 +316,7 @@ impl Settings<'_> {
             stage: Atomic::new(ATTACHED),
             parking <- park::Parking::new(),
             waits: waits::Waits::new(),
-            policy_changes: policy::PolicyChanges::new(),
+            policy_lock <- PolicyLock::new(),
             returned <- Completion::new(),
             run,
             discard,
@@ -465,6 +377,10 @@ impl Settings<'_> {
             Affinity::Preferred(cpus) => !cpus.empty(),
         };
         if !possible {
+            return Err(EINVAL);
+        }
+        let anywhere = matches!(self.affinity, Affinity::Any) && self.node.is_none();
+        if !anywhere && matches!(self.policy, Some(Policy::Deadline { .. })) {
             return Err(EINVAL);
         }
         self.policy.map_or(Ok(()), Policy::check)

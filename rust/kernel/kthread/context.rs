@@ -22,11 +22,7 @@ use crate::{
         barrier::smp_mb, //
     },
     task::Task,
-    tether::{
-        as_jiffies,
-        jiffies,
-        may_sleep, //
-    },
+    tether::{as_jiffies, jiffies},
     time::{
         Delta,
         Jiffies, //
@@ -118,9 +114,13 @@ impl<M: Mode> Context<'_, M> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the number of the signal is out of range.
+    /// [`EINVAL`] if the number of the signal is out of range, or that of `SIGKILL`, by which Tether
+    /// interrupts a thread that uses the memory of a process.
     pub fn allow_signal(&self, signal: u32) -> Result {
         check_signal(signal)?;
+        if signal == bindings::SIGKILL {
+            return Err(EINVAL);
+        }
         // SAFETY: `allow_signal()` requires a kernel thread and a valid signal. The current task is
         // the thread of this context, and the number was tested above.
         unsafe { bindings::allow_signal(signal as c_int) };
@@ -142,12 +142,8 @@ impl<M: Mode> Context<'_, M> {
     /// * those of [`Policy::Deadline`];
     /// * [`EDEADLK`] with interrupts disabled, or with a shadow locked.
     pub fn set_policy(&self, policy: Policy) -> Result {
-        policy.check()?;
-        if !may_sleep() {
-            return Err(EDEADLK);
-        }
-        // By the type's invariants, this is the thread of `core`.
-        policy.apply(self.core.task())
+        // By the type's invariants, the current task is the thread of `core`.
+        self.core.policy_lock.change_own(policy)
     }
 
     /// Sleeps until the thread is woken, or requested to stop or to park. No wake-up is lost: if

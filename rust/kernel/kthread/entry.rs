@@ -43,7 +43,6 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: This is called once, by the thread of `this`, which is valid until `kthread_stop()`
     // has returned, or until the thread has dropped its reference.
     if !unsafe { this.start.wait() } {
-        this.policy_changes.close();
         // The thread was stopped before it has begun. The task that stops it drops the body and the
         // reference of the thread.
         return EINTR.to_errno();
@@ -59,7 +58,6 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: `Parking::end()` must be called by the thread that `parking` belongs to. This is that
     // thread.
     unsafe { this.parking.end() };
-    this.policy_changes.close();
     let stage = this.stage.xchg(RETURNED, Full);
     this.returned.complete_all();
     // If the handle was dropped without waiting (`ORPHANED`), the thread takes itself off its

@@ -250,7 +250,9 @@ impl Parking {
             // accident. It is set back below, before anything else that may sleep.
             unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
             // `state` may be `ASKED` again already. The next request is answered in the next sleep.
-            if !matches!(self.state.load(Acquire), GATE | LEAVE | PARKED | UNPARKING) {
+            // `set_current_state()` below is a full barrier, so that the thread sees what was written
+            // before it was unparked.
+            if !matches!(self.state.load(Relaxed), GATE | LEAVE | PARKED | UNPARKING) {
                 break;
             }
             // SAFETY: `kthread_should_park()` requires a kernel thread, which the current task is

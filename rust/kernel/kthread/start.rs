@@ -21,7 +21,6 @@
 use crate::{
     bindings,
     sync::atomic::{
-        Acquire,
         Atomic,
         Relaxed,
         Release, //
@@ -59,7 +58,7 @@ impl Start {
     /// Allows the thread to call its body. If this returns true, the caller must wake the thread;
     /// otherwise the thread was given up.
     pub(super) fn start(&self) -> bool {
-        // Pairs with the acquire in `wait()`: the body sees what the caller has written.
+        // Pairs with the barrier in `wait()`: the body sees what the caller has written.
         self.state.cmpxchg(NEW, STARTED, Release).is_ok()
     }
 
@@ -100,7 +99,9 @@ impl Start {
             // SAFETY: `set_current_state()` requires that the task does not block in this state by
             // accident. The state is set back below, before anything else that may sleep.
             unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
-            if self.state.cmpxchg(STARTED, BEGUN, Acquire).is_ok() {
+            // `set_current_state()` below is a full barrier, so that the body sees what was written
+            // before the start.
+            if self.state.cmpxchg(STARTED, BEGUN, Relaxed).is_ok() {
                 break true;
             }
             // SAFETY: `kthread_should_stop()` requires a kernel thread, which the current task is

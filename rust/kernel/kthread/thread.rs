@@ -202,21 +202,19 @@ impl<R: Send + 'static, M> Thread<R, M> {
     /// # Errors
     ///
     /// * [`EINVAL`] if the niceness is out of range;
-    /// * those of [`Policy::Deadline`];
+    /// * [`EINVAL`] if the policy is [`Policy::Deadline`], and [`EBUSY`] if that of the thread is:
+    ///   only the thread itself can change to it, or from it;
     /// * [`EDEADLK`] in an interrupt;
-    /// * [`ESRCH`] if the body of the thread has returned or has panicked, or the thread was ended by
-    ///   module teardown.
+    /// * [`ESRCH`] if the body of the thread has returned, or the thread was ended by module
+    ///   teardown.
     #[doc(alias = "sched_set_normal")]
     #[doc(alias = "sched_set_fifo")]
     #[doc(alias = "sched_setattr_nocheck")]
     pub fn set_policy(&self, policy: Policy) -> Result {
-        // A thread that was given up has not exited yet.
         if self.core().is_over() {
             return Err(ESRCH);
         }
-        self.core()
-            .policy_changes
-            .change(self.core().task(), policy)
+        self.core().policy_lock.change(self.core().task(), policy)
     }
 
     /// Sends a signal to the thread. A signal that the body has not allowed by

@@ -6,7 +6,7 @@ use super::{
     completion::Completion,
     context::freeze,
     park,
-    policy,
+    policy::PolicyLock,
     start,
     waits,
     Wake, //
@@ -86,7 +86,8 @@ pub(super) struct Core {
     #[pin]
     pub(super) parking: park::Parking,
     pub(super) waits: waits::Waits,
-    pub(super) policy_changes: policy::PolicyChanges,
+    #[pin]
+    pub(super) policy_lock: PolicyLock,
     /// Completed when the body has returned and its result is stored, or when the body will not be
     /// called.
     #[pin]

@@ -91,6 +91,7 @@
 use super::{
     completion::Limit,
     context::with_mm,
+    policy::PolicyLock,
     start::Start,
     waits::Waits,
     Builder,
@@ -113,7 +114,6 @@ use crate::{
     tether::{
         list_head,
         may_sleep,
-        task_flags,
         Attachment,
         Owner, //
     },
@@ -197,6 +197,20 @@ impl WorkContext<'_> {
         // `request_end()` and `end()` interrupt the running work.
         unsafe { with_mm(mm, || self.queue.is_asked(), f) }
     }
+
+    /// Changes how the thread of the worker is scheduled, in this work and in later ones.
+    ///
+    /// # Context
+    ///
+    /// Process context; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Context::set_policy`](super::Context::set_policy).
+    pub fn set_policy(&self, policy: super::Policy) -> Result {
+        // By the type's invariants, the current task is the thread of the worker.
+        self.queue.policy_lock.change_own(policy)
+    }
 }
 
 /// A thread that runs works, which are enqueued on its [`Queue`].
@@ -227,21 +241,18 @@ impl KthreadWorker {
     /// # Errors
     ///
     /// * [`EINVAL`] if the niceness is out of range;
-    /// * those of [`Policy::Deadline`](super::Policy::Deadline);
+    /// * [`EINVAL`] if the policy is [`Policy::Deadline`](super::Policy::Deadline), and [`EBUSY`] if
+    ///   that of the thread is: [`WorkContext::set_policy`] can change to it, and from it;
     /// * [`EDEADLK`] in an interrupt;
-    /// * [`ENODEV`] if the worker is being ended or has ended, or a work has panicked.
+    /// * [`ENODEV`] if the worker is being ended or has ended.
     pub fn set_policy(&self, policy: super::Policy) -> Result {
         policy.check()?;
         if !may_sleep() {
             return Err(EDEADLK);
         }
-        // The worker does not exit while a user is counted. A work that has panicked has ended it.
-        let user = self.queue.enter();
-        let exits = task_flags(self.queue.task()) & bindings::PF_EXITING != 0;
-        match user {
-            Some(_user) if !exits => policy.apply(self.queue.task()),
-            _ => Err(ENODEV),
-        }
+        // The worker is not ended while a user is counted.
+        let _user = self.queue.enter().ok_or(ENODEV)?;
+        self.queue.policy_lock.change(self.queue.task(), policy)
     }
 }
 
@@ -308,6 +319,7 @@ impl Builder<'_, Plain> {
                 task: Atomic::new(ptr::null_mut()),
                 start: Start::new(),
                 waits: Waits::new(),
+                policy_lock <- PolicyLock::new(),
                 ended: Atomic::new(false),
                 torn_down: Atomic::new(false),
                 asked: Atomic::new(false),

@@ -104,3 +104,15 @@ fn start_against_stop() {
         handle.join().unwrap();
     });
 }
+
+/// The body reads what was written before the thread was started.
+#[test]
+fn memory_of_the_start() {
+    explore(None, || {
+        let (core, calls, handle) = new_thread();
+        core.give();
+        core.start();
+        handle.join().unwrap();
+        assert_eq!(calls.load(Relaxed), 1);
+    });
+}

@@ -21,6 +21,7 @@ use crate::{
     bindings,
     container_of,
     kthread::{
+        policy::PolicyLock,
         start::Start,
         waits::{
             self,
@@ -82,6 +83,8 @@ pub struct Queue {
     pub(super) task: Atomic<*mut bindings::task_struct>,
     pub(super) start: Start,
     pub(super) waits: Waits,
+    #[pin]
+    pub(super) policy_lock: PolicyLock,
     pub(super) ended: Atomic<bool>,
     /// Set if module teardown ends the worker.
     pub(super) torn_down: Atomic<bool>,
