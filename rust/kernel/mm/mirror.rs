@@ -85,7 +85,8 @@ use super::{
     space::{
         Patience,
         ReadLocked, //
-    }, //
+    },
+    virt::VmaRef, //
 };
 use super::{
     hmm::{
@@ -381,7 +382,8 @@ impl<T: MirrorDevice> Mirror<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the memory is not private and anonymous.
+    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the memory is not a private anonymous
+    /// mapping.
     ///
     /// C: `make_device_exclusive()` in [`mm/rmap.c`](srctree/mm/rmap.c).
     #[cfg(CONFIG_DEVICE_PRIVATE)]
@@ -417,16 +419,22 @@ impl<T: MirrorDevice> Mirror<T> {
             };
             let mut folio = ptr::null_mut();
             let page = {
-                let _locked = ReadLocked::take(mm, &patience)?;
-                // SAFETY: `mm` has users, and its `mmap_lock` is held for reading.
-                from_err_ptr(unsafe {
-                    bindings::make_device_exclusive(
-                        mm.as_raw(),
-                        address,
-                        owner.as_ptr().cast_mut().cast(),
-                        &mut folio,
-                    )
-                })
+                let locked = ReadLocked::take(mm, &patience)?;
+                // The page may have been lost since it was looked up. Faulting in a page of a file
+                // could wait without limit for the file system, and cannot be killed here.
+                if locked.find(address).is_some_and(is_anonymous) {
+                    // SAFETY: `mm` has users, and its `mmap_lock` is held for reading.
+                    from_err_ptr(unsafe {
+                        bindings::make_device_exclusive(
+                            mm.as_raw(),
+                            address,
+                            owner.as_ptr().cast_mut().cast(),
+                            &mut folio,
+                        )
+                    })
+                } else {
+                    Err(EOPNOTSUPP)
+                }
             };
             let page = match page {
                 Ok(page) => page,
@@ -451,4 +459,12 @@ impl<T: MirrorDevice> Mirror<T> {
             drop(locked);
         }
     }
+}
+
+/// `vma_is_anonymous()`: the memory is a private mapping without a file.
+#[cfg(CONFIG_DEVICE_PRIVATE)]
+fn is_anonymous(vma: &VmaRef) -> bool {
+    // SAFETY: The reference guarantees that the VMA is valid, and `vm_ops` does not change while
+    // its `mmap_lock` is held, which is so while a `VmaRef` exists.
+    unsafe { (*vma.as_ptr()).vm_ops.is_null() }
 }
