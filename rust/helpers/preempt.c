@@ -19,6 +19,17 @@ __rust_helper bool rust_helper_tether_in_task(void)
 }
 
 /**
+ * rust_helper_tether_may_lock() - Tests whether the caller may take a lock that is not taken in
+ * interrupts, as far as the kernel can tell.
+ *
+ * Return: true in process context with interrupts enabled.
+ */
+__rust_helper bool rust_helper_tether_may_lock(void)
+{
+	return in_task() && !irqs_disabled();
+}
+
+/**
  * rust_helper_tether_may_sleep() - Tests whether the caller may sleep, as far as the kernel can
  * tell.
  *

@@ -90,6 +90,7 @@ pub(crate) use context::{
     is_foreign_kernel_thread,
     is_kernel_thread,
     is_opening,
+    may_lock,
     may_sleep,
     register_thread_function,
     task_flags,

@@ -31,7 +31,7 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
-        in_task,
+        may_lock,
         Attachment,
         AttachmentOps,
         Owner,
@@ -169,7 +169,8 @@ where
 /// A closure that was added to a task, and will return an `R`.
 ///
 /// The closure runs even if this handle is dropped or leaked. Dropping the handle drops the result.
-/// If the handle is leaked, or dropped in an interrupt, teardown of the module drops the result.
+/// If the handle is leaked, or dropped in an interrupt or with interrupts disabled, teardown of the
+/// module drops the result.
 pub struct Call<R: Send + 'static> {
     pending: PendingHead,
     slot: Arc<Slot<R>>,
@@ -232,7 +233,7 @@ impl<R: Send + 'static> Call<R> {
 
     fn wait_within(self, limit: WaitLimit) -> Result<R, Refused<Self>> {
         // The interrupted task may hold the lock of the result.
-        if !in_task() {
+        if !may_lock() {
             return Err(Refused::new(self, EDEADLK));
         }
         if let Err(error) = self.pending.node().state.wait(limit) {
@@ -262,8 +263,8 @@ impl<R: Send + 'static> Call<R> {
 
 impl<R: Send + 'static> Drop for Call<R> {
     fn drop(&mut self) {
-        // The lock of the list of attachments is not taken in interrupts.
-        if in_task() {
+        // Interrupts must not take the lock of the list of attachments.
+        if may_lock() {
             // Drops the result while its module is loaded.
             self.slot.detach(drop);
         }
@@ -299,7 +300,7 @@ impl<R: Send + 'static> Drop for Call<R> {
 ///
 /// The error returns the closure, with
 ///
-/// * [`EDEADLK`] in an interrupt;
+/// * [`EDEADLK`] in an interrupt, or with interrupts disabled;
 /// * [`ENODEV`] if the module is being unloaded; otherwise as for [`add_fn`](super::add_fn).
 pub fn call<F, R>(
     task: &Task,
@@ -311,7 +312,7 @@ where
     F: FnOnce(&Context<'_>) -> R + Send + 'static,
     R: Send + 'static,
 {
-    if !in_task() {
+    if !may_lock() {
         return Err(Refused::new(func, EDEADLK));
     }
     let owner = match Owner::of(Slot::<R>::discard as *const ()) {

@@ -22,6 +22,13 @@ pub(crate) fn in_task() -> bool {
     unsafe { bindings::tether_in_task() }
 }
 
+/// Returns whether the caller may take a lock that is not taken in interrupts, as far as the kernel
+/// can tell: it is in process context, and interrupts are enabled.
+pub(crate) fn may_lock() -> bool {
+    // SAFETY: `tether_may_lock()` has no requirements; it reads the state of this CPU.
+    unsafe { bindings::tether_may_lock() }
+}
+
 /// Returns whether the caller may sleep, as far as the kernel can tell. The result is false in an
 /// interrupt, with interrupts disabled, for example under a spinlock that interrupts take, and
 /// while page faults are disabled, as in a closure that has a shadow locked.

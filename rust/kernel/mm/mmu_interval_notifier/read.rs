@@ -13,7 +13,7 @@ use crate::{
     prelude::*,
     task::Task,
     tether::{
-        in_task,
+        may_lock,
         read_once, //
     },
     time::Delta, //
@@ -108,10 +108,11 @@ impl<T: MmuIntervalNotifier> Sequence<'_, T> {
     ///
     /// * [`EAGAIN`] if a part of the range was invalidated: begin again;
     /// * [`ENODEV`] if the teardown of the module has removed the registration;
-    /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt.
+    /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt, or has disabled
+    ///   interrupts.
     #[doc(alias = "mmu_interval_read_retry")]
     pub fn commit<R>(&self, f: impl FnOnce(&mut T::Shadow) -> R) -> Result<R> {
-        if !in_task() {
+        if !may_lock() {
             return Err(EDEADLK);
         }
         let task = Task::current_raw();

@@ -38,7 +38,8 @@ pub trait InvalidateRanges {
 
     /// Handles that pages in `range` have changed. Must not sleep.
     ///
-    /// Called once for each call of [`InvalidateRanges::invalidate_range_start`].
+    /// Called at most once for each call of [`InvalidateRanges::invalidate_range_start`], and not
+    /// at all if the notifier was removed meanwhile.
     fn invalidate_range_end(&self, _range: &MmuNotifierRange<'_>) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
