@@ -42,9 +42,16 @@ impl kernel::Module for M {
                 }
                 let _ = context;
             })?;
-            return Ok(M { _thread: None, _worker: Some(worker) });
+            return Ok(M {
+                _thread: None,
+                _worker: Some(worker),
+            });
         }
-        let builder = if form == 0 { builder.policy(little()) } else { builder };
+        let builder = if form == 0 {
+            builder.policy(little())
+        } else {
+            builder
+        };
         let thread = builder.spawn(|context| {
             let mut n = 0u64;
             while !context.should_stop() {
@@ -56,6 +63,9 @@ impl kernel::Module for M {
         if form == 1 {
             pr_info!("dloff: set_policy: {:?}\n", thread.set_policy(little()));
         }
-        Ok(M { _thread: Some(thread), _worker: None })
+        Ok(M {
+            _thread: Some(thread),
+            _worker: None,
+        })
     }
 }

@@ -30,9 +30,12 @@ struct M;
 impl kernel::Module for M {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         test("before");
-        let thread = kthread::spawn(c"dltoggle", |context| {
-            while !context.sleep().is_stopped() {}
-        })?;
+        let thread = kthread::spawn(
+            c"dltoggle",
+            |context| {
+                while !context.sleep().is_stopped() {}
+            },
+        )?;
         fsleep(Delta::from_millis(300));
         for n in 0..20 {
             let on = thread.set_policy(tenth());

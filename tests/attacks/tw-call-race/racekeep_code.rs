@@ -64,6 +64,8 @@ impl kernel::Module for Keep {
             pin_init!(Slot { kept <- new_mutex!(KVec::new()) }),
             GFP_KERNEL,
         )?);
-        Ok(Keep { _threads: [keeper()?, keeper()?] })
+        Ok(Keep {
+            _threads: [keeper()?, keeper()?],
+        })
     }
 }

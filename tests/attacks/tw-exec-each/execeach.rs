@@ -53,9 +53,12 @@ fn inside(context: &Context<'_>) {
     let leader: ARef<Task> = context.task().group_leader().into();
     match n % 4 {
         0 => {
-            if let Ok(call) =
-                task_work::call(&leader, |it| it.task().pid(), NotifyMode::Signal, GFP_KERNEL)
-            {
+            if let Ok(call) = task_work::call(
+                &leader,
+                |it| it.task().pid(),
+                NotifyMode::Signal,
+                GFP_KERNEL,
+            ) {
                 if let Err(refused) = call.wait_timeout(Delta::from_millis(5)) {
                     drop(refused.item.cancel());
                 }
@@ -94,7 +97,9 @@ impl kernel::Module for M {
                 return;
             };
             while !context.sleep_for(Delta::from_millis(2)).is_stopped() {
-                let Some(leader) = pid::find_task(target) else { continue };
+                let Some(leader) = pid::find_task(target) else {
+                    continue;
+                };
                 match task_work::in_each_thread(&leader, &func, Delta::from_millis(300)) {
                     Ok(_) => ok += 1,
                     Err(_) => error += 1,
@@ -107,7 +112,9 @@ impl kernel::Module for M {
             let mut kept: Option<(ARef<Task>, Arc<Item>)> = None;
             while !context.should_stop() {
                 fsleep(Delta::from_micros(500));
-                let Some(leader) = pid::find_task(target) else { continue };
+                let Some(leader) = pid::find_task(target) else {
+                    continue;
+                };
                 let Ok(item) =
                     Arc::pin_init(pin_init!(Item { work <- TaskWork::new() }), GFP_KERNEL)
                 else {
@@ -116,7 +123,9 @@ impl kernel::Module for M {
                 let result = if added % 2 == 0 {
                     task_work::add(&leader, item.clone(), NotifyMode::Signal)
                 } else {
-                    let Ok(queue) = Ordered::new(&leader, NotifyMode::Signal) else { continue };
+                    let Ok(queue) = Ordered::new(&leader, NotifyMode::Signal) else {
+                        continue;
+                    };
                     let _ = queue.add_fn(|it| inside(it), GFP_KERNEL);
                     queue.add(item.clone())
                 };
@@ -134,7 +143,9 @@ impl kernel::Module for M {
             }
             pr_info!("execeach: items: {added} {refused}\n");
         })?;
-        Ok(M { _threads: [each, items] })
+        Ok(M {
+            _threads: [each, items],
+        })
     }
 }
 impl Drop for M {
