@@ -203,8 +203,6 @@ mod ordered;
 mod orphans;
 #[path = "task_work/outstanding.rs"]
 mod outstanding;
-#[path = "task_work/pending.rs"]
-mod pending;
 #[path = "task_work/run.rs"]
 mod run;
 #[path = "task_work/running.rs"]
@@ -215,6 +213,8 @@ mod state;
 mod teardown;
 #[path = "task_work/threads.rs"]
 mod threads;
+#[path = "task_work/walk.rs"]
+mod walk;
 
 pub(crate) use add::add_other;
 pub use add::{

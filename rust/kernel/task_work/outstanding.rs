@@ -3,8 +3,8 @@
 //! The lines of `tether/outstanding` about task works.
 
 use super::{
-    pending::for_each_pending,
     running,
+    walk::for_each_pending,
     Node, //
 };
 use crate::{

@@ -12,10 +12,10 @@ use super::{
     ordered,
     orphans,
     outstanding,
-    pending::for_each_pending,
     run::run_disarmed,
     running,
     state,
+    walk::for_each_pending,
     Context,
     Node, //
     NotifyMode,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finding the pending works of all tasks.
+//! Walks the nodes that are queued on all tasks, for module teardown and `tether/outstanding`.
 
 use super::{
     ordered,
