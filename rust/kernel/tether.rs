@@ -4,8 +4,8 @@
 //!
 //! A callback is a function pointer and an object. A driver passes both to the kernel, which calls
 //! the function at a later time. The types of [`task_work`], [`kthread`] and [`mmu_notifier`] keep
-//! the object alive; this file keeps the *code* mapped. Safe code can leak a handle, so the code
-//! must stay mapped even if the destructor of a handle never runs.
+//! the object alive; the files in `tether/` keep the *code* mapped. Safe code can leak a handle, so
+//! the code must stay mapped even if the destructor of a handle never runs.
 //!
 //! # Vocabulary
 //!
@@ -28,19 +28,21 @@
 //!
 //! `MODULE_STATE_GOING` is announced after the module's exit, or after its init has failed, and
 //! before its text is freed. The kernel checks the module's reference count before it calls the
-//! exit, but not when an init fails. Teardown repeats these steps until a pass finds no callbacks:
+//! exit, but not when an init fails. Teardown closes the owner, and then repeats these steps until
+//! a pass finds no callbacks:
 //!
-//! 1. The owner is closed.
-//! 2. Task works of the module that are queued on any task are disarmed: their trampoline will not
-//!    access the module. Such works exist only after a failed init.
-//! 3. All attachments are requested to end. Then they are torn down, oldest first: threads are
-//!    stopped and joined, notifiers are unregistered.
-//! 4. Callbacks that are running, and creations that are in progress, are waited for.
+//! 1. Callbacks that are running are interrupted, in the first pass and then in each 1000th pass.
+//!    Such callbacks, and queued task works, exist only after a failed init.
+//! 2. All attachments are requested to end.
+//! 3. Task works of the module that are queued on any task are disarmed: their trampoline will not
+//!    access the module.
+//! 4. The attachments are torn down, oldest first: threads are stopped and joined, notifiers are
+//!    unregistered.
 //!
-//! A thread that ignores the request to stop delays the removal of its module, and is named in the
-//! log every ten seconds.
+//! `Documentation/design.rst`, "Module teardown", has the functions of all steps and the reasons
+//! for their order.
 //!
-//! Drivers use only [`Refused`] of this file. Leaked objects are reported in the log, and
+//! Drivers use only [`Refused`] of this module. Leaked objects are reported in the log, and
 //! outstanding callbacks are listed in `tether/outstanding` in debugfs.
 //!
 //! C headers: [`include/linux/module.h`](srctree/include/linux/module.h).
