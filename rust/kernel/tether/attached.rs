@@ -348,7 +348,7 @@ impl Attachment {
     ///
     /// The module of the attachment must be loaded.
     pub(crate) unsafe fn name(&self) -> &'static str {
-        // SAFETY: `what()` requires that the module is loaded, which the caller guarantees.
+        // SAFETY: `ops()` requires that the module is loaded, which the caller guarantees.
         (unsafe { self.ops() }.name)()
     }
 

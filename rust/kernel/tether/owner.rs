@@ -431,7 +431,7 @@ impl Owner {
         &'static self,
         mut f: impl FnMut(&AttachmentOps) -> Option<R>,
     ) -> Option<R> {
-        // SAFETY: `what()` requires that the module is loaded. The attachment is in the list, and
+        // SAFETY: `ops()` requires that the module is loaded. The attachment is in the list, and
         // teardown empties the list before the module is freed.
         self.attached
             .find(|attachment| f(unsafe { attachment.ops() }))
