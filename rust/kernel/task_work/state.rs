@@ -35,6 +35,31 @@
 //!
 //! `RUNNING` is a flag beside the state, because an item may be queued again while its callback
 //! runs. It is only queued again to the same target, which runs callbacks one after the other.
+//!
+//! # All transitions
+//!
+//! | function | transition | called by |
+//! |---|---|---|
+//! | `try_queue` | `IDLE` to `QUEUED` | the adding task or interrupt, for an `Arc`: `item.rs` |
+//! | `withdraw` | `QUEUED` or `CANCELLED` to `IDLE` | the same, if linking fails: `item.rs` |
+//! | `claim` | `QUEUED` to `IDLE`, sets `RUNNING` | the target, in `task_work_run()`: `run.rs` |
+//! | `finish` | clears `RUNNING` | the target: `item.rs`, `closure.rs` |
+//! | `cancel` | `QUEUED` to `CANCELLED` | any context but NMI, for an `Arc`: `cancel.rs` |
+//! | `reclaim` | `QUEUED` to `IDLE` | the task that has unlinked the node: `cancel.rs` (A) |
+//! | `orphan` | `QUEUED` to `ORPHAN` | any context but NMI, for a closure: `closure.rs` |
+//! | `release` | `CANCELLED` to `IDLE` | the task that has unlinked the node: `run.rs` |
+//! | `disarm` | see below | module teardown: `teardown.rs` |
+//! | `hand_over` | `DISARMED` to `FREEABLE` | module teardown: `teardown.rs` |
+//! | `hand_over` | `DISARMED` to `SPENT` | the target: `run.rs` |
+//!
+//! (A) In a kernel tree only, because the kernel does not export `task_work_cancel()` to modules.
+//!
+//! A closure is created in the state `QUEUED`; a box and an `Ordered` are created in the state
+//! `PENDING`, and run without a transition. Teardown calls [`State::disarm`] while the target can
+//! neither run nor release the node: with the target's `pi_lock`, the record of the running
+//! callback in front of the node, or the lock of the `Ordered` queue held. The transition is
+//! `PENDING` to `DISARMED` for a box, `QUEUED` or `CANCELLED` to `SPENT` for an `Arc`, and `QUEUED`
+//! to `ORPHAN` for a closure.
 
 use crate::{
     bindings,
