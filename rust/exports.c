@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exports what the crate defines, as the kernel does for its own crates. The list is made from the
- * object: Rust mangles names, and functions of the helpers are called by generic code
- * that is compiled into consumers.
+ * Exports the symbols of the crate and of the helpers to modules, as the kernel's rust/exports.c
+ * does. rust/Kbuild generates the list from the object files, because Rust mangles names. Generic
+ * code of the crate is compiled into other modules, and calls the helpers there.
  */
 
 #include <linux/export.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust MMU notifier sample.
+//! Rust MMU notifier sample: counts the invalidated bytes of a process.
 //!
 //! A process that has opened `/dev/rust-mmu-notifier` reads the number of bytes of its address
 //! space that were invalidated (unmapped, moved, protected...) since then:

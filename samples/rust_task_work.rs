@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust task work sample.
+//! Rust task work sample: logs a message in the context of the process that has written it.
 //!
 //! Text that a process writes to `/dev/rust-task-work` is logged by the process itself, before it
 //! returns to user space:

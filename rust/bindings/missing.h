@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Headers of bindings that the kernel crate lacks. */
+/* Headers for bindgen: declarations that the bindings of the kernel crate lack. */
 
 #include <linux/hmm.h>
 #include <linux/hmm-dma.h>

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Functions for inline functions and macros of C, which Rust code cannot call. This is the
- * counterpart of the kernel's file of this name: one file for each area, sorted
- * alphabetically.
+ * C wrappers of inline functions and macros, which Rust code cannot call. Includes one file for
+ * each area, in alphabetical order, as the kernel's rust/helpers/helpers.c does.
  */
 
 #include <linux/compiler_types.h>

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Helpers for the context of the caller: rust/kernel/tether.rs. */
+/*
+ * Helpers for the context of the caller: rust/kernel/tether/context.rs and
+ * rust/kernel/mm/mmu_interval_notifier/read.rs.
+ */
 
 #include <linux/irqflags.h>
 #include <linux/preempt.h>

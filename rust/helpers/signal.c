@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Helpers for signals and the exit of tasks. */
+/*
+ * Helpers for signals and the exit of tasks: rust/kernel/tether/context.rs,
+ * rust/kernel/task_work/add.rs and teardown.rs, and rust/kernel/kthread/context.rs.
+ */
 
 #include <linux/sched.h>
 #include <linux/sched/signal.h>

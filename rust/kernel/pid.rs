@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finding tasks by their number, and comparing processes.
+//! Finding tasks by pid, and comparing processes.
 //!
 //! C header: [`include/linux/pid.h`](srctree/include/linux/pid.h)
 

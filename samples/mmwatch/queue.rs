@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rings of the CPUs, and the queue of events that readers take.
+//! The rings of the CPUs, the queue of events that readers take, and the order of the events.
+//!
+//! A heap sort puts the events of all rings in order. It allocates nothing and uses little stack.
 
 use super::{
     abi::{
@@ -205,8 +207,11 @@ impl Drain {
     }
 }
 
-/// Sorts in place, without recursion. `sort_unstable()` takes about a kilobyte of stack for each of
-/// about ten nested calls, which is too much for a kernel stack.
+/// Sorts in place, without recursion and without an allocation.
+///
+/// `sort_unstable()` of the core library takes about a kilobyte of stack for each of about ten
+/// nested calls, which is too much for a kernel stack. The kernel's `sort()` compares through a
+/// function pointer, and the kernel crate has no abstraction of it.
 fn heap_sort<T: Ord>(items: &mut [T]) {
     for root in (0..items.len() / 2).rev() {
         sift_down(items, root);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The function of each thread.
+//! The thread function that is passed to `kthread_create()`, and the look-up of the current thread.
 
 use super::{
     thread_core::{

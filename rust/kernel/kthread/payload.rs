@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The body and the result of a thread.
+//! [`Inner`]: the memory of a thread, which consists of its [`Core`], its body and its result.
 
 use super::{
     thread_core::{

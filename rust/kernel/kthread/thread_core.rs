@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The part of a thread that is shared by its handles, the thread itself and module teardown.
+//! [`Core`]: the part of a thread that does not depend on the types of its body. The handles of the
+//! thread, the thread itself and module teardown share it.
 
 use super::{
     completion::Completion,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The graph of threads that wait for other threads.
+//! The wait-for graph of threads, by which a call that would close a cycle is refused.
 //!
 //! A thread that stops, joins or parks another thread waits for it, and so does a thread that
 //! flushes or drops a worker. If the other thread waits for the first, directly or through further

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Closures as task works.
+//! Closures that are added to a task: [`add_fn`], the handle [`Pending`], and the allocation that
+//! contains the node and the closure.
 
 use super::{
     add::add_node,

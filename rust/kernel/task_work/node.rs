@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The node of a task work: the part of an item that is linked into a task's works.
-//!
-//! `state.rs` has the state of a node and its transitions.
+//! The node of a task work: it contains the `struct callback_head` that `task_work_add()` links
+//! into `task->task_works`. `state.rs` has its states.
 
 use super::{
     run::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions that the kernel calls, in the target task.
+//! Callbacks of `struct callback_head`: the functions that `task_work_run()` calls in the target.
 
 use super::{
     closure::ClosureHead,

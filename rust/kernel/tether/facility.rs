@@ -2,6 +2,10 @@
 
 //! Facilities with callbacks that pin their owner, and the functions that the shared code calls.
 //!
+//! A *facility* is a part of the kernel that calls functions of a driver later, with Tether's
+//! abstraction of it: task works, kernel threads, notifiers of address spaces. Only task works have
+//! callbacks in lists of the kernel.
+//!
 //! Attachments are listed in the record of their owner. A pinned callback is in a list of the
 //! kernel, which only its facility can search. The facility registers functions for this, so that
 //! the shared code does not depend on any facility.

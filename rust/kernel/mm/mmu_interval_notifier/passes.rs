@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Invalidation in one pass or in two: traits, the kernel's tables, and the C functions in them.
+//! Invalidation in one pass or in two: the traits, the `struct mmu_interval_notifier_ops` for each,
+//! and the C functions in it.
 
 use super::{
     private::Sealed,

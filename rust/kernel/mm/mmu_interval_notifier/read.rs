@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading: looking something up in an address space, and recording it if it still holds.
+//! Read side: look up pages, then record them unless an invalidation raced.
 
 use super::{
     shadow::Guard,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's tables of callbacks, and the C functions in them.
+//! The `struct mmu_notifier_ops` of each combination of callbacks, and the C functions in it.
 
 use super::{
     private::Sealed,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A notifier with the subscriptions by which the kernel calls it.
+//! [`Subscribed`]: an [`MmuNotifier`] with its `struct mmu_notifier` and, if it may refuse
+//! invalidations, a `struct mmu_interval_notifier`.
 
 use super::{
     private::{
