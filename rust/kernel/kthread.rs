@@ -111,6 +111,15 @@ use crate::{
 };
 use core::convert::Infallible;
 
+// The files in the order in which to read them:
+//
+// * `thread_core.rs`, `payload.rs`, `start.rs`, `entry.rs`: a thread's memory and its function;
+// * `builder.rs`, `thread.rs`, `stop.rs`, `completion.rs`: from creating a thread to joining it;
+// * `context.rs`, `park.rs`: sleeping and parking in the body;
+// * `waits.rs`: cycles of waits;
+// * `worker.rs`; in `worker/`: `work.rs`, `pointer.rs`, `queue.rs`, `flush.rs`, `teardown.rs`;
+// * `rust/helpers/kthread.c`: wrappers, and functions that access the lists of a worker.
+//
 // The external build includes this file by a path, so that it needs the paths of the modules.
 #[path = "kthread/builder.rs"]
 mod builder;

@@ -184,6 +184,15 @@ use core::{
     ptr::NonNull, //
 };
 
+// The files in the order in which to read them:
+//
+// * `state.rs`, `node.rs`, `item.rs`, `closure.rs`: an item and its states;
+// * `add.rs`, `run.rs`, `cancel.rs`: from the add to the callback;
+// * `teardown.rs`, `walk.rs`, `running.rs`: disarming the works of a module;
+// * `ordered.rs`, `call.rs`, `threads.rs`: interfaces that are built from the above;
+// * `orphans.rs`, `outstanding.rs`: the limit on cancelled works, the lines in debugfs;
+// * `rust/helpers/task_work.c`: the walk over the works of all tasks, and the sleep of a wait.
+//
 // The external build includes this file by a path, so that it needs the paths of the modules.
 #[path = "task_work/add.rs"]
 mod add;

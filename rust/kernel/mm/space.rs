@@ -50,7 +50,17 @@ use core::{
     }, //
 };
 
-// The external build needs the paths: its root includes this folder by a path.
+// The files of `mm/` in the order in which to read them:
+//
+// * `space.rs`; in `space/`: `head.rs`, `removal.rs`, `locks.rs`; `table.rs`;
+// * `mmu_notifier.rs`; in `mmu_notifier/`: `callbacks.rs`, `range.rs`, `ops.rs`, `subscribed.rs`;
+// * `shared_notifier.rs`;
+// * `mmu_interval_notifier.rs`; in `mmu_interval_notifier/`: `passes.rs`, `shadow.rs`, `slot.rs`,
+//   `invalidation.rs`, `read.rs`;
+// * `hmm.rs`, `mirror.rs`, `dma_mirror.rs` and their directories: looking up pages;
+// * `rust/helpers/mm.c`, `mmu_notifier.c` and `hmm.c`: wrappers.
+//
+// The external build needs the paths: its root includes this directory by a path.
 #[path = "space/head.rs"]
 mod head;
 #[path = "space/locks.rs"]
