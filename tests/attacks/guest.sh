@@ -4,11 +4,11 @@
 # Runs attacks in the VM, as root, one after the other, until one has left something behind or has
 # switched lockdep off.
 #
-# Usage: tests/attacks/guest.sh MODULES FOLDER SCALE ATTACK=SECONDS...
-#   FOLDER   has a folder for each attack, and gets ATTACK.said and ATTACK.log
+# Usage: tests/attacks/guest.sh MODULES DIRECTORY SCALE ATTACK=SECONDS...
+#   DIRECTORY   has a directory for each attack, and gets ATTACK.said and ATTACK.log
 
 export LIB=$1 SCALE=$3
-folder=$2
+directory=$2
 shift 3
 echo 0 >/proc/sys/kernel/hung_task_timeout_secs
 # After its first report, or a report of KASAN, lockdep is switched off and sees nothing any more.
@@ -22,7 +22,7 @@ fi
 insmod "$LIB/rust/tether.ko" || exit 1
 for attack in "$@"; do
 	name=${attack%=*} seconds=${attack#*=}
-	cd "$folder/$name" || exit 1
+	cd "$directory/$name" || exit 1
 	echo "attack begins: $name" >/dev/kmsg
 	echo "begin $name"
 	timeout -s KILL $((seconds * SCALE)) bash -c '. ../lib.sh; . ./guest.sh' </dev/null >"../$name.said" 2>&1

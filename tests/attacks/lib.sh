@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Functions for the guest.sh of an attack, which runs in a copy of the attack's folder with
+# Functions for the guest.sh of an attack, which runs in a copy of the attack's directory with
 # tether.ko loaded.
 #
-#   LIB    the folder with Tether's modules
+#   LIB    the directory with Tether's modules
 #   SCALE  the factor by which this kernel is slower than the dev kernel
 
 # held TEXT..., broken TEXT...: prints the verdict and ends the attack. The first verdict counts.

@@ -106,7 +106,7 @@ use core::{
     ptr, //
 };
 
-// The external build needs the paths: its root includes this folder by a path.
+// The external build needs the paths: its root includes this directory by a path.
 #[path = "hmm/fault.rs"]
 mod fault;
 #[path = "hmm/look_up.rs"]

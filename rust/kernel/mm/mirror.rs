@@ -131,7 +131,7 @@ use crate::{
 };
 use core::ptr;
 
-// The external build needs the paths: its root includes this folder by a path.
+// The external build needs the paths: its root includes this directory by a path.
 #[path = "mirror/pages.rs"]
 mod pages;
 #[path = "mirror/table.rs"]

@@ -166,7 +166,7 @@ use core::{
     }, //
 };
 
-// The external build needs the paths: its root includes this folder by a path.
+// The external build needs the paths: its root includes this directory by a path.
 #[path = "mmu_interval_notifier/invalidation.rs"]
 mod invalidation;
 #[path = "mmu_interval_notifier/passes.rs"]

@@ -130,7 +130,7 @@ use core::{
     ptr::NonNull, //
 };
 
-// The external build needs the paths: its root includes this folder by a path.
+// The external build needs the paths: its root includes this directory by a path.
 #[path = "mmu_notifier/callbacks.rs"]
 mod callbacks;
 #[path = "mmu_notifier/ops.rs"]
