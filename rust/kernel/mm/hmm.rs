@@ -87,7 +87,7 @@ use super::{
         MmuIntervalNotifier,
         Registration, //
     },
-    space::Patience,
+    space::WaitLimit,
     MmWithUser, //
 };
 use crate::{
@@ -387,16 +387,16 @@ impl<T: MmuIntervalNotifier> Registration<T> {
             return Err(EINVAL);
         }
         self.check_range(mm, range.start, range.pfns.len())?;
-        let patience = Patience::new(range.timeout);
+        let wait = WaitLimit::new(range.timeout);
         loop {
             // SAFETY: By the invariants of `Registration`, the subscription was inserted, and its
             // `mm_struct` is kept. `check_range()` has checked the range and `mm`.
-            if let Some(sequence) = unsafe { look_up(self.as_raw(), mm, &mut range, &patience)? } {
+            if let Some(sequence) = unsafe { look_up(self.as_raw(), mm, &mut range, &wait)? } {
                 if let Some(mut shadow) = self.lock_if_quiet(Task::current_raw(), sequence)? {
                     return Ok(commit(range.pfns, &mut shadow));
                 }
             }
-            patience.check()?;
+            wait.check()?;
         }
     }
 
@@ -446,9 +446,9 @@ impl<T: MmuIntervalNotifier> Registration<T> {
         self.check_range(mm, start, count)?;
         // The timeout applies to each batch. Between batches, a signal or a request to stop ends
         // the loop. If there is no timeout, the limit of kernel threads applies to the whole loop.
-        let patience = Patience::new(timeout.map(|_| Delta::from_nanos(i64::MAX)));
+        let wait = WaitLimit::new(timeout.map(|_| Delta::from_nanos(i64::MAX)));
         while done < count {
-            patience.check()?;
+            wait.check()?;
             let length = BATCH.min(count - done);
             let first = start + done * PAGE_SIZE;
             let range = HmmRange {

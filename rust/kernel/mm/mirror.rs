@@ -83,8 +83,8 @@
 use super::{
     hmm::look_up,
     space::{
-        Patience,
-        ReadLocked, //
+        ReadLocked,
+        WaitLimit, //
     },
     virt::VmaRef, //
 };
@@ -403,9 +403,9 @@ impl<T: MirrorDevice> Mirror<T> {
         let registration = &self.registration;
         registration.check_range(mm, address, 1)?;
         let owner = &registration.notifier().owner;
-        let patience = Patience::new(None);
+        let wait = WaitLimit::new(None);
         loop {
-            patience.check()?;
+            wait.check()?;
             // Fault the page in for writing first. Otherwise `make_device_exclusive()` would undo
             // its earlier change in each iteration, which raises a new invalidation.
             let mut pfns = [Pfn::default()];
@@ -413,13 +413,13 @@ impl<T: MirrorDevice> Mirror<T> {
             // SAFETY: By the invariants of `Registration`, the subscription was inserted, and its
             // `mm_struct` is kept. `check_range()` has checked the range and `mm`.
             let Some(sequence) =
-                (unsafe { look_up(registration.as_raw(), mm, &mut range, &patience)? })
+                (unsafe { look_up(registration.as_raw(), mm, &mut range, &wait)? })
             else {
                 continue;
             };
             let mut folio = ptr::null_mut();
             let page = {
-                let locked = ReadLocked::take(mm, &patience)?;
+                let locked = ReadLocked::take(mm, &wait)?;
                 // The page may have been lost since it was looked up. Faulting in a page of a file
                 // could wait without limit for the file system, and cannot be killed here.
                 if locked.find(address).is_some_and(is_anonymous) {

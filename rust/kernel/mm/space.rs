@@ -52,7 +52,7 @@ use core::{
 
 // The files of `mm/` in the order in which to read them:
 //
-// * `space.rs`; in `space/`: `head.rs`, `removal.rs`, `locks.rs`; `table.rs`;
+// * `space.rs`; in `space/`: `head.rs`, `removal.rs`, `locks.rs`, `wait_limit.rs`; `table.rs`;
 // * `mmu_notifier.rs`; in `mmu_notifier/`: `callbacks.rs`, `range.rs`, `ops.rs`, `subscribed.rs`;
 // * `shared_notifier.rs`;
 // * `mmu_interval_notifier.rs`; in `mmu_interval_notifier/`: `passes.rs`, `shadow.rs`, `slot.rs`,
@@ -65,10 +65,10 @@ use core::{
 mod head;
 #[path = "space/locks.rs"]
 mod locks;
-#[path = "space/patience.rs"]
-mod patience;
 #[path = "space/removal.rs"]
 mod removal;
+#[path = "space/wait_limit.rs"]
+mod wait_limit;
 
 use head::free_dead;
 pub(super) use head::{
@@ -78,8 +78,8 @@ pub(super) use head::{
 use locks::AllLocked;
 #[cfg(CONFIG_HMM_MIRROR)]
 pub(super) use locks::ReadLocked;
-pub(super) use patience::Patience;
-use patience::DEFAULT_LIMIT;
+pub(super) use wait_limit::WaitLimit;
+use wait_limit::DEFAULT_LIMIT;
 
 /// The number of registrations on one address space that may wait for their removal before a new
 /// registration has to wait.
@@ -283,7 +283,7 @@ impl SpaceRef {
     ///
     /// # Errors
     ///
-    /// Those of [`Patience::check`].
+    /// Those of [`WaitLimit::check`].
     #[inline]
     fn wait_for_removals(&self, limit: u32) -> Result {
         if read_once(&self.space().buried) < limit {
@@ -299,9 +299,9 @@ impl SpaceRef {
         if self.is_removing() {
             return Ok(());
         }
-        let patience = Patience::new(Some(DEFAULT_LIMIT));
+        let wait = WaitLimit::new(Some(DEFAULT_LIMIT));
         while read_once(&self.space().buried) >= limit {
-            patience.pause()?;
+            wait.pause()?;
         }
         Ok(())
     }

@@ -17,8 +17,8 @@ use crate::{
     error::to_result,
     mm::{
         space::{
-            Patience,
             ReadLocked, //
+            WaitLimit,
         },
         MmWithUser, //
     },
@@ -55,19 +55,19 @@ pub(in crate::mm) unsafe fn look_up(
     subscription: *mut bindings::mmu_interval_notifier,
     mm: &MmWithUser,
     range: &mut HmmRange<'_>,
-    patience: &Patience,
+    wait: &WaitLimit,
 ) -> Result<Option<usize>> {
     // The kernel's function keeps some flags of the old entries.
     range.pfns.fill(Pfn::default());
-    let found = if patience.is_limited() {
+    let found = if wait.is_limited() {
         // SAFETY: `look_up_within()` has the requirements of this function.
-        unsafe { look_up_within(subscription, mm, range, patience)? }
+        unsafe { look_up_within(subscription, mm, range, wait)? }
     } else {
         // SAFETY: `look_up_killably()` has the requirements of this function.
-        unsafe { look_up_killably(subscription, range, patience)? }
+        unsafe { look_up_killably(subscription, range, wait)? }
     };
     if found.is_some() {
-        refuse(mm, range, patience)?;
+        refuse(mm, range, wait)?;
     }
     Ok(found)
 }
@@ -109,7 +109,7 @@ unsafe fn raw_range(
 unsafe fn look_up_killably(
     subscription: *mut bindings::mmu_interval_notifier,
     range: &mut HmmRange<'_>,
-    patience: &Patience,
+    wait: &WaitLimit,
 ) -> Result<Option<usize>> {
     let (mut index, mut since, mut quiet) = (0, None, true);
     while index < range.pfns.len() {
@@ -117,7 +117,7 @@ unsafe fn look_up_killably(
         // The kernel's function does not check for fatal signals while it walks the pages.
         let count = count.min(PAGES_A_CALL);
         if index != 0 {
-            patience.check()?;
+            wait.check()?;
         }
         // SAFETY: `run()` returns the number of pages in a part of the range from `index` on.
         let mut raw = unsafe { raw_range(subscription, range, index, count, request) };
@@ -155,7 +155,7 @@ unsafe fn look_up_within(
     subscription: *mut bindings::mmu_interval_notifier,
     mm: &MmWithUser,
     range: &mut HmmRange<'_>,
-    patience: &Patience,
+    wait: &WaitLimit,
 ) -> Result<Option<usize>> {
     let count = range.pfns.len();
     // SAFETY: `count` is the number of pages in the range.
@@ -163,7 +163,7 @@ unsafe fn look_up_within(
     // SAFETY: The caller guarantees that the subscription was inserted, and that its `mm_struct` is
     // kept.
     raw.notifier_seq = unsafe { bindings::mmu_interval_read_begin(subscription) };
-    let locked = ReadLocked::take(mm, patience)?;
+    let locked = ReadLocked::take(mm, wait)?;
     // If the OOM killer has reaped the address space, missing pages would be faulted in as zeros.
     //
     // SAFETY: `mm` is valid.
@@ -189,7 +189,7 @@ unsafe fn look_up_within(
         }
         brought_in += 1;
         if brought_in % CHECK_EACH == 0 {
-            patience.check()?;
+            wait.check()?;
         }
         if pfn.is_error() {
             return Err(EFAULT);
@@ -199,7 +199,7 @@ unsafe fn look_up_within(
             Fault::Done => {}
             Fault::Again => {
                 drop(locked);
-                patience.pause()?;
+                wait.pause()?;
                 return Ok(None);
             }
             Fault::Unlocked => {

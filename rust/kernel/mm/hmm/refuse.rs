@@ -7,8 +7,8 @@ use crate::{
     bindings,
     mm::{
         space::{
-            Patience,
             ReadLocked, //
+            WaitLimit,
         },
         virt::VmaRef,
         MmWithUser, //
@@ -27,8 +27,8 @@ use crate::{
 /// # Errors
 ///
 /// [`EFAULT`] if such a page is requested. Otherwise the page is marked as an error.
-pub(super) fn refuse(mm: &MmWithUser, range: &mut HmmRange<'_>, patience: &Patience) -> Result {
-    let locked = ReadLocked::take(mm, patience)?;
+pub(super) fn refuse(mm: &MmWithUser, range: &mut HmmRange<'_>, wait: &WaitLimit) -> Result {
+    let locked = ReadLocked::take(mm, wait)?;
     let end = range.address(range.pfns.len());
     let mut address = range.start;
     while let Some(vma) = locked.find(address).filter(|vma| vma.start() < end) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bindings,
-    mm::space::Patience,
+    mm::space::WaitLimit,
     prelude::*,
     task::Task,
     tether::{
@@ -215,7 +215,7 @@ impl<T: MmuIntervalNotifier> Registration<T> {
         commit: impl FnOnce(V, &mut T::Shadow) -> R,
     ) -> Result<R> {
         let subscription = self.inner().subscription.get();
-        let mut patience = None;
+        let mut wait = None;
         // SAFETY: The function has no requirements.
         let task = unsafe { bindings::tether_current_if_may_sleep() };
         // In a callback that has the shadow locked, `mmu_interval_read_begin()` would wait for that
@@ -235,8 +235,7 @@ impl<T: MmuIntervalNotifier> Registration<T> {
             if let Some(mut shadow) = self.lock_if_quiet(task, sequence)? {
                 return Ok(commit(value, &mut shadow));
             }
-            patience
-                .get_or_insert_with(|| Patience::new(timeout))
+            wait.get_or_insert_with(|| WaitLimit::new(timeout))
                 .check()?;
         }
     }

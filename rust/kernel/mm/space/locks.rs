@@ -2,8 +2,8 @@
 
 //! The `mmap_lock` and the locks of VMAs, taken without blocking for an unlimited time.
 
-use super::patience::{
-    Patience,
+use super::wait_limit::{
+    WaitLimit,
     DEFAULT_LIMIT, //
 };
 use crate::{
@@ -24,16 +24,16 @@ impl<'a> AllLocked<'a> {
     /// `mm_take_all_locks()` cannot be killed, and holds a system-wide mutex. It does not wait for
     /// readers of VMAs, because their locks are taken here.
     pub(super) fn take(mm: &'a MmWithUser) -> Result<Self> {
-        let patience = Patience::new(Some(DEFAULT_LIMIT));
+        let wait = WaitLimit::new(Some(DEFAULT_LIMIT));
         // SAFETY: `mm` is valid. The function only compares the owner of the lock with the current
         // task.
         if unsafe { bindings::tether_mmap_is_write_locked_by_current(mm.as_raw()) } {
             return Err(EDEADLK);
         }
-        if !patience.killable || patience.opening {
+        if !wait.killable || wait.opening {
             // SAFETY: `mm` is valid.
             while !unsafe { bindings::tether_mmap_write_trylock(mm.as_raw()) } {
-                patience.pause()?;
+                wait.pause()?;
             }
         } else {
             // SAFETY: `mm` is valid, and the current task does not hold its lock for writing.
@@ -55,11 +55,9 @@ impl<'a> AllLocked<'a> {
             //
             // SAFETY: The VMA is valid, as the `mmap_lock` is held for writing.
             while unsafe { bindings::tether_vma_has_readers(vma) }
-                && (!patience.killable
-                    || patience.opening
-                    || patience.begun.elapsed().as_millis() < 1000)
+                && (!wait.killable || wait.opening || wait.begun.elapsed().as_millis() < 1000)
             {
-                patience.pause()?;
+                wait.pause()?;
             }
             // SAFETY: The VMA is valid, and the `mmap_lock` is held for writing.
             if unsafe { bindings::vma_start_write_killable(vma) } != 0 {
@@ -89,13 +87,13 @@ pub(in crate::mm) struct ReadLocked<'a>(&'a MmWithUser);
 
 #[cfg_attr(not(CONFIG_HMM_MIRROR), allow(dead_code))]
 impl<'a> ReadLocked<'a> {
-    /// Takes the lock, within the limit of `patience` if there is one.
+    /// Takes the lock, within the limit of `wait` if there is one.
     ///
     /// # Errors
     ///
-    /// Those of [`Patience::check`].
-    pub(in crate::mm) fn take(mm: &'a MmWithUser, patience: &Patience) -> Result<Self> {
-        if patience.limit.is_none() {
+    /// Those of [`WaitLimit::check`].
+    pub(in crate::mm) fn take(mm: &'a MmWithUser, wait: &WaitLimit) -> Result<Self> {
+        if wait.limit.is_none() {
             // SAFETY: `mm` is valid.
             if unsafe { bindings::mmap_read_lock_killable(mm.as_raw()) } != 0 {
                 return Err(EINTR);
@@ -103,7 +101,7 @@ impl<'a> ReadLocked<'a> {
         } else {
             // SAFETY: `mm` is valid.
             while !unsafe { bindings::mmap_read_trylock(mm.as_raw()) } {
-                patience.pause()?;
+                wait.pause()?;
             }
         }
         // INVARIANT: The current task has locked the `mmap_lock` above.

@@ -2,8 +2,8 @@
 
 //! Waiting until a registration was removed and freed.
 
-use super::patience::{
-    Patience,
+use super::wait_limit::{
+    WaitLimit,
     DEFAULT_LIMIT, //
 };
 use crate::{
@@ -49,9 +49,9 @@ impl Removal {
     ///
     /// # Errors
     ///
-    /// Those of [`Patience::check`], with a limit of ten seconds.
+    /// Those of [`WaitLimit::check`], with a limit of ten seconds.
     pub(super) fn wait(&self) -> Result {
-        let patience = Patience::new(Some(DEFAULT_LIMIT));
+        let wait = WaitLimit::new(Some(DEFAULT_LIMIT));
         loop {
             // SAFETY: `new()` has initialised the completion, and `self` keeps it valid.
             let left = unsafe {
@@ -63,7 +63,7 @@ impl Removal {
             if left > 0 {
                 return Ok(());
             }
-            patience.check()?;
+            wait.check()?;
         }
     }
 }

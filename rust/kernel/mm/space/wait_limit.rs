@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waits that can be killed, stopped, or limited.
+//! A wait that a fatal signal, a stop request or a timeout ends.
 
 use crate::{
     bindings,
@@ -25,11 +25,12 @@ const OPENING_LIMIT: Delta = Delta::from_secs(1);
 /// The limit of a wait that a signal cannot end, if the caller has set no limit.
 pub(super) const DEFAULT_LIMIT: Delta = Delta::from_secs(10);
 
-/// A wait that can be killed, stopped, or limited.
+/// A wait that a fatal signal, a stop request or a timeout ends.
 ///
 /// A fatal signal ends the wait of a user task. A kernel thread and a task in its exit do not
-/// receive signals: the limit ends their wait. A request to stop ends that of a kernel thread, too.
-pub(in crate::mm) struct Patience {
+/// receive signals: the limit ends their wait. A stop request also ends the wait of a kernel
+/// thread.
+pub(in crate::mm) struct WaitLimit {
     pub(super) begun: Instant<Monotonic>,
     pub(super) limit: Option<Delta>,
     kernel_thread: bool,
@@ -37,7 +38,7 @@ pub(in crate::mm) struct Patience {
     pub(super) opening: bool,
 }
 
-impl Patience {
+impl WaitLimit {
     /// Begins a wait of the current task.
     ///
     /// Without `limit`, a task that cannot be killed waits for at most ten seconds. In `open` of a
@@ -70,7 +71,7 @@ impl Patience {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if the task is being killed, or asked to stop; [`EBUSY`] if the time is over.
+    /// [`EINTR`] if the task is being killed, or requested to stop; [`EBUSY`] if the time is over.
     #[cold]
     pub(in crate::mm) fn check(&self) -> Result {
         let task = Task::current_raw();
@@ -98,7 +99,7 @@ impl Patience {
     ///
     /// # Errors
     ///
-    /// Those of [`Patience::check`].
+    /// Those of [`WaitLimit::check`].
     #[cold]
     pub(in crate::mm) fn pause(&self) -> Result {
         self.check()?;
