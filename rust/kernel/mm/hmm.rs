@@ -111,8 +111,8 @@ use core::{
 mod fault;
 #[path = "hmm/look_up.rs"]
 mod look_up;
-#[path = "hmm/refuse.rs"]
-mod refuse;
+#[path = "hmm/unsupported.rs"]
+mod unsupported;
 
 pub(super) use look_up::look_up;
 
@@ -321,7 +321,7 @@ impl<'a> HmmRange<'a> {
         index(start)..index(end)
     }
 
-    /// Refuses the pages from `start` to `end`; see [`refuse()`](refuse::refuse).
+    /// Refuses the pages from `start` to `end`; see [`refuse()`](unsupported::refuse).
     fn refuse(&mut self, start: usize, end: usize) -> Result {
         for index in self.indices(start, end) {
             if self.wanted(index) != Request::Snapshot {

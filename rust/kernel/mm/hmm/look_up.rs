@@ -7,7 +7,7 @@ use super::{
         bring_in,
         Fault, //
     },
-    refuse::refuse,
+    unsupported::refuse,
     HmmRange,
     Pfn,
     Request, //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that a device must not use.
+//! Refuses pages that a device must not use, by the VMAs of the range.
 
 use super::HmmRange;
 use crate::{
