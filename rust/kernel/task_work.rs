@@ -173,11 +173,15 @@
 use crate::{
     bindings,
     mm::MmWithUser,
+    prelude::*,
     task::{
         CurrentTask,
         Task, //
     },
-    tether::is_exiting, //
+    tether::{
+        is_exiting,
+        Facility, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -384,4 +388,20 @@ pub trait TaskWorkItem<const ID: u64 = 0>: Sized {
     /// Process context, in the target, possibly in the middle of a system call. May sleep. No lock
     /// of Tether is held.
     fn run(this: Self::Pointer, context: &Context<'_>);
+}
+
+/// The functions of task works for module teardown and for `tether/outstanding`.
+static FACILITY: Facility = Facility {
+    kind: "task work",
+    disarm: teardown::disarm,
+    interrupt: teardown::interrupt,
+    show: outstanding::show,
+};
+
+/// Creates the list of queues and registers the facility, once, before a module can add a work.
+#[no_mangle]
+extern "C" fn tether_task_work_init() -> c_int {
+    ordered::init()
+        .and_then(|()| FACILITY.register())
+        .map_or_else(|error| error.to_errno(), |()| 0)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Teardown of the pending and running works of a module.
+//! Teardown of the pending and running works of a module: disarming and interrupting them.
 
 use super::{
     add::add_node,
@@ -9,9 +9,7 @@ use super::{
         ClosureHead, //
     },
     node::Kind,
-    ordered,
     orphans,
-    outstanding,
     run::run_disarmed,
     running,
     state,
@@ -28,10 +26,7 @@ use crate::{
         atomic::Relaxed, //
     },
     task::Task,
-    tether::{
-        Facility,
-        Owner, //
-    }, //
+    tether::Owner, //
 };
 use core::ptr::{
     self,
@@ -44,7 +39,7 @@ use core::ptr::{
 /// The items are dropped, but the nodes stay linked until their targets reach them; hence the
 /// memory that contains the nodes is not freed before. A shared item is leaked: a reference to it
 /// may be dropped later and would free the linked node.
-fn disarm(owner: &'static Owner) -> usize {
+pub(super) fn disarm(owner: &'static Owner) -> usize {
     let mut count = 0;
     // The disarmed nodes, chained through `link`.
     let mut disarmed: *mut Node = ptr::null_mut();
@@ -141,7 +136,7 @@ fn disarm(owner: &'static Owner) -> usize {
 ///
 /// Notifies the task of a further work, which does nothing: `set_notify_signal()` is not available
 /// to modules. The work is added without regard to the number of cancelled works on the task.
-fn interrupt(owner: &'static Owner) {
+pub(super) fn interrupt(owner: &'static Owner) {
     // Each round finds tasks that are not notified yet. The rounds are limited, because a callback
     // that does not sleep may be notified and look for signals again and again.
     for _ in 0..64 {
@@ -181,20 +176,4 @@ fn interrupt(owner: &'static Owner) {
             );
         }
     }
-}
-
-/// The functions of task works for module teardown and for `tether/outstanding`.
-static FACILITY: Facility = Facility {
-    kind: "task work",
-    disarm,
-    interrupt,
-    show: outstanding::show,
-};
-
-/// Creates the list of queues and registers the facility, once, before a module can add a work.
-#[no_mangle]
-extern "C" fn tether_task_work_init() -> c_int {
-    ordered::init()
-        .and_then(|()| FACILITY.register())
-        .map_or_else(|error| error.to_errno(), |()| 0)
 }
