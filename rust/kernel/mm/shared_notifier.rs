@@ -152,14 +152,9 @@ struct Key {
 /// The table of all shared notifiers.
 static TABLE: Table = Table::new();
 
-/// Creates the tables of spaces and of shared notifiers.
-///
-/// Called once, before a module can register a notifier. Returns 0, or a negative error number.
-#[no_mangle]
-extern "C" fn tether_mmu_notifier_init() -> c_int {
-    space::init()
-        .and_then(|()| TABLE.init(c"tether::shared_notifier", static_lock_class!()))
-        .map_or_else(|error| error.to_errno(), |()| 0)
+/// Initialises the table of shared notifiers. Called once, before any driver can get a notifier.
+pub(super) fn init() -> Result {
+    TABLE.init(c"tether::shared_notifier", static_lock_class!())
 }
 
 /// The part of a shared notifier that does not depend on its type.

@@ -15,6 +15,7 @@
 
 use super::{
     mmu_notifier::Refusal,
+    shared_notifier,
     table::{
         Bucket,
         Locked,
@@ -91,9 +92,15 @@ const MAX_BURIED_RANGES: u32 = 16384;
 /// The table of all spaces.
 static TABLE: Table = Table::new();
 
-/// Initialises the table of spaces. Called once, before any driver can register a notifier.
-pub(crate) fn init() -> Result {
-    TABLE.init(c"tether::space", static_lock_class!())
+/// Initialises the tables of spaces and of shared notifiers.
+///
+/// Called once, before a module can register a notifier. Returns 0, or a negative error number.
+#[no_mangle]
+extern "C" fn tether_mmu_notifier_init() -> c_int {
+    TABLE
+        .init(c"tether::space", static_lock_class!())
+        .and_then(|()| shared_notifier::init())
+        .map_or_else(|error| error.to_errno(), |()| 0)
 }
 
 /// An address space with registrations.
