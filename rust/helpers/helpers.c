@@ -11,6 +11,7 @@
 
 #include "hmm.c"
 #include "kthread.c"
+#include "list.c"
 #include "misc_device.c"
 #include "mm.c"
 #include "mmu_notifier.c"
@@ -22,4 +23,6 @@
 #include "spinlock.c"
 #include "syscall.c"
 #include "task_work.c"
+#include "timer.c"
 #include "user_stack.c"
+#include "xarray.c"

@@ -5,10 +5,7 @@
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/oom.h>
-#include <linux/sched/signal.h>
-#include <linux/timer.h>
 #include <linux/userfaultfd_k.h>
-#include <linux/xarray.h>
 
 /**
  * rust_helper_tether_page_address() - Returns the address of a page in the kernel's mapping.
@@ -21,19 +18,6 @@
 __rust_helper void *rust_helper_tether_page_address(struct page *page)
 {
 	return page_address(page);
-}
-
-/**
- * rust_helper_fatal_signal_pending() - Tests whether a task is being killed.
- * @task: task
- *
- * Wraps fatal_signal_pending(), which is inline.
- *
- * Return: true if @task is being killed.
- */
-__rust_helper int rust_helper_fatal_signal_pending(struct task_struct *task)
-{
-	return fatal_signal_pending(task);
 }
 
 /**
@@ -196,29 +180,4 @@ __rust_helper vm_fault_t rust_helper_check_stable_address_space(struct mm_struct
 __rust_helper bool rust_helper_userfaultfd_armed(struct vm_area_struct *vma)
 {
 	return userfaultfd_armed(vma);
-}
-
-/**
- * rust_helper_tether_timer_setup() - Initialises a timer.
- * @timer: timer
- * @func: function of the timer
- *
- * Wraps timer_setup(), which is a macro.
- */
-__rust_helper void rust_helper_tether_timer_setup(struct timer_list *timer,
-						  void (*func)(struct timer_list *))
-{
-	timer_setup(timer, func, 0);
-}
-
-/**
- * rust_helper_tether_xa_init_accounted() - Initialises an xarray with nodes that are charged to
- * the memory cgroup.
- * @xa: array
- *
- * Wraps xa_init_flags(), which is inline, with XA_FLAGS_ACCOUNT, which is a macro with a cast.
- */
-__rust_helper void rust_helper_tether_xa_init_accounted(struct xarray *xa)
-{
-	xa_init_flags(xa, XA_FLAGS_ACCOUNT);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Helpers for modules and their text: rust/kernel/tether.rs and rust/kernel/tether/. */
 
-#include <linux/list.h>
 #include <linux/module.h>
 
 /**
@@ -69,17 +68,6 @@ __rust_helper bool rust_helper_tether_permanent_text(unsigned long address)
 	/* Each module has an owner record, so that all other text is in the kernel image. */
 	return true;
 #endif
-}
-
-/**
- * rust_helper_tether_list_del_init() - Removes an entry from a list and reinitialises the entry.
- * @entry: entry of a list
- *
- * Wraps list_del_init(), which is inline.
- */
-__rust_helper void rust_helper_tether_list_del_init(struct list_head *entry)
-{
-	list_del_init(entry);
 }
 
 /**

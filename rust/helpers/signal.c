@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Helpers for signals and the exit of tasks: rust/kernel/tether/context.rs,
- * rust/kernel/task_work/add.rs and teardown.rs, and rust/kernel/kthread/context.rs.
+ * rust/kernel/task_work/add.rs and teardown.rs, rust/kernel/kthread/context.rs and completion.rs,
+ * and rust/kernel/mm/space/wait_limit.rs.
  */
 
 #include <linux/sched.h>
@@ -75,4 +76,17 @@ __rust_helper void rust_helper_tether_clear_kill(void)
 	sigdelset(&current->pending.signal, SIGKILL);
 	recalc_sigpending();
 	spin_unlock_irq(&current->sighand->siglock);
+}
+
+/**
+ * rust_helper_fatal_signal_pending() - Tests whether a task is being killed.
+ * @task: task
+ *
+ * Wraps fatal_signal_pending(), which is inline.
+ *
+ * Return: true if @task is being killed.
+ */
+__rust_helper int rust_helper_fatal_signal_pending(struct task_struct *task)
+{
+	return fatal_signal_pending(task);
 }
