@@ -11,4 +11,4 @@ export TETHER_MODULES=/tmp/modules TETHER_LEAK=stale
 mkdir -p "$TETHER_MODULES"
 cp "$modules"/rust/*.ko "$modules"/samples/*.ko "$modules"/tests/*.ko "$TETHER_MODULES"
 insmod "$TETHER_MODULES/tether.ko" || exit 1
-"$programs/unload_test" -t one_of_each_kind_is_forgotten
+"$programs/unload_test" -t one_of_each_kind_is_leaked

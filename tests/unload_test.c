@@ -335,10 +335,10 @@ static void empty(void)
 }
 
 /*
- * Leaks an object of each kind, unloads its module, and loads others in its place; then triggers
- * all calls that the leaked object could receive.
+ * Leaks an object of each kind, unloads its module, and loads other modules at the same address;
+ * then triggers all calls that the leaked object could receive.
  */
-TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
+TEST_F_TIMEOUT(unload, one_of_each_kind_is_leaked, 1800)
 {
 	struct count before[MOST_KINDS], after[MOST_KINDS];
 	int kinds = read_ledger(before), kind, way, taken = 0, loads = 0;
@@ -390,7 +390,7 @@ TEST_F_TIMEOUT(unload, one_of_each_kind_is_forgotten, 1800)
 }
 
 /* The kind that needs a device. */
-TEST_F(unload, dma_mirror_is_forgotten)
+TEST_F(unload, dma_mirror_is_leaked)
 {
 	char parameters[64];
 	int round;
@@ -456,8 +456,8 @@ TEST_F(unload, ended_mirror_has_no_pages)
 	munmap(page, 4096);
 }
 
-/* Teardown waits for a thread and a worker that do not stop, and names them after ten seconds. */
-TEST_F(unload, what_does_not_stop_is_named)
+/* Teardown waits for a thread and a worker that ignore the stop, and the log names them. */
+TEST_F(unload, ignored_stop_is_reported)
 {
 	int thread = said("stubborn.* ignores the request to stop: its module cannot go");
 	int worker = said("a work of worker [0-9]* does not return");
