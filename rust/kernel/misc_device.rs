@@ -46,23 +46,52 @@
 //!         MiscDevice,
 //!         MiscDeviceOptions,
 //!         MiscDeviceRegistration,
+//!         PollTable,
+//!         Ready,
 //!         TransientFile, //
 //!     },
-//!     prelude::*, //
+//!     prelude::*,
+//!     static_lock_class,
+//!     sync::{
+//!         atomic::{
+//!             Atomic,
+//!             Relaxed, //
+//!         },
+//!         poll::PollCondVarBox, //
+//!     }, //
 //! };
 //!
-//! struct Answer(isize);
+//! struct Answer {
+//!     asked: Atomic<bool>,
+//!     /// Notified when `asked` becomes true.
+//!     readable: PollCondVarBox,
+//! }
 //!
 //! #[vtable]
 //! impl MiscDevice for Answer {
 //!     type Ptr = KBox<Self>;
 //!
 //!     fn open(_file: &TransientFile, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-//!         Ok(KBox::new(Self(42), GFP_KERNEL)?)
+//!         let answer = Self {
+//!             asked: Atomic::new(false),
+//!             readable: PollCondVarBox::new(c"answer", static_lock_class!())?,
+//!         };
+//!         Ok(KBox::new(answer, GFP_KERNEL)?)
 //!     }
 //!
 //!     fn ioctl(me: &Self, _file: &File, _command: u32, _argument: usize) -> Result<isize> {
-//!         Ok(me.0)
+//!         me.asked.store(true, Relaxed);
+//!         me.readable.notify_all();
+//!         Ok(42)
+//!     }
+//!
+//!     fn poll<'a>(me: &'a Self, _file: &File, table: &PollTable<'a>) -> Ready {
+//!         table.register_wait(&me.readable);
+//!         if me.asked.load(Relaxed) {
+//!             Ready::READ
+//!         } else {
+//!             Ready::NOTHING
+//!         }
 //!     }
 //! }
 //!
