@@ -78,10 +78,10 @@
 //! A panic in a callback, such as an index out of bounds, is a `BUG()`: the target exits, or the
 //! kernel panics, depending on its configuration. Tether holds no lock during a callback, so that
 //! other tasks are not blocked. The target runs its other works in its exit, except those behind
-//! the callback in the same batch: they are never run, and their modules stay pinned. The item of
-//! the callback is leaked and counts as running: [`wait()`] and [`Pending::wait`] return only when
-//! a signal arrives or their time limit has passed, [`add`] fails with [`EBUSY`], and the module of
-//! the callback stays pinned.
+//! the callback, in the same batch or [`Ordered`] queue, which are never run. The item of the
+//! callback is leaked and counts as running: [`wait()`] and [`Pending::wait`] return only when a
+//! signal arrives, their timed forms also when the time is over, and [`add`] fails with [`EBUSY`].
+//! The modules of the callback and of the works behind it stay pinned.
 //!
 //! # Examples
 //!

@@ -29,6 +29,12 @@
 //!   ([`EDEADLK`]). If a worker is dropped in such a place, it is ended as soon as its work has
 //!   returned.
 //!
+//! # Panics in a work
+//!
+//! A panic in a work is a `BUG()`: the thread of the worker exits, or the kernel panics. Tether
+//! holds no lock while a work runs. The worker is stuck: `flush()`, `flush_work()` and `cancel()` do
+//! not return, except their killable and timed forms. `rmmod` waits, and the log names the worker.
+//!
 //! # Examples
 //!
 //! ```

@@ -52,6 +52,13 @@
 //!   the text of the module is freed.
 //! * A registration keeps the `mm_struct` (`mmgrab()`), but not the address space.
 //!
+//! # Panics in a callback
+//!
+//! A panic in a callback is a `BUG()`: the task that invalidates exits, or the kernel panics. The
+//! task dies in an SRCU read-side section, with the locks that it holds, such as the `mmap_lock`.
+//! No notifier of any process can be unregistered afterwards, because unregistering waits for SRCU
+//! readers.
+//!
 //! # Examples
 //!
 //! ```
