@@ -345,9 +345,9 @@ impl Settings<'_> {
             core.task.store(task.as_ptr(), Release);
             Ok(())
         };
-        // SAFETY: `attach_and_ask()` requires that the attachment stays valid until it is detached
-        // or released, which the core does by the function's contract.
-        unsafe { core.attachment.attach_and_ask(create) }
+        // SAFETY: `attach_and_request()` requires that the attachment stays valid until it is
+        // detached or released, which the core does by the function's contract.
+        unsafe { core.attachment.attach_and_request(create) }
     }
 
     /// Returns the node for the memory of the thread: that of its CPU, unless another one was set.

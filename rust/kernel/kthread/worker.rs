@@ -32,8 +32,9 @@
 //! # Panics in a work
 //!
 //! A panic in a work is a `BUG()`: the thread of the worker exits, or the kernel panics. Tether
-//! holds no lock while a work runs. The worker is stuck: `flush()`, `flush_work()` and `cancel()` do
-//! not return, except their killable and timed forms. `rmmod` waits, and the log names the worker.
+//! holds no lock while a work runs. The worker is stuck: `flush()`, `flush_work()` and `cancel()`
+//! do not return, except their killable and timed forms. `rmmod` waits, and the log names the
+//! worker.
 //!
 //! # Examples
 //!
@@ -352,9 +353,9 @@ impl Builder<'_, Plain> {
             queue.task().wake_up();
             Ok(())
         };
-        // SAFETY: `attach_and_ask()` requires that the attachment stays valid until it is detached
-        // or released. If `create` succeeds, the list has a reference to the queue.
-        unsafe { queue.attachment.attach_and_ask(create) }?;
+        // SAFETY: `attach_and_request()` requires that the attachment stays valid until it is
+        // detached or released. If `create` succeeds, the list has a reference to the queue.
+        unsafe { queue.attachment.attach_and_request(create) }?;
         Ok(KthreadWorker { queue })
     }
 }

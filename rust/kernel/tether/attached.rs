@@ -161,7 +161,8 @@ impl Attached {
     /// Requests every attachment to end that has a `request` function, without waiting.
     ///
     /// The list is closed, or the exit of the module is running. If the list is closed, an
-    /// attachment that is published later requests its own end; see [`Attachment::attach_and_ask`].
+    /// attachment that is published later requests its own end; see
+    /// [`Attachment::attach_and_request`].
     pub(super) fn request_all(&self) {
         let _ = self.find(|attachment| -> Option<()> {
             if matches!(attachment.state.load(Acquire), ATTACHED | INDEPENDENT) {
@@ -424,11 +425,11 @@ impl Attachment {
     /// # Safety
     ///
     /// The requirements are those of [`Attachment::attach`].
-    pub(crate) unsafe fn attach_and_ask(&self, make: impl FnOnce() -> Result) -> Result {
+    pub(crate) unsafe fn attach_and_request(&self, make: impl FnOnce() -> Result) -> Result {
         self.begin()?;
         make().inspect_err(|_| self.withdraw())?;
         debug_assert_eq!(read_once(&self.state), MAKING);
-        self.publish_and_ask();
+        self.publish_and_request();
         Ok(())
     }
 
@@ -452,16 +453,16 @@ impl Attachment {
     /// fully ordered: either `request_all()` finds the attachment published, or this function reads
     /// that the owner is closed.
     #[inline(never)]
-    fn publish_and_ask(&self) {
+    fn publish_and_request(&self) {
         self.state.xchg(ATTACHED, Full);
         if self.owner.attached().is_closed() {
-            self.ask_published();
+            self.request_published();
         }
     }
 
     /// Requests an attachment to end that was published after its owner was closed.
     #[cold]
-    fn ask_published(&self) {
+    fn request_published(&self) {
         let _guard = self.owner.attached().lock.lock();
         if self.state.load(Relaxed) == ATTACHED {
             self.request();

@@ -74,10 +74,10 @@ fn ask_against_make() {
         let owner = Owner::new();
         let child = Thing::thread(owner);
         let supervisor = Thing::supervisor(owner, child);
-        supervisor.attach_and_ask().unwrap();
+        supervisor.attach_and_request().unwrap();
         let entered = owner.enter().unwrap();
         let other = thread::spawn(move || {
-            let made = child.attach_and_ask().is_ok();
+            let made = child.attach_and_request().is_ok();
             drop(entered);
             // If the creation fails, the supervisor sees the error and does not wait for the child.
             if !made {
@@ -100,8 +100,8 @@ fn ask_all_first() {
         let owner = Owner::new();
         let child = Thing::thread(owner);
         let supervisor = Thing::supervisor(owner, child);
-        supervisor.attach_and_ask().unwrap();
-        child.attach_and_ask().unwrap();
+        supervisor.attach_and_request().unwrap();
+        child.attach_and_request().unwrap();
         assert!(owner.end());
         assert_eq!((supervisor.ends(), child.ends()), (1, 1));
     });
@@ -131,7 +131,7 @@ fn payload_waits_for_waiter() {
     explore(None, || {
         let owner = Owner::new();
         let thing = Thing::thread(owner);
-        thing.attach_and_ask().unwrap();
+        thing.attach_and_request().unwrap();
         thing.set_payload(thread::spawn(move || thing.drop_unless_ended()));
         let ended = owner.end();
         match thing.take_payload() {
@@ -151,7 +151,7 @@ fn independent_against_end() {
     explore(None, || {
         let owner = Owner::new();
         let thing = Thing::thread(owner);
-        thing.attach_and_ask().unwrap();
+        thing.attach_and_request().unwrap();
         assert!(owner.pin());
         // Detach the thread unless teardown has ended it. A detached thread ends by itself.
         let other = thread::spawn(move || {

@@ -168,9 +168,9 @@ impl Thing {
     }
 
     /// As [`Thing::attach`], for an object that can be asked to end.
-    pub fn attach_and_ask(&'static self) -> Result {
+    pub fn attach_and_request(&'static self) -> Result {
         // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
-        unsafe { self.attachment.attach_and_ask(|| Ok(self.make())) }
+        unsafe { self.attachment.attach_and_request(|| Ok(self.make())) }
     }
 
     /// Asks the object to end.
