@@ -117,7 +117,7 @@ impl kernel::Module for FailInit {
         })?;
         core::mem::forget(thread);
         // Detached threads pin the module, but the kernel ignores references after a failed init:
-        // teardown asks the threads to stop.
+        // teardown requests the threads to stop.
         let thread = kthread::spawn(c"fail_init", |context| {
             context.sleep_for(Delta::from_millis(50));
         })?;

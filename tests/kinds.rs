@@ -641,7 +641,7 @@ impl Body {
         }
     }
 
-    /// A body that returns after `rounds` milliseconds, or when it is asked to stop.
+    /// A body that returns after `rounds` milliseconds, or when it is requested to stop.
     fn sleeps(self) -> impl FnOnce(&kthread::Context<'_>) -> Counted + Send + 'static {
         move |context| {
             let _counted = self.counted;
@@ -906,7 +906,7 @@ fn worker_circle(module: &'static ThisModule, kind: Kind) -> Result {
 }
 
 /// Module teardown ends an unstarted thread first. Its body owns the handle of a running thread,
-/// which drops the handle of the unstarted one when it is asked to stop.
+/// which drops the handle of the unstarted one when it is requested to stop.
 fn thread_ring(kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -922,7 +922,7 @@ fn thread_ring(kind: Kind) -> Result {
 }
 
 /// Module teardown ends a worker first. A pending work of it owns the handle of a running thread,
-/// which drops the worker when it is asked to stop.
+/// which drops the worker when it is requested to stop.
 fn worker_ring(module: &'static ThisModule, kind: Kind) -> Result {
     let own = circle::<Thread<()>>()?;
     let captured = own.clone();
@@ -940,7 +940,7 @@ fn worker_ring(module: &'static ThisModule, kind: Kind) -> Result {
     Ok(())
 }
 
-/// Joins a younger thread, which returns when it is asked to stop.
+/// Joins a younger thread, which returns when it is requested to stop.
 fn supervise(counted: Counted) {
     let child = kthread::spawn(c"kinds-child", move |context| {
         while !context.sleep().is_stopped() {}

@@ -704,7 +704,7 @@ mod tests {
         let (begun, go) = (gate(), counter());
         let (begun_, go_) = (begun.clone(), go.clone());
         // The body finishes its work first. It parks on request, but does not check whether it is
-        // asked to stop.
+        // requested to stop.
         let thread = Builder::new(c"tether-busy")
             .parkable()
             .spawn(move |context| {

@@ -237,7 +237,7 @@ mod tests {
     fn parking_that_returns_at_once_is_not_waiting() {
         let stopped = counter();
         for _ in 0..30 {
-            // B asks C to park, and is refused each time. Meanwhile C stops B.
+            // B requests C to park, and is refused each time. Meanwhile C stops B.
             let own = slot::<Thread<()>>();
             let (captured, go) = (own.clone(), gate());
             let (go_b, go_c, stopped) = (go.clone(), go.clone(), stopped.clone());
@@ -560,7 +560,7 @@ mod tests {
                 expect(thread.is_some());
             }
         }
-        // Dropping the handle asks the thread to stop, and does not wait.
+        // Dropping the handle requests the thread to stop, and does not wait.
         drop(thread);
     }
 

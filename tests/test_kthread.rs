@@ -176,7 +176,7 @@ fn body<M: Mode>(kind: u32) -> Result<impl FnOnce(&Context<'_, M>) -> i64 + Send
 }
 
 /// Calls the sleeping functions of the context, but with conditions that end the sleep at once, so
-/// that the thread is never suspended in them. Returns whether the thread is asked to stop.
+/// that the thread is never suspended in them. Returns whether the thread is requested to stop.
 fn never_sleeps<M: Mode>(context: &Context<'_, M>) -> bool {
     fsleep(Delta::from_micros(200));
     context.wait_until(|| true).is_stopped() || context.sleep_for(Delta::ZERO).is_stopped()

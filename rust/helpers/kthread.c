@@ -42,7 +42,7 @@ __rust_helper void rust_helper_tether_kthread_kill(struct task_struct *task)
 
 /**
  * rust_helper_tether_kthread_interrupt() - Ends the interruptible sleep of a kernel thread.
- * @task: kernel thread that is asked to stop
+ * @task: kernel thread that is requested to stop
  *
  * kthread_stop() sets the same flag and wakes the thread as well, but it also sets
  * KTHREAD_SHOULD_STOP, which is private to kernel/kthread.c, and waits. Until TIF_NOTIFY_SIGNAL is

@@ -10,8 +10,8 @@
 //! # Vocabulary
 //!
 //! * The *body* is the closure. It is called with a [`Context`], which cannot leave the thread.
-//! * *Requesting* a stop asks the body to return ([`Context::should_stop`]), *joining* waits until
-//!   the thread has left the module's text, and *stopping* does both.
+//! * *Requesting* a stop makes [`Context::should_stop`] return true, *joining* waits until the
+//!   thread has left the module's text, and *stopping* does both.
 //! * *Parking* a thread keeps it from running until it is *unparked*. The body decides where it may
 //!   be parked ([`ParkRequest`]).
 //! * A thread is *attached* until it is *detached* ([`Thread::detach`]).

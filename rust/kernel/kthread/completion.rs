@@ -100,8 +100,8 @@ impl Limit {
     }
 
     /// Returns [`EINTR`] if a wait without a limit, which has lasted for a second, must not go on
-    /// because the current thread is asked to stop. The task that stops the thread waits for it,
-    /// and may have to end the event's cause only afterwards.
+    /// because the current thread is requested to stop. The task that stops the thread waits for
+    /// it, and may have to end the event's cause only afterwards.
     pub(super) fn may_go_on(self) -> Result {
         if matches!(self, Limit::None) && current_is_asked() {
             return Err(EINTR);

@@ -196,7 +196,7 @@ impl Core {
     }
 
     /// Waits until the body has returned, or has panicked. `is_asked` is whether the caller has
-    /// asked the thread to stop.
+    /// requested the thread to stop.
     ///
     /// # Errors
     ///

@@ -368,7 +368,7 @@ impl<T: MmuIntervalNotifier> Registration<T> {
     /// * [`EPERM`] if a write was requested in a read-only mapping;
     /// * [`ENOMEM`] if there is not enough memory; [`EHWPOISON`] if the memory is broken;
     /// * [`EBUSY`] if the time is over;
-    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is asked to stop.
+    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is requested to stop.
     ///
     /// C: `hmm_range_fault_unlocked_timeout()` in [`mm/hmm.c`](srctree/mm/hmm.c), with
     /// `mmu_interval_read_retry()`.

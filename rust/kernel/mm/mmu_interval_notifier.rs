@@ -502,7 +502,7 @@ impl<T: MmuIntervalNotifier> Registration<T> {
     /// # Errors
     ///
     /// * [`ENODEV`] if the teardown of the module has removed the notifier;
-    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is asked to stop;
+    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is requested to stop;
     /// * [`EBUSY`] if the notifier was not removed after ten seconds;
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EDEADLK`] if the caller must not sleep.

@@ -302,7 +302,7 @@ impl<T: MmuNotifier> Registration<T> {
     /// # Errors
     ///
     /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EINTR`] if a signal is pending, or if the caller is a kernel thread that is asked to
+    /// * [`EINTR`] if a signal is pending, or if the caller is a kernel thread that is requested to
     ///   stop;
     /// * [`EDEADLK`] if the caller holds the `mmap_lock` of `mm` for writing, or is in an
     ///   interrupt;
@@ -376,7 +376,7 @@ impl<T: MmuNotifier> Registration<T> {
     /// # Errors
     ///
     /// * [`ENODEV`] if the teardown of the module has removed the notifier;
-    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is asked to stop;
+    /// * [`EINTR`] if the task is being killed, or is a kernel thread that is requested to stop;
     /// * [`EBUSY`] if the notifier was not removed after ten seconds;
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EDEADLK`] if the caller must not sleep.

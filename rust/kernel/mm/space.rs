@@ -226,8 +226,8 @@ impl SpaceRef {
     /// # Errors
     ///
     /// * [`ENOMEM`] if there is not enough memory;
-    /// * [`EINTR`] if a signal is pending, or if the current task is a kernel thread that is asked
-    ///   to stop;
+    /// * [`EINTR`] if a signal is pending, or if the current task is a kernel thread that is
+    ///   requested to stop;
     /// * [`EDEADLK`] if the current task holds the `mmap_lock` of `mm` for writing;
     /// * [`EBUSY`] if a lock of `mm` was not free for ten seconds, and the current task is a kernel
     ///   thread or in its exit; or if too many dropped registrations on `mm` were not removed for

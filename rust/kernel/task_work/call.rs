@@ -226,7 +226,7 @@ impl<R: Send + 'static> Call<R> {
     /// # Errors
     ///
     /// As for [`Call::wait`], but [`EINTR`] if the current task is being killed, or is a kernel
-    /// thread that is asked to stop.
+    /// thread that is requested to stop.
     pub fn wait_killable(self) -> Result<R, Refused<Self>> {
         self.wait_within(WaitLimit::kill(Jiffies::MAX))
     }

@@ -173,7 +173,8 @@ where
 ///
 /// # Errors
 ///
-/// * [`EINTR`] if the current task is being killed, or is a kernel thread that is asked to stop;
+/// * [`EINTR`] if the current task is being killed, or is a kernel thread that is requested to
+///   stop;
 /// * [`EDEADLK`] as for [`wait`].
 pub fn wait_killable<T, const ID: u64>(item: &Arc<T>) -> Result
 where

@@ -299,7 +299,7 @@ impl<F> Pending<F> {
     ///
     /// # Errors
     ///
-    /// * [`EINTR`] if the current task is being killed, or is a kernel thread that is asked to
+    /// * [`EINTR`] if the current task is being killed, or is a kernel thread that is requested to
     ///   stop;
     /// * [`EDEADLK`] as for [`Pending::wait`].
     pub fn wait_killable(&self) -> Result {

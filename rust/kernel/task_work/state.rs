@@ -371,7 +371,7 @@ impl State {
         let WaitLimit { mut sleep, time } = limit;
         let killable = sleep == bindings::TASK_KILLABLE;
         // A kernel thread receives no fatal signal. Tether interrupts its own threads when they are
-        // asked to stop, which ends an interruptible sleep.
+        // requested to stop, which ends an interruptible sleep.
         if killable && current_is_kernel_thread() {
             sleep = bindings::TASK_INTERRUPTIBLE;
         }

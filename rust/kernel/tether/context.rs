@@ -73,11 +73,11 @@ pub(crate) fn is_opening() -> bool {
     ptr::eq(OPENING.load(Relaxed), Task::current_raw())
 }
 
-/// The functions of the kernel threads that Tether interrupts when they are asked to stop.
+/// The functions of the kernel threads that Tether interrupts when they are requested to stop.
 static THREAD_FUNCTIONS: [SetOnce<usize>; 2] = [const { SetOnce::new() }; 2];
 
-/// Registers the function of kernel threads that are interrupted when they are asked to stop, while
-/// Tether is initialised.
+/// Registers the function of kernel threads that are interrupted when they are requested to stop,
+/// while Tether is initialised.
 ///
 /// # Errors
 ///

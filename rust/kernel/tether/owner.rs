@@ -453,7 +453,7 @@ impl Owner {
             }
             // A thread may wait for a younger one, or for one that a callback creates only now; and
             // the destructor of an item that is disarmed below may wait for a thread. So every
-            // thread is asked to stop before the first wait.
+            // thread is requested to stop before the first wait.
             self.attached.request_all();
             for facility in facility::all() {
                 let disarmed = (facility.disarm)(self);

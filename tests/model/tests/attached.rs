@@ -67,7 +67,7 @@ fn failed_make_against_end() {
 }
 
 /// A thread is created while its owner is torn down. Teardown may already wait for an older thread,
-/// which waits for the new one: the new thread is asked to stop in any case.
+/// which waits for the new one: the new thread is requested to stop in any case.
 #[test]
 fn ask_against_make() {
     explore(None, || {
@@ -93,7 +93,7 @@ fn ask_against_make() {
     });
 }
 
-/// Every thread is asked to stop before teardown waits for the first one.
+/// Every thread is requested to stop before teardown waits for the first one.
 #[test]
 fn ask_all_first() {
     explore(None, || {
@@ -144,7 +144,7 @@ fn payload_waits_for_waiter() {
     });
 }
 
-/// A thread is detached while the init of its module fails: the thread is asked to stop in any
+/// A thread is detached while the init of its module fails: the thread is requested to stop in any
 /// case. Teardown does not end a detached thread.
 #[test]
 fn independent_against_end() {

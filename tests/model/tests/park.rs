@@ -53,7 +53,7 @@ fn park_again() {
     });
 }
 
-/// A task parks a thread while another task asks the thread to stop.
+/// A task parks a thread while another task requests the thread to stop.
 #[test]
 fn park_against_stop() {
     explore(Some(2), || {

@@ -141,7 +141,7 @@ impl<T: MmuIntervalNotifier> Registration<T> {
     /// * [`ENODEV`] if the teardown of the module has removed the registration;
     /// * [`EDEADLK`] if the caller has the shadow locked, or is in an interrupt;
     /// * [`EINTR`] if the look-up has to be repeated, and the task is being killed or is a kernel
-    ///   thread that is asked to stop;
+    ///   thread that is requested to stop;
     /// * [`EBUSY`] if the look-up has been repeated for ten seconds, and the caller is a kernel
     ///   thread or a task in its exit. In `open` of a misc device the limit is one second, for any
     ///   task.

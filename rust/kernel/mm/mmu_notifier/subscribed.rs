@@ -294,7 +294,7 @@ impl<T: MmuNotifier + TryInvalidateRanges> Subscribed<T> {
             ..pin_init::zeroed()
         };
 
-    /// Asks the notifier whether it refuses `range`.
+    /// Returns whether the notifier refuses `range`.
     ///
     /// The sequence is not set, because no reader uses this subscription.
     ///

@@ -172,7 +172,7 @@ impl Head {
     /// # Errors
     ///
     /// * [`ENODEV`] if the teardown of the module has removed the registration;
-    /// * [`EINTR`] if the task is being killed, or asked to stop;
+    /// * [`EINTR`] if the task is being killed, or requested to stop;
     /// * [`EBUSY`] if the registration was not freed after ten seconds;
     /// * [`ENOMEM`] if there is not enough memory;
     /// * [`EDEADLK`] if the caller must not sleep, or is the destructor of another registration on

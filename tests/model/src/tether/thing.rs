@@ -29,7 +29,7 @@ use std::sync::atomic::{
     Ordering::Relaxed, //
 };
 
-/// An attached object. A `Thing` like a thread ends after it was asked to.
+/// An attached object. A `Thing` like a thread ends after it was requested to.
 pub struct Thing {
     attachment: Attachment,
     text: Text,
@@ -66,7 +66,7 @@ fn ask(attachment: *const Attachment) {
     thing.changed.notify_all();
 }
 
-/// Asks the thread to end, and waits for the end. A supervisor waits for its own thread first.
+/// Requests the thread to end, and waits for the end. A supervisor waits for its own thread first.
 fn end(attachment: *const Attachment) {
     // SAFETY: `end()` is only in the table of a `Thing`, so the attachment is that of a `Thing`.
     let thing = unsafe { thing(attachment) };
@@ -122,7 +122,7 @@ impl Thing {
         Self::new(owner, &REGISTRATION, None)
     }
 
-    /// Creates an object that ends after it was asked to, such as a thread.
+    /// Creates an object that ends after it was requested to, such as a thread.
     pub fn thread(owner: &'static Owner) -> &'static Self {
         Self::new(owner, &THREAD, None)
     }
@@ -167,13 +167,13 @@ impl Thing {
         unsafe { self.attachment.attach(|| Ok(self.make())) }
     }
 
-    /// As [`Thing::attach`], for an object that can be asked to end.
+    /// As [`Thing::attach`], for an object that can be requested to end.
     pub fn attach_and_request(&'static self) -> Result {
         // SAFETY: `self` is leaked, so that the attachment stays valid and does not move.
         unsafe { self.attachment.attach_and_request(|| Ok(self.make())) }
     }
 
-    /// Asks the object to end.
+    /// Requests the object to end.
     pub fn ask(&self) {
         ask(&self.attachment);
     }
@@ -210,7 +210,7 @@ impl Thing {
         }
     }
 
-    /// Detaches a thread that ends after it was asked to, unless teardown has ended it.
+    /// Detaches a thread that ends after it was requested to, unless teardown has ended it.
     pub fn detach_and_end(&self) {
         if self.attachment.make_independent() {
             self.wait_until_asked();
