@@ -326,7 +326,7 @@ static void wrong_value(const char *who, int index, uint64_t first, uint64_t las
 		printf("# %s: page %d has %lx and %lx, not %lx\n", who, index, first, last, value);
 }
 
-/* The device gives up after a second. Retry, because the machine may be slow. */
+/* The device times out after a second. Retry, because the machine may be slow. */
 static int write_at_last(const void *address, void *data)
 {
 	int ret;
@@ -359,7 +359,7 @@ static void *device_reads(void *seed)
 		int ret = ask(storm.fd, index % 2 ? HMM_DMIRROR_READ : HMM_DMIRROR_READ_UNLOCKED,
 			      words(index), data, 1, NULL);
 
-		/* A read gives up after a second. */
+		/* A read times out after a second. */
 		if (ret == -EBUSY || version % 2 ||
 		    __atomic_load_n(&storm.pages[index].version, __ATOMIC_SEQ_CST) != version)
 			__atomic_fetch_add(&storm.changed, 1, __ATOMIC_RELAXED);
@@ -551,7 +551,7 @@ static const char *happens(int action, int first, int count, int file)
 			return "secret memory was not refused";
 		break;
 	case UNSERVED:
-		/* This takes a second, the time after which the device gives up. */
+		/* This takes a second, the time limit of the device. */
 		if (storm.unserved++ % 16)
 			return NULL;
 		if (mmap(start, length, PROT_READ | PROT_WRITE,

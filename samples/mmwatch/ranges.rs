@@ -178,7 +178,7 @@ impl WatchedRanges {
         self.ranges[index as usize] = range;
     }
 
-    /// Gives up an index, because the range could not be registered.
+    /// Releases an index, because the range could not be registered.
     pub(super) fn not_added(&mut self, index: u32) {
         self.added -= 1;
         self.give_back(index);

@@ -12,7 +12,7 @@
 //!            park()            the thread           park()
 //!   RUNNING -------> ASKED ------------------> GATE ----------------> PARKED
 //!    ^  ^             |  |                      |   kthread_park()     |
-//!    |  +-- gives up -+  | unpark()             | unpark()             | unpark()
+//!    |  +- times out -+  | unpark()             | unpark()             | unpark()
 //!    |                   v                      v                      v
 //!    |             ASKED_UNPARK               LEAVE                UNPARKING
 //!    |                   | the thread           | park()               |

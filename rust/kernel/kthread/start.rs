@@ -27,7 +27,7 @@ use crate::{
     }, //
 };
 
-/// Neither started nor given up.
+/// Neither started nor cancelled before its start.
 const NEW: u32 = 0;
 /// The body is to be called.
 const STARTED: u32 = 1;
@@ -56,13 +56,13 @@ impl Start {
     }
 
     /// Allows the thread to call its body. If this returns true, the caller must wake the thread;
-    /// otherwise the thread was given up.
+    /// otherwise the thread was cancelled before its start.
     pub(super) fn start(&self) -> bool {
         // Pairs with the barrier in `wait()`: the body sees what the caller has written.
         self.state.cmpxchg(NEW, STARTED, Release).is_ok()
     }
 
-    /// Gives the thread up, unless it was started. Returns whether the thread was given up.
+    /// Cancels the thread before its start. Returns false if the thread was started.
     pub(super) fn never(&self) -> bool {
         // All changes are of this word, and nothing else is published.
         match self.state.cmpxchg(NEW, NEVER, Relaxed) {
@@ -71,7 +71,7 @@ impl Start {
         }
     }
 
-    /// Returns whether the thread was given up, which is final.
+    /// Returns whether the thread was cancelled before its start, which is final.
     pub(super) fn is_given_up(&self) -> bool {
         self.state.load(Relaxed) == NEVER
     }

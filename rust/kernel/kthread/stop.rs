@@ -37,7 +37,7 @@ use crate::{
 use core::ptr;
 
 impl Core {
-    /// Requests a thread to end. If the thread has not been started, it is given up.
+    /// Requests a thread to end. An unstarted thread is cancelled before its start.
     ///
     /// # Safety
     ///

@@ -467,8 +467,8 @@ impl<R: Send + 'static, M> Thread<R, M> {
         if !may_sleep() {
             return Err(Refused::new(self, EDEADLK));
         }
-        // A thread that was given up by the end of the module, or that has panicked, would not drop
-        // the pin.
+        // A thread that teardown of the module has cancelled before its start, or that has
+        // panicked, would not drop the pin.
         if self.core().start.is_given_up() || self.core().has_died() {
             return Err(Refused::new(self, ENODEV));
         }

@@ -60,8 +60,8 @@ const REQUESTED: u32 = 0;
 const LIVE: u32 = 1;
 /// `misc_register()` has failed.
 const FAILED: u32 = 2;
-/// The device cannot be opened any more: the requester has given up, or the device was
-/// deregistered, or will be deregistered.
+/// The device cannot be opened any more: the requester has timed out or was killed, or the device
+/// was deregistered, or will be deregistered.
 const DEAD: u32 = 3;
 
 /// A misc device.
@@ -75,7 +75,7 @@ const DEAD: u32 = 3;
 ///   reference is dropped after the attachment was removed from the list.
 /// * The first run of `work` registers `misc`. The task that removes the attachment from its
 ///   owner's list deregisters `misc`, or passes the guard of the removal to the second run of
-///   `work`, which deregisters `misc`. If the requester has given up, the first run deregisters
+///   `work`, which deregisters `misc`. If the requester has timed out, the first run deregisters
 ///   `misc` itself.
 #[pin_data]
 pub(super) struct Device {
@@ -119,8 +119,8 @@ workqueue::impl_has_work! {
 
 }
 
-/// The number of devices that the second run of their work will deregister, and of devices that the
-/// requester has given up while the first run of their work has not yet noticed.
+/// The number of devices that the second run of their work will deregister, and of devices with a
+/// requester that has timed out, while the first run of their work has not yet noticed.
 ///
 /// The name of such a device may still be registered.
 static DEREGISTERING: Atomic<u32> = Atomic::new(0);
@@ -249,8 +249,9 @@ impl Device {
         let Err(error) = wait_while(&self.phase, REQUESTED, left) else {
             return self.registered();
         };
-        // Give up. The work may nevertheless register the name, and deregister it at once. Other
-        // requesters wait for this, so count the device before `phase` is set to `DEAD`.
+        // The wait has timed out or was killed. The work may nevertheless register the name, and
+        // deregister it at once. Other requesters wait for this, so count the device before `phase`
+        // is set to `DEAD`.
         DEREGISTERING.fetch_add(1u32, Full);
         if self.phase.cmpxchg(REQUESTED, DEAD, Full).is_ok() {
             return Err(error);
@@ -279,10 +280,10 @@ impl Device {
         unsafe { bindings::wake_up_var(DEREGISTERING.as_ptr().cast()) };
     }
 
-    /// Registers the device, unless the requester has given up.
+    /// Registers the device, unless the requester has timed out.
     ///
     /// This is the first run of the work. It may sleep until `misc_mtx` is free. If the requester
-    /// gives up meanwhile, the device is deregistered again.
+    /// times out meanwhile, the device is deregistered again.
     fn run_registration(&self) {
         if self.phase.load(Acquire) != REQUESTED {
             return Self::deregistered();
@@ -305,14 +306,14 @@ impl Device {
             self.error.store(error, Relaxed);
             FAILED
         };
-        let given_up = self.phase.cmpxchg(REQUESTED, phase, Full).is_err();
+        let timed_out = self.phase.cmpxchg(REQUESTED, phase, Full).is_err();
         // SAFETY: `wake_up_var()` has no requirements: it uses the address as a key, and does not
         // dereference it.
         unsafe { bindings::wake_up_var(self.phase.as_ptr().cast()) };
-        if given_up {
+        if timed_out {
             if error == 0 {
                 // SAFETY: `misc_deregister()` requires a registered `struct miscdevice`, and must
-                // be called once. `misc` was registered above. The requester has given up:
+                // be called once. `misc` was registered above. The requester has timed out:
                 // attaching fails, so neither the drop of a registration nor the teardown of the
                 // owner deregisters `misc`.
                 unsafe { bindings::misc_deregister(self.misc.get()) };

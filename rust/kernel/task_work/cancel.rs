@@ -108,7 +108,7 @@ unsafe fn cancel_node(task: &Task, node: NonNull<Node>) -> Cancelled {
         let (kind, owner) = (unsafe { this.vtable() }.kind, this.owner);
         if this.state.reclaim() {
             if let Kind::Arc { release } = kind {
-                // SAFETY: `release()` requires the node of a reference that was given up and is
+                // SAFETY: `release()` requires a node to which a reference was passed, and which is
                 // used once. `reclaim()` has made the node idle, so the reference of the add is
                 // ours.
                 unsafe { release(node) };

@@ -187,7 +187,7 @@ macro_rules! impl_has_task_work {
 }
 pub use crate::impl_has_task_work;
 
-/// A pointer that can be given up while its object is pending.
+/// A pointer that is passed to the kernel while its object is pending.
 ///
 /// # Safety
 ///
@@ -268,11 +268,11 @@ where
     /// Converts a node to the box that contains it.
     /// # Safety
     ///
-    /// The node must be that of a box that was given up, and must be used once.
+    /// A box must have been passed to the node, which must be used once.
     pub(super) unsafe fn into_box(node: NonNull<Node>) -> Pin<KBox<T>> {
         // SAFETY: `item_of()` requires the node of a valid `T`, and `from_raw()` a box that was
-        // given up and is taken back once. Both are in the function's contract. The box was pinned
-        // when it was given up and has not been moved.
+        // passed to its node and is taken back once. Both are in the function's contract. The box
+        // was pinned when it was passed to its node and has not been moved.
         unsafe { Pin::new_unchecked(KBox::from_raw(item_of::<T, ID>(node))) }
     }
 
@@ -296,7 +296,7 @@ where
         // contract.
         let item = unsafe { item_of::<T, ID>(node) };
         // SAFETY: `drop_in_place()` requires a valid object that is ours and is not used
-        // afterwards. The box was given up for the node, which is used once. The node has no
+        // afterwards. The box was passed to its node, which is used once. The node has no
         // destructor, so that it stays linked in the memory, which is not freed here.
         unsafe { ptr::drop_in_place(item) };
         item.cast()
@@ -324,8 +324,8 @@ where
             unsafe { node.as_ref() }.state.load().target() / State::UNIT
         };
         if is_current(target) && running::is_inside(this as usize, size_of::<T>(), true, born) {
-            // SAFETY: `into_box()` requires a box that was given up and is taken back once. The box
-            // was given up above, and its node was not returned.
+            // SAFETY: `into_box()` requires a box that was passed to its node and is taken back
+            // once. The box was passed to the node above, and the node was not returned.
             return Err(unsafe { BoxWork::<T, ID>::into_box(node) });
         }
         Ok(node)
@@ -333,8 +333,8 @@ where
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: `into_box()` requires a box that was given up and is taken back once. The node
-        // comes from `into_node()` and is used once, by the function's contract.
+        // SAFETY: `into_box()` requires a box that was passed to its node and is taken back once.
+        // The node comes from `into_node()` and is used once, by the function's contract.
         unsafe { BoxWork::<T, ID>::into_box(node) }
     }
 }
@@ -354,13 +354,13 @@ where
         run: Self::run,
     };
 
-    /// Converts a node to the reference that was given up for it.
+    /// Converts a node to the reference that was passed to it.
     /// # Safety
     ///
-    /// The node must be that of a reference that was given up, and must be used once.
+    /// A reference must have been passed to the node, which must be used once.
     unsafe fn into_arc(node: NonNull<Node>) -> Arc<T> {
         // SAFETY: `item_of()` requires the node of a valid `T`, and `Arc::from_raw()` a reference
-        // that was given up and is taken back once. Both are in the function's contract.
+        // that was passed to its node and is taken back once. Both are in the function's contract.
         unsafe { Arc::from_raw(item_of::<T, ID>(node)) }
     }
 
@@ -420,8 +420,9 @@ where
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
-        // SAFETY: `into_arc()` requires a reference that was given up and is taken back once.
-        // `into_node()` gave a reference up, and the node is used once, by the function's contract.
+        // SAFETY: `into_arc()` requires a reference that was passed to its node and is taken back
+        // once. `into_node()` has passed a reference to the node, and the node is used once, by the
+        // function's contract.
         let this = unsafe { ArcWork::<T, ID>::into_arc(node) };
         // SAFETY: `this` keeps the object valid.
         let old = unsafe { node.as_ref() }.state.withdraw();

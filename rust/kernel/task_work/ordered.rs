@@ -303,8 +303,8 @@ impl Ordered {
             // is run.
             if let Err(error) = unsafe { add_node(&self.target, own, self.mode) } {
                 drop(fifo);
-                // SAFETY: `Arc::from_raw()` requires a reference that was given up. The reference
-                // above was, and `own` was not queued.
+                // SAFETY: `Arc::from_raw()` requires a reference that was converted to a raw
+                // pointer. The reference above was, and `own` was not queued.
                 drop(unsafe { Arc::from_raw(Arc::as_ptr(self)) });
                 // SAFETY: `unpin()` requires a pin that is ours. The pin was taken above, and the
                 // node was not queued. This is permanent text.

@@ -108,8 +108,8 @@ pub(super) fn disarm(owner: &'static Owner) -> usize {
         // function before the text is freed.
         match unsafe { this.vtable() }.kind {
             Kind::Box { discard } => {
-                // SAFETY: `discard()` requires the node of a box that was given up, once.
-                // `disarm()` has made the item ours, and the module's text is still mapped.
+                // SAFETY: `discard()` requires a node to which a box was passed, once. `disarm()`
+                // has made the item ours, and the module's text is still mapped.
                 let memory = unsafe { discard(node) };
                 this.link.store(memory, Relaxed);
                 if !this.state.hand_over(state::DISARMED, state::FREEABLE) {

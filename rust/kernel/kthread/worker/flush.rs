@@ -154,8 +154,9 @@ impl Queue {
         );
         drop(waiting);
         if waited.is_err() {
-            // Without this, a stuck worker would collect a work for each call that gives up. If the
-            // cancellation fails, the work is running, or the task that ends the worker drops it.
+            // Without this, a stuck worker would collect a work for each call that times out. If
+            // the cancellation fails, the work is running, or the task that ends the worker drops
+            // it.
             let _ = self.cancel(&flush);
             if flush.done.is_done() {
                 return Ok(());
@@ -400,7 +401,7 @@ impl Queue {
         // SAFETY: `cancel_node()` requires a valid node that is bound to this queue, which has a
         // user. `item` keeps the node valid, `has()` has found it bound, and `_user` is the user.
         let pending = unsafe { self.cancel_node(node, limit) }?;
-        // SAFETY: `from_node()` requires a node for which a pointer was given up. If the node was
+        // SAFETY: `from_node()` requires a node to which a pointer was passed. If the node was
         // pending, it owned a reference, and `cancel_node()` has passed the node to us.
         Ok(pending.then(|| unsafe { <Arc<T> as KthreadWorkPointer<ID>>::from_node(node) }))
     }

@@ -22,7 +22,7 @@ use core::{
     ptr::NonNull, //
 };
 
-/// A pointer that can be given up while its object is pending.
+/// A pointer that is passed to the kernel while its object is pending.
 ///
 /// # Safety
 ///
@@ -101,7 +101,7 @@ where
     /// Runs the item of a work.
     /// # Safety
     ///
-    /// `work` must be that of a node that was given up and enqueued. The caller must be the
+    /// `work` must be that of a node that owns a pointer and was enqueued. The caller must be the
     /// worker's thread.
     unsafe extern "C" fn run(work: *mut bindings::kthread_work) {
         // Read the worker first: afterwards the node belongs to the callee.
@@ -111,8 +111,8 @@ where
         // worker's thread runs.
         let queue = unsafe { Queue::from_worker((*work).worker) };
         // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once. By
-        // the function's contract the node was given up, and the worker runs it once for each time
-        // that it is enqueued.
+        // the function's contract the node owns a pointer, and the worker runs it once for each
+        // time that it is enqueued.
         let this = unsafe { P::from_node(Node::from_work(work)) };
         // INVARIANT: This is a callback, in the thread of the worker of `queue`.
         let context = WorkContext {
@@ -132,7 +132,7 @@ where
     /// Drops the item of a node that is not pending any more.
     /// # Safety
     ///
-    /// The node must have been given up, and must not be pending. This must be called once for it.
+    /// The node must own a pointer, and must not be pending. This must be called once for it.
     unsafe fn release(node: NonNull<Node>) {
         // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once,
         // which is in the function's contract.
@@ -160,10 +160,10 @@ where
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
         // SAFETY: `item_of()` requires the node of a valid `T`, and `from_raw()` a box that was
-        // given up. Both hold because the node comes from `into_node()`, and is used once, by the
-        // function's contract.
+        // passed to its node. Both hold because the node comes from `into_node()`, and is used
+        // once, by the function's contract.
         let this = unsafe { KBox::from_raw(item_of::<T, ID>(node)) };
-        // SAFETY: The box was pinned when it was given up, and has not been moved since.
+        // SAFETY: The box was pinned when it was passed to the node, and has not been moved since.
         unsafe { Pin::new_unchecked(this) }
     }
 }
@@ -185,16 +185,16 @@ where
 
     #[inline]
     fn into_node(self) -> NonNull<Node> {
-        // SAFETY: `node_of()` requires a valid object. The reference that is given up here keeps it
-        // valid.
+        // SAFETY: `node_of()` requires a valid object. The reference that is passed to the node
+        // here keeps it valid.
         unsafe { node_of::<T, ID>(Arc::into_raw(self).cast_mut()) }
     }
 
     #[inline]
     unsafe fn from_node(node: NonNull<Node>) -> Self {
         // SAFETY: `item_of()` requires the node of a valid `T`, and `from_raw()` a reference that
-        // was given up. Both hold because the node comes from `into_node()`, and is used once, by
-        // the function's contract.
+        // was passed to its node. Both hold because the node comes from `into_node()`, and is used
+        // once, by the function's contract.
         unsafe { Arc::from_raw(item_of::<T, ID>(node)) }
     }
 }

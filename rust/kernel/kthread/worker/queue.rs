@@ -236,8 +236,7 @@ impl Queue {
         P: KthreadWorkPointer<ID>,
     {
         if ret == EXDEV.to_errno() {
-            // SAFETY: The node is valid, because the item was given up for it and it was not
-            // queued.
+            // SAFETY: The node is valid, because it owns the item and was not queued.
             ret = match self.bind(unsafe { node.as_ref() }, P::VTABLE) {
                 Ok(()) => queue(self, node),
                 Err(error) => error.to_errno(),
@@ -336,9 +335,9 @@ impl Queue {
     {
         self.enqueue_by(item, |this, node| {
             // SAFETY: `tether_kthread_queue_work()` requires a valid worker, work, `users` and
-            // `bound`. The queue is borrowed. The item was given up for the node, so that the node
-            // is valid until it is run or released. The work is queued only if it is bound to this
-            // queue and the queue is not closed.
+            // `bound`. The queue is borrowed. The node owns the item, so that the node is valid
+            // until it is run or released. The work is queued only if it is bound to this queue and
+            // the queue is not closed.
             unsafe {
                 bindings::tether_kthread_queue_work(
                     this.worker.get(),
@@ -371,8 +370,8 @@ impl Queue {
         P: KthreadDelayedWorkPointer<ID>,
     {
         self.enqueue_by(item, |this, node| {
-            // SAFETY: `queue_delayed()` requires the node of a delayed work that was given up. `P`
-            // is a `KthreadDelayedWorkPointer`, and `enqueue_by()` has just given the item up.
+            // SAFETY: `queue_delayed()` requires the node of a delayed work that owns its item. `P`
+            // is a `KthreadDelayedWorkPointer`, and `enqueue_by()` has passed the item to the node.
             unsafe { this.queue_delayed(node, delay) }
         })
         .map(|_| ())
@@ -382,7 +381,7 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// `node` must be that of a [`DelayedNode`] that was given up. If this returns 0, the node
+    /// `node` must be that of a [`DelayedNode`] that owns its item. If this returns 0, the node
     /// belongs to the queue.
     unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies) -> c_int {
         // SAFETY: `tether_kthread_queue_delayed_work()` requires a valid worker, delayed work,
@@ -426,9 +425,8 @@ impl Queue {
             given.set(Some(node));
             // SAFETY: `tether_kthread_mod_delayed_work()` requires a valid worker, delayed work,
             // `users` and `bound`. The queue is borrowed. `P` is a `KthreadDelayedWorkPointer`, and
-            // the item was given up for the node, so that the node is valid until it is run or
-            // released. The work is queued only if it is bound to this queue and the queue is not
-            // closed.
+            // the node owns the item, so that the node is valid until it is run or released. The
+            // work is queued only if it is bound to this queue and the queue is not closed.
             unsafe {
                 bindings::tether_kthread_mod_delayed_work(
                     this.worker.get(),
@@ -442,10 +440,10 @@ impl Queue {
         });
         match queued {
             Ok(0) => Ok(None),
-            // The item was pending already, with another pointer that was given up for it.
+            // The item was pending already, with another pointer, which the node owns.
             //
-            // SAFETY: `from_node()` requires a node that was given up. `item` was given up above,
-            // and the queue does not use this pointer.
+            // SAFETY: `from_node()` requires a node to which a pointer was passed. `item` was
+            // passed to it above, and the queue does not use this pointer.
             Ok(_) => Ok(given.get().map(|node| unsafe { P::from_node(node) })),
             // Another task is cancelling the item.
             Err(refused) if refused.error == EBUSY => Ok(Some(refused.item)),

@@ -108,7 +108,7 @@ impl Queue {
             // SAFETY: `from_work()` requires the work of a node. The queue has no users, so that no
             // task is in a flush, which would add another work.
             let node = unsafe { Node::from_work(work) };
-            // SAFETY: `release()` requires a node that was given up and is not pending, and mapped
+            // SAFETY: `release()` requires a node that owns its item and is not pending, and mapped
             // text. The node was pending and has been removed. By the invariants of `Node` its
             // vtable is in the text of the module, which is mapped by the function's contract, or
             // in permanent text.
