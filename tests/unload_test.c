@@ -459,13 +459,14 @@ TEST_F(unload, ended_mirror_has_no_pages)
 /* Teardown waits for a thread and a worker that ignore the stop, and the log names them. */
 TEST_F(unload, ignored_stop_is_reported)
 {
-	int thread = said("stubborn.* ignores the request to stop: its module cannot go");
+	const char *ignored = "stubborn.* ignores the stop request: its module cannot be removed";
+	int thread = said(ignored);
 	int worker = said("a work of worker [0-9]* does not return");
 	int late = said("stubborn: a thread that is late: -19");
 
 	ASSERT_EQ(0, load("stubborn"));
 	ASSERT_EQ(0, unload("stubborn"));
-	EXPECT_EQ(thread + 1, said("stubborn.* ignores the request to stop: its module cannot go"));
+	EXPECT_EQ(thread + 1, said(ignored));
 	EXPECT_EQ(worker + 1, said("a work of worker [0-9]* does not return"));
 	EXPECT_EQ(late + 1, said("stubborn: a thread that is late: -19"));
 	work_the_machine();

@@ -116,7 +116,7 @@ impl Core {
                 // SAFETY: The owner's end has just found it: the module is still there.
                 let name = unsafe { core.attachment.name() };
                 pr_warn!(
-                    "thread {} ({name}) ignores the request to stop: its module cannot go\n",
+                    "thread {} ({name}) ignores the stop request: its module cannot be removed\n",
                     core.task().pid()
                 );
             }

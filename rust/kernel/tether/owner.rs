@@ -468,7 +468,7 @@ impl Owner {
             }
             let ended = self.attached.end_all(|ops| {
                 pr_warn!(
-                    "{}: leaked {} ({}): ended now\n",
+                    "{}: leaked {} ({}): torn down now\n",
                     self.name(),
                     ops.kind,
                     (ops.name)()
