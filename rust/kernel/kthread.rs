@@ -27,8 +27,8 @@
 //!   [`ENODEV`].
 //! * A detached thread keeps its module loaded until the thread has left the module's text.
 //! * A thread cannot stop, join or park itself, or a thread that waits for it: [`EDEADLK`]. If a
-//!   handle is dropped there, the thread is requested to stop, unless it is the current thread, and
-//!   is not waited for; teardown of its module waits for it.
+//!   handle is dropped in such a place, the drop requests the stop (except for the current thread)
+//!   and does not wait; teardown of the module of the thread waits for it.
 //! * Each request to park is answered: either the thread parks, or it ends ([`ESRCH`]).
 //! * A task that acts on behalf of a user can be killed while it waits: see
 //!   [`Thread::join_killable`], [`Thread::stop_killable`], `Thread::park_killable`, and the

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Scopes that restrict or extend what allocations of the current task may do.
+//! Scopes that set allocation flags of the current task (`PF_MEMALLOC*`).
 //!
-//! Inside a scope, all allocations of the task have the property, also those in functions that it
-//! calls. A scope is a closure: a guard could be forgotten, and the property would stay.
+//! Inside a scope, the flag applies to all allocations of the task, also those in functions that it
+//! calls. A scope is a closure: a guard could be leaked, and the flag would stay set.
 //!
 //! ```
 //! use kernel::{

@@ -15,10 +15,12 @@
 //! | [`QUEUED`] | yes, or is about to be | the item and a pin | `Arc`, closure |
 //! | [`CANCELLED`] | yes | a reference to the item and a pin | `Arc` |
 //! | [`ORPHAN`] | yes | a reference to its own memory | closure |
-//! | [`PENDING`] | as the owner of the box says | the item and a pin, if linked | box, `Ordered` |
+//! | [`PENDING`] | if added and not run yet (A) | the item and a pin, if linked | box, `Ordered` |
 //! | [`DISARMED`] | yes | the item, until it was dropped | box |
 //! | [`FREEABLE`] | yes | its memory | box |
 //! | [`SPENT`] | not relevant | nothing | all |
+//!
+//! (A) The word does not record this.
 //!
 //! # Transitions of `Arc`s and closures
 //!
@@ -45,14 +47,14 @@
 //! | `claim` | `QUEUED` to `IDLE`, sets `RUNNING` | the target, in `task_work_run()`: `run.rs` |
 //! | `finish` | clears `RUNNING` | the target: `item.rs`, `closure.rs` |
 //! | `cancel` | `QUEUED` to `CANCELLED` | any context but NMI, for an `Arc`: `cancel.rs` |
-//! | `reclaim` | `QUEUED` to `IDLE` | the task that has unlinked the node: `cancel.rs` (A) |
+//! | `reclaim` | `QUEUED` to `IDLE` | the task that has unlinked the node: `cancel.rs` (B) |
 //! | `orphan` | `QUEUED` to `ORPHAN` | any context but NMI, for a closure: `closure.rs` |
 //! | `release` | `CANCELLED` to `IDLE` | the task that has unlinked the node: `run.rs` |
 //! | `disarm` | see below | module teardown: `teardown.rs` |
 //! | `hand_over` | `DISARMED` to `FREEABLE` | module teardown: `teardown.rs` |
 //! | `hand_over` | `DISARMED` to `SPENT` | the target: `run.rs` |
 //!
-//! (A) In a kernel tree only, because the kernel does not export `task_work_cancel()` to modules.
+//! (B) In a kernel tree only, because the kernel does not export `task_work_cancel()` to modules.
 //!
 //! A closure is created in the state `QUEUED`; a box and an `Ordered` are created in the state
 //! `PENDING`, and run without a transition. Teardown calls [`State::disarm`] while the target can
@@ -96,7 +98,7 @@ pub(super) const ORPHAN: usize = 2;
 pub(super) const SPENT: usize = 3;
 /// Queued; the thread that changes this state owns the item.
 pub(super) const QUEUED: usize = 4;
-/// The only state of a box or an `Ordered` that was not disarmed; neither can be cancelled.
+/// The state of every `Ordered`, and of a box until teardown disarms it. Neither can be cancelled.
 pub(super) const PENDING: usize = 5;
 /// A box that was disarmed; the teardown of its module is about to drop the item.
 pub(super) const DISARMED: usize = 6;
@@ -410,7 +412,7 @@ impl State {
     }
 }
 
-/// What ends a wait before the item has run.
+/// The conditions that end a wait early.
 #[derive(Clone, Copy)]
 pub(super) struct WaitLimit {
     /// The state in which the task sleeps.

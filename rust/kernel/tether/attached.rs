@@ -158,7 +158,7 @@ impl Attached {
         None
     }
 
-    /// Requests every attachment to end that has a `request` function, without waiting.
+    /// Calls `request` of every attachment that has this function, without waiting.
     ///
     /// The list is closed, or the exit of the module is running. If the list is closed, an
     /// attachment that is published later requests its own end; see
@@ -480,9 +480,9 @@ impl Attachment {
         }
     }
 
-    /// Leaves the attachment in the list, but lets it end by itself. Teardown of the owner does not
-    /// tear it down: teardown requests it to end, which happens only after a failed init, and waits
-    /// for its pin. Returns whether the attachment was in state `ATTACHED`.
+    /// Marks the attachment as independent: it stays in the list until it ends by itself. Teardown
+    /// of the owner does not tear it down: teardown requests it to end, which happens only after a
+    /// failed init, and waits for its pin. Returns whether the attachment was in state `ATTACHED`.
     ///
     /// The caller must own a pin, which stays until after [`Attachment::remove`].
     pub(crate) fn make_independent(&self) -> bool {

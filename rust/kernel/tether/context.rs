@@ -93,8 +93,9 @@ pub(crate) fn register_thread_function(function: usize) -> Result {
     }
 }
 
-/// Returns whether the current task is a kernel thread that nothing interrupts: a worker of a
-/// workqueue, for example, or a thread of the kernel's own.
+/// Returns whether the current task is a kernel thread that Tether has not created, and that no
+/// signal or stop request interrupts: a worker of a workqueue, for example, or a thread of the
+/// kernel's own.
 pub(crate) fn is_foreign_kernel_thread() -> bool {
     if !current_is_kernel_thread() {
         return false;

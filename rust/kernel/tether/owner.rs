@@ -442,7 +442,7 @@ impl Owner {
         facility::all().for_each(|facility| (facility.interrupt)(self));
     }
 
-    /// Ends what is left of a module. Sleeps.
+    /// Tears down all remaining callbacks of a module. Sleeps.
     fn end(&'static self) {
         self.close();
         for pass in 1u64.. {

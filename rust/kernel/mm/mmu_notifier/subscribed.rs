@@ -42,11 +42,11 @@ pub struct Refusal {
 
 /// The subscription of a notifier that may refuse.
 ///
-/// The kernel asks interval notifiers first. If one of them refuses, the kernel ends the
-/// invalidation for all of them. If a notifier of the whole address space refuses, the kernel does
-/// not (`__mmu_notifier_invalidate_range_start()` of 7.3), and removing an interval notifier of
-/// this address space, of any driver, does not return after that. Hence a notifier that may refuse
-/// is asked as an interval notifier of all addresses.
+/// The kernel calls interval notifiers first. Non-blockable ranges: if an interval notifier returns
+/// false, the kernel ends the range for all of them. If a notifier of the whole mm returns
+/// `-EAGAIN`, it does not (`__mmu_notifier_invalidate_range_start()` of 7.3), and
+/// `mmu_interval_notifier_remove()` hangs, for any driver on this mm. Hence a notifier that may
+/// refuse is registered as an interval notifier of all addresses.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct MayRefuse<T>(Opaque<bindings::mmu_interval_notifier>, PhantomData<*mut T>);
