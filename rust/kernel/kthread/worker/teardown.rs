@@ -62,7 +62,10 @@ impl Queue {
             self.attachment.owner().request_all_in_exit();
             seconds += 1;
             if seconds % 10 == 0 {
-                pr_warn!("a work of worker {} does not return\n", self.task().pid());
+                pr_warn!(
+                    "a work of worker {} does not return: the worker cannot stop\n",
+                    self.task().pid()
+                );
             }
         };
         while self.users.load(Acquire) != CLOSED {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The fields by which an object is queued to a worker.
+//! [`KthreadWork`] and [`KthreadDelayedWork`]: the fields by which an object is linked into the
+//! list of a worker, and the [`Node`] in them.
 
 use super::{
     KthreadWorkPointer,
