@@ -5,6 +5,8 @@
 //! Interrupts are disabled while the lock is held. On a kernel with `PREEMPT_RT`, where a
 //! `SpinLock` sleeps, this lock does not sleep. The kernel crate has no such lock.
 //!
+//! [`RawLock`] owns its value. [`RawHeld`] acquires a lock that is a field of a C structure.
+//!
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
 use crate::{
@@ -17,6 +19,7 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
+    marker::PhantomData,
     ops::{
         Deref,
         DerefMut, //
@@ -67,16 +70,58 @@ impl<T> RawLock<T> {
 
     /// Acquires the lock, and disables interrupts until the guard is dropped.
     pub(crate) fn lock(&self) -> RawGuard<'_, T> {
-        // INVARIANT: `tether_raw_lock()` acquires the lock on this CPU and returns the flags.
-        //
-        // SAFETY: `tether_raw_lock()` requires an initialised lock, which `lock` is by the type's
-        // invariants. The returned guard releases it.
-        let flags = unsafe { bindings::tether_raw_lock(self.lock.get()) };
         RawGuard {
             lock: self,
-            flags,
+            // INVARIANT: `_held` is that of `lock`.
+            //
+            // SAFETY: `acquire()` requires an initialised lock that stays valid. By the type's
+            // invariants `lock` is initialised, and the guard borrows it.
+            _held: unsafe { RawHeld::acquire(self.lock.get()) },
+        }
+    }
+}
+
+/// A raw spinlock that is held. It is released when this is dropped.
+///
+/// # Invariants
+///
+/// `lock` points to a valid lock, which this CPU holds, and `flags` was returned when it was
+/// acquired.
+pub(crate) struct RawHeld<'a> {
+    lock: *mut bindings::raw_spinlock_t,
+    flags: c_ulong,
+    _lock: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl RawHeld<'_> {
+    /// Acquires a lock, and disables interrupts until the result is dropped.
+    ///
+    /// # Safety
+    ///
+    /// `lock` must point to an initialised lock, which must stay valid for the lifetime of the
+    /// result.
+    #[inline(always)]
+    pub(crate) unsafe fn acquire(lock: *mut bindings::raw_spinlock_t) -> Self {
+        // INVARIANT: `tether_raw_lock()` acquires the lock on this CPU and returns the flags. The
+        // lock is valid by the function's contract.
+        Self {
+            lock,
+            // SAFETY: `tether_raw_lock()` requires an initialised lock, which `lock` is by the
+            // function's contract. The result releases it.
+            flags: unsafe { bindings::tether_raw_lock(lock) },
+            _lock: PhantomData,
             _not_send: NotThreadSafe,
         }
+    }
+}
+
+impl Drop for RawHeld<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `tether_raw_unlock()` requires a lock that this CPU holds, and the flags that
+        // were returned when the lock was acquired. Both hold by the type's invariants, and the
+        // value is dropped once.
+        unsafe { bindings::tether_raw_unlock(self.lock, self.flags) };
     }
 }
 
@@ -84,11 +129,10 @@ impl<T> RawLock<T> {
 ///
 /// # Invariants
 ///
-/// This CPU holds the lock, and `flags` was returned when the lock was acquired.
+/// `_held` is that of `lock`.
 pub(crate) struct RawGuard<'a, T> {
     lock: &'a RawLock<T>,
-    flags: c_ulong,
-    _not_send: NotThreadSafe,
+    _held: RawHeld<'a>,
 }
 
 impl<T> Deref for RawGuard<'_, T> {
@@ -106,14 +150,5 @@ impl<T> DerefMut for RawGuard<'_, T> {
         // SAFETY: `data` may be written while the lock is held, which it is by the invariants of
         // the guard. The guard is borrowed mutably, so there is no other reference to `data`.
         unsafe { &mut *self.lock.data.get() }
-    }
-}
-
-impl<T> Drop for RawGuard<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: `tether_raw_unlock()` requires a lock that this CPU holds, and the flags that
-        // were returned when the lock was acquired. Both hold by the invariants of the guard, which
-        // is dropped once.
-        unsafe { bindings::tether_raw_unlock(self.lock.lock.get(), self.flags) };
     }
 }
