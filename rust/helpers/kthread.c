@@ -41,27 +41,23 @@ __rust_helper void rust_helper_tether_kthread_kill(struct task_struct *task)
 }
 
 /**
- * rust_helper_tether_kthread_interrupt() - Ends the interruptible sleep of a kernel thread.
- * @task: kernel thread that is requested to stop
+ * rust_helper_set_tsk_thread_flag() - Sets a flag of a task.
+ * @task: task
+ * @flag: number of the flag (TIF_*)
  *
- * kthread_stop() sets the same flag and wakes the thread as well, but it also sets
- * KTHREAD_SHOULD_STOP, which is private to kernel/kthread.c, and waits. Until TIF_NOTIFY_SIGNAL is
- * cleared, each interruptible sleep of the thread returns at once.
+ * Wraps set_tsk_thread_flag(), which is inline.
  */
-__rust_helper void rust_helper_tether_kthread_interrupt(struct task_struct *task)
+__rust_helper void rust_helper_set_tsk_thread_flag(struct task_struct *task, int flag)
 {
-	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
-	rust_helper_tether_kthread_kill(task);
-	wake_up_process(task);
+	set_tsk_thread_flag(task, flag);
 }
 
 /**
- * rust_helper_tether_kthread_clear_interrupt() - Undoes tether_kthread_interrupt() for the
- * current thread.
+ * rust_helper_clear_notify_signal() - Clears TIF_NOTIFY_SIGNAL of the current task.
  *
- * Called by the thread of a worker between two works. clear_notify_signal() is inline.
+ * Wraps clear_notify_signal(), which is inline.
  */
-__rust_helper void rust_helper_tether_kthread_clear_interrupt(void)
+__rust_helper void rust_helper_clear_notify_signal(void)
 {
 	clear_notify_signal();
 }

@@ -33,6 +33,18 @@ __rust_helper bool rust_helper_tether_may_lock(void)
 }
 
 /**
+ * rust_helper_tether_preemptible() - Tests whether the current task can be preempted.
+ *
+ * Wraps preemptible(), which is a macro.
+ *
+ * Return: true if the current task can be preempted, as far as the kernel counts this.
+ */
+__rust_helper bool rust_helper_tether_preemptible(void)
+{
+	return preemptible();
+}
+
+/**
  * rust_helper_tether_may_sleep() - Tests whether the caller may sleep, as far as the kernel can
  * tell.
  *

@@ -129,6 +129,8 @@ mod completion;
 mod context;
 #[path = "kthread/entry.rs"]
 mod entry;
+#[path = "kthread/interrupt.rs"]
+mod interrupt;
 #[path = "kthread/park.rs"]
 mod park;
 #[path = "kthread/payload.rs"]

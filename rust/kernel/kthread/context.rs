@@ -4,6 +4,7 @@
 
 use super::{
     check_signal,
+    interrupt::interrupt,
     thread_core::Core,
     Mode,
     ParkRequest,
@@ -326,7 +327,7 @@ pub(super) fn freeze() {
 /// # Safety
 ///
 /// The caller must be a kernel thread and must not be inside another call of this function. After
-/// `asked` returns true, the thread must be interrupted by `tether_kthread_interrupt()`.
+/// `asked` returns true, the thread must be interrupted by [`interrupt()`].
 pub(super) unsafe fn with_mm<T: Send>(
     mm: &MmWithUser,
     asked: impl Fn() -> bool,
@@ -343,12 +344,11 @@ pub(super) unsafe fn with_mm<T: Send>(
     // `mm` is borrowed.
     unsafe { bindings::kthread_use_mm(mm.as_raw()) };
     // Pairs with the full barrier of the task that makes the request: it sets the flag first, and
-    // `tether_kthread_interrupt()` reads `task->mm` second.
+    // `interrupt()` reads `task->mm` second.
     smp_mb(Full);
     if asked() {
-        // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the current
-        // task is.
-        unsafe { bindings::tether_kthread_interrupt(Task::current_raw()) };
+        // SAFETY: The current task is valid. `Task` is a transparent wrapper.
+        interrupt(unsafe { &*Task::current_raw().cast() });
     }
     let result = f();
     // SAFETY: `kthread_unuse_mm()` requires that the thread uses this address space, by the call of

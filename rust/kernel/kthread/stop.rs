@@ -4,6 +4,7 @@
 
 use super::{
     completion::Limit,
+    interrupt::interrupt,
     thread_core::{
         Core,
         ATTACHED,
@@ -254,9 +255,7 @@ impl Core {
     /// in a context in which no signal can be sent.
     fn interrupt_again(&self) {
         if self.should_stop() {
-            // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the core
-            // holds a reference to.
-            unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
+            interrupt(self.task());
         }
     }
 

@@ -6,6 +6,7 @@
 use super::{
     completion::Completion,
     context::freeze,
+    interrupt::interrupt,
     park,
     policy::PolicyLock,
     start,
@@ -267,8 +268,7 @@ impl Core {
     pub(super) fn request_stop(&self) {
         self.should_stop.xchg(true, Full);
         self.unpark_to_stop();
-        // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread, which the core holds
-        // a reference to. Waking the task is a full barrier if it sleeps, so that it sees the flag.
-        unsafe { bindings::tether_kthread_interrupt(self.task().as_ptr()) };
+        // Waking the task is a full barrier if it sleeps, so that it sees the flag.
+        interrupt(self.task());
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     bindings,
+    kthread::interrupt,
     prelude::*,
     sync::{
         atomic::{
@@ -19,7 +20,6 @@ use crate::{
         },
         Arc, //
     },
-    task::Task,
     tether::{
         read_once,
         Attachment, //
@@ -166,9 +166,7 @@ impl Queue {
     #[cold]
     #[inline(never)]
     pub(super) fn run_interrupted(&self, run: impl FnOnce()) {
-        // SAFETY: `tether_kthread_interrupt()` requires a valid kernel thread. The current task is
-        // the worker's thread.
-        unsafe { bindings::tether_kthread_interrupt(Task::current_raw()) };
+        interrupt::interrupt(self.task());
         run();
         self.end_interrupt();
     }
@@ -176,9 +174,7 @@ impl Queue {
     /// Undoes the interruption between two works, so that the thread can sleep again.
     #[cold]
     pub(super) fn end_interrupt(&self) {
-        // SAFETY: `tether_kthread_clear_interrupt()` must be called by a worker's thread, which the
-        // current task is.
-        unsafe { bindings::tether_kthread_clear_interrupt() };
+        interrupt::clear();
     }
 
     /// Ends a worker that teardown of its owner has found.
