@@ -35,6 +35,7 @@ pub(crate) use kernel::{
     page,
     pid_namespace,
     prelude,
+    processor,
     rbtree,
     seq_file,
     str,

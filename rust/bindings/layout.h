@@ -18,6 +18,7 @@
 #include <linux/sched.h>
 #include <linux/stddef.h>
 #include <linux/task_work.h>
+#include <linux/timer.h>
 
 enum {
 	TETHER_SIZE_task_struct = sizeof(struct task_struct),
@@ -38,12 +39,22 @@ enum {
 
 	TETHER_SIZE_kthread_worker = sizeof(struct kthread_worker),
 	TETHER_OFFSET_kthread_worker_flags = offsetof(struct kthread_worker, flags),
+	TETHER_OFFSET_kthread_worker_lock = offsetof(struct kthread_worker, lock),
+	TETHER_OFFSET_kthread_worker_work_list = offsetof(struct kthread_worker, work_list),
+	TETHER_OFFSET_kthread_worker_delayed_work_list =
+		offsetof(struct kthread_worker, delayed_work_list),
 	TETHER_OFFSET_kthread_worker_task = offsetof(struct kthread_worker, task),
 	TETHER_OFFSET_kthread_worker_current_work = offsetof(struct kthread_worker, current_work),
 	TETHER_SIZE_kthread_work = sizeof(struct kthread_work),
+	TETHER_OFFSET_kthread_work_node = offsetof(struct kthread_work, node),
+	TETHER_OFFSET_kthread_work_func = offsetof(struct kthread_work, func),
 	TETHER_OFFSET_kthread_work_worker = offsetof(struct kthread_work, worker),
+	TETHER_OFFSET_kthread_work_canceling = offsetof(struct kthread_work, canceling),
 	TETHER_SIZE_kthread_delayed_work = sizeof(struct kthread_delayed_work),
 	TETHER_OFFSET_kthread_delayed_work_work = offsetof(struct kthread_delayed_work, work),
+	TETHER_OFFSET_kthread_delayed_work_timer = offsetof(struct kthread_delayed_work, timer),
+	TETHER_SIZE_timer_list = sizeof(struct timer_list),
+	TETHER_OFFSET_timer_list_expires = offsetof(struct timer_list, expires),
 
 	TETHER_SIZE_mmu_notifier = sizeof(struct mmu_notifier),
 	TETHER_OFFSET_mmu_notifier_ops = offsetof(struct mmu_notifier, ops),

@@ -102,13 +102,15 @@ pub(crate) use facility::Facility;
 pub(crate) use jiffies::{
     as_jiffies,
     is_short,
-    jiffies, //
+    jiffies,
+    MAX_JIFFY_OFFSET, //
 };
 use ordering::{
     inc_unless_negative,
     smp_rmb, //
 };
 pub(crate) use ordering::{
+    inc_unless_negative_i32,
     load_acquire,
     read_once,
     store_release,

@@ -24,6 +24,13 @@ pub(super) fn interrupt(task: &Task) {
     task.wake_up();
 }
 
+/// Interrupts the thread like [`interrupt`], but does not send a signal, so that this may be called
+/// under a raw spinlock.
+pub(super) fn wake(task: &Task) {
+    set_flag(task);
+    task.wake_up();
+}
+
 fn set_flag(task: &Task) {
     // SAFETY: `set_tsk_thread_flag()` requires a valid task, which `task` is. The flag may be set
     // at any time: the task then has a pending signal.
@@ -37,7 +44,7 @@ fn set_flag(task: &Task) {
 ///
 /// Any context but NMI. On `PREEMPT_RT` the lock of signals sleeps, so that no signal is sent in
 /// atomic context there. The task that waits for the end of the thread calls this again.
-fn kill(task: &Task) {
+pub(super) fn kill(task: &Task) {
     let task = task.as_ptr();
     // SAFETY: `task` is valid, because it comes from a reference. The thread itself writes the
     // field by stores of its size, which may race with a volatile read.

@@ -139,6 +139,8 @@ use core::{
 // modules.
 #[path = "worker/flush.rs"]
 mod flush;
+#[path = "worker/list.rs"]
+mod list;
 #[path = "worker/pointer.rs"]
 mod pointer;
 #[path = "worker/queue.rs"]

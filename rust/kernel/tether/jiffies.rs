@@ -13,6 +13,9 @@ use crate::{
 };
 use core::ptr;
 
+/// `MAX_JIFFY_OFFSET`: the longest time that a timer can be set to.
+pub(crate) const MAX_JIFFY_OFFSET: Jiffies = (c_long::MAX as Jiffies >> 1) - 1;
+
 /// Returns the current value of `jiffies`.
 #[inline(always)]
 pub(crate) fn jiffies() -> Jiffies {
@@ -31,8 +34,7 @@ pub(crate) fn as_jiffies(time: Delta) -> Jiffies {
     seconds
         .saturating_mul(msecs_to_jiffies(1000))
         .saturating_add(msecs_to_jiffies((ms % 1000) as u32))
-        // `MAX_JIFFY_OFFSET`
-        .min((c_long::MAX as Jiffies >> 1) - 1)
+        .min(MAX_JIFFY_OFFSET)
 }
 
 /// Returns whether a wait of `time` jiffies is short (at most 60 s), so that it can be expected to

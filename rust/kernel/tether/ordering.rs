@@ -97,6 +97,14 @@ pub(crate) fn inc_unless_negative(atomic: &Atomic<isize>) -> bool {
     }
 }
 
+/// `atomic_inc_unless_negative()`: like [`inc_unless_negative`], for a counter of another size.
+#[inline(always)]
+pub(crate) fn inc_unless_negative_i32(atomic: &Atomic<i32>) -> bool {
+    // SAFETY: `atomic` is a reference, so the pointer is valid, and `atomic_t` has the layout of
+    // `i32`.
+    unsafe { bindings::atomic_inc_unless_negative(atomic.as_ptr().cast()) }
+}
+
 /// `smp_rmb()`.
 #[inline(always)]
 pub(crate) fn smp_rmb() {

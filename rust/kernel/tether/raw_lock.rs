@@ -12,6 +12,7 @@
 use crate::{
     bindings,
     prelude::*,
+    processor::cpu_relax,
     types::{
         NotThreadSafe,
         Opaque, //
@@ -113,6 +114,21 @@ impl RawHeld<'_> {
             _lock: PhantomData,
             _not_send: NotThreadSafe,
         }
+    }
+
+    /// Releases the lock, and acquires it again, so that another CPU that spins for the lock can
+    /// acquire it in between.
+    pub(crate) fn relax(&mut self) {
+        // SAFETY: `tether_raw_unlock()` requires a lock that this CPU holds, and the flags that
+        // were returned when the lock was acquired. Both hold by the type's invariants. The lock is
+        // acquired again below.
+        unsafe { bindings::tether_raw_unlock(self.lock, self.flags) };
+        cpu_relax();
+        // INVARIANT: This CPU holds the lock again, and `flags` was returned by this call.
+        //
+        // SAFETY: `tether_raw_lock()` requires an initialised lock, which `lock` is, because it was
+        // held above.
+        self.flags = unsafe { bindings::tether_raw_lock(self.lock) };
     }
 }
 

@@ -5,10 +5,7 @@
 use super::{
     impl_has_kthread_work,
     pointer::node_of,
-    work::{
-        delayed_work_of,
-        work_of, //
-    },
+    work::work_of,
     HasKthreadWork,
     KthreadWork,
     KthreadWorkItem,
@@ -166,7 +163,7 @@ impl Queue {
     }
 
     /// Takes a node out of the queue if it is pending, and waits until it is not running. Returns
-    /// whether it was pending.
+    /// whether it was pending; if so, the pointer that was given up for it passes to the caller.
     ///
     /// # Errors
     ///
@@ -178,40 +175,33 @@ impl Queue {
     ///
     /// The node must be valid and bound to this queue, and the caller must be a user of the queue.
     unsafe fn cancel_node(&self, node: NonNull<Node>, limit: Limit) -> Result<bool> {
-        // SAFETY: The node is valid by the function's contract.
-        let (work, delayed) = unsafe { (work_of(node), node.as_ref().delayed) };
-        let worker = self.worker.get();
-        let begin = |may_wait| {
-            let mut running = false;
-            // SAFETY: `tether_kthread_cancel_begin()` requires a valid worker and a work that is
-            // bound to it. By the function's contract the node is valid and bound to this queue,
-            // and the worker is not ended while the queue has a user.
-            let pending = unsafe {
-                bindings::tether_kthread_cancel_begin(worker, work, delayed, may_wait, &mut running)
-            };
-            (pending, running)
-        };
-        if let (pending, false) = begin(false) {
-            return Ok(pending);
+        // SAFETY: `cancel_begin()` requires a valid node that is bound to this queue, and a user of
+        // the queue, which are in the function's contract. The pointer of a pending node is passed
+        // to the caller.
+        let begin = |may_wait| unsafe { self.cancel_begin(node, may_wait) };
+        let begun = begin(false);
+        if !begun.running {
+            return Ok(begun.pending);
         }
         // The node is running, and nothing has been changed.
         let _waiting = self.waits.wait_for(limit)?;
         if self.must_wait_in_steps(limit) {
             let mut was_pending = false;
             self.poll_until(limit, || {
-                let (pending, running) = begin(false);
-                was_pending = pending;
-                !running
+                let begun = begin(false);
+                was_pending = begun.pending;
+                !begun.running
             })?;
             return Ok(was_pending);
         }
-        let (pending, running) = begin(true);
-        if running {
-            // SAFETY: `tether_kthread_cancel_end()` requires a work that
-            // `tether_kthread_cancel_begin()` has found running with `may_wait`, which it has.
-            unsafe { bindings::tether_kthread_cancel_end(worker, work) };
+        let begun = begin(true);
+        if begun.running {
+            // SAFETY: `cancel_end()` requires a valid node that `cancel_begin()` has found running
+            // with `may_wait`, which it has, and a user of the queue. The node is valid and the
+            // caller is a user by the function's contract.
+            unsafe { self.cancel_end(node) };
         }
-        Ok(pending)
+        Ok(begun.pending)
     }
 
     /// Waits until the item is neither pending nor running. If the item waits for its delay, the
@@ -277,26 +267,19 @@ impl Queue {
         if !self.has(node) {
             return Ok(());
         }
-        let is_busy = || {
-            // SAFETY: `tether_kthread_work_busy()` requires a valid worker and a valid work. `item`
-            // keeps the node valid. The node is bound to this queue, which is not closed while
-            // `_user` exists.
-            unsafe { bindings::tether_kthread_work_busy(self.worker.get(), work_of(node)) }
-        };
+        // SAFETY: `is_busy()` requires a valid node that is bound to this queue. `item` keeps the
+        // node valid, and `has()` has found it bound. It stays bound, because the queue is not
+        // closed while `_user` exists.
+        let is_busy = || unsafe { self.is_busy(node) };
         if !is_busy() {
             return Ok(());
         }
         let _waiting = self.waits.wait_for(limit)?;
         if self.must_wait_in_steps(limit) {
-            // SAFETY: The node is valid.
-            if unsafe { node.as_ref() }.delayed {
-                // SAFETY: `tether_kthread_end_delay()` requires a valid worker and a delayed work
-                // that is bound to it. The node is valid, is a `DelayedNode`, and is bound to this
-                // queue, which is not closed while `_user` exists.
-                unsafe {
-                    bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node))
-                };
-            }
+            // SAFETY: `end_delay()` requires a valid node that is bound to this queue, and a user
+            // of the queue. `item` keeps the node valid, `has()` has found it bound, and `_user` is
+            // the user.
+            unsafe { self.end_delay(node) };
             return self.poll_until(limit, || !is_busy());
         }
         // `kthread_flush_work()` does not return for a work that waits for its delay.
@@ -309,10 +292,10 @@ impl Queue {
             unsafe { bindings::kthread_flush_work(work_of(node)) };
             return Ok(());
         }
-        // SAFETY: `tether_kthread_end_delay()` requires a valid worker and a delayed work that is
-        // bound to it. The node is valid, is a `DelayedNode`, and is bound to this queue, which is
-        // not closed while `_user` exists.
-        unsafe { bindings::tether_kthread_end_delay(self.worker.get(), delayed_work_of(node)) };
+        // SAFETY: `end_delay()` requires a valid node that is bound to this queue, and a user of
+        // the queue. `item` keeps the node valid, `has()` has found it bound, and `_user` is the
+        // user.
+        unsafe { self.end_delay(node) };
         // SAFETY: `kthread_flush_worker()` requires a worker with a thread. The queue is not closed
         // while `_user` exists, so that the thread has not been stopped.
         unsafe { bindings::kthread_flush_worker(self.worker.get()) };

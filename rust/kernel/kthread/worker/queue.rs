@@ -33,7 +33,6 @@ use crate::{
         atomic::{
             Acquire,
             Atomic,
-            Full,
             Relaxed,
             Release, //
         },
@@ -41,10 +40,13 @@ use crate::{
     },
     task::Task,
     tether::{
+        inc_unless_negative_i32,
+        load_acquire,
         Attachment,
         AttachmentOps, //
         Owner,
         Refused,
+        MAX_JIFFY_OFFSET,
     },
     time::Jiffies,
     types::Opaque,
@@ -122,6 +124,7 @@ pub(super) const CLOSED: i32 = i32::MIN;
 pub(super) struct User<'a>(&'a Queue);
 
 impl Drop for User<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.users.fetch_sub(1, Release);
     }
@@ -193,65 +196,80 @@ impl Queue {
     }
 
     /// Keeps the queue from being closed. Returns [`None`] if it is closed.
+    #[inline]
     pub(super) fn enter(&self) -> Option<User<'_>> {
-        // Do not change `users` of a closed queue: the task that ends the worker waits until no
-        // user is counted.
-        if self.users.load(Relaxed) < 0 {
-            return None;
+        // `users` of a closed queue is negative, and is not changed: the task that ends the worker
+        // waits until no user is counted.
+        inc_unless_negative_i32(&self.users).then(|| User(self))
+    }
+
+    /// Keeps the queue from being closed, like [`Queue::enter`], if `node` is bound to this queue.
+    ///
+    /// # Errors
+    ///
+    /// [`EXDEV`] if the node is bound to another queue or to none; [`ESHUTDOWN`] if this queue is
+    /// closed.
+    ///
+    /// # Safety
+    ///
+    /// `node` must be valid.
+    #[inline(always)]
+    unsafe fn enter_with(&self, node: NonNull<Node>) -> Result<User<'_>> {
+        // Pairs with the release store in `bind()`: the work is initialised.
+        //
+        // SAFETY: The node is valid by the function's contract.
+        if !ptr::eq(load_acquire(unsafe { &(*node.as_ptr()).bound }), self) {
+            return Err(EXDEV);
         }
-        let user = User(self);
-        (self.users.fetch_add(1, Full) >= 0).then_some(user)
+        self.enter().ok_or(ESHUTDOWN)
     }
 
     /// Converts `item` to its node, and calls `queue` to queue the node. Returns the result of
-    /// `queue`, if it is not negative. Otherwise converts the node back to the item.
+    /// `queue`. In the case of an error, converts the node back to the item.
     #[inline]
-    fn enqueue_by<P, const ID: u64>(
+    fn enqueue_by<P, T, const ID: u64>(
         &self,
         item: P,
-        queue: impl Fn(&Self, NonNull<Node>) -> c_int,
-    ) -> Result<c_int, Refused<P>>
+        queue: impl Fn(&Self, NonNull<Node>) -> Result<T>,
+    ) -> Result<T, Refused<P>>
     where
         P: KthreadWorkPointer<ID>,
     {
         let node = item.into_node();
-        let ret = queue(self, node);
-        if ret >= 0 {
-            return Ok(ret);
+        match queue(self, node) {
+            Ok(queued) => Ok(queued),
+            Err(error) => self.enqueue_failed(node, error, queue),
         }
-        self.enqueue_failed(node, ret, queue)
     }
 
     /// Handles an error of `queue`. If the node is not bound to this queue yet, binds it and tries
     /// again.
     #[cold]
     #[inline(never)]
-    fn enqueue_failed<P, const ID: u64>(
+    fn enqueue_failed<P, T, const ID: u64>(
         &self,
         node: NonNull<Node>,
-        mut ret: c_int,
-        queue: impl Fn(&Self, NonNull<Node>) -> c_int,
-    ) -> Result<c_int, Refused<P>>
+        mut error: Error,
+        queue: impl Fn(&Self, NonNull<Node>) -> Result<T>,
+    ) -> Result<T, Refused<P>>
     where
         P: KthreadWorkPointer<ID>,
     {
-        if ret == EXDEV.to_errno() {
-            // SAFETY: The node is valid, because it owns the item and was not queued.
-            ret = match self.bind(unsafe { node.as_ref() }, P::VTABLE) {
-                Ok(()) => queue(self, node),
-                Err(error) => error.to_errno(),
+        if error == EXDEV {
+            // SAFETY: The node is valid, because the item was given up for it and it was not
+            // queued.
+            let bound = self.bind(unsafe { node.as_ref() }, P::VTABLE);
+            error = match bound.and_then(|()| queue(self, node)) {
+                Ok(queued) => return Ok(queued),
+                Err(error) => error,
             };
-            if ret >= 0 {
-                return Ok(ret);
-            }
         }
         // SAFETY: `from_node()` requires a node that comes from `into_node()` and is used once. The
         // caller has given the item up, and the node was not queued.
         let item = unsafe { P::from_node(node) };
-        let error = match Error::from_errno(ret) {
-            error if error == ESHUTDOWN => self.closed_error(),
-            error => error,
-        };
+        if error == ESHUTDOWN {
+            error = self.closed_error();
+        }
         Err(Refused::new(item, error))
     }
 
@@ -282,12 +300,16 @@ impl Queue {
             // INVARIANT: `vtable` is in the text of the queue's module or in permanent text.
             // `bound` is set below under the lock, to a queue with a reference.
             node.vtable.set(vtable);
-            // SAFETY: `tether_kthread_work_unbind()` requires a work that is not pending, and the
-            // lock. The node is not bound, or its queue has ended, so that the work is in no
-            // worker. The lock is held.
+            // SAFETY: `work_of()` requires a valid node, which `node` is.
+            let work = unsafe { work_of(NonNull::from(node)) };
+            // The kernel binds a work to the first worker that queues it.
+            //
+            // SAFETY: The node is not bound, or its queue has ended, so that the work is in no
+            // worker. The lock is held, so that no other task writes these fields.
             unsafe {
-                bindings::tether_kthread_work_unbind(work_of(NonNull::from(node)), Some(vtable.run))
-            };
+                (*work).worker = ptr::null_mut();
+                (*work).func = Some(vtable.run);
+            }
             // SAFETY: A queue is always in an `Arc`, and `self` keeps it valid. The reference that
             // `from_raw()` assumes is not dropped; the clone becomes the node's reference.
             let this = unsafe { Arc::from_raw(self) };
@@ -333,22 +355,51 @@ impl Queue {
     where
         P: KthreadWorkPointer<ID>,
     {
-        self.enqueue_by(item, |this, node| {
-            // SAFETY: `tether_kthread_queue_work()` requires a valid worker, work, `users` and
-            // `bound`. The queue is borrowed. The node owns the item, so that the node is valid
-            // until it is run or released. The work is queued only if it is bound to this queue and
-            // the queue is not closed.
-            unsafe {
-                bindings::tether_kthread_queue_work(
-                    this.worker.get(),
-                    work_of(node),
-                    this.users.as_ptr().cast(),
-                    (&raw const (*node.as_ptr()).bound).cast(),
-                    ptr::from_ref(this).cast_mut().cast(),
-                )
-            }
-        })
-        .map(|_| ())
+        let node = item.into_node();
+        // SAFETY: `queue_node()` requires a valid node that was given up. The item was just given
+        // up for the node.
+        match unsafe { self.queue_node(node) } {
+            Ok(()) => Ok(()),
+            Err(error) => self.enqueue_failed(node, error, |this, node| {
+                // SAFETY: `queue_node_again()` requires a valid node that was given up. The item
+                // was given up above, and the node was not queued.
+                unsafe { this.queue_node_again(node) }
+            }),
+        }
+    }
+
+    /// Queues a node after it was bound. Not inlined into drivers, where this path is cold.
+    ///
+    /// # Safety
+    ///
+    /// The requirements are those of [`Queue::queue_node`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn queue_node_again(&self, node: NonNull<Node>) -> Result {
+        // SAFETY: `queue_node()` has the requirements of this function, which the caller meets.
+        unsafe { self.queue_node(node) }
+    }
+
+    /// Queues a node. Inlined into drivers, which takes about 20 instructions less than a call that
+    /// saves the values for the three calls in here.
+    ///
+    /// # Safety
+    ///
+    /// `node` must be valid, and a pointer must have been given up for it. If this returns
+    /// [`Ok`], the pointer belongs to the queue.
+    #[inline(always)]
+    unsafe fn queue_node(&self, node: NonNull<Node>) -> Result {
+        // SAFETY: `enter_with()` requires a valid node, which is in the function's contract.
+        let _user = unsafe { self.enter_with(node) }?;
+        // SAFETY: `kthread_queue_work()` requires a valid worker, and a valid work that is used by
+        // this worker only. The worker is not ended while `_user` exists. The pointer that was
+        // given up keeps the node valid until it is run or released, and the node is bound to this
+        // queue.
+        if unsafe { bindings::kthread_queue_work(self.worker.get(), work_of(node)) } {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
     }
 
     /// Enqueues an item after `delay`, in jiffies; immediately if `delay` is 0. Does not allocate.
@@ -370,34 +421,52 @@ impl Queue {
         P: KthreadDelayedWorkPointer<ID>,
     {
         self.enqueue_by(item, |this, node| {
-            // SAFETY: `queue_delayed()` requires the node of a delayed work that owns its item. `P`
-            // is a `KthreadDelayedWorkPointer`, and `enqueue_by()` has passed the item to the node.
-            unsafe { this.queue_delayed(node, delay) }
+            // SAFETY: `queue_delayed_node()` requires the node of a `DelayedNode` that was given
+            // up. `P` is a `KthreadDelayedWorkPointer`, and `enqueue_by()` has just given the item
+            // up.
+            unsafe { this.queue_delayed_node(node, delay) }
         })
-        .map(|_| ())
     }
 
-    /// Queues a delayed work.
+    /// Queues a delayed node. Not inlined into drivers.
     ///
     /// # Safety
     ///
-    /// `node` must be that of a [`DelayedNode`] that owns its item. If this returns 0, the node
-    /// belongs to the queue.
-    unsafe fn queue_delayed(&self, node: NonNull<Node>, delay: Jiffies) -> c_int {
-        // SAFETY: `tether_kthread_queue_delayed_work()` requires a valid worker, delayed work,
-        // `users` and `bound`. The queue is borrowed. By the function's contract the node is a
-        // `DelayedNode` that is valid until it is run or released. The work is queued only if it is
-        // bound to this queue and the queue is not closed.
-        unsafe {
-            bindings::tether_kthread_queue_delayed_work(
-                self.worker.get(),
-                delayed_work_of(node),
-                self.users.as_ptr().cast(),
-                (&raw const (*node.as_ptr()).bound).cast(),
-                ptr::from_ref(self).cast_mut().cast(),
-                delay,
-            )
+    /// `node` must be that of a valid `DelayedNode`, and a pointer must have been given up for it.
+    /// If this returns [`Ok`], the pointer belongs to the queue.
+    #[inline(never)]
+    unsafe fn queue_delayed_node(&self, node: NonNull<Node>, delay: Jiffies) -> Result {
+        let delay = delay.min(MAX_JIFFY_OFFSET);
+        // SAFETY: `enter_with()` requires a valid node, which is in the function's contract.
+        let _user = unsafe { self.enter_with(node) }?;
+        // SAFETY: `kthread_queue_delayed_work()` requires a valid worker, and a valid delayed work
+        // that is used by this worker only. The worker is not ended while `_user` exists. By the
+        // function's contract the node is a `DelayedNode` with a pointer that was given up, which
+        // keeps the node valid until it is run or released, and it is bound to this queue.
+        if unsafe {
+            bindings::kthread_queue_delayed_work(self.worker.get(), delayed_work_of(node), delay)
+        } {
+            Ok(())
+        } else {
+            Err(EBUSY)
         }
+    }
+
+    /// Queues a delayed node, or changes the delay of a pending node. Returns whether the node was
+    /// pending. Not inlined into drivers.
+    ///
+    /// # Safety
+    ///
+    /// `node` must be that of a valid `DelayedNode`, and a pointer must have been given up for it.
+    /// If this returns `Ok(false)`, the pointer belongs to the queue.
+    #[inline(never)]
+    unsafe fn queue_or_modify_node(&self, node: NonNull<Node>, delay: Jiffies) -> Result<bool> {
+        // SAFETY: `enter_with()` requires a valid node, which is in the function's contract.
+        let _user = unsafe { self.enter_with(node) }?;
+        // SAFETY: `modify_node()` requires a valid `DelayedNode` that is bound to this queue, with
+        // a pointer that was given up, and a user of the queue. `enter_with()` has found the node
+        // bound to this queue, `_user` is the user, and the rest is in the function's contract.
+        unsafe { self.modify_node(node, delay) }
     }
 
     /// Enqueues an item after `delay`, in jiffies, or changes the delay of a pending item. In the
@@ -423,28 +492,18 @@ impl Queue {
         let given = Cell::new(None);
         let queued = self.enqueue_by(item, |this, node| {
             given.set(Some(node));
-            // SAFETY: `tether_kthread_mod_delayed_work()` requires a valid worker, delayed work,
-            // `users` and `bound`. The queue is borrowed. `P` is a `KthreadDelayedWorkPointer`, and
-            // the node owns the item, so that the node is valid until it is run or released. The
-            // work is queued only if it is bound to this queue and the queue is not closed.
-            unsafe {
-                bindings::tether_kthread_mod_delayed_work(
-                    this.worker.get(),
-                    delayed_work_of(node),
-                    this.users.as_ptr().cast(),
-                    (&raw const (*node.as_ptr()).bound).cast(),
-                    ptr::from_ref(this).cast_mut().cast(),
-                    delay,
-                )
-            }
+            // SAFETY: `queue_or_modify_node()` requires the node of a `DelayedNode` that was given
+            // up. `P` is a `KthreadDelayedWorkPointer`, and `enqueue_by()` has just given the item
+            // up.
+            unsafe { this.queue_or_modify_node(node, delay) }
         });
         match queued {
-            Ok(0) => Ok(None),
-            // The item was pending already, with another pointer, which the node owns.
+            Ok(false) => Ok(None),
+            // The item was pending already, with another pointer that was given up for it.
             //
-            // SAFETY: `from_node()` requires a node to which a pointer was passed. `item` was
-            // passed to it above, and the queue does not use this pointer.
-            Ok(_) => Ok(given.get().map(|node| unsafe { P::from_node(node) })),
+            // SAFETY: `from_node()` requires a node that was given up. `item` was given up above,
+            // and the queue does not use this pointer.
+            Ok(true) => Ok(given.get().map(|node| unsafe { P::from_node(node) })),
             // Another task is cancelling the item.
             Err(refused) if refused.error == EBUSY => Ok(Some(refused.item)),
             Err(refused) => Err(refused),

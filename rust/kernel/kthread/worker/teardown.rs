@@ -4,7 +4,6 @@
 
 use super::{
     queue::CLOSED,
-    Node,
     Queue, //
 };
 use crate::{
@@ -50,10 +49,7 @@ impl Queue {
         let mut wait = || {
             // Interrupt the work each time: it may not have begun its sleep, or may have begun
             // another sleep.
-            //
-            // SAFETY: `tether_kthread_interrupt_work()` requires a worker with a thread, which has
-            // not been stopped yet.
-            unsafe { bindings::tether_kthread_interrupt_work(self.worker.get()) };
+            self.interrupt_work();
             fsleep(Delta::from_millis(1));
             if since.elapsed().as_millis() < 1000 {
                 return;
@@ -76,12 +72,10 @@ impl Queue {
         //
         // `kthread_stop()` would wait for the running work as well, but without a log message.
         //
-        // SAFETY: `tether_kthread_take_pending()` requires a valid worker without users and a list
-        // head that only the caller uses. The queue is closed, `users` is `CLOSED`, and only the
-        // task that ends the worker uses `leftover`.
-        while !unsafe {
-            bindings::tether_kthread_take_pending(self.worker.get(), self.leftover.get())
-        } {
+        // SAFETY: `take_pending()` must be called by the task that ends the worker, for a closed
+        // queue without users. By the function's contract the caller has taken the worker off the
+        // list, so that it is this task. `users` is `CLOSED`.
+        while !unsafe { self.take_pending() } {
             wait();
         }
         // SAFETY: `kthread_stop()` requires a valid kernel thread that is stopped once, by another
@@ -98,20 +92,11 @@ impl Queue {
     /// [`Queue::end`] must have returned, and this must be called once. The text of the module must
     /// be mapped.
     unsafe fn drop_leftover(&self) {
-        loop {
-            // SAFETY: `tether_kthread_take_work()` requires a worker without users and without a
-            // thread, and its list of works. `end()` has closed the queue and stopped the thread,
-            // and only this task uses `leftover`.
-            let work = unsafe {
-                bindings::tether_kthread_take_work(self.worker.get(), self.leftover.get())
-            };
-            if work.is_null() {
-                break;
-            }
-            // SAFETY: `from_work()` requires the work of a node. The queue has no users, so that no
-            // task is in a flush, which would add another work.
-            let node = unsafe { Node::from_work(work) };
-            // SAFETY: `release()` requires a node that owns its item and is not pending, and mapped
+        // SAFETY: `take_node()` must be called by the task that ends the worker, for a closed queue
+        // without users and without a thread. `end()` has closed the queue, waited for the users
+        // and stopped the thread, and this is called once after it.
+        while let Some(node) = unsafe { self.take_node() } {
+            // SAFETY: `release()` requires a node that was given up and is not pending, and mapped
             // text. The node was pending and has been removed. By the invariants of `Node` its
             // vtable is in the text of the module, which is mapped by the function's contract, or
             // in permanent text.
@@ -150,9 +135,7 @@ impl Queue {
         // call, which it is by the requirements of [`AttachmentOps::request`].
         let this = unsafe { Self::from_attachment(attachment) };
         this.asked.xchg(true, Full);
-        // SAFETY: `tether_kthread_interrupt_work()` requires a worker with a thread. The queue was
-        // attached, so that its thread was created, and the worker has not ended.
-        unsafe { bindings::tether_kthread_interrupt_work(this.worker.get()) };
+        this.interrupt_work();
     }
 
     /// Returns whether the works of the queue are to be interrupted.
