@@ -27,6 +27,7 @@ enum {
 	TETHER_OFFSET_task_struct_mm = offsetof(struct task_struct, mm),
 	TETHER_OFFSET_task_struct_pagefault_disabled =
 		offsetof(struct task_struct, pagefault_disabled),
+	TETHER_OFFSET_task_struct_pi_lock = offsetof(struct task_struct, pi_lock),
 	TETHER_OFFSET_task_struct_pid = offsetof(struct task_struct, pid),
 	TETHER_OFFSET_task_struct_start_boottime = offsetof(struct task_struct, start_boottime),
 	TETHER_OFFSET_task_struct_tgid = offsetof(struct task_struct, tgid),

@@ -86,6 +86,7 @@ mod layout {
         offset task_struct flags;
         offset task_struct mm;
         offset task_struct pagefault_disabled;
+        offset task_struct pi_lock;
         offset task_struct pid;
         offset task_struct start_boottime;
         offset task_struct tgid;

@@ -5,10 +5,7 @@
 #include <linux/irqflags.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
-#include <linux/task_work.h>
 #include <linux/wait_bit.h>
 
 /*
@@ -18,70 +15,41 @@
 static_assert(L1_CACHE_BYTES >= 64);
 
 /**
- * rust_helper_tether_walk_works_of() - Calls a function for each queued work of a task.
- * @task: task
- * @func: function of the works; works with another function are skipped
- * @seen: function to call, with the pi_lock of @task held; it must not wake @task
- * @data: argument of @seen
+ * rust_helper_tether_walk_tasks() - Calls a function for each thread of all processes.
+ * @func: function, called in an RCU read-side critical section; a result other than 0 ends the walk
+ * @data: argument of @func
  *
- * task_work_run() takes the whole list off the task, then acquires and releases pi_lock, and
- * only then runs the works. While pi_lock is held here, a work in the list is neither run nor
- * freed. The node that marks a list as sealed (work_exited) has no function, and is skipped.
- *
- * Context: Any context but NMI. The caller must not hold a pi_lock.
+ * The loop is in C, because for_each_process_thread() is a macro.
  */
 __rust_helper void
-rust_helper_tether_walk_works_of(struct task_struct *task, task_work_func_t func,
-				 void (*seen)(struct task_struct *task,
-					      struct callback_head *work, void *data),
-				 void *data)
-{
-	struct callback_head *work;
-
-	guard(raw_spinlock_irqsave)(&task->pi_lock);
-	for (work = READ_ONCE(task->task_works); work; work = READ_ONCE(work->next))
-		if (work->func == func)
-			seen(task, work, data);
-}
-
-/**
- * rust_helper_tether_walk_task_works() - Calls a function for each queued work of all tasks.
- * @func: as for rust_helper_tether_walk_works_of()
- * @seen: as for rust_helper_tether_walk_works_of()
- * @data: argument of @seen
- */
-__rust_helper void
-rust_helper_tether_walk_task_works(task_work_func_t func,
-				   void (*seen)(struct task_struct *task,
-						struct callback_head *work, void *data),
-				   void *data)
+rust_helper_tether_walk_tasks(int (*func)(struct task_struct *task, void *data), void *data)
 {
 	struct task_struct *process, *task;
 
 	guard(rcu)();
 	for_each_process_thread(process, task)
-		rust_helper_tether_walk_works_of(task, func, seen, data);
+		if (func(task, data))
+			return;
 }
 
 /**
- * rust_helper_tether_pid_of() - Returns the pid of the task at an address.
- * @address: address of a task, which is compared and not dereferenced
- * @started: start_boottime of the task, or 0 for any task
+ * rust_helper_tether_walk_threads() - Calls a function for each thread of a process.
+ * @thread: any thread of the process
+ * @func: as for rust_helper_tether_walk_tasks()
+ * @data: argument of @func
  *
- * The memory of a task may belong to another task by now. @started tells these apart.
- *
- * Return: the pid in the initial namespace, or 0 if there is no such task.
+ * The loop is in C, because for_each_thread() is a macro.
  */
-__rust_helper pid_t rust_helper_tether_pid_of(unsigned long address, u64 started)
+__rust_helper void
+rust_helper_tether_walk_threads(struct task_struct *thread,
+				int (*func)(struct task_struct *task, void *data), void *data)
 {
-	struct task_struct *process, *task;
+	struct task_struct *task;
 
 	guard(rcu)();
-	for_each_process_thread(process, task)
-		if ((unsigned long)task == address &&
-		    (!started || task->start_boottime == started))
-			return task_pid_nr(task);
-	return 0;
+	for_each_thread(thread, task)
+		if (func(task, data))
+			return;
 }
 
 /**
@@ -112,33 +80,6 @@ __rust_helper long rust_helper_tether_wait_word(const unsigned long *word, unsig
 						       (now & ~flags) == (unsigned long)current)),
 				 state, 0, timeout,
 				 __ret = schedule_timeout(__ret));
-}
-
-/**
- * rust_helper_tether_threads_of() - Collects the threads of a process.
- * @thread: any thread of the process
- * @threads: set to the threads, with a reference to each
- * @max: size of @threads
- *
- * Threads that have begun to exit are left out.
- *
- * Return: the number of threads. If this is more than @max, the first @max threads were stored.
- */
-__rust_helper size_t rust_helper_tether_threads_of(struct task_struct *thread,
-						   struct task_struct **threads, size_t max)
-{
-	struct task_struct *task;
-	size_t count = 0;
-
-	guard(rcu)();
-	for_each_thread(thread, task) {
-		if (READ_ONCE(task->flags) & PF_EXITING)
-			continue;
-		if (count < max)
-			threads[count] = get_task_struct(task);
-		count++;
-	}
-	return count;
 }
 
 /**

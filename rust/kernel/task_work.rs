@@ -222,6 +222,8 @@ mod run;
 mod running;
 #[path = "task_work/state.rs"]
 mod state;
+#[path = "task_work/tasks.rs"]
+mod tasks;
 #[path = "task_work/teardown.rs"]
 mod teardown;
 #[path = "task_work/threads.rs"]

@@ -10,10 +10,10 @@ use super::{
     ordered,
     run::run_work,
     state,
+    tasks::for_each_work_of,
     Node, //
 };
 use crate::{
-    bindings,
     sync::atomic::{
         Atomic,
         Relaxed, //
@@ -21,10 +21,7 @@ use crate::{
     task::Task,
     tether::read_once, //
 };
-use core::{
-    ffi::c_void,
-    ptr, //
-};
+use core::ptr;
 
 /// The number of cancelled works that may be linked on one target.
 const LIMIT: i32 = 4096;
@@ -64,34 +61,17 @@ fn is_orphan(node: &Node) -> bool {
 /// Must not be called with the lock of a queue held.
 #[cold]
 pub(super) fn is_full_on(task: &Task) -> bool {
-    /// Counts a work if it was cancelled.
-    /// # Safety
-    ///
-    /// `data` must point to the count, and `head` must be the head of a valid [`Node`].
-    unsafe extern "C" fn count(
-        _task: *mut bindings::task_struct,
-        head: *mut bindings::callback_head,
-        data: *mut c_void,
-    ) {
-        // SAFETY: By the function's contract the head is at the beginning of a valid node.
-        if is_orphan(unsafe { &*head.cast::<Node>() }) {
-            // SAFETY: By the function's contract `data` points to the count, which is not otherwise
-            // used.
-            unsafe { *data.cast::<i32>() += 1 };
-        }
-    }
-
     let mut found = 0i32;
-    // SAFETY: The task is valid. `count` requires a pointer to the count, which is `found`, and
-    // heads of nodes: only nodes have the function `run_work`. `count` does not wake the task.
-    unsafe {
-        bindings::tether_walk_works_of(
-            task.as_ptr(),
-            Some(run_work),
-            Some(count),
-            ptr::from_mut(&mut found).cast(),
-        )
-    };
+    for_each_work_of(task, |work| {
+        let is_node = work
+            .func
+            .is_some_and(|func| func as usize == run_work as *const () as usize);
+        // SAFETY: Only nodes have the function `run_work`, so that the work is the head at the
+        // beginning of a valid node.
+        if is_node && is_orphan(unsafe { &*ptr::from_ref(work).cast::<Node>() }) {
+            found += 1;
+        }
+    });
     ordered::for_each_pending(Some(task), &mut |_, node| {
         if is_orphan(node) {
             found += 1;

@@ -4,6 +4,7 @@
 
 use super::{
     running,
+    tasks::pid_of,
     walk::for_each_pending,
     Node, //
 };
@@ -131,9 +132,7 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     running::for_each(|running| lines.add_running(&running));
     for_each_pending(&mut |task, node| lines.add_pending(task, node));
     for line in &lines.lines {
-        // SAFETY: `tether_pid_of()` only compares the address, so that the task need not exist any
-        // more.
-        let pid = unsafe { bindings::tether_pid_of(line.task, 0) };
+        let pid = pid_of(line.task, 0).unwrap_or(0);
         f.write_fmt(fmt!("{} task_work {} ", line.owner.name(), pid))?;
         if line.running {
             f.write_fmt(fmt!("- {} running", (line.name)()))?;

@@ -13,6 +13,7 @@
 //! are static, because a callback that panics never returns and its stack is freed.
 
 use super::{
+    tasks::pid_of,
     Node,
     Vtable, //
 };
@@ -327,11 +328,7 @@ pub(super) fn for_each(mut f: impl FnMut(Running)) {
                     // the memory of its task, like those of the scheduler. This memory is freed
                     // after the task was reaped and an RCU grace period has elapsed, which does not
                     // elapse while interrupts are disabled.
-                    //
-                    // SAFETY: `tether_pid_of()` only compares the address, so that the task need
-                    // not exist any more.
-                    let lives =
-                        |started| unsafe { bindings::tether_pid_of(old & TASK, started) } != 0;
+                    let lives = |started| pid_of(old & TASK, started).is_some();
                     if !slot.node.load(Acquire).is_null() && lives(slot.started.load(Relaxed)) {
                         let vtable = slot.vtable.load(Relaxed).cast_mut();
                         if let Some(vtable) = NonNull::new(vtable) {

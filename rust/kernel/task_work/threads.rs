@@ -9,6 +9,7 @@ use super::{
         self,
         WaitLimit, //
     },
+    tasks::for_each_thread,
     Context,
     NotifyMode, //
 };
@@ -23,7 +24,8 @@ use crate::{
     task::Task,
     tether::{
         as_jiffies,
-        may_sleep, //
+        may_sleep,
+        task_flags, //
     },
     time::{
         Delta,
@@ -31,9 +33,9 @@ use crate::{
         Monotonic, //
     }, //
 };
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    ops::ControlFlow,
+    ptr, //
 };
 
 /// Calls `func` in each thread of a process, and waits until all threads have called it.
@@ -165,16 +167,18 @@ fn each_thread(
 fn threads_of(thread: &Task) -> Result<KVVec<ARef<Task>>> {
     let mut capacity = 16;
     loop {
-        let mut found = KVVec::from_elem(ptr::null_mut(), capacity, GFP_KERNEL)?;
         let mut threads = KVVec::with_capacity(capacity, GFP_KERNEL)?;
-        // SAFETY: `tether_threads_of()` requires a valid task, and an array of the given size.
-        let count =
-            unsafe { bindings::tether_threads_of(thread.as_ptr(), found.as_mut_ptr(), capacity) };
-        for task in found.into_iter().filter_map(NonNull::new) {
-            // SAFETY: `tether_threads_of()` has stored a valid task, with a reference that belongs
-            // to the new value. `Task` is a transparent wrapper of `task_struct`.
-            threads.push(unsafe { ARef::from_raw(task.cast::<Task>()) }, GFP_KERNEL)?;
-        }
+        let mut count = 0;
+        for_each_thread(thread, |task| {
+            if task_flags(task) & bindings::PF_EXITING == 0 {
+                count += 1;
+                if count <= capacity {
+                    // There is space for `capacity` threads.
+                    let _ = threads.push_within_capacity(ARef::from(task));
+                }
+            }
+            ControlFlow::Continue(())
+        });
         if count <= capacity {
             return Ok(threads);
         }

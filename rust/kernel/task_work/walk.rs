@@ -9,12 +9,10 @@ use super::{
         run_work, //
     },
     running,
+    tasks::for_each_work,
     Node, //
 };
-use crate::{
-    bindings,
-    prelude::*, //
-};
+use crate::bindings;
 use core::ptr;
 
 /// Returns whether `function` is the function of a work that is a [`Node`].
@@ -51,34 +49,13 @@ unsafe fn for_each_in_batch(
 ///
 /// `seen` is called in atomic context, possibly with a task's `pi_lock` held.
 pub(super) fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
-    /// Passes a work to the closure.
-    /// # Safety
-    ///
-    /// `data` must point to an `F` that is not otherwise used. `head` must be the head of a valid
-    /// [`Node`].
-    unsafe extern "C" fn call<F: FnMut(usize, &Node)>(
-        task: *mut bindings::task_struct,
-        head: *mut bindings::callback_head,
-        data: *mut c_void,
-    ) {
-        // SAFETY: By the function's contract `data` points to an `F` that is not otherwise used.
-        let seen = unsafe { &mut *data.cast::<F>() };
-        // SAFETY: By the function's contract the head is at the beginning of a valid node.
-        seen(task as usize, unsafe { &*head.cast::<Node>() });
-    }
-
-    for function in [run_box, run_work] {
-        // SAFETY: `call::<F>` requires a pointer to an `F`, which is `seen` and outlives the call,
-        // and heads of nodes: only nodes have one of these two functions. `call` does not wake the
-        // task.
-        unsafe {
-            bindings::tether_walk_task_works(
-                Some(function),
-                Some(call::<F>),
-                ptr::from_mut(seen).cast(),
-            )
-        };
-    }
+    for_each_work(|task, work| {
+        if is_of_node(work.func) {
+            // SAFETY: `func` is a function of nodes, so that the work is the head at the beginning
+            // of a node. It is valid during the call, because it is in the list of a task.
+            seen(task, unsafe { &*ptr::from_ref(work).cast::<Node>() });
+        }
+    });
     running::for_each(|running| {
         // SAFETY: The works behind the callback must stay valid and must not be run.
         // `running::for_each()` keeps the callback from returning, so that its task does not take
