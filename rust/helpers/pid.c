@@ -1,40 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Helpers for finding and numbering tasks: rust/kernel/pid.rs. */
+/* Helpers for the numbers of tasks: rust/kernel/pid.rs. */
 
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
-#include <linux/preempt.h>
-#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
-
-/**
- * rust_helper_tether_find_user_task() - Finds a task of user space by its number.
- * @number: number of the thread in the pid namespace of the current task
- *
- * Does the same as find_get_task_by_vpid(), which is not exported to modules, but does not find
- * kernel threads. The current task has no pid namespace after it has passed exit_notify().
- *
- * Context: Any. In an interrupt, no task is found.
- *
- * Return: the task with a reference, or NULL.
- */
-__rust_helper struct task_struct *rust_helper_tether_find_user_task(pid_t number)
-{
-	struct pid_namespace *namespace;
-	struct task_struct *task;
-
-	if (!in_task())
-		return NULL;
-	guard(rcu)();
-	namespace = task_active_pid_ns(current);
-	if (!namespace)
-		return NULL;
-	task = pid_task(find_pid_ns(number, namespace), PIDTYPE_PID);
-	if (!task || task->flags & PF_KTHREAD)
-		return NULL;
-	return get_task_struct(task);
-}
 
 /**
  * rust_helper_tether_pid_in() - Returns the number of a thread in a pid namespace.

@@ -7,14 +7,19 @@
 use crate::{
     bindings,
     pid_namespace::PidNamespace,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        rcu, //
+    },
     task::{
         Pid,
         Task, //
     },
-    tether::in_task, //
+    tether::{
+        in_task,
+        is_kernel_thread, //
+    }, //
 };
-use core::ptr::NonNull;
 
 /// Finds the user thread with the number `pid` in the pid namespace of the current task.
 ///
@@ -43,11 +48,26 @@ use core::ptr::NonNull;
 /// ```
 #[doc(alias = "find_get_task_by_vpid")]
 pub fn find_task(pid: Pid) -> Option<ARef<Task>> {
-    // SAFETY: `tether_find_user_task()` has no requirements; it accepts any number.
-    let task = unsafe { bindings::tether_find_user_task(pid) };
-    // SAFETY: `from_raw()` requires a task reference that is ours. `tether_find_user_task()` has
-    // taken it for its caller. `Task` is a transparent wrapper of `struct task_struct`.
-    NonNull::new(task).map(|task| unsafe { ARef::from_raw(task.cast()) })
+    if !in_task() {
+        return None;
+    }
+    let _rcu = rcu::read_lock();
+    // SAFETY: `task_active_pid_ns()` requires a valid task, which the current task is.
+    let namespace = unsafe { bindings::task_active_pid_ns(Task::current_raw()) };
+    // The current task has no namespace after it has passed `exit_notify()`.
+    if namespace.is_null() {
+        return None;
+    }
+    // SAFETY: `find_pid_ns()` requires a valid namespace and an RCU read-side critical section.
+    // Only the current task itself drops its number, and with it the namespace.
+    let number = unsafe { bindings::find_pid_ns(pid, namespace) };
+    // SAFETY: `pid_task()` requires an RCU read-side critical section, and a number that is null or
+    // was found in this section.
+    let task = unsafe { bindings::pid_task(number, bindings::pid_type_PIDTYPE_PID) };
+    // SAFETY: `task` is null or points to a task, which is valid until the RCU read-side critical
+    // section ends. `Task` is a transparent wrapper of `struct task_struct`.
+    let task = unsafe { task.cast::<Task>().as_ref() }?;
+    (!is_kernel_thread(task)).then(|| ARef::from(task))
 }
 
 /// Returns whether two tasks are threads of one process.
