@@ -44,16 +44,29 @@ __rust_helper void rust_helper_clear_notify_signal(void)
 }
 
 /**
- * rust_helper_tether_dequeue_signal() - Dequeues a signal of the current kernel thread.
+ * rust_helper_task_sigpending() - Tests whether a task has a pending signal.
+ * @task: task
  *
- * Wraps kernel_dequeue_signal(), which is inline. A request to stop makes signal_pending() true
- * as well, but is no signal; hence task_sigpending() is tested first.
+ * Wraps task_sigpending(), which is inline. It differs from signal_pending() in that a request to
+ * stop a kernel thread is no signal.
+ *
+ * Return: other than 0 if @task has a pending signal.
+ */
+__rust_helper int rust_helper_task_sigpending(struct task_struct *task)
+{
+	return task_sigpending(task);
+}
+
+/**
+ * rust_helper_kernel_dequeue_signal() - Dequeues a signal of the current kernel thread.
+ *
+ * Wraps kernel_dequeue_signal(), which is inline.
  *
  * Return: the number of the signal, or 0 if none is pending.
  */
-__rust_helper int rust_helper_tether_dequeue_signal(void)
+__rust_helper int rust_helper_kernel_dequeue_signal(void)
 {
-	return task_sigpending(current) ? kernel_dequeue_signal() : 0;
+	return kernel_dequeue_signal();
 }
 
 /**
@@ -89,31 +102,29 @@ __rust_helper void rust_helper_tether_set_nofreeze(void)
 }
 
 /**
- * rust_helper_tether_node_online() - Tests whether a NUMA node is online.
- * @node: number of the node
+ * rust_helper_node_online() - Tests whether a NUMA node is online.
+ * @node: number of the node; must be less than MAX_NUMNODES
  *
- * Wraps node_online(), which is inline or a macro. A number out of range is accepted, and is not
- * online.
+ * Wraps node_online(), which is inline or a macro.
  *
  * Return: true if a NUMA node is online.
  */
-__rust_helper bool rust_helper_tether_node_online(unsigned int node)
+__rust_helper bool rust_helper_node_online(unsigned int node)
 {
-	return node < MAX_NUMNODES && node_online(node);
+	return node_online(node);
 }
 
 /**
- * rust_helper_tether_cpu_possible() - Tests whether a CPU is possible.
- * @cpu: number of the CPU
+ * rust_helper_cpu_possible() - Tests whether a CPU is possible.
+ * @cpu: number of the CPU; must be less than nr_cpu_ids
  *
- * Wraps cpu_possible(), which is inline or a macro. A number out of range is accepted, and is
- * not possible.
+ * Wraps cpu_possible(), which is inline or a macro.
  *
  * Return: true if a CPU is possible.
  */
-__rust_helper bool rust_helper_tether_cpu_possible(unsigned int cpu)
+__rust_helper bool rust_helper_cpu_possible(unsigned int cpu)
 {
-	return cpu < nr_cpu_ids && cpu_possible(cpu);
+	return cpu_possible(cpu);
 }
 
 /**

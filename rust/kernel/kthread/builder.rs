@@ -365,15 +365,17 @@ impl Settings<'_> {
             return Err(EDEADLK);
         }
         if let Some(node) = self.node {
-            // SAFETY: `tether_node_online()` has no requirements; it accepts any number.
-            if !unsafe { bindings::tether_node_online(node) } {
+            // SAFETY: `node_online()` requires a number less than `MAX_NUMNODES`, which is tested
+            // before.
+            if node >= bindings::MAX_NUMNODES || !unsafe { bindings::node_online(node) } {
                 return Err(EINVAL);
             }
         }
         let possible = match self.affinity {
             Affinity::Any => true,
-            // SAFETY: `tether_cpu_possible()` has no requirements; it accepts any number.
-            Affinity::Bound(cpu) => unsafe { bindings::tether_cpu_possible(cpu.as_u32()) },
+            // SAFETY: `cpu_possible()` requires a number less than `nr_cpu_ids`, which a `CpuId`
+            // has by its invariants.
+            Affinity::Bound(cpu) => unsafe { bindings::cpu_possible(cpu.as_u32()) },
             Affinity::Preferred(cpus) => !cpus.empty(),
         };
         if !possible {

@@ -231,11 +231,15 @@ impl Core {
             // A kernel thread only receives signals that it has allowed. A request to stop makes
             // signal_pending() true as well, but the loop has ended by then.
             if state & bindings::TASK_INTERRUPTIBLE != 0 {
-                // SAFETY: `tether_dequeue_signal()` requires a kernel thread, which the current
-                // task is.
-                let signal = unsafe { bindings::tether_dequeue_signal() };
-                if signal > 0 {
-                    break Wake::Signal(signal as u32);
+                // SAFETY: `task_sigpending()` requires a valid task, which the current task is.
+                let pending = unsafe { bindings::task_sigpending(Task::current_raw()) } != 0;
+                if pending {
+                    // SAFETY: `kernel_dequeue_signal()` requires a kernel thread, which the current
+                    // task is.
+                    let signal = unsafe { bindings::kernel_dequeue_signal() };
+                    if signal > 0 {
+                        break Wake::Signal(signal as u32);
+                    }
                 }
             }
             if *left == 0 {
