@@ -13,16 +13,12 @@
  *
  * Wraps syscall_get_nr(), which is inline.
  *
+ * Context: A task with user registers.
+ *
  * Return: the number, or a negative value if the task is in no system call.
  */
 __rust_helper int rust_helper_tether_current_syscall(void)
 {
-	/*
-	 * Kernel threads have no user registers. User workers, such as those of io_uring, have the
-	 * registers that they were created with.
-	 */
-	if (current->flags & (PF_KTHREAD | PF_USER_WORKER))
-		return -1;
 	return syscall_get_nr(current, task_pt_regs(current));
 }
 

@@ -4,7 +4,11 @@
 //!
 //! C header: [`include/asm-generic/syscall.h`](srctree/include/asm-generic/syscall.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    task::Task,
+    tether::task_flags, //
+};
 use core::marker::PhantomData;
 
 /// Proof that the current task executes a system call and runs no task works before the handler
@@ -59,7 +63,15 @@ impl SyscallContext<'_> {
 /// C: `syscall_get_nr()`.
 #[doc(alias = "syscall_get_nr")]
 pub fn current_number() -> Option<u32> {
-    // SAFETY: The helper has no requirements; it reads the registers of the current task.
+    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
+    let flags = task_flags(unsafe { &*Task::current_raw().cast() });
+    // Kernel threads have no user registers. User workers, such as those of io_uring, have the
+    // registers that they were created with.
+    if flags & (bindings::PF_KTHREAD | bindings::PF_USER_WORKER) != 0 {
+        return None;
+    }
+    // SAFETY: `tether_current_syscall()` requires a task with user registers, which the current
+    // task has: it is neither a kernel thread nor a user worker.
     u32::try_from(unsafe { bindings::tether_current_syscall() }).ok()
 }
 
