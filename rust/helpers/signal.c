@@ -13,6 +13,8 @@
  * rust_helper_tether_is_ending() - Tests whether a task is being killed or is in its exit.
  * @task: task
  *
+ * One call serves the path that adds a task work to another task.
+ *
  * Return: true if a task is being killed or is in its exit.
  */
 __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
@@ -23,23 +25,25 @@ __rust_helper bool rust_helper_tether_is_ending(struct task_struct *task)
 }
 
 /**
- * rust_helper_tether_can_interrupt() - Tests whether a task work would interrupt a task's sleep.
+ * rust_helper_test_tsk_thread_flag() - Tests a flag of a task.
  * @task: task
+ * @flag: number of the flag (TIF_*)
  *
- * Return: false if the task is notified already, or takes no works because it is being killed or is
- * in its exit.
+ * Wraps test_tsk_thread_flag(), which is inline.
+ *
+ * Return: true if the flag is set.
  */
-__rust_helper bool rust_helper_tether_can_interrupt(struct task_struct *task)
+__rust_helper bool rust_helper_test_tsk_thread_flag(struct task_struct *task, int flag)
 {
-	return !test_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL) &&
-	       !rust_helper_tether_is_ending(task);
+	return test_tsk_thread_flag(task, flag);
 }
 
 /**
  * rust_helper_tether_is_exiting() - Tests whether the current task gets no signals any more.
  *
  * This is true in the exit of the task, and on its way there: after a task has taken its fatal
- * signal, the kernel drops a further SIGKILL.
+ * signal, the kernel drops a further SIGKILL. fatal_signal_pending() is inline, and one call serves
+ * each wait.
  *
  * Return: true if the current task gets no signals any more.
  */

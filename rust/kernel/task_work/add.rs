@@ -43,11 +43,16 @@ pub(super) fn is_refused_at_end(task: &Task) -> bool {
     (!own || running::may_have_record()) && is_refused_if_ending(task, own)
 }
 
+/// Returns whether a task is being killed or is in its exit.
+#[inline]
+pub(super) fn is_ending(task: &Task) -> bool {
+    // SAFETY: `tether_is_ending()` requires a valid task. `task` is a reference to one.
+    unsafe { bindings::tether_is_ending(task.as_ptr()) }
+}
+
 #[inline(never)]
 fn is_refused_if_ending(task: &Task, own: bool) -> bool {
-    // SAFETY: `tether_is_ending()` requires a valid task. `task` is a reference to one.
-    let ending = unsafe { bindings::tether_is_ending(task.as_ptr()) };
-    ending && (!own || running::is_in_callback())
+    is_ending(task) && (!own || running::is_in_callback())
 }
 
 /// Returns whether `task` is the current task, so that a callback adds to the task that runs it.

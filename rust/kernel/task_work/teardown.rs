@@ -3,7 +3,10 @@
 //! Teardown of the pending and running works of a module: disarming and interrupting them.
 
 use super::{
-    add::add_node,
+    add::{
+        add_node,
+        is_ending, //
+    },
     closure::{
         add_fn_by,
         ClosureHead, //
@@ -151,8 +154,12 @@ pub(super) fn interrupt(owner: &'static Owner) {
             // SAFETY: The task is valid, as its callback is kept from returning. `Task` is a
             // transparent wrapper.
             let task = unsafe { &*(running.task as *const Task) };
-            // SAFETY: The task is valid.
-            if !unsafe { bindings::tether_can_interrupt(task.as_ptr()) } {
+            // SAFETY: `test_tsk_thread_flag()` requires a valid task, which `task` is.
+            let is_notified = unsafe {
+                bindings::test_tsk_thread_flag(task.as_ptr(), bindings::TIF_NOTIFY_SIGNAL as c_int)
+            };
+            // A task that is being killed or is in its exit takes no works.
+            if is_notified || is_ending(task) {
                 return;
             }
             if let Some(slot) = free.next() {
