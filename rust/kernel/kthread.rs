@@ -137,6 +137,8 @@ mod park;
 mod payload;
 #[path = "kthread/policy.rs"]
 mod policy;
+#[path = "kthread/stage.rs"]
+mod stage;
 #[path = "kthread/start.rs"]
 mod start;
 #[path = "kthread/stop.rs"]

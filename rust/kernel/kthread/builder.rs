@@ -11,11 +11,11 @@ use super::{
         Policy,
         PolicyLock, //
     },
+    stage::Stage,
     start,
     thread_core::{
         Core,
         CoreRef,
-        ATTACHED,
         EMPTY, //
     },
     waits,
@@ -313,7 +313,7 @@ impl Settings<'_> {
             woken: Atomic::new(false),
             freezable: self.freezable,
             start: start::Start::new(),
-            stage: Atomic::new(ATTACHED),
+            stage: Stage::new(),
             parking <- park::Parking::new(),
             waits: waits::Waits::new(),
             policy_lock <- PolicyLock::new(),

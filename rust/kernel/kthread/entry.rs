@@ -3,19 +3,14 @@
 //! The thread function that is passed to `kthread_create()`, and the look-up of the current thread.
 
 use super::{
-    thread_core::{
-        Core,
-        DETACHED,
-        ORPHANED,
-        RETURNED, //
-    },
+    stage::Handle,
+    thread_core::Core,
     waits,
     worker, //
 };
 use crate::{
     bindings,
     prelude::*,
-    sync::atomic::Full,
     task::Task,
     tether::register_thread_function, //
 };
@@ -58,12 +53,12 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: `Parking::end()` must be called by the thread that `parking` belongs to. This is that
     // thread.
     unsafe { this.parking.end() };
-    let stage = this.stage.xchg(RETURNED, Full);
+    let handle = this.stage.end();
     this.returned.complete_all();
-    // If the handle was dropped without waiting (`ORPHANED`), the thread takes itself off its
+    // If the handle was dropped without waiting (`Orphaned`), the thread takes itself off its
     // owner's list. From then on, teardown of the owner waits until the returned guard is dropped.
     // If teardown has taken the thread off the list first, it waits until the thread has ended.
-    let _entered = (stage == ORPHANED)
+    let _entered = (handle == Handle::Orphaned)
         .then(|| {
             this.attachment.try_detach().inspect(|_| {
                 // SAFETY: `put()` requires a reference that is ours. `try_detach()` has passed the
@@ -72,13 +67,13 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
             })
         })
         .flatten();
-    if stage == DETACHED || stage == ORPHANED {
+    if handle == Handle::Detached || handle == Handle::Orphaned {
         // SAFETY: `discard_payload()` requires that the module is loaded, and that the body has
         // returned if the caller is the thread. This is the thread, after its body. A detached
         // thread pins its owner, and teardown waits for an orphaned thread.
         unsafe { this.discard_payload() };
     }
-    if stage == DETACHED {
+    if handle == Handle::Detached {
         // SAFETY: `remove()` requires an independent attachment, and must be called once.
         // `Thread::detach()` has made the attachment independent, and leaves the removal to the
         // thread.
@@ -90,7 +85,7 @@ pub(super) unsafe extern "C" fn main(data: *mut c_void) -> c_int {
     // SAFETY: `put()` requires a reference that is ours. The thread owns its reference, which is
     // not used again.
     unsafe { Core::put(core) };
-    if stage == DETACHED {
+    if handle == Handle::Detached {
         // SAFETY: `unpin()` requires a pin that is ours. `Thread::detach()` has taken it for this
         // thread. This is permanent text.
         unsafe { owner.unpin() };

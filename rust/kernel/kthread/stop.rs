@@ -5,12 +5,7 @@
 use super::{
     completion::Limit,
     interrupt::interrupt,
-    thread_core::{
-        Core,
-        ATTACHED,
-        ORPHANED,
-        RETURNED, //
-    },
+    thread_core::Core,
     waits, //
 };
 use crate::{
@@ -18,7 +13,6 @@ use crate::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Full, //
         },
         barrier::{
@@ -184,13 +178,13 @@ impl Core {
 
     /// Returns whether the body has returned or will not be called.
     pub(super) fn is_over(&self) -> bool {
-        self.stage.load(Acquire) == RETURNED || self.returned.is_done()
+        self.stage.has_returned() || self.returned.is_done()
     }
 
     /// Records that the current thread waits for this thread. Does not record it if the body has
     /// returned, because the thread does not wait for any other thread afterwards.
     fn wait_for(&self, limit: Limit) -> Result<Option<waits::Waiting<'_>>> {
-        if self.stage.load(Acquire) == RETURNED && may_sleep() {
+        if self.stage.has_returned() && may_sleep() {
             return Ok(None);
         }
         self.waits.wait_for(limit).map(Some)
@@ -228,7 +222,7 @@ impl Core {
         }
         // Read the flag before the stage, which a thread sets before it exits if its body returns.
         smp_mb(Read);
-        self.stage.load(Acquire) != RETURNED
+        !self.stage.has_returned()
     }
 
     /// Waits until the thread has answered a request to park.
@@ -323,7 +317,7 @@ impl Core {
         if !is_current {
             self.request_stop();
         }
-        if self.stage.cmpxchg(ATTACHED, ORPHANED, Full).is_ok() || !may_sleep() {
+        if self.stage.orphan() || !may_sleep() {
             // In an interrupt, module teardown drops the result if the body has returned.
             return None;
         }

@@ -8,9 +8,7 @@ use super::{
     payload::take_result,
     thread_core::{
         Core,
-        CoreRef,
-        ATTACHED,
-        DETACHED, //
+        CoreRef, //
     },
     Exit,
     Mode,
@@ -22,10 +20,7 @@ use crate::{
     bindings,
     error::to_result,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::Full, //
-    },
+    sync::aref::ARef,
     task::Task,
     tether::{
         may_sleep,
@@ -484,12 +479,11 @@ impl<R: Send + 'static, M> Thread<R, M> {
             return Err(Refused::new(self, ENODEV));
         }
         self.core().unpark();
-        let stage = &self.core().stage;
-        if stage.cmpxchg(ATTACHED, DETACHED, Full).is_err() {
+        if !self.core().stage.detach() {
             // The body has returned, so that the thread is not aware that it was detached.
             //
             // SAFETY: `remove()` requires an independent attachment, once. It was made independent
-            // above, and the thread removes it only if `stage` is `DETACHED`.
+            // above, and the thread removes it only if `detach()` has succeeded.
             unsafe { self.core().attachment.remove() };
             // SAFETY: `reap()` requires that the thread was taken off the list, is reaped once, and
             // that a reference is held. It was just taken off, the pin keeps the owner's text

@@ -9,6 +9,7 @@ use super::{
     interrupt::interrupt,
     park,
     policy::PolicyLock,
+    stage::Stage,
     start,
     waits,
     Wake, //
@@ -36,19 +37,6 @@ use core::{
     ops::Deref,
     ptr::NonNull, //
 };
-
-// Values of [`Core::stage`], which determines the task that drops the result of a thread.
-
-/// The body has not returned, and there is a handle.
-pub(super) const ATTACHED: u32 = 0;
-/// The handle was detached, and the module is pinned: the thread drops its result.
-pub(super) const DETACHED: u32 = 1;
-/// The handle was dropped by a thread that must not wait for this thread. This thread drops its
-/// result itself.
-pub(super) const ORPHANED: u32 = 2;
-/// The body has returned while there was a handle, and the handle takes the result. In the other
-/// cases the thread drops the result.
-pub(super) const RETURNED: u32 = 3;
 
 /// Value of [`Core::payload`]: there is neither a body nor a result.
 pub(super) const EMPTY: u32 = 0;
@@ -84,7 +72,7 @@ pub(super) struct Core {
     pub(super) woken: Atomic<bool>,
     pub(super) freezable: bool,
     pub(super) start: start::Start,
-    pub(super) stage: Atomic<u32>,
+    pub(super) stage: Stage,
     #[pin]
     pub(super) parking: park::Parking,
     pub(super) waits: waits::Waits,

@@ -20,6 +20,8 @@ use graph::current_waits;
 mod completion;
 #[path = "../../../rust/kernel/kthread/park.rs"]
 mod park;
+#[path = "../../../rust/kernel/kthread/stage.rs"]
+mod stage;
 #[path = "../../../rust/kernel/kthread/start.rs"]
 mod start;
 #[path = "../../../rust/kernel/kthread/waits.rs"]
@@ -47,6 +49,9 @@ pub struct Context<'a, M: Mode> {
 /// The modelled parts of `Core` in `rust/kernel/kthread.rs`.
 pub struct Core {
     start: start::Start,
+    stage: stage::Stage,
+    /// The number of times that the result was dropped.
+    drops: Atomic<u32>,
     parking: park::Parking,
     waits: Waits,
     task: Arc<Task>,
@@ -67,6 +72,8 @@ impl Core {
     pub fn new() -> Self {
         Self {
             start: start::Start::new(),
+            stage: stage::Stage::new(),
+            drops: Atomic::new(0),
             parking: crate::prelude::PinInit::make(park::Parking::new()),
             waits: Waits,
             task: Arc::new(Task::default()),
@@ -204,6 +211,60 @@ impl Core {
             crate::task::schedule();
         }
         crate::task::set_current_state(crate::task::RUNNING);
+    }
+
+    /// `main()` in `rust/kernel/kthread/entry.rs`, from the return of the body.
+    pub fn return_result(&self) {
+        self.write_result();
+        let handle = self.stage.end();
+        if handle == stage::Handle::Detached {
+            // Stands for the pin of the module.
+            self.read_given();
+        }
+        if handle != stage::Handle::Attached {
+            self.drop_result();
+        }
+        self.task.exit();
+    }
+
+    fn drop_result(&self) {
+        self.result.with_mut(|_| ());
+        self.drops.fetch_add(1, Relaxed);
+    }
+
+    /// Returns the number of times that the result was dropped.
+    pub fn drops(&self) -> u32 {
+        self.drops.load(Relaxed)
+    }
+
+    /// `Core::abandon()` of a handle that must not wait for the thread.
+    pub fn orphan(&self) {
+        if !self.stage.orphan() {
+            self.finish_handle();
+        }
+    }
+
+    /// `Thread::detach()`.
+    pub fn detach(&self) {
+        self.give();
+        if !self.stage.detach() {
+            self.finish_handle();
+        }
+    }
+
+    /// Reads the result if the body has returned, and drops it. Otherwise leaves it to the thread.
+    pub fn drop_if_returned(&self) {
+        if self.stage.has_returned() {
+            self.read_result();
+        }
+        self.orphan();
+    }
+
+    /// `Core::finish()`: waits for the end of the thread, and takes the result.
+    fn finish_handle(&self) {
+        // SAFETY: `self` owns a reference to the task, so the pointer is valid.
+        unsafe { crate::bindings::kthread_stop(self.task.as_ptr()) };
+        self.drop_result();
     }
 
     /// A body that returns without checking for requests.
