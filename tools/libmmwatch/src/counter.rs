@@ -3,7 +3,7 @@
 //! Reading a counter that the kernel increments.
 //!
 //! This file uses `crate::atomic` only, so that `tests/model/` can explore its interleavings with
-//! `rust/kernel/mm/shared_counters/counter.rs`, whose notifier adds to the counter before pages are
+//! `rust/kernel/mm/shared_counters/counter.rs`: a notifier adds to the counter before pages are
 //! unmapped.
 
 use crate::atomic::fence;
