@@ -235,7 +235,7 @@ impl<'a, M: Mode> Builder<'a, M> {
     /// * [`ENOMEM`] or [`EAGAIN`] if there is not enough memory, or there are too many threads;
     /// * [`EINTR`] if the calling task was killed meanwhile;
     /// * [`EINVAL`] if the CPU, node or niceness is out of range, or the mask of preferred CPUs is
-    ///   empty;
+    ///   empty; [`EINVAL`] and [`EBUSY`] according to [`Policy::Deadline`];
     /// * [`EDEADLK`] in an interrupt;
     /// * [`ENODEV`] if the module of the body is being removed, [`EINVAL`] if it is not known to
     ///   Tether.
