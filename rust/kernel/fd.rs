@@ -153,10 +153,10 @@ impl Drop for TakenFile {
             } else {
                 NotifyMode::Signal
             };
-            // The work is only refused if the task runs no more works. Such a task has left its last
-            // system call and uses no borrowed file, so that the reference may be dropped here. A
-            // task that is being killed may still use one. `fput()` defers the release if this is
-            // an interrupt.
+            // The work is only refused if the task runs no more works. Such a task has left its
+            // last system call and uses no borrowed file, so that the reference may be dropped
+            // here. A task that is being killed may still use one. `fput()` defers the release if
+            // this is an interrupt.
             let _ = task_work::add_other(&task, held, mode);
         }
     }

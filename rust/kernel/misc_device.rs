@@ -291,8 +291,8 @@ pub trait MiscDevice: Sized + 'static {
     /// ([`PollTable::register_wait`]). Without this method, a file is always ready, and cannot be
     /// added to an epoll instance.
     ///
-    /// A file that can be written must report [`Ready::WRITE`]: a write by io_uring is not passed to
-    /// `write_iter` before.
+    /// A file that can be written must report [`Ready::WRITE`]: a write by io_uring is not passed
+    /// to `write_iter` before.
     ///
     /// # Context
     ///

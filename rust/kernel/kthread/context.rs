@@ -115,8 +115,8 @@ impl<M: Mode> Context<'_, M> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if the number of the signal is out of range, or that of `SIGKILL`, by which Tether
-    /// interrupts a thread that uses the memory of a process.
+    /// [`EINVAL`] if the number of the signal is out of range, or that of `SIGKILL`, by which
+    /// Tether interrupts a thread that uses the memory of a process.
     pub fn allow_signal(&self, signal: u32) -> Result {
         check_signal(signal)?;
         if signal == bindings::SIGKILL {

@@ -60,8 +60,8 @@ const LEAVE: u32 = 4;
 const PARKED: u32 = 5;
 /// A task is in `kthread_unpark()`.
 const UNPARKING: u32 = 6;
-/// The request was answered without parking: by the thread, or by a task that requests the thread to
-/// stop. The task that has made the request has not read the answer yet.
+/// The request was answered without parking: by the thread, or by a task that requests the thread
+/// to stop. The task that has made the request has not read the answer yet.
 const PASSED: u32 = 7;
 /// The body has returned.
 const OVER: u32 = 8;
@@ -190,8 +190,8 @@ impl Drop for ParkRequest<'_> {
 ///   changed `state` from [`PARKED`] to [`UNPARKING`].
 /// * While the thread is at the gate, only these two tasks change `state` to [`RUNNING`], and the
 ///   thread leaves the gate only afterwards.
-/// * `answered` is completed once for each time that the thread, or a task that requests it to stop,
-///   changes `state` from [`ASKED`] or [`ASKED_UNPARK`], and is waited for equally often.
+/// * `answered` is completed once for each time that the thread, or a task that requests it to
+///   stop, changes `state` from [`ASKED`] or [`ASKED_UNPARK`], and is waited for equally often.
 #[pin_data]
 pub(super) struct Parking {
     state: Atomic<u32>,
@@ -231,8 +231,8 @@ impl Parking {
     ///
     /// Must be called by the thread that `self` belongs to.
     unsafe fn pass(&self) {
-        // `answered` orders the accesses of this thread before those of the task that waits for it. The
-        // acquire pairs with `unpark()`, after which this thread continues.
+        // `answered` orders the accesses of this thread before those of the task that waits for it.
+        // The acquire pairs with `unpark()`, after which this thread continues.
         let parks = self.state.cmpxchg(ASKED, GATE, Relaxed).is_ok();
         if !parks && self.state.cmpxchg(ASKED_UNPARK, PASSED, Acquire).is_err() {
             // The request was withdrawn, or was answered by a task that requests a stop.
@@ -250,8 +250,8 @@ impl Parking {
             // accident. It is set back below, before anything else that may sleep.
             unsafe { bindings::set_current_state(bindings::TASK_IDLE) };
             // `state` may be `ASKED` again already. The next request is answered in the next sleep.
-            // `set_current_state()` below is a full barrier, so that the thread sees what was written
-            // before it was unparked.
+            // `set_current_state()` below is a full barrier, so that the thread sees what was
+            // written before it was unparked.
             if !matches!(self.state.load(Relaxed), GATE | LEAVE | PARKED | UNPARKING) {
                 break;
             }

@@ -101,8 +101,8 @@ impl Policy {
                 deadline,
                 period,
             } => {
-                // SAFETY: `tether_may_use_all_cpus()` requires a valid task, which `task` was created
-                // from.
+                // SAFETY: `tether_may_use_all_cpus()` requires a valid task, which `task` was
+                // created from.
                 if !unsafe { bindings::tether_may_use_all_cpus(task) } {
                     return Err(EINVAL);
                 }

@@ -250,8 +250,8 @@ impl KthreadWorker {
     /// # Errors
     ///
     /// * [`EINVAL`] if the niceness is out of range;
-    /// * [`EINVAL`] if the policy is [`Policy::Deadline`](super::Policy::Deadline), and [`EBUSY`] if
-    ///   that of the thread is: [`WorkContext::set_policy`] can change to it, and from it;
+    /// * [`EINVAL`] if the policy is [`Policy::Deadline`](super::Policy::Deadline), and [`EBUSY`]
+    ///   if that of the thread is: [`WorkContext::set_policy`] can change to it, and from it;
     /// * [`EDEADLK`] in an interrupt;
     /// * [`ENODEV`] if the worker is being ended or has ended.
     pub fn set_policy(&self, policy: super::Policy) -> Result {

@@ -76,8 +76,8 @@ impl<'a, T: ForeignOwnable> Kiocb<'a, T> {
         unsafe { &mut (*self.inner).ki_pos }
     }
 
-    /// Whether the request must not wait: `O_NONBLOCK` is set for the file, or `IOCB_NOWAIT` for the
-    /// request. io_uring sets the latter, and repeats a request that fails with [`EAGAIN`].
+    /// Whether the request must not wait: `O_NONBLOCK` is set for the file, or `IOCB_NOWAIT` for
+    /// the request. io_uring sets the latter, and repeats a request that fails with [`EAGAIN`].
     ///
     /// # Context
     ///

@@ -390,8 +390,8 @@ impl State {
             }
         }
         let time = time.min(c_long::MAX as Jiffies) as c_long;
-        // The wait orders this before it reads the word: `prepare_to_wait_event()` sets the state of
-        // the task by `set_current_state()`, which is a full barrier.
+        // The wait orders this before it reads the word: `prepare_to_wait_event()` sets the state
+        // of the task by `set_current_state()`, which is a full barrier.
         self.waiters.fetch_add(1u32, Relaxed);
         // SAFETY: `tether_wait_word()` requires a word that stays valid during the wait, and
         // `wake_up_var()` after each change that clears bits of `BUSY`. `self` is borrowed, and all

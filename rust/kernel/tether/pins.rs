@@ -113,8 +113,8 @@ impl Pins {
             return false;
         }
         // INVARIANT: A reference to the module is held, and the lock is held while `count` changes.
-        // `tether_module_get()` is ordered before this: a successful `atomic_inc_not_zero()` is fully
-        // ordered, and a reference that was held already was taken under this lock.
+        // `tether_module_get()` is ordered before this: a successful `atomic_inc_not_zero()` is
+        // fully ordered, and a reference that was held already was taken under this lock.
         reference.held = true;
         self.count.fetch_add(1isize, Relaxed);
         true

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A process that watches a range of its memory by a counter: a stand-in for the notifier of
-//! `samples/mmwatch/ranges.rs`, for `tools/libmmwatch/src/ranges.rs`, and for the kernel's unmapping.
+//! `samples/mmwatch/ranges.rs`, for `tools/libmmwatch/src/ranges.rs`, and for the kernel's
+//! unmapping.
 
 use crate::{
     atomic::AtomicU64,
@@ -71,7 +72,8 @@ pub struct Process {
     shadow: Mutex<usize>,
     /// The entry in the page table: the address of a [`Page`].
     entry: Atomic<*const Page>,
-    /// Pages that `replace()` maps. They exist from the start, so that mapping one publishes no memory.
+    /// Pages that `replace()` maps. They exist from the start, so that mapping one publishes no
+    /// memory.
     spares: [&'static Page; 2],
     /// The entry in the TLB of the reader's CPU. The lock stands for the interrupt that flushes it.
     tlb: Mutex<Option<&'static Page>>,
@@ -119,8 +121,8 @@ impl Process {
         self.entry.load(Relaxed).addr()
     }
 
-    /// `mremap()` over the page: the notifier is called, the entry is replaced, the invalidation ends, the TLBs are
-    /// flushed, and the old page is freed.
+    /// `mremap()` over the page: the notifier is called, the entry is replaced, the invalidation
+    /// ends, the TLBs are flushed, and the old page is freed.
     pub fn replace(&self, spare: usize) {
         let lock = self.mmap_lock.lock().unwrap();
         let mut subscriptions = self.subscriptions.lock().unwrap();

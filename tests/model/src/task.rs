@@ -112,8 +112,8 @@ impl Task {
 }
 
 impl TaskStruct {
-    /// `try_to_wake_up()`: a full barrier, then a read of the state under `pi_lock`. The task itself
-    /// changes its state without a lock.
+    /// `try_to_wake_up()`: a full barrier, then a read of the state under `pi_lock`. The task
+    /// itself changes its state without a lock.
     fn wake_up(&self, from: u32) {
         // `loom` does not run other threads between an operation and a fence, unless there is an
         // access in between that depends on theirs.

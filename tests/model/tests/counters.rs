@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The counter of a range: as long as it is unchanged, the program has read the page that was mapped
-//! when the range was added.
+//! The counter of a range: as long as it is unchanged, the program has read the page that was
+//! mapped when the range was added.
 
 use loom::thread;
 use model::{

@@ -12,8 +12,8 @@ use crate::atomic::Ordering;
 
 /// Returns the value of a counter.
 ///
-/// Reads of memory before this call are not reordered after the load of the counter, and later reads
-/// are not reordered before it.
+/// Reads of memory before this call are not reordered after the load of the counter, and later
+/// reads are not reordered before it.
 pub fn read(counter: &AtomicU64) -> u64 {
     fence(Ordering::Acquire);
     // A relaxed load and a fence, because only relaxed atomic loads are allowed on read-only

@@ -12,11 +12,11 @@ use crate::sync::atomic::{
 
 /// A counter that a process reads without a system call, while the driver changes it.
 ///
-/// The driver adds to the counter **before** it changes the object, for example in a notifier, which
-/// is called before the pages are unmapped. A process that has read the changed object, and reads
-/// the counter afterwards, sees the addition, if it orders the two reads (`smp_rmb()`; in user space
-/// an acquire fence). An unchanged counter therefore means that all data read before belongs to the
-/// unchanged object.
+/// The driver adds to the counter **before** it changes the object, for example in a notifier,
+/// which is called before the pages are unmapped. A process that has read the changed object, and
+/// reads the counter afterwards, sees the addition, if it orders the two reads (`smp_rmb()`; in
+/// user space an acquire fence). An unchanged counter therefore means that all data read before
+/// belongs to the unchanged object.
 ///
 /// The methods may be called in any context, and do not sleep. The values wrap.
 ///
@@ -42,8 +42,8 @@ impl Counter {
     /// Adds to the counter. Earlier and later accesses of the caller are not reordered with this.
     #[inline]
     pub fn add(&self, value: u64) {
-        // `Full` orders the addition before the later stores that change the object: a fully ordered
-        // operation is a general barrier (`Documentation/atomic_t.txt`, ORDERING).
+        // `Full` orders the addition before the later stores that change the object: a fully
+        // ordered operation is a general barrier (`Documentation/atomic_t.txt`, ORDERING).
         self.0.fetch_add(value, Full);
     }
 
