@@ -94,7 +94,7 @@ FIXTURE_TEARDOWN(kthread)
 TEST_F(kthread, long_name)
 {
 	struct kthread_test_make argument = any;
-	int pid;
+	int pid, i;
 
 	argument.flags = KTHREAD_TEST_LONG_NAME;
 	pid = make(self->fd, argument);
@@ -102,7 +102,9 @@ TEST_F(kthread, long_name)
 	EXPECT_STREQ("kthread-test/a-name-that-is-long/42", proc(pid, "comm", NULL));
 	/* EINTR if the body had not begun. */
 	EXPECT_TRUE(ioctl(self->fd, KTHREAD_TEST_STOP) >= 0 || errno == EINTR);
-	/* The task has been released as well. */
+	/* The task is released as well, shortly after kthread_stop() has returned. */
+	for (i = 0; i < 5000 && *proc(pid, "comm", NULL); i++)
+		usleep(1000);
 	EXPECT_STREQ("", proc(pid, "comm", NULL));
 }
 
