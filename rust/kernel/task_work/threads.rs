@@ -125,16 +125,19 @@ fn each_thread(
     }
     let time = time.max(Delta::ZERO);
     let begun = Instant::<Monotonic>::now();
-    // References to all threads that were asked, so that none of them is mistaken for a new thread
-    // at the same address.
-    let mut asked = RBTree::new();
+    // The threads that were requested, by their address and their start time: a new thread may have
+    // the address of one that has exited. References would keep the memory of all of them.
+    let mut requested = RBTree::new();
     let mut called = 0;
     loop {
         let threads = threads_of(thread)?;
         let mut pass = Pass(KVVec::with_capacity(threads.len(), GFP_KERNEL)?);
         for thread in threads {
-            let address = thread.as_ptr() as usize;
-            if ptr::eq(thread.as_ptr(), Task::current_raw()) || asked.get(&address).is_some() {
+            // SAFETY: The reference keeps the task valid. `start_boottime` does not change after the
+            // task was created.
+            let started = unsafe { (*thread.as_ptr()).start_boottime };
+            let key = (thread.as_ptr() as usize, started);
+            if ptr::eq(thread.as_ptr(), Task::current_raw()) || requested.get(&key).is_some() {
                 continue;
             }
             match add(&thread) {
@@ -143,7 +146,7 @@ fn each_thread(
                 Err(error) if error == ESRCH => {}
                 Err(error) => return Err(error),
             }
-            asked.try_create_and_insert(address, thread, GFP_KERNEL)?;
+            requested.try_create_and_insert(key, (), GFP_KERNEL)?;
         }
         if pass.0.is_empty() {
             return Ok(called);
