@@ -133,8 +133,8 @@ fn each_thread(
         let threads = threads_of(thread)?;
         let mut pass = Pass(KVVec::with_capacity(threads.len(), GFP_KERNEL)?);
         for thread in threads {
-            // SAFETY: The reference keeps the task valid. `start_boottime` does not change after the
-            // task was created.
+            // SAFETY: The reference keeps the task valid. `start_boottime` does not change after
+            // the task was created.
             let started = unsafe { (*thread.as_ptr()).start_boottime };
             let key = (thread.as_ptr() as usize, started);
             if ptr::eq(thread.as_ptr(), Task::current_raw()) || requested.get(&key).is_some() {
