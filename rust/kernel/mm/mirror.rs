@@ -382,8 +382,8 @@ impl<T: MirrorDevice> Mirror<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the memory is not a private anonymous
-    /// mapping.
+    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the page is not private and anonymous, or
+    /// is in a mapping of a file that is not in tmpfs.
     ///
     /// C: `make_device_exclusive()` in [`mm/rmap.c`](srctree/mm/rmap.c).
     #[cfg(CONFIG_DEVICE_PRIVATE)]
@@ -422,7 +422,7 @@ impl<T: MirrorDevice> Mirror<T> {
                 let locked = ReadLocked::take(mm, &wait)?;
                 // The page may have been lost since it was looked up. Faulting in a page of a file
                 // could wait without limit for the file system, and cannot be killed here.
-                if locked.find(address).is_some_and(is_anonymous) {
+                if locked.find(address).is_some_and(faults_by_itself) {
                     // SAFETY: `mm` has users, and its `mmap_lock` is held for reading.
                     from_err_ptr(unsafe {
                         bindings::make_device_exclusive(
@@ -461,10 +461,14 @@ impl<T: MirrorDevice> Mirror<T> {
     }
 }
 
-/// `vma_is_anonymous()`: the memory is a private mapping without a file.
+/// Returns whether a fault in the VMA does not wait for a file system: it has no file, or a file of
+/// tmpfs.
 #[cfg(CONFIG_DEVICE_PRIVATE)]
-fn is_anonymous(vma: &VmaRef) -> bool {
+fn faults_by_itself(vma: &VmaRef) -> bool {
     // SAFETY: The reference guarantees that the VMA is valid, and `vm_ops` does not change while
     // its `mmap_lock` is held, which is so while a `VmaRef` exists.
-    unsafe { (*vma.as_ptr()).vm_ops.is_null() }
+    let anonymous = unsafe { (*vma.as_ptr()).vm_ops.is_null() };
+    // SAFETY: `tether_vma_magic()` requires a valid VMA, which the reference guarantees.
+    let magic = unsafe { bindings::tether_vma_magic(vma.as_ptr()) };
+    anonymous || magic == bindings::TMPFS_MAGIC as c_ulong
 }
