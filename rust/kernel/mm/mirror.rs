@@ -382,8 +382,8 @@ impl<T: MirrorDevice> Mirror<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the page is not private and anonymous, or
-    /// is in a mapping of a file that is not in tmpfs.
+    /// Those of [`Registration::fault`]; [`EOPNOTSUPP`] if the page is not private and anonymous,
+    /// or is in a mapping of a file that is not in tmpfs.
     ///
     /// C: `make_device_exclusive()` in [`mm/rmap.c`](srctree/mm/rmap.c).
     #[cfg(CONFIG_DEVICE_PRIVATE)]
