@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # seconds: 60
-gcc -O1 -pthread -I../../../../samples -o /tmp/nw user.c || exit 1
+gcc -O1 -pthread -I../../../../samples -I../../../../tests/attacks -o /tmp/nw user.c || exit 1
 insmod $LIB/samples/mmwatch.ko || exit 1
 chmod 666 /dev/mmwatch
 echo 1 >/proc/sys/vm/unprivileged_userfaultfd
