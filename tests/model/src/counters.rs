@@ -6,18 +6,16 @@
 
 use crate::{
     atomic::AtomicU64,
+    mm::Frame,
     prelude::KBox,
     sync::atomic::{
         Atomic,
         Relaxed, //
     }, //
 };
-use loom::{
-    cell::UnsafeCell,
-    sync::{
-        Condvar,
-        Mutex, //
-    }, //
+use loom::sync::{
+    Condvar,
+    Mutex, //
 };
 
 #[path = "../../../rust/kernel/mm/shared_counters/counter.rs"]
@@ -26,31 +24,6 @@ mod counter;
 mod user;
 
 use counter::Counter;
-
-/// A page. Reading it after it was freed is a data race or a failed assertion.
-struct Page {
-    memory: UnsafeCell<()>,
-    freed: Atomic<bool>,
-}
-
-impl Page {
-    fn new() -> &'static Self {
-        KBox::leak(KBox::new(Page {
-            memory: UnsafeCell::new(()),
-            freed: Atomic::new(false),
-        }))
-    }
-
-    fn read(&self) {
-        self.memory.with(|_| ());
-        assert!(!self.freed.load(Relaxed), "freed memory is read");
-    }
-
-    fn free(&self) {
-        self.memory.with_mut(|_| ());
-        self.freed.store(true, Relaxed);
-    }
-}
 
 /// The state of `mm/mmu_notifier.c`.
 struct Subscriptions {
@@ -70,13 +43,13 @@ pub struct Process {
     /// The lock of the shadow, and the sequence of the last invalidation that has called the
     /// notifier.
     shadow: Mutex<usize>,
-    /// The entry in the page table: the address of a [`Page`].
-    entry: Atomic<*const Page>,
+    /// The entry in the page table: the address of a [`Frame`].
+    entry: Atomic<*const Frame>,
     /// Pages that `replace()` maps. They exist from the start, so that mapping one publishes no
     /// memory.
-    spares: [&'static Page; 2],
+    spares: [&'static Frame; 2],
     /// The entry in the TLB of the reader's CPU. The lock stands for the interrupt that flushes it.
-    tlb: Mutex<Option<&'static Page>>,
+    tlb: Mutex<Option<&'static Frame>>,
     /// The kernel's and the user's mapping of the counter are the same memory.
     word: Atomic<u64>,
 }
@@ -94,7 +67,7 @@ impl Process {
     /// Creates a process with a mapped page, which the reader's CPU has read.
     #[allow(clippy::new_without_default)]
     pub fn new() -> &'static Self {
-        let page = Page::new();
+        let page = Frame::new();
         KBox::leak(KBox::new(Self {
             mmap_lock: Mutex::new(()),
             subscriptions: Mutex::new(Subscriptions {
@@ -105,7 +78,7 @@ impl Process {
             shadow: Mutex::new(0),
             ended: Condvar::new(),
             entry: Atomic::new(page),
-            spares: [Page::new(), Page::new()],
+            spares: [Frame::new(), Frame::new()],
             tlb: Mutex::new(Some(page)),
             word: Atomic::new(0),
         }))
@@ -182,12 +155,12 @@ impl Process {
             Some(page) => page,
             None => {
                 // SAFETY: Pages are leaked.
-                let page: &'static Page = unsafe { &*self.entry.load(Relaxed) };
+                let page: &'static Frame = unsafe { &*self.entry.load(Relaxed) };
                 *tlb = Some(page);
                 page
             }
         };
-        page.read();
+        page.access();
         drop(tlb);
         core::ptr::from_ref(page).addr()
     }

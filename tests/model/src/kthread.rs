@@ -262,8 +262,7 @@ impl Core {
 
     /// `Core::finish()`: waits for the end of the thread, and takes the result.
     fn finish_handle(&self) {
-        // SAFETY: `self` owns a reference to the task, so the pointer is valid.
-        unsafe { crate::bindings::kthread_stop(self.task.as_ptr()) };
+        self.stop();
         self.drop_result();
     }
 

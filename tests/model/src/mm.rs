@@ -43,12 +43,20 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn access(&self) {
+    /// Allocates a frame, which is leaked.
+    pub(crate) fn new() -> &'static Self {
+        Box::leak(Box::new(Frame {
+            memory: UnsafeCell::new(()),
+            freed: Atomic::new(false),
+        }))
+    }
+
+    pub(crate) fn access(&self) {
         self.memory.with(|_| ());
         assert!(!self.freed.load(Relaxed), "freed memory is accessed");
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         self.memory.with_mut(|_| ());
         self.freed.store(true, Relaxed);
     }
@@ -100,10 +108,7 @@ impl Space {
     /// Creates an address space with a mapped page.
     #[allow(clippy::new_without_default)]
     pub fn new() -> &'static Self {
-        let frame: &'static Frame = Box::leak(Box::new(Frame {
-            memory: UnsafeCell::new(()),
-            freed: Atomic::new(false),
-        }));
+        let frame = Frame::new();
         let init = pin_init!(Self {
             subscriptions: Mutex::new(Subscriptions {
                 // The initial value in __mmu_notifier_register().
@@ -181,11 +186,7 @@ impl Space {
 
     /// Maps a new page.
     pub fn map(&self) {
-        let frame = Frame {
-            memory: UnsafeCell::new(()),
-            freed: Atomic::new(false),
-        };
-        *self.entry.lock().unwrap() = Some(Box::leak(Box::new(frame)));
+        *self.entry.lock().unwrap() = Some(Frame::new());
     }
 
     /// `Registration::read_within()`: looks the page up, records it, and lets the device access it.
