@@ -114,11 +114,13 @@ use core::convert::Infallible;
 // The files in the order in which to read them:
 //
 // * `thread_core.rs`, `payload.rs`, `start.rs`, `entry.rs`: a thread's memory and its function;
-// * `builder.rs`, `thread.rs`, `stop.rs`, `completion.rs`: from creating a thread to joining it;
+// * `builder.rs`, `policy.rs`, `thread.rs`: creating a thread, and its handle;
+// * `stage.rs`, `stop.rs`, `interrupt.rs`, `completion.rs`: stopping and joining it;
 // * `context.rs`, `park.rs`: sleeping and parking in the body;
 // * `waits.rs`: cycles of waits;
-// * `worker.rs`; in `worker/`: `work.rs`, `pointer.rs`, `queue.rs`, `flush.rs`, `teardown.rs`;
-// * `rust/helpers/kthread.c`: wrappers, and functions that access the lists of a worker.
+// * `worker.rs`; in `worker/`: `work.rs`, `pointer.rs`, `queue.rs`, `list.rs`, `flush.rs`,
+//   `teardown.rs`;
+// * `rust/helpers/kthread.c`: wrappers of inline functions and macros.
 //
 // The external build includes this file by a path, so that it needs the paths of the modules.
 #[path = "kthread/builder.rs"]

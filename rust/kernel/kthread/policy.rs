@@ -7,7 +7,13 @@ use crate::{
     error::to_result,
     new_mutex,
     prelude::*,
-    sync::Mutex,
+    sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        Mutex, //
+    },
     task::Task,
     tether::may_sleep,
     time::Delta, //
@@ -133,19 +139,23 @@ impl PolicyLock {
         })
     }
 
-    /// Changes the policy of the current task, a thread of this lock.
+    /// Checks the policy and the context, and acquires the lock.
+    fn acquire(&self, policy: Policy) -> Result<Guard<'_, (), MutexBackend>> {
+        policy.check()?;
+        if !may_sleep() {
+            return Err(EDEADLK);
+        }
+        Ok(self.lock.lock())
+    }
+
+    /// Changes the policy of the current task, the thread of this lock.
     ///
     /// # Errors
     ///
     /// Those of [`Policy`]; [`EDEADLK`] if the task must not sleep.
     pub(super) fn change_own(&self, policy: Policy) -> Result {
-        policy.check()?;
-        if !may_sleep() {
-            return Err(EDEADLK);
-        }
-        let _guard = self.lock.lock();
-        // SAFETY: The current task is valid. `Task` is a transparent wrapper.
-        policy.apply(unsafe { &*Task::current_raw().cast::<Task>() })
+        let _guard = self.acquire(policy)?;
+        policy.apply(crate::current!())
     }
 
     /// Changes the policy of `task`, the thread of this lock, which may be any task.
@@ -156,14 +166,10 @@ impl PolicyLock {
     /// * [`EBUSY`] if the policy of the thread is [`Policy::Deadline`];
     /// * [`EDEADLK`] if the current task must not sleep.
     pub(super) fn change(&self, task: &Task, policy: Policy) -> Result {
-        policy.check()?;
         if matches!(policy, Policy::Deadline { .. }) {
             return Err(EINVAL);
         }
-        if !may_sleep() {
-            return Err(EDEADLK);
-        }
-        let _guard = self.lock.lock();
+        let _guard = self.acquire(policy)?;
         // SAFETY: The task is valid. Only this lock's holders change the policy to or from a
         // deadline policy, and C code reads the field by a plain load as well.
         let now = unsafe { ptr::read_volatile(&raw const (*task.as_ptr()).policy) };

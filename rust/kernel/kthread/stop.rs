@@ -12,9 +12,7 @@ use crate::{
     bindings,
     prelude::*,
     sync::{
-        atomic::{
-            Full, //
-        },
+        atomic::Full,
         barrier::{
             smp_mb,
             Read, //

@@ -120,7 +120,6 @@ use crate::{
     task::Task,
     tether::{
         list_head,
-        may_sleep,
         Attachment,
         Owner, //
     },
@@ -255,10 +254,6 @@ impl KthreadWorker {
     /// * [`EDEADLK`] in an interrupt;
     /// * [`ENODEV`] if the worker is being ended or has ended.
     pub fn set_policy(&self, policy: super::Policy) -> Result {
-        policy.check()?;
-        if !may_sleep() {
-            return Err(EDEADLK);
-        }
         // The worker is not ended while a user is counted.
         let _user = self.queue.enter().ok_or(ENODEV)?;
         self.queue.policy_lock.change(self.queue.task(), policy)
