@@ -222,8 +222,8 @@ fn cancel<R>(node: &Node, take: impl FnOnce() -> R) -> Option<R> {
     let taken = take();
     // SAFETY: `unpin()` requires a pin that is ours. `orphan()` has changed the state from
     // `QUEUED`, so the pin of the node is ours and is dropped once. If an instance of this function
-    // is in the text of the owner, its caller is code of the owner too, whose text is mapped while
-    // it runs.
+    // is in the text of the owner, its caller is as well: that text is mapped while the caller
+    // runs.
     unsafe { node.owner.unpin() };
     Some(taken)
 }

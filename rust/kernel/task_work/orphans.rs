@@ -8,9 +8,9 @@
 
 use super::{
     ordered,
-    run::run_work,
     state,
     tasks::for_each_work_of,
+    walk::node_of_work,
     Node, //
 };
 use crate::{
@@ -21,7 +21,6 @@ use crate::{
     task::Task,
     tether::read_once, //
 };
-use core::ptr;
 
 /// The number of cancelled works that may be linked on one target.
 const LIMIT: i32 = 4096;
@@ -63,12 +62,7 @@ fn is_orphan(node: &Node) -> bool {
 pub(super) fn is_full_on(task: &Task) -> bool {
     let mut found = 0i32;
     for_each_work_of(task, |work| {
-        let is_node = work
-            .func
-            .is_some_and(|func| func as usize == run_work as *const () as usize);
-        // SAFETY: Only nodes have the function `run_work`, so that the work is the head at the
-        // beginning of a valid node.
-        if is_node && is_orphan(unsafe { &*ptr::from_ref(work).cast::<Node>() }) {
+        if node_of_work(work).is_some_and(is_orphan) {
             found += 1;
         }
     });

@@ -15,12 +15,14 @@ use super::{
 use crate::bindings;
 use core::ptr;
 
-/// Returns whether `function` is the function of a work that is a [`Node`].
-fn is_of_node(function: bindings::task_work_func_t) -> bool {
-    function.is_some_and(|function| {
-        let address = function as usize;
-        address == run_box as *const () as usize || address == run_work as *const () as usize
-    })
+/// Returns the node that a valid work is the head of, if it is that of a [`Node`].
+pub(super) fn node_of_work(work: &bindings::callback_head) -> Option<&Node> {
+    let address = work.func? as usize;
+    let is_node =
+        address == run_box as *const () as usize || address == run_work as *const () as usize;
+    // SAFETY: Only nodes have these functions, so that `work` is at the beginning of a node. The
+    // node is valid as long as its head.
+    is_node.then(|| unsafe { &*ptr::from_ref(work).cast::<Node>() })
 }
 
 /// Calls `seen` for each node of a batch that was taken off a task's list, with the task's address.
@@ -35,10 +37,8 @@ unsafe fn for_each_in_batch(
 ) {
     // SAFETY: A work in the batch is valid, by the function's contract.
     while let Some(head) = unsafe { next.as_ref() } {
-        if is_of_node(head.func) {
-            // SAFETY: `func` is a function of nodes, so that the head is at the beginning of a
-            // node, which is valid by the function's contract.
-            seen(task, unsafe { &*next.cast::<Node>() });
+        if let Some(node) = node_of_work(head) {
+            seen(task, node);
         }
         next = head.next;
     }
@@ -50,10 +50,8 @@ unsafe fn for_each_in_batch(
 /// `seen` is called in atomic context, possibly with a task's `pi_lock` held.
 pub(super) fn for_each_pending<F: FnMut(usize, &Node)>(seen: &mut F) {
     for_each_work(|task, work| {
-        if is_of_node(work.func) {
-            // SAFETY: `func` is a function of nodes, so that the work is the head at the beginning
-            // of a node. It is valid during the call, because it is in the list of a task.
-            seen(task, unsafe { &*ptr::from_ref(work).cast::<Node>() });
+        if let Some(node) = node_of_work(work) {
+            seen(task, node);
         }
     });
     running::for_each(|running| {
