@@ -57,7 +57,7 @@ __rust_helper bool rust_helper_tether_preemptible(void)
  */
 __rust_helper bool rust_helper_tether_may_sleep(void)
 {
-	return in_task() && !irqs_disabled() && !pagefault_disabled();
+	return rust_helper_tether_may_lock() && !pagefault_disabled();
 }
 
 /**

@@ -6,7 +6,6 @@
 
 use crate::{
     bindings,
-    task::Task,
     tether::task_flags, //
 };
 use core::marker::PhantomData;
@@ -63,8 +62,7 @@ impl SyscallContext<'_> {
 /// C: `syscall_get_nr()`.
 #[doc(alias = "syscall_get_nr")]
 pub fn current_number() -> Option<u32> {
-    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
-    let flags = task_flags(unsafe { &*Task::current_raw().cast() });
+    let flags = task_flags(crate::current!());
     // Kernel threads have no user registers. User workers, such as those of io_uring, have the
     // registers that they were created with.
     if flags & (bindings::PF_KTHREAD | bindings::PF_USER_WORKER) != 0 {

@@ -7,7 +7,6 @@
 use crate::{
     bindings,
     prelude::*,
-    task::Task,
     tether::task_flags, //
 };
 
@@ -43,8 +42,7 @@ use crate::{
 /// ```
 #[doc(alias = "stack_trace_save_user")]
 pub fn save(entries: &mut [u64]) -> usize {
-    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
-    let current = unsafe { &*Task::current_raw().cast::<Task>() };
+    let current = crate::current!();
     // SAFETY: The task is valid. Only the current task changes this field.
     let mm = unsafe { (*current.as_ptr()).mm };
     if mm.is_null() || task_flags(current) & (bindings::PF_KTHREAD | bindings::PF_USER_WORKER) != 0

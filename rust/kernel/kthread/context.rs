@@ -22,8 +22,10 @@ use crate::{
         atomic::Full,
         barrier::smp_mb, //
     },
-    task::Task,
-    tether::{as_jiffies, jiffies},
+    tether::{
+        as_jiffies,
+        jiffies, //
+    },
     time::{
         Delta,
         Jiffies, //
@@ -347,8 +349,7 @@ pub(super) unsafe fn with_mm<T: Send>(
     // `interrupt()` reads `task->mm` second.
     smp_mb(Full);
     if asked() {
-        // SAFETY: The current task is valid. `Task` is a transparent wrapper.
-        interrupt(unsafe { &*Task::current_raw().cast() });
+        interrupt(crate::current!());
     }
     let result = f();
     // SAFETY: `kthread_unuse_mm()` requires that the thread uses this address space, by the call of

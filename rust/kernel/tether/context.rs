@@ -52,8 +52,7 @@ pub(crate) fn is_kernel_thread(task: &Task) -> bool {
 
 /// Returns whether the current task is a kernel thread.
 pub(crate) fn current_is_kernel_thread() -> bool {
-    // SAFETY: The current task is valid. `Task` is a transparent wrapper.
-    is_kernel_thread(unsafe { &*Task::current_raw().cast::<Task>() })
+    is_kernel_thread(crate::current!())
 }
 
 /// Returns whether the current task is exiting, or is about to exit, and receives no more signals.
